@@ -1,0 +1,80 @@
+"""Every error that this library raises on purpose, as one tree.
+
+    LatencyNASError
+    ├── KernelError(ValueError)            a kernel or its text key is malformed
+    ├── GraphError(ValueError)             a model cannot be read into an OpGraph
+    │   └── InputMismatchError             the given input does not fit a layer of the model
+    ├── TableError(ValueError)             a table or its datasheet is malformed or does not fit another
+    │   ├── TableFileError                 a table's file is truncated, foreign or of another schema
+    │   └── UnsafePickleError              a pickle asks for more than plain data; nothing of it was run
+    ├── UnknownTableError(LookupError)     no table of that name or path
+    ├── MissingKernelError(LookupError)    kernels that nothing can price
+    ├── MeasureError(RuntimeError)         an engine could not convert, run or profile a network
+    ├── SearchError(ValueError)            a supernet, its gates or a target cannot be used
+    └── MissingExtraError(ImportError)     an optional dependency is not installed
+
+Each leaf is also a builtin exception, so that ``except LookupError`` works as expected.
+"""
+
+__all__ = [
+    "GraphError",
+    "InputMismatchError",
+    "KernelError",
+    "LatencyNASError",
+    "MeasureError",
+    "MissingExtraError",
+    "MissingKernelError",
+    "SearchError",
+    "TableError",
+    "TableFileError",
+    "UnknownTableError",
+    "UnsafePickleError",
+]
+
+
+class LatencyNASError(Exception):
+    """Root of this library's errors."""
+
+
+class KernelError(LatencyNASError, ValueError):
+    """A kernel, or the text key of one, is malformed."""
+
+
+class GraphError(LatencyNASError, ValueError):
+    """A model cannot be read into an operator graph."""
+
+
+class InputMismatchError(GraphError):
+    """The given input does not fit a layer of the model."""
+
+
+class TableError(LatencyNASError, ValueError):
+    """A latency table or its datasheet is malformed, or does not fit another."""
+
+
+class TableFileError(TableError):
+    """A table's file is truncated, is of another format, or has an unknown schema version."""
+
+
+class UnsafePickleError(TableError):
+    """A pickle asks for more than plain data. It was refused before anything of it ran."""
+
+
+class UnknownTableError(LatencyNASError, LookupError):
+    """There is no table of that name or path."""
+
+
+class MissingKernelError(LatencyNASError, LookupError):
+    """One or more kernels that nothing can price."""
+
+
+class MeasureError(LatencyNASError, RuntimeError):
+    """An engine could not convert, run or profile a network."""
+
+
+class SearchError(LatencyNASError, ValueError):
+    """A supernet, its gates, or a target cannot be used."""
+
+
+class MissingExtraError(LatencyNASError, ImportError):
+    """An optional dependency is not installed; the message holds the command that installs it."""

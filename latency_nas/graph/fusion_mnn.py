@@ -1,0 +1,200 @@
+"""The kernels that MNN makes of an operator graph, on a CPU.
+
+Checked against MNN 3.6.1 itself: for the networks of the tests, the list equals the ops that MNN executes, in order.
+Three things decide it: what its converter folds together (`_FOLDS`), which ops work on channels packed by four
+(`_PACKED`), and that ops which only move data (`_VIEWS`) are merged into the one copy, MNN's *Raster*, that a consumer needs.
+
+Limitations:
+1. A convolution of several groups that is not depthwise stays one kernel; MNN splits it into a convolution a group.
+2. Ops outside `_PACKED`, `_POINTWISE`, `_BINARY` and `_VIEWS` are taken to read and write unpacked tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from latency_nas.errors import GraphError
+from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
+from latency_nas.kernel import AttrValue, Kernel, Shape
+
+__all__ = ["KernelCall", "fuse_mnn"]
+
+_BINARY = ("add", "sub", "mul", "div")
+
+# (op, the op that follows it) -> attributes of the one kernel that the converter makes of both
+_FOLDS: dict[tuple[str, str], dict[str, AttrValue]] = {
+    ("conv2d", "batch_norm"): {"bias": 1},
+    ("conv2d", "relu"): {"act": "relu"},
+    ("conv2d", "relu6"): {"act": "relu6"},
+    ("linear", "relu"): {"act": "relu"},
+    ("linear", "relu6"): {"act": "relu6"},
+    **{(op, "relu"): {"act": "relu"} for op in _BINARY},  # but never relu6
+}
+_PACKED = frozenset({"conv2d", "pool2d", "batch_norm"})
+_POINTWISE = frozenset({"relu", "relu6", "hard_swish", "sigmoid", "swish", "tanh"})  # in whatever layout they are given
+_VIEWS = frozenset({"reshape", "transpose", "concat"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelCall:
+    """One run of a kernel in a network.
+
+    Args:
+        kernel: what runs.
+        layer: the module that it belongs to (for a copy: the module that needs it).
+        nodes: the names of the graph's nodes that it carries out; empty for a copy.
+    """
+
+    kernel: Kernel
+    layer: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """How a value lies in memory: packed by four channels or plain; a view has no memory of its own yet."""
+
+    shapes: tuple[Shape, ...]
+    packed: bool
+    view: bool = False
+
+
+def _fold(graph: OpGraph) -> list[tuple[Node, tuple[str, ...]]]:
+    """Merge each node with the followers that the converter folds into it."""
+    consumers = graph.n_consumers()
+    merged: list[tuple[Node, tuple[str, ...]]] = []
+    maker: dict[int, int] = {}  # value -> position in `merged`
+    for node in graph.nodes:
+        if node.op == CHOICE:
+            raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
+        source = graph.activations(node)[:1]
+        position = maker.get(source[0]) if source else None
+        if position is not None and len(graph.activations(node)) == 1:
+            head, names = merged[position]
+            extra = _FOLDS.get((head.op, node.op))
+            if extra and "act" not in head.attrs and consumers[source[0]] == 1:
+                attrs = {**head.attrs, **extra}
+                merged[position] = replace(head, attrs=attrs, outputs=node.outputs), (*names, node.name)
+                maker[node.outputs[0]] = position
+                continue
+        maker.update(dict.fromkeys(node.outputs, len(merged)))
+        merged.append((node, (node.name,)))
+    return merged
+
+
+class _Layout:
+    """Walks folded nodes in order, inserting the copies between packed and plain memory."""
+
+    def __init__(self, graph: OpGraph) -> None:
+        self.graph = graph
+        self.calls: list[KernelCall] = []
+        self.stored = {index: _Stored((graph.values[index].shape,), packed=False) for index in graph.inputs}
+        self._copies: dict[tuple[int, bool, Shape], None] = {}
+
+    def emit(self, node: Node, names: tuple[str, ...], op: str, inputs: tuple[Shape, ...], output: Shape, **attrs: object) -> None:
+        dtype = self.graph.values[node.outputs[0]].dtype
+        kernel = Kernel.of(op, inputs, (output,), dtype=dtype, **attrs)
+        self.calls.append(KernelCall(kernel=kernel, layer=node.modules[-1] if node.modules else "", nodes=names))
+
+    def need(self, node: Node, index: int, *, packed: bool, shape: Shape, always: bool = False) -> Shape:
+        """Make the value lie in memory as `shape`, with a copy if it does not; a copy serves all later readers."""
+        held = self.stored[index]
+        wanted = (index, packed, shape)
+        fits = not held.view and held.packed == packed and held.shapes == (shape,)
+        if (always or not fits) and wanted not in self._copies:
+            self._copies[wanted] = None
+            names = {True: "packed", False: "plain"}
+            self.emit(node, (), "raster", held.shapes, shape, source=names[held.packed], target=names[packed])
+        return shape
+
+    def shape(self, index: int) -> Shape:
+        return self.graph.values[index].shape
+
+    def place(self, node: Node, names: tuple[str, ...]) -> None:
+        """Emit the kernels of one folded node."""
+        inputs, output = self.graph.activations(node), node.outputs[0]
+        if node.op in _VIEWS:
+            held = [self.stored[index] for index in inputs]
+            packed = any(item.packed for item in held)
+            moves = packed or node.op != "reshape" or held[0].view
+            shapes = sum((item.shapes for item in held), ()) if moves else (self.shape(output),)
+            self.stored[output] = _Stored(shapes, packed=packed, view=moves)
+        elif node.op == "linear" and len(self.shape(inputs[0])) == 2:
+            self._linear(node, names)
+        elif node.op in _PACKED:
+            source = self.need(node, inputs[0], packed=True, shape=self.shape(inputs[0]))
+            self.emit(node, names, node.op, (source,), self.shape(output), **node.attrs)
+            self.stored[output] = _Stored((self.shape(output),), packed=True)
+        elif node.op in _POINTWISE and not self.stored[inputs[0]].view:
+            held = self.stored[inputs[0]]
+            self.emit(node, names, node.op, held.shapes, held.shapes[0], **node.attrs)
+            self.stored[output] = held
+        elif node.op == "hard_sigmoid":
+            self._hard_sigmoid(node, names)
+        elif node.op in _BINARY and inputs:
+            self._binary(node, names)
+        elif node.op == "reduce_mean" and len(self.shape(inputs[0])) == 4 and node.attrs["axes"] == (2, 3):
+            self._spatial_mean(node, names)
+        else:
+            sources = tuple(self.need(node, index, packed=False, shape=self.shape(index)) for index in inputs)
+            self.emit(node, names, node.op, sources, self.shape(output), **node.attrs)
+            self.stored.update({index: _Stored((self.shape(index),), packed=False) for index in node.outputs})
+
+    def _linear(self, node: Node, names: tuple[str, ...]) -> None:
+        """A linear layer runs as a 1 x 1 convolution between two reshapes."""
+        index, output = self.graph.activations(node)[0], node.outputs[0]
+        shapes = [(*self.shape(value), 1, 1) for value in (index, output)]
+        self.need(node, index, packed=True, shape=shapes[0], always=True)
+        attrs = {"kernel": (1, 1), "stride": (1, 1), "pad": (0,) * 4, "dilation": (1, 1), "group": 1, "bias": 0}
+        self.emit(node, names, "conv2d", (shapes[0],), shapes[1], **(attrs | dict(node.attrs)))
+        self.stored[output] = _Stored((shapes[1],), packed=True, view=True)
+
+    def _hard_sigmoid(self, node: Node, names: tuple[str, ...]) -> None:
+        """Spelt out as x * 1/6 + 1/2, then clamped."""
+        index, output = self.graph.activations(node)[0], node.outputs[0]
+        held = self.stored[index]
+        for op, attrs in (("mul", {"scalar": 1}), ("add", {"scalar": 1}), ("relu6", {})):
+            self.emit(node, names, op, held.shapes, held.shapes[0], **attrs)
+        self.stored[output] = held
+
+    def _binary(self, node: Node, names: tuple[str, ...]) -> None:
+        """Both operands in one layout and of one shape; what is smaller is copied larger first."""
+        inputs, shape = self.graph.activations(node), self.shape(node.outputs[0])
+        packed = all(self.stored[index].packed and not self.stored[index].view for index in inputs)
+        sources = tuple(self.need(node, index, packed=packed, shape=shape) for index in inputs)
+        self.emit(node, names, node.op, sources, shape, **node.attrs)
+        self.stored[node.outputs[0]] = _Stored((shape,), packed=packed)
+
+    def _spatial_mean(self, node: Node, names: tuple[str, ...]) -> None:
+        """Reduced over one axis of a plain copy."""
+        index = self.graph.activations(node)[0]
+        n, c, *spatial = self.shape(index)
+        source, reduced = (n * c, prod(spatial), 1), (n * c, 1, 1)
+        self.need(node, index, packed=False, shape=source)
+        self.emit(node, names, "reduce_mean", (source,), reduced, axes=(1,), keepdim=1)
+        self.stored[node.outputs[0]] = _Stored((reduced,), packed=False, view=True)
+
+    def finish(self, last: Node) -> None:
+        """Outputs leave the network unpacked."""
+        for index in self.graph.outputs:
+            if index in self.stored:
+                self.need(last, index, packed=False, shape=self.shape(index))
+
+
+def fuse_mnn(graph: OpGraph) -> tuple[KernelCall, ...]:
+    """The kernels that MNN runs for `graph`, in order.
+
+    Args:
+        graph: the graph of one architecture, without open choices.
+
+    Raises:
+        GraphError: if a choice is open.
+    """
+    layout = _Layout(graph)
+    folded = _fold(graph)
+    for node, names in folded:
+        layout.place(node, names)
+    if folded:
+        layout.finish(folded[-1][0])
+    return tuple(layout.calls)

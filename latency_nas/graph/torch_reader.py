@@ -1,0 +1,425 @@
+"""Reads a torch module into an `OpGraph` by running it once on fake tensors: real shapes, no arithmetic.
+
+Limitations:
+1. A forward that asks for a tensor's value (``.item()``, ``if x.any()``) is refused, with the layer's name.
+2. Modules are read in evaluation mode, whatever mode they are in.
+3. Tensors that are neither inputs, parameters nor computed from them are taken as constants.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
+from latency_nas.kernel import AttrValue
+
+__all__ = ["read_torch"]
+
+aten = torch.ops.aten
+
+type_names = {
+    torch.float32: "fp32",
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.int8: "int8",
+    torch.uint8: "int8",
+    torch.int64: "int64",
+    torch.int32: "int32",
+    torch.bool: "bool",
+    torch.float64: "fp32",  # engines for phones have no double; exporters narrow it
+}
+
+Attrs = dict[str, AttrValue]
+Read = tuple[str, Attrs]
+
+
+def _pair(values: Sequence[int], rank: int) -> tuple[int, ...]:
+    return tuple(values) * rank if len(values) == 1 else tuple(values)
+
+
+def _both_sides(padding: Sequence[int], rank: int) -> tuple[int, ...]:
+    return _pair(padding, rank) * 2
+
+
+def _convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    output_padding: Any, groups: int,
+) -> Read:  # fmt: skip
+    rank = weight.dim() - 2
+    attrs: Attrs = {
+        "kernel": tuple(weight.shape[2:]),
+        "stride": _pair(stride, rank),
+        "pad": _both_sides(padding, rank),
+        "dilation": _pair(dilation, rank),
+        "group": groups,
+        "bias": int(bias is not None),
+    }
+    if transposed:
+        attrs["output_pad"] = _pair(output_padding, rank)
+    return f"conv{'_transpose' if transposed else ''}{rank}d", attrs
+
+
+def _pool(kind: str) -> Callable[..., Read]:
+    def read(
+        x: Tensor, kernel: Any, stride: Any = (), padding: Any = (0, 0), fourth: Any = None, ceil: Any = False, *_: Any
+    ) -> Read:
+        # max_pool2d has a dilation in the fourth place and `ceil_mode` in the fifth, avg_pool2d has `ceil_mode` in the fourth
+        ceil_mode = ceil if kind == "max" else bool(fourth)
+        if kind == "max" and fourth is not None and set(fourth) != {1}:
+            return "aten.max_pool2d_dilated", {}
+        attrs: Attrs = {
+            "type": kind,
+            "kernel": _pair(kernel, 2),
+            "stride": _pair(stride or kernel, 2),
+            "pad": _both_sides(padding, 2),
+        }
+        return "pool2d", attrs | ({"ceil": 1} if ceil_mode else {})
+
+    return read
+
+
+def _mean(x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, **_: Any) -> Read:
+    axes = tuple(sorted(dim % x.dim() for dim in (dims or range(x.dim()))))
+    return "reduce_mean", {"axes": axes, "keepdim": int(keepdim)}
+
+
+def _hardtanh(x: Tensor, low: float = -1.0, high: float = 1.0) -> Read:
+    return ("relu6", {}) if (low, high) == (0, 6) else ("aten.hardtanh", {})
+
+
+def _binary(op: str) -> Callable[..., Read]:
+    def read(x: Any, other: Any, **_: Any) -> Read:
+        return op, {} if isinstance(x, Tensor) and isinstance(other, Tensor) else {"scalar": 1}
+
+    return read
+
+
+def _plain(op: str) -> Callable[..., Read]:
+    return lambda *_, **__: (op, {})
+
+
+def _transpose(x: Tensor, first: int, second: int) -> Read:
+    perm = list(range(x.dim()))
+    perm[first], perm[second] = perm[second], perm[first]
+    return "transpose", {"perm": tuple(perm)}
+
+
+# aten op -> a function of its arguments that gives the op and its attributes
+_READ: dict[Any, Callable[..., Read]] = {
+    aten.convolution.default: _convolution,
+    aten._native_batch_norm_legit_no_training.default: _plain("batch_norm"),
+    aten.native_batch_norm.default: _plain("batch_norm"),
+    aten.cudnn_batch_norm.default: _plain("batch_norm"),
+    aten.native_layer_norm.default: _plain("layer_norm"),
+    aten.addmm.default: lambda *_, **__: ("linear", {"bias": 1}),
+    aten.mm.default: lambda *_: ("linear", {}),
+    aten.bmm.default: _plain("matmul"),
+    aten.relu.default: _plain("relu"),
+    aten.relu_.default: _plain("relu"),
+    aten.hardtanh.default: _hardtanh,
+    aten.hardtanh_.default: _hardtanh,
+    aten.hardswish.default: _plain("hard_swish"),
+    aten.hardswish_.default: _plain("hard_swish"),
+    aten.hardsigmoid.default: _plain("hard_sigmoid"),
+    aten.hardsigmoid_.default: _plain("hard_sigmoid"),
+    aten.sigmoid.default: _plain("sigmoid"),
+    aten.sigmoid_.default: _plain("sigmoid"),
+    aten.silu.default: _plain("swish"),
+    aten.silu_.default: _plain("swish"),
+    aten.tanh.default: _plain("tanh"),
+    aten.gelu.default: _plain("gelu"),
+    aten._softmax.default: lambda x, dim, *_: ("softmax", {"axis": dim % x.dim()}),
+    aten.add.Tensor: _binary("add"),
+    aten.add_.Tensor: _binary("add"),
+    aten.sub.Tensor: _binary("sub"),
+    aten.sub_.Tensor: _binary("sub"),
+    aten.mul.Tensor: _binary("mul"),
+    aten.mul_.Tensor: _binary("mul"),
+    aten.div.Tensor: _binary("div"),
+    aten.div_.Tensor: _binary("div"),
+    aten.mean.dim: _mean,
+    aten.avg_pool2d.default: _pool("avg"),
+    aten.max_pool2d_with_indices.default: _pool("max"),
+    aten.cat.default: lambda tensors, dim=0: ("concat", {"axis": dim % tensors[0].dim()}),
+    aten.view.default: _plain("reshape"),
+    aten._unsafe_view.default: _plain("reshape"),
+    aten.unsqueeze.default: _plain("reshape"),
+    aten.squeeze.dim: _plain("reshape"),
+    aten.squeeze.dims: _plain("reshape"),
+    aten.permute.default: lambda x, dims: ("transpose", {"perm": tuple(dim % x.dim() for dim in dims)}),
+    aten.transpose.int: _transpose,
+    aten.t.default: lambda x: _transpose(x, 0, 1),
+}
+
+# ops whose output is their input, for a deployed network
+_IDENTITY = frozenset({
+    aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default, aten.dropout.default,
+    aten.lift_fresh.default, aten.lift_fresh_copy.default,
+})  # fmt: skip
+
+
+def _innermost(error: BaseException, names: Sequence[str]) -> str:
+    return f"layer `{names[-1]}`" if names and names[-1] else "the model itself"
+
+
+class _Recorder(TorchDispatchMode):
+    """Turns each aten op that is dispatched into a `Node`."""
+
+    def __init__(self, fake_mode: FakeTensorMode, names: Mapping[int, str]) -> None:
+        super().__init__()
+        self.fake_mode = fake_mode
+        self.parameter_names = names
+        self.values: list[Value] = []
+        self.nodes: list[Node] = []
+        self.modules: list[str] = []
+        self.failed_in: list[str] | None = None
+        self._index: dict[int, int] = {}  # id of a fake tensor -> value
+        self._fake: dict[int, Tensor] = {}  # id of a real tensor -> its fake
+        self._alive: list[Tensor] = []  # ids stay unique while the tensors live
+        self._used_names: Counter[str] = Counter()
+
+    def fake(self, tensor: Tensor) -> Tensor:
+        """The fake of a real tensor, made once, so that nothing real is read or written."""
+        if isinstance(tensor, FakeTensor):
+            return tensor
+        if id(tensor) not in self._fake:
+            self._alive.append(tensor)
+            made = self.fake_mode.from_tensor(tensor, static_shapes=True)
+            self._fake[id(tensor)] = made
+            self.add(made, constant=True, parameter=self.parameter_names.get(id(tensor), ""))
+        return self._fake[id(tensor)]
+
+    def add(self, tensor: Tensor, *, constant: bool = False, parameter: str = "") -> int:
+        """A new value for `tensor`."""
+        dtype = type_names.get(tensor.dtype)
+        if dtype is None:
+            raise GraphError(f"Expected tensors of type {', '.join(map(str, type_names))}, but got {tensor.dtype}.")
+        self.values.append(Value(shape=tuple(tensor.shape), dtype=dtype, constant=constant, parameter=parameter))
+        self._alive.append(tensor)
+        self._index[id(tensor)] = len(self.values) - 1
+        return len(self.values) - 1
+
+    def find(self, tensor: Tensor) -> int:
+        """The value of `tensor`; one that was never seen is a constant."""
+        index = self._index.get(id(tensor))
+        return self.add(tensor, constant=True) if index is None else index
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree_map_only(Tensor, self.fake, (args, kwargs or {}))
+        tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        inputs = tuple(self.find(tensor) for tensor in tensors)
+        result = func(*args, **kwargs)
+        made = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+        self._record(func, args, kwargs, inputs, made)
+        return result
+
+    def _record(self, func: Any, args: Any, kwargs: Any, inputs: tuple[int, ...], made: list[Tensor]) -> None:
+        if not made:
+            return
+        if all(self.values[index].constant for index in inputs):
+            for tensor in made:
+                self._index.pop(id(tensor), None)  # computed from constants alone: folded by every converter
+            return
+        same_shape = tuple(made[0].shape) == self.values[inputs[0]].shape
+        read = _READ.get(func, _plain(str(func.overloadpacket)))
+        op, attrs = read(*args, **kwargs)
+        if func in _IDENTITY or (op == "reshape" and same_shape):
+            self._alive.append(made[0])
+            self._index[id(made[0])] = inputs[0]
+            return
+        outputs = made[:1] if op in ("batch_norm", "layer_norm", "pool2d") else made  # the others are for training
+        self.append(op, attrs, inputs, tuple(self.add(tensor) for tensor in outputs))
+
+    def append(self, op: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        """File a node under the module that is running."""
+        name = f"{self.modules[-1] if self.modules else ''}/{op}"
+        self._used_names[name] += 1
+        if self._used_names[name] > 1:
+            name = f"{name}_{self._used_names[name]}"
+        modules = tuple(self.modules)
+        self.nodes.append(Node(name=name, op=op, attrs=attrs, inputs=inputs, outputs=outputs, modules=modules))
+
+    def choose(self, name: str, candidates: Sequence[Tensor]) -> Tensor:
+        """A new tensor that stands for one of `candidates`."""
+        for index, tensor in enumerate(candidates):
+            if not isinstance(tensor, Tensor) or tensor.shape != candidates[0].shape:
+                raise GraphError(
+                    f"Expected all candidates of `{name}` to give one tensor of the same shape, but candidate {index} "
+                    f"gives {tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__} "
+                    f"and candidate 0 gives {tuple(candidates[0].shape)}."
+                )
+        inputs = tuple(self.find(tensor) for tensor in candidates)
+        with torch.utils._python_dispatch._disable_current_modes(), self.fake_mode:
+            result = candidates[0].clone()
+        self.append(CHOICE, {"name": name}, inputs, (self.add(result),))
+        return result
+
+
+@contextmanager
+def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    """Keeps `recorder.modules` the stack of running modules."""
+    handles = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: recorder.modules.append(name)
+
+    def leave(*_: Any) -> None:
+        if sys.exc_info()[1] is not None and recorder.failed_in is None:
+            recorder.failed_in = list(recorder.modules)
+        recorder.modules.pop()
+
+    try:
+        for name, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(enter(name), prepend=True))
+            handles.append(module.register_forward_hook(leave, always_call=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; training flags and every random state as before afterwards."""
+    flags = {module: module.training for module in model.modules()}
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        for module in flags:
+            module.training = False
+        yield
+    finally:
+        for module, training in flags.items():
+            module.training = training
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+@contextmanager
+def _all_candidates(model: nn.Module, choices: Mapping[str, Sequence[str]], recorder: _Recorder) -> Iterator[None]:
+    """Inside, each module that chooses runs all of its candidates on its first argument and mixes none."""
+    replaced: list[tuple[nn.Module, Any]] = []
+
+    def forward_of(name: str, candidates: list[nn.Module]) -> Callable[..., Tensor]:
+        return lambda x, *_, **__: recorder.choose(name, [candidate(x) for candidate in candidates])
+
+    try:
+        for name, candidates in choices.items():
+            module = model.get_submodule(name)
+            replaced.append((module, module.__dict__.get("forward")))
+            module.__dict__["forward"] = forward_of(name, [model.get_submodule(path) for path in candidates])
+        yield
+    finally:
+        for module, forward in replaced:
+            if forward is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.__dict__["forward"] = forward
+
+
+def read_torch(
+    model: nn.Module,
+    example_input: Tensor | tuple[Tensor, ...] | None = None,
+    *,
+    input_shape: Sequence[int] | None = None,
+    choices: Mapping[str, Sequence[str]] | None = None,
+) -> OpGraph:
+    """Read a torch module by running it once on fake tensors.
+
+    Nothing is computed and nothing of the model changes: not its weights, buffers, training flags or hooks, nor any random state.
+
+    Args:
+        model: the module, on any device (``meta`` too).
+        example_input: what its forward takes: a tensor or a tuple of tensors. Only shapes and types matter.
+        input_shape: instead of `example_input`, the shape of its one float input.
+        choices: for a supernet, the name of each module that chooses -> the names of its candidates. Such a module is
+            taken to give the output of one candidate, called with its own first argument.
+
+    Returns:
+        The graph, each op filed under the modules that called it.
+
+    Raises:
+        InputMismatchError: if a layer does not accept what reaches it; the message names the layer.
+        GraphError: if the forward needs a tensor's value, or the candidates of a choice disagree in shape.
+
+    Example:
+        >>> graph = read_torch(nn.Sequential(nn.Linear(8, 4), nn.ReLU()), input_shape=(1, 8))
+        >>> [node.name for node in graph.nodes]
+        ['0/linear', '1/relu']
+    """
+    if (example_input is None) == (input_shape is None):
+        raise GraphError("Expected either `example_input` or `input_shape`, and not both.")
+    names = {id(tensor): name for name, tensor in [*model.named_buffers(), *model.named_parameters()]}
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+    recorder = _Recorder(fake_mode, names)
+    inputs = _fake_inputs(model, fake_mode, example_input, input_shape)
+    indices = tuple(recorder.add(tensor) for tensor in inputs)
+    with ExitStack() as stack:
+        stack.enter_context(_unchanged(model))
+        stack.enter_context(_all_candidates(model, choices or {}, recorder))
+        stack.enter_context(_watched(model, recorder))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(fake_mode)
+        stack.enter_context(recorder)
+        result = _run(model, inputs, recorder)
+    outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+    return OpGraph(
+        values=tuple(recorder.values),
+        nodes=tuple(recorder.nodes),
+        inputs=indices,
+        outputs=tuple(recorder.find(tensor) for tensor in outputs),
+    )
+
+
+def _fake_inputs(
+    model: nn.Module,
+    mode: FakeTensorMode,
+    example: Tensor | tuple[Tensor, ...] | None,
+    shape: Sequence[int] | None,
+) -> tuple[Tensor, ...]:
+    if example is not None:
+        tensors = (example,) if isinstance(example, Tensor) else tuple(example)
+        return tuple(mode.from_tensor(tensor, static_shapes=True) for tensor in tensors)
+    first = next(model.parameters(), None)
+    with mode:
+        return (torch.empty(tuple(shape or ()), device=first.device if first is not None else "cpu"),)
+
+
+def _run(model: nn.Module, inputs: tuple[Tensor, ...], recorder: _Recorder) -> Any:
+    """Call the model; an error gets the layer's name, once, here."""
+    try:
+        return model(*inputs)
+    except GraphError:
+        raise
+    except Exception as error:
+        where = recorder.failed_in or recorder.modules
+        layer = f"layer `{where[-1]}`" if where and where[-1] else "the model's own forward"
+        kind = type(model.get_submodule(where[-1]) if where else model).__name__
+        if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
+            raise GraphError(
+                f"Expected a forward that does not depend on values, but {layer} ({kind}) asks for one ({error}): "
+                f"take `.item()`, `bool(tensor)` and the like out of it."
+            ) from error
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputMismatchError(
+            f"Expected an input that fits the model, but with the input {shapes} {layer} ({kind}) fails: {reason}"
+        ) from error

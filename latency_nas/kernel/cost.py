@@ -1,0 +1,97 @@
+"""The work of a kernel by closed formulas: multiply-accumulates, FLOPs, parameters and bytes."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import cast
+
+from latency_nas.errors import KernelError
+from latency_nas.kernel.kernel import Kernel
+
+__all__ = ["n_bytes", "n_flops", "n_macs", "n_params"]
+
+_DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int64": 8, "int32": 4, "bool": 1}
+
+
+def _area(kernel: Kernel) -> int:
+    return prod(cast(tuple[int, ...], kernel.attributes["kernel"]))
+
+
+def _group(kernel: Kernel) -> int:
+    return cast(int, kernel.attributes["group"])
+
+
+def _conv_params(kernel: Kernel) -> int:
+    c_in, c_out = kernel.inputs[0][1], kernel.outputs[0][1]
+    return c_in * c_out // _group(kernel) * _area(kernel) + c_out * int(bool(kernel.attributes.get("bias", 0)))
+
+
+def _linear_params(kernel: Kernel) -> int:
+    c_in, c_out = kernel.inputs[0][-1], kernel.outputs[0][-1]
+    return c_in * c_out + c_out * int(bool(kernel.attributes.get("bias", 0)))
+
+
+# Ops with weights, and how many; every other op of the library has none.
+_PARAMS = {
+    "conv2d": _conv_params,
+    "conv_transpose2d": _conv_params,
+    "linear": _linear_params,
+    "batch_norm": lambda kernel: 4 * kernel.inputs[0][1],
+    "layer_norm": lambda kernel: 2 * kernel.inputs[0][-1],
+}
+
+# Ops that multiply and accumulate; every other op is counted in `n_flops` alone.
+_MACS = {
+    "conv2d": lambda k: prod(k.outputs[0]) * (k.inputs[0][1] // _group(k)) * _area(k),
+    "conv_transpose2d": lambda k: prod(k.inputs[0]) * (k.outputs[0][1] // _group(k)) * _area(k),
+    "linear": lambda k: prod(k.outputs[0]) * k.inputs[0][-1],
+    "matmul": lambda k: prod(k.outputs[0]) * k.inputs[0][-1],
+}
+
+# Ops that only move data.
+_MOVES = frozenset({"concat", "reshape", "transpose", "raster"})
+
+
+def n_macs(kernel: Kernel) -> int:
+    """Multiply-accumulates of a convolution, linear or matmul; 0 for the ops that do none.
+
+    Example:
+        >>> n_macs(Kernel.of("linear", [(1, 128)], [(1, 10)]))
+        1280
+    """
+    formula = _MACS.get(kernel.op)
+    return formula(kernel) if formula else 0
+
+
+def n_flops(kernel: Kernel) -> int:
+    """Floating-point operations: two for each multiply-accumulate, one for each element that another op touches."""
+    if kernel.op in _MACS:
+        return 2 * n_macs(kernel)
+    if kernel.op in _MOVES:
+        return 0
+    if kernel.op == "pool2d":
+        return prod(kernel.outputs[0]) * _area(kernel)
+    return max((prod(shape) for shape in (*kernel.inputs, *kernel.outputs)), default=0)
+
+
+def n_params(kernel: Kernel) -> int:
+    """Weights and biases that the kernel reads.
+
+    Example:
+        >>> n_params(Kernel.of("linear", [(1, 128)], [(1, 10)], bias=1))
+        1290
+    """
+    formula = _PARAMS.get(kernel.op)
+    return formula(kernel) if formula else 0
+
+
+def n_bytes(kernel: Kernel) -> int:
+    """Bytes that must move at least once: every input, output and parameter.
+
+    Raises:
+        KernelError: if the size of the kernel's type is not known.
+    """
+    if kernel.dtype not in _DTYPE_BYTES:
+        raise KernelError(f"Expected a dtype of {', '.join(_DTYPE_BYTES)}, but got {kernel.dtype!r}.")
+    elements = sum(prod(shape) for shape in (*kernel.inputs, *kernel.outputs))
+    return _DTYPE_BYTES[kernel.dtype] * (elements + n_params(kernel))

@@ -1,0 +1,205 @@
+"""`Kernel`: what an engine runs after fusion, and its one canonical text key."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from latency_nas.errors import KernelError
+
+__all__ = ["OPS", "AttrValue", "Kernel", "Shape"]
+
+Shape = tuple[int, ...]
+AttrValue = int | float | str | tuple[int, ...]
+
+_ACTIVATION = ("act",)
+_CONV = ("dilation", "group", "kernel", "pad", "stride")
+
+# op -> (attributes it must have, attributes it may have). A source that does not record an attribute (PaddleSlim's
+# tables know no activation) leaves it out; an op that is not listed here keeps whatever attributes its reader gave it.
+OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "conv2d": (_CONV, ("act", "bias")),
+    "conv_transpose2d": (_CONV, ("act", "bias", "output_pad")),
+    "linear": ((), ("act", "bias")),
+    "matmul": ((), ()),
+    "pool2d": (("kernel", "pad", "stride", "type"), ("ceil", "global")),
+    "reduce_mean": (("axes",), ("keepdim",)),
+    "batch_norm": ((), _ACTIVATION),
+    "layer_norm": ((), ()),
+    "add": ((), ("act", "axis", "scalar")),
+    "sub": ((), ("act", "axis", "scalar")),
+    "mul": ((), ("act", "axis", "scalar")),
+    "div": ((), ("act", "axis", "scalar")),
+    "relu": ((), ()),
+    "relu6": ((), ()),
+    "hard_swish": ((), ()),
+    "hard_sigmoid": ((), ()),
+    "sigmoid": ((), ()),
+    "swish": ((), ()),
+    "tanh": ((), ()),
+    "gelu": ((), ()),
+    "softmax": ((), ("axis",)),
+    "concat": (("axis",), ()),
+    "reshape": ((), ()),
+    "transpose": (("perm",), ()),
+    "raster": (("source", "target"), ()),
+}
+DTYPES = ("fp32", "fp16", "bf16", "int8", "int64", "int32", "bool")
+
+_NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
+_INT = re.compile(r"-?\d+")
+_FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_KEY = re.compile(r"(?P<op>\S+)(?P<inputs>(?: \[[-\d,]*\])*) ->(?P<outputs>(?: \[[-\d,]*\])*)(?P<attrs>(?: \S+=\S+)*) dtype=(?P<dtype>\w+)")
+
+
+def _format(value: AttrValue) -> str:
+    if isinstance(value, tuple):
+        return "[" + ",".join(map(str, value)) + "]"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _parse_shape(text: str) -> Shape:
+    body = text.strip()[1:-1]
+    return tuple(int(part) for part in body.split(",")) if body else ()
+
+
+def _parse_value(text: str) -> AttrValue:
+    if text.startswith("["):
+        return _parse_shape(text)
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _normalise(name: str, value: object) -> AttrValue:
+    """One spelling for each value: 1.0, True and 1 are the same kernel, so they must be the same text."""
+    if isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
+        return tuple(int(item) for item in value)
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise KernelError(f"Expected attribute `{name}` to be a finite number, a name or integers, but got {value!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A piece of work that an engine runs as one, after fusion: the identity that tables, meters and regressors share.
+
+    Two kernels are the same exactly when their keys are. `Kernel.parse` is the inverse of `Kernel.key`.
+
+    Args:
+        op: the op's name, one of `OPS`, or a reader's own name for an op that is not listed there (``"aten.roll"``).
+        inputs: shapes of the activations that are read; weights are not among them.
+        outputs: shapes of what is written.
+        attrs: ``(name, value)`` pairs; values are integers, floats, names or tuples of integers.
+        dtype: the type that the engine computes in, one of ``DTYPES``.
+
+    Raises:
+        KernelError: if a field cannot be written into a key, or does not belong to the op.
+
+    Example:
+        >>> k = Kernel.of("linear", [(1, 128)], [(1, 10)], bias=True)
+        >>> k.key
+        'linear [1,128] -> [1,10] bias=1 dtype=fp32'
+        >>> Kernel.parse(k.key) == k
+        True
+    """
+
+    op: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    attrs: tuple[tuple[str, AttrValue], ...] = ()
+    dtype: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.op):
+            raise KernelError(f"Expected `op` to be a name such as 'conv2d', but got {self.op!r}.")
+        if self.dtype not in DTYPES:
+            raise KernelError(f"Expected `dtype` to be one of {', '.join(DTYPES)}, but got {self.dtype!r}.")
+        for shape in (*self.inputs, *self.outputs):
+            if not all(isinstance(size, int) and size >= 0 for size in shape):
+                raise KernelError(f"Expected sizes of {self.op} to be known integers >= 0, but got the shape {shape}.")
+        names = [name for name, _ in self.attrs]
+        bad = [name for name in names if not name.isidentifier() or name == "dtype" or names.count(name) > 1]
+        required, optional = OPS.get(self.op, ((), tuple(names)))
+        bad += [name for name in names if name not in required + optional]
+        missing = [name for name in required if name not in names]
+        if bad or missing:
+            raise KernelError(
+                f"Expected the attributes of {self.op} to be {', '.join(required + optional) or 'none'}, "
+                f"but {', '.join(missing) or 'none'} is missing and {', '.join(bad) or 'none'} does not belong."
+            )
+        attrs = tuple(sorted((name, _normalise(name, value)) for name, value in self.attrs))
+        object.__setattr__(self, "attrs", attrs)
+
+    @classmethod
+    def of(
+        cls,
+        op: str,
+        inputs: list[Shape] | tuple[Shape, ...],
+        outputs: list[Shape] | tuple[Shape, ...],
+        *,
+        dtype: str = "fp32",
+        **attrs: object,
+    ) -> Kernel:
+        """Make a kernel from keyword attributes."""
+        shapes = [tuple(tuple(shape) for shape in group) for group in (inputs, outputs)]
+        return cls(op=op, inputs=shapes[0], outputs=shapes[1], attrs=tuple(attrs.items()), dtype=dtype)  # type: ignore[arg-type]
+
+    @classmethod
+    def parse(cls, key: str) -> Kernel:
+        """Read a key that `Kernel.key` wrote.
+
+        Raises:
+            KernelError: if the text is not such a key.
+        """
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise KernelError(
+                f"Expected a kernel key such as 'linear [1,128] -> [1,10] bias=1 dtype=fp32', but got {key!r}."
+            )
+        try:
+            shapes = [tuple(map(_parse_shape, match[side].split())) for side in ("inputs", "outputs")]
+            pairs = (pair.split("=", 1) for pair in match["attrs"].split())
+            attrs = tuple((name, _parse_value(value)) for name, value in pairs)
+        except ValueError as error:
+            raise KernelError(f"Expected integers in the brackets of the kernel key, but got {key!r}.") from error
+        kernel = cls(op=match["op"], inputs=shapes[0], outputs=shapes[1], attrs=attrs, dtype=match["dtype"])
+        if kernel.key != key:
+            raise KernelError(f"Expected a canonical kernel key, {kernel.key!r}, but got {key!r}.")
+        return kernel
+
+    @cached_property
+    def key(self) -> str:
+        """The canonical text: ``op inputs -> outputs attributes dtype``."""
+        shapes = [_format(shape) for shape in self.inputs], [_format(shape) for shape in self.outputs]
+        attrs = [f"{name}={_format(value)}" for name, value in self.attrs]
+        return " ".join([self.op, *shapes[0], "->", *shapes[1], *attrs, f"dtype={self.dtype}"])
+
+    def __str__(self) -> str:
+        return self.key
+
+    @cached_property
+    def attributes(self) -> Mapping[str, AttrValue]:
+        """The attributes by name."""
+        return dict(self.attrs)
+
+    def without(self, names: tuple[str, ...]) -> Kernel:
+        """The same kernel less the attributes in `names`: what a table that does not record them knows it as."""
+        kept = tuple(pair for pair in self.attrs if pair[0] not in names)
+        if len(kept) == len(self.attrs):
+            return self
+        return Kernel(op=self.op, inputs=self.inputs, outputs=self.outputs, attrs=kept, dtype=self.dtype)
+
+    @property
+    def family(self) -> str:
+        """The op's cost family: a convolution of one input channel a group is ``depthwise_conv2d``, else the op itself."""
+        if self.op == "conv2d" and self.attributes["group"] == self.inputs[0][1] > 1:
+            return "depthwise_conv2d"
+        return self.op

@@ -1,0 +1,185 @@
+"""Writes an `OpGraph` as an ONNX model with random weights: a network to be timed, in about a millisecond a layer.
+
+The output of each ONNX node carries the name of the graph's node, so that what an engine runs can be mapped back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from latency_nas.errors import MeasureError
+from latency_nas.graph import Node, OpGraph
+
+__all__ = ["write_onnx"]
+
+_OPSET, _IR_VERSION = 18, 9
+_UNARY = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+_BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
+
+
+class _Writer:
+    """Collects the nodes and initializers of one model."""
+
+    def __init__(self, graph: OpGraph, seed: int) -> None:
+        self.graph = graph
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self.random = np.random.default_rng(seed)
+        self.names = {index: f"input_{position}" for position, index in enumerate(graph.inputs)}
+
+    def tensor(self, name: str, array: NDArray[np.generic]) -> str:
+        self.initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def weight(self, name: str, shape: Sequence[int], *, low: float = -1.0) -> str:
+        """A random tensor, scaled so that activations neither vanish nor overflow."""
+        fan_in = max(1, int(np.prod(shape[1:])))
+        values = self.random.uniform(low, 1.0, size=tuple(shape)) / np.sqrt(fan_in / 3)
+        return self.tensor(name, values.astype(np.float32))
+
+    def emit(self, node: Node, op_type: str, inputs: Sequence[str], **attributes: object) -> None:
+        self.nodes.append(helper.make_node(op_type, list(inputs), [node.name], name=node.name, **attributes))
+        self.names[node.outputs[0]] = node.name
+
+    def activations(self, node: Node) -> list[str]:
+        return [self.names[index] for index in self.graph.activations(node)]
+
+    def operands(self, node: Node) -> list[str]:
+        """Every input by name, constants as new random tensors."""
+        for position, index in enumerate(node.inputs):
+            if self.graph.values[index].constant:
+                self.names[index] = self.weight(f"{node.name}.operand{position}", self.graph.values[index].shape)
+        return [self.names[index] for index in node.inputs]
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        return self.graph.values[index].shape
+
+
+def _ints(node: Node, name: str) -> list[int]:
+    return list(cast(tuple[int, ...], node.attrs[name]))
+
+
+def _conv(writer: _Writer, node: Node) -> None:
+    inputs = writer.activations(node)
+    inputs.append(writer.weight(f"{node.name}.weight", writer.shape(node.inputs[1])))
+    if node.attrs["bias"]:
+        inputs.append(writer.weight(f"{node.name}.bias", (writer.shape(node.outputs[0])[1],)))
+    writer.emit(
+        node, "Conv", inputs, kernel_shape=_ints(node, "kernel"), strides=_ints(node, "stride"), pads=_ints(node, "pad"),
+        dilations=_ints(node, "dilation"), group=node.attrs["group"],
+    )  # fmt: skip
+
+
+def _batch_norm(writer: _Writer, node: Node) -> None:
+    channels = (writer.shape(node.inputs[0])[1],)
+    parts = [writer.weight(f"{node.name}.{part}", channels) for part in ("scale", "shift", "mean")]
+    variance = writer.tensor(f"{node.name}.variance", np.ones(channels, np.float32))
+    writer.emit(node, "BatchNormalization", [*writer.activations(node), *parts, variance])
+
+
+def _linear(writer: _Writer, node: Node) -> None:
+    features = writer.shape(node.outputs[0])[-1], writer.shape(writer.graph.activations(node)[0])[-1]
+    inputs = [*writer.activations(node), writer.weight(f"{node.name}.weight", features)]
+    if node.attrs.get("bias"):
+        inputs.append(writer.weight(f"{node.name}.bias", features[:1]))
+    writer.emit(node, "Gemm", inputs, transB=1)
+
+
+def _relu6(writer: _Writer, node: Node) -> None:
+    bounds = [writer.tensor(f"{node.name}.{name}", np.float32(value)) for name, value in (("min", 0), ("max", 6))]  # type: ignore[arg-type]
+    writer.emit(node, "Clip", [*writer.activations(node), *bounds])
+
+
+def _hard_sigmoid(writer: _Writer, node: Node) -> None:
+    writer.emit(node, "HardSigmoid", writer.activations(node), alpha=1 / 6, beta=0.5)
+
+
+def _pool(writer: _Writer, node: Node) -> None:
+    if node.attrs.get("global"):
+        writer.emit(node, "GlobalAveragePool", writer.activations(node))
+        return
+    kind = {"max": "MaxPool", "avg": "AveragePool"}[str(node.attrs["type"])]
+    extra = {} if kind == "MaxPool" else {"count_include_pad": 1}
+    writer.emit(
+        node, kind, writer.activations(node), kernel_shape=_ints(node, "kernel"), strides=_ints(node, "stride"),
+        pads=_ints(node, "pad"), ceil_mode=node.attrs.get("ceil", 0), **extra,
+    )  # fmt: skip
+
+
+def _reduce_mean(writer: _Writer, node: Node) -> None:
+    axes = writer.tensor(f"{node.name}.axes", np.array(_ints(node, "axes"), np.int64))
+    writer.emit(node, "ReduceMean", [*writer.activations(node), axes], keepdims=node.attrs["keepdim"])
+
+
+def _reshape(writer: _Writer, node: Node) -> None:
+    shape = writer.tensor(f"{node.name}.shape", np.array(writer.shape(node.outputs[0]), np.int64))
+    writer.emit(node, "Reshape", [*writer.activations(node), shape])
+
+
+def _unary(writer: _Writer, node: Node) -> None:
+    writer.emit(node, _UNARY[node.op], writer.activations(node))
+
+
+def _binary(writer: _Writer, node: Node) -> None:
+    operands = writer.operands(node)
+    if node.attrs.get("scalar"):
+        operands.append(writer.tensor(f"{node.name}.scalar", np.array(0.5, np.float32)))
+    writer.emit(node, _BINARY[node.op], operands)
+
+
+def _concat(writer: _Writer, node: Node) -> None:
+    writer.emit(node, "Concat", writer.operands(node), axis=node.attrs["axis"])
+
+
+_WRITE: dict[str, Callable[[_Writer, Node], None]] = {
+    "conv2d": _conv,
+    "batch_norm": _batch_norm,
+    "linear": _linear,
+    "relu6": _relu6,
+    "hard_sigmoid": _hard_sigmoid,
+    "pool2d": _pool,
+    "reduce_mean": _reduce_mean,
+    "reshape": _reshape,
+    "concat": _concat,
+    **dict.fromkeys(_UNARY, _unary),
+    **dict.fromkeys(_BINARY, _binary),
+}
+
+
+def write_onnx(graph: OpGraph, *, seed: int = 0) -> onnx.ModelProto:
+    """Write `graph` as an ONNX model whose weights are random.
+
+    Args:
+        graph: a graph without open choices, with float inputs.
+        seed: of the weights.
+
+    Raises:
+        MeasureError: if the graph has an op that cannot be written; the message lists them all.
+    """
+    unknown = sorted({f"{node.op} (at {node.name})" for node in graph.nodes if node.op not in _WRITE})
+    if unknown:
+        raise MeasureError(f"Expected ops out of {', '.join(sorted(_WRITE))}, but the model has {', '.join(unknown)}.")
+    writer = _Writer(graph, seed)
+    for node in graph.nodes:
+        _WRITE[node.op](writer, node)
+    for position, index in enumerate(graph.outputs):  # outputs get names of their own: a node may be one twice
+        name = f"output_{position}"
+        writer.nodes.append(helper.make_node("Identity", [writer.names[index]], [name], name=name))
+    inputs = [
+        helper.make_tensor_value_info(writer.names[index], onnx.TensorProto.FLOAT, list(graph.values[index].shape))
+        for index in graph.inputs
+    ]
+    outputs = [
+        helper.make_tensor_value_info(f"output_{position}", onnx.TensorProto.FLOAT, list(graph.values[index].shape))
+        for position, index in enumerate(graph.outputs)
+    ]
+    body = helper.make_graph(writer.nodes, "network", inputs, outputs, writer.initializers)
+    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)])
+    model.ir_version = _IR_VERSION
+    return model
