@@ -49,7 +49,7 @@ _MACS = {
 }
 
 # Ops that only move data.
-_MOVES = frozenset({"concat", "reshape", "transpose", "raster"})
+_MOVES = frozenset({"concat", "split", "reshape", "transpose", "shuffle_channel", "raster"})
 
 
 def n_macs(kernel: Kernel) -> int:

@@ -1,0 +1,19 @@
+"""Latency tables: what each kernel costs on a device."""
+
+from latency_nas.table.catalogue import load_table, named_tables
+from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.latency_table import Entry, LatencyTable
+from latency_nas.table.paddleslim import ImportReport, import_paddleslim
+from latency_nas.table.parquet_file import read_table, save_table
+
+__all__ = [
+    "Datasheet",
+    "Entry",
+    "ImportReport",
+    "LatencyTable",
+    "import_paddleslim",
+    "load_table",
+    "named_tables",
+    "read_table",
+    "save_table",
+]

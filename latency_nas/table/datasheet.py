@@ -1,0 +1,111 @@
+"""`Datasheet`: under what conditions a table's numbers were obtained, and how far they can be trusted."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from latency_nas.errors import TableError
+
+__all__ = ["Datasheet", "Method"]
+
+Method = Literal["measured", "derived", "imported"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Datasheet:
+    """What a number needs beside it.
+
+    Args:
+        device: the device's name, as a person would write it.
+        engine: the inference engine (``"MNN"``, ``"Paddle-Lite"``).
+        method: ``"measured"`` by this library's meter on the device itself, ``"derived"`` from other tables, or
+            ``"imported"`` from somebody else's file.
+        engine_version: as the engine says it; ``""`` where the source does not say, as in every text field below.
+        soc: the system on a chip, or the processor.
+        backend: where kernels run (``"CPU"``).
+        precision: of the arithmetic (``"fp32"``).
+        threads: threads that the engine uses; None where the source does not say.
+        power_mode: the engine's or the governor's setting.
+        batch: images a run.
+        date: ISO day on which the measuring ended.
+        statistic: what of the samples a latency is (``"median"``).
+        sources: where the numbers are from.
+        licence: of those sources, as an SPDX expression.
+        expected_error: mean absolute relative error of whole-network predictions on networks that were not used to
+            make the table (0.02 is 2 %); None where it is not known.
+        expected_error_method: how that was obtained.
+        yardstick_ms: undisturbed time of the yardstick network in this table's session, the unit of machine speed; None without one.
+        emulated: whether the engine ran under emulation, so that no time here is any device's.
+        unrecorded: kernel attributes that the source does not tell apart, as ``"op.attribute"``.
+        notes: anything else that a user should know.
+
+    Raises:
+        TableError: if a field has an impossible value.
+    """
+
+    device: str
+    engine: str
+    method: Method
+    engine_version: str = ""
+    soc: str = ""
+    backend: str = "CPU"
+    precision: str = "fp32"
+    threads: int | None = None
+    power_mode: str = ""
+    batch: int = 1
+    date: str = ""
+    statistic: str = ""
+    sources: tuple[str, ...] = ()
+    licence: str = ""
+    expected_error: float | None = None
+    expected_error_method: str = ""
+    yardstick_ms: float | None = None
+    emulated: bool = False
+    unrecorded: tuple[str, ...] = ()
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise TableError(f"Expected `method` to be measured, derived or imported, but got {self.method!r}.")
+        for name in ("device", "engine"):
+            if not getattr(self, name):
+                raise TableError(f"Expected `{name}` to be named, but got an empty text.")
+        if self.threads is not None and self.threads < 1:
+            raise TableError(f"Expected `threads` to be a positive integer, but got {self.threads}.")
+        if self.batch < 1:
+            raise TableError(f"Expected `batch` to be a positive integer, but got {self.batch}.")
+        for name in ("expected_error", "yardstick_ms"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise TableError(f"Expected `{name}` to be a finite number >= 0, but got {value}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Datasheet:
+        """The inverse of `to_dict`.
+
+        Raises:
+            TableError: if a field is unknown, missing or of the wrong type.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        odd = sorted(fields.keys() - known)
+        if odd:
+            raise TableError(f"Expected the datasheet's fields to be known ones, but got {', '.join(odd)}.")
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        try:
+            return cls(**{**fields, **lists})
+        except TypeError as error:
+            raise TableError(f"Expected a complete datasheet, but {error}.") from error
+
+    def __str__(self) -> str:
+        threads = "threads not stated" if self.threads is None else f"{self.threads} thread{'s' * (self.threads != 1)}"
+        engine = f"{self.engine} {self.engine_version}".strip()
+        emulated = ", EMULATED: no device's times" if self.emulated else ""
+        return f"{self.device}: {engine} on {self.backend}, {self.precision}, {threads}, batch {self.batch}, {self.method}{emulated}"

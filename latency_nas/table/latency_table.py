@@ -1,0 +1,106 @@
+"""`LatencyTable`: what each kernel costs on one device, under one datasheet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from latency_nas.errors import TableError
+from latency_nas.kernel import Kernel
+from latency_nas.table.datasheet import Datasheet
+
+__all__ = ["Entry", "LatencyTable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What one kernel costs.
+
+    Args:
+        latency_ms: the table's statistic of the kernel's time, in milliseconds.
+        std_ms: one standard deviation of `latency_ms`, over the networks in which it was met; None where not known.
+        n_samples: how many timings it rests on; 0 where not known.
+    """
+
+    latency_ms: float
+    std_ms: float | None = None
+    n_samples: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.latency_ms) and self.latency_ms > 0):
+            raise TableError(f"Expected `latency_ms` to be a positive finite number, but got {self.latency_ms}.")
+        if self.std_ms is not None and not (math.isfinite(self.std_ms) and self.std_ms >= 0):
+            raise TableError(f"Expected `std_ms` to be a finite number >= 0, but got {self.std_ms}.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatencyTable:
+    """An immutable table: kernel -> `Entry`.
+
+    A kernel is looked up less the attributes that the datasheet calls unrecorded.
+
+    Args:
+        entries: the rows, by the kernel's key.
+        datasheet: the conditions.
+        name: what messages call it: a file or a catalogue name.
+
+    Example:
+        >>> sheet = Datasheet(device="Example board", engine="MNN", method="measured", threads=1)
+        >>> relu = Kernel.of("relu", [(1, 8, 4, 4)], [(1, 8, 4, 4)])
+        >>> table = LatencyTable.of({relu: Entry(latency_ms=0.5)}, sheet)
+        >>> table[relu].latency_ms
+        0.5
+    """
+
+    entries: Mapping[str, Entry]
+    datasheet: Datasheet
+    name: str = "unsaved table"
+    _unrecorded: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        unrecorded: dict[str, tuple[str, ...]] = {}
+        for text in self.datasheet.unrecorded:
+            op, _, attribute = text.rpartition(".")
+            unrecorded[op] = (*unrecorded.get(op, ()), attribute)
+        object.__setattr__(self, "_unrecorded", unrecorded)
+
+    @classmethod
+    def of(cls, entries: Mapping[Kernel, Entry], datasheet: Datasheet, *, name: str = "unsaved table") -> LatencyTable:
+        """A table of kernels."""
+        return cls({kernel.key: entry for kernel, entry in entries.items()}, datasheet, name)
+
+    def get(self, kernel: Kernel) -> Entry | None:
+        """The kernel's row, or None."""
+        unrecorded = self._unrecorded.get(kernel.op)
+        return self.entries.get((kernel.without(unrecorded) if unrecorded else kernel).key)
+
+    def __getitem__(self, kernel: Kernel) -> Entry:
+        entry = self.get(kernel)
+        if entry is None:
+            raise LookupError(f"{self.name} has no row for {kernel}.")
+        return entry
+
+    def __contains__(self, kernel: Kernel) -> bool:
+        return self.get(kernel) is not None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Kernel]:
+        return map(Kernel.parse, self.entries)
+
+    def items(self) -> Iterator[tuple[Kernel, Entry]]:
+        """Kernels and rows, in the table's order."""
+        return zip(self, self.entries.values(), strict=True)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the rows and the datasheet, whatever the rows' order: equal exactly for equal tables."""
+        rows = sorted((key, row.latency_ms, row.std_ms, row.n_samples) for key, row in self.entries.items())
+        text = json.dumps([rows, self.datasheet.to_dict()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"<LatencyTable {self.name}: {len(self)} kernels. {self.datasheet}>"

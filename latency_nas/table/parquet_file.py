@@ -1,0 +1,116 @@
+"""A latency table as a file: Parquet, zstd, the datasheet in the file's metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from latency_nas.errors import KernelError, TableError, TableFileError
+from latency_nas.kernel import Kernel
+from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.latency_table import Entry, LatencyTable
+
+__all__ = ["SCHEMA_VERSION", "read_table", "save_table"]
+
+SCHEMA_VERSION = 1
+_METADATA_KEY = b"latency_nas"
+_COLUMNS = {"kernel": pa.string(), "latency_ms": pa.float64(), "std_ms": pa.float64(), "n_samples": pa.int64()}
+
+
+def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
+    """Write `table` to `path`; a file that is there is replaced in one step, never left half-written.
+
+    Returns:
+        The path.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    header = {"schema_version": SCHEMA_VERSION, "datasheet": table.datasheet.to_dict()}
+    rows = table.entries.values()
+    columns: dict[str, list[Any]] = {
+        "kernel": list(table.entries),
+        "latency_ms": [row.latency_ms for row in rows],
+        "std_ms": [row.std_ms for row in rows],
+        "n_samples": [row.n_samples for row in rows],
+    }
+    schema = pa.schema(list(_COLUMNS.items()), metadata={_METADATA_KEY: json.dumps(header)})
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        pq.write_table(pa.table(columns, schema=schema), partial, compression="zstd")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def read_table(path: str | os.PathLike[str]) -> LatencyTable:
+    """Read a table that `save_table` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        TableFileError: if it is truncated, is not such a file, has another schema version, or a row is impossible;
+            the message names the file and the row.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise FileNotFoundError(f"Expected a latency table at {source}, but there is no such file.")
+    try:
+        data = pq.ParquetFile(source)
+        header = json.loads((data.schema_arrow.metadata or {}).get(_METADATA_KEY, b"null"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise TableFileError(
+            f"Expected {source} to be a latency table in Parquet, but it cannot be read ({_first_line(error)}): "
+            f"the file is truncated or of another format. Copy or build it again."
+        ) from error
+    datasheet = _datasheet(source, header)
+    if data.schema_arrow.names != list(_COLUMNS):
+        raise TableFileError(
+            f"Expected the columns {', '.join(_COLUMNS)} in {source}, but got {', '.join(data.schema_arrow.names)}."
+        )
+    try:
+        columns = data.read().cast(pa.schema(list(_COLUMNS.items()))).to_pydict()
+    except (pa.ArrowException, OSError) as error:
+        raise TableFileError(
+            f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). Copy or build it again."
+        ) from error
+    return LatencyTable(_entries(source, columns), datasheet, str(source))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _datasheet(source: Path, header: Any) -> Datasheet:
+    if not isinstance(header, dict) or "schema_version" not in header:
+        raise TableFileError(
+            f"Expected {source} to be a latency table, but it is a Parquet file without a datasheet of this library."
+        )
+    if header["schema_version"] != SCHEMA_VERSION:
+        raise TableFileError(
+            f"Expected {source} to have schema version {SCHEMA_VERSION}, but it has {header['schema_version']!r}: "
+            f"it was written by another version of latency_nas. Install that version, or build the table again."
+        )
+    try:
+        return Datasheet.from_dict(header.get("datasheet") or {})
+    except TableError as error:
+        raise TableFileError(f"Expected a valid datasheet in {source}: {error}") from error
+
+
+def _entries(source: Path, columns: dict[str, list[Any]]) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for number, (key, latency_ms, std_ms, n_samples) in enumerate(zip(*columns.values(), strict=True), start=1):
+        try:
+            if key is None or latency_ms is None or n_samples is None:
+                raise TableError("Expected a kernel, a latency and a number of samples, but one is null.")
+            if key in entries:
+                raise TableError(f"Expected each kernel once, but {key!r} is there again.")
+            Kernel.parse(key)
+            entries[key] = Entry(latency_ms=latency_ms, std_ms=std_ms, n_samples=n_samples)
+        except (KernelError, TableError) as error:
+            raise TableFileError(f"Row {number} of {source} is not valid: {error}") from error
+    return entries
