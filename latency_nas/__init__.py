@@ -1,0 +1,68 @@
+"""Latency-aware neural architecture search: tables, estimates and a differentiable loss.
+
+Names are imported when first used, so that ``import latency_nas`` pulls in neither torch nor an engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latency_nas.estimate.estimator import Estimate, LatencyEstimator
+    from latency_nas.kernel import Kernel
+    from latency_nas.measure.meter import measure_networks, measure_table
+    from latency_nas.measure.plan import covering_architectures
+    from latency_nas.search.callback import LatencyCallback
+    from latency_nas.search.choice import Choice
+    from latency_nas.search.loss import LatencyLoss
+    from latency_nas.table import Datasheet, LatencyTable, import_paddleslim, load_table, named_tables, save_table
+
+__version__ = "0.1.0"
+
+# public name -> the module that holds it
+_HOMES = {
+    "Choice": "latency_nas.search.choice",
+    "Datasheet": "latency_nas.table",
+    "Estimate": "latency_nas.estimate.estimator",
+    "Kernel": "latency_nas.kernel",
+    "LatencyCallback": "latency_nas.search.callback",
+    "LatencyEstimator": "latency_nas.estimate.estimator",
+    "LatencyLoss": "latency_nas.search.loss",
+    "LatencyTable": "latency_nas.table",
+    "covering_architectures": "latency_nas.measure.plan",
+    "import_paddleslim": "latency_nas.table",
+    "load_table": "latency_nas.table",
+    "measure_networks": "latency_nas.measure.meter",
+    "measure_table": "latency_nas.measure.meter",
+    "named_tables": "latency_nas.table",
+    "save_table": "latency_nas.table",
+}
+
+__all__ = [
+    "Choice",
+    "Datasheet",
+    "Estimate",
+    "Kernel",
+    "LatencyCallback",
+    "LatencyEstimator",
+    "LatencyLoss",
+    "LatencyTable",
+    "covering_architectures",
+    "import_paddleslim",
+    "load_table",
+    "measure_networks",
+    "measure_table",
+    "named_tables",
+    "save_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,207 @@
+"""`LatencyEstimator`: from a model to milliseconds, with how sure they are and where each came from."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import fsum, pi, sqrt
+from typing import TYPE_CHECKING, Literal, get_args
+
+from latency_nas.errors import MissingKernelError, TableError
+from latency_nas.graph import KernelCall, OpGraph, fuse
+from latency_nas.kernel import Kernel
+from latency_nas.table import LatencyTable, load_table
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from latency_nas.estimate.regressor import KernelRegressor
+
+__all__ = ["Estimate", "KernelEstimate", "LatencyEstimator", "OnMissing", "Source"]
+
+logger = logging.getLogger(__name__)
+
+OnMissing = Literal["error", "regress", "warn"]
+Source = Literal["table", "regressed", "missing"]
+
+_MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution
+_N_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelEstimate:
+    """The price of one kernel of a network.
+
+    Args:
+        kernel: what runs.
+        layer: the module it belongs to.
+        latency_ms: its price; 0 where the source is ``"missing"``, and then it is not in the total.
+        std_ms: one standard deviation of it; None where the table has none.
+        source: ``"table"``, ``"regressed"`` or ``"missing"``.
+        extrapolated: whether a regressed kernel lies outside what the table covers.
+    """
+
+    kernel: Kernel
+    layer: str
+    latency_ms: float
+    std_ms: float | None
+    source: Source
+    extrapolated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The latency of one network, and what it is made of.
+
+    Args:
+        kernels: the price of each kernel, in the order in which they run.
+        expected_error: the mean absolute relative error of the table's whole-network predictions; None where it is not known.
+    """
+
+    kernels: tuple[KernelEstimate, ...]
+    expected_error: float | None = None
+
+    @cached_property
+    def latency_ms(self) -> float:
+        """The sum over kernels, in milliseconds."""
+        return fsum(item.latency_ms for item in self.kernels)
+
+    @cached_property
+    def std_ms(self) -> float:
+        """One standard deviation of `latency_ms`.
+
+        Kernels from the table err as the table's whole networks do (sqrt(pi/2) x expected error x their sum) where that error is known,
+        else each on its own. Regressed kernels that are the same err together, unlike ones on their own.
+        """
+        table = [item for item in self.kernels if item.source == "table"]
+        if self.expected_error is not None:
+            variance = (_MAE_TO_STD * self.expected_error * fsum(item.latency_ms for item in table)) ** 2
+        else:
+            variance = fsum((item.std_ms or 0.0) ** 2 for item in table)
+        together: dict[Kernel, float] = defaultdict(float)
+        for item in self.kernels:
+            if item.source == "regressed":
+                together[item.kernel] += item.std_ms or 0.0
+        return sqrt(variance + fsum(std_ms**2 for std_ms in together.values()))
+
+    @property
+    def coverage(self) -> float:
+        """The share of the kernels that the table itself holds, from 0 to 1."""
+        return self.sources["table"] / len(self.kernels) if self.kernels else 1.0
+
+    @property
+    def sources(self) -> dict[Source, int]:
+        """How many kernels came from where."""
+        return {source: sum(item.source == source for item in self.kernels) for source in get_args(Source)}
+
+    def breakdown(self) -> dict[str, tuple[KernelEstimate, ...]]:
+        """The kernels by the module they belong to, in the order in which the modules run; together they sum to `latency_ms`."""
+        layers: dict[str, list[KernelEstimate]] = defaultdict(list)
+        for item in self.kernels:
+            layers[item.layer].append(item)
+        return {layer: tuple(items) for layer, items in layers.items()}
+
+    def __str__(self) -> str:
+        sources = ", ".join(f"{n} {source}" for source, n in self.sources.items() if n)
+        return f"{self.latency_ms:.3f} ± {self.std_ms:.3f} ms ({len(self.kernels)} kernels: {sources or 'none'})"
+
+
+class LatencyEstimator:
+    """Prices models by a table, and by a regressor fitted to it where the table has no row.
+
+    Args:
+        table: a table, or what `load_table` takes.
+        on_missing: of a kernel that the table lacks: ``"error"`` raises; ``"regress"`` prices it by the regressor, and raises where that
+            cannot; ``"warn"`` does the same, but leaves what nothing can price out of the sum, with a warning, and `Estimate.coverage` shows it.
+
+    Raises:
+        UnknownTableError: if there is no such table.
+
+    Example:
+        >>> from latency_nas.kernel import Kernel
+        >>> from latency_nas.table import Datasheet, Entry, LatencyTable
+        >>> sheet = Datasheet(device="Example board", engine="MNN", method="measured")
+        >>> relu = Kernel.of("relu", [(1, 8, 4, 4)], [(1, 8, 4, 4)])
+        >>> estimator = LatencyEstimator(LatencyTable.of({relu: Entry(latency_ms=0.5)}, sheet))
+        >>> from torch import nn
+        >>> estimator.predict(nn.ReLU(), input_shape=(1, 8, 4, 4)).latency_ms
+        0.5
+    """
+
+    def __init__(self, table: LatencyTable | str, *, on_missing: OnMissing = "error") -> None:
+        if on_missing not in get_args(OnMissing):
+            raise TableError(f"Expected `on_missing` to be error, regress or warn, but got {on_missing!r}.")
+        self.table = table if isinstance(table, LatencyTable) else load_table(table)
+        self.on_missing = on_missing
+
+    @cached_property
+    def _regressor(self) -> KernelRegressor:
+        from latency_nas.estimate.regressor import KernelRegressor  # scikit-learn, only where a kernel is missing
+
+        return KernelRegressor(self.table)
+
+    def predict(
+        self,
+        model: nn.Module,
+        example_input: Tensor | tuple[Tensor, ...] | None = None,
+        *,
+        input_shape: Sequence[int] | None = None,
+    ) -> Estimate:
+        """The latency of a torch module.
+
+        Args:
+            model: the module; it is read without being run, and is not changed.
+            example_input: what its forward takes.
+            input_shape: instead of `example_input`, the shape of its one float input, such as ``(1, 3, 224, 224)``.
+
+        Raises:
+            InputMismatchError: if the input does not fit a layer.
+            MissingKernelError: if kernels have no price, as `on_missing` says; the message lists them.
+        """
+        from latency_nas.graph.torch_reader import read_torch
+
+        return self.predict_graph(read_torch(model, example_input, input_shape=input_shape))
+
+    def predict_graph(self, graph: OpGraph) -> Estimate:
+        """The latency of a graph without open choices."""
+        return self.price(fuse(graph, self.table.datasheet.engine))
+
+    def price(self, calls: Sequence[KernelCall]) -> Estimate:
+        """The latency of kernels that run one after the other."""
+        prices: dict[Kernel, KernelEstimate] = {}
+        for call in calls:
+            if call.kernel not in prices:
+                prices[call.kernel] = self._price(call)
+        missing = [item for item in prices.values() if item.source == "missing"]
+        if missing:
+            self._complain(missing, len(prices))
+        kernels = tuple(replace(prices[call.kernel], layer=call.layer) for call in calls)
+        return Estimate(kernels=kernels, expected_error=self.table.datasheet.expected_error)
+
+    def _price(self, call: KernelCall) -> KernelEstimate:
+        blank = KernelEstimate(kernel=call.kernel, layer=call.layer, latency_ms=0.0, std_ms=None, source="missing")
+        entry = self.table.get(call.kernel)
+        if entry is not None:
+            return replace(blank, latency_ms=entry.latency_ms, std_ms=entry.std_ms, source="table")
+        guess = self._regressor.predict(call.kernel) if self.on_missing != "error" else None
+        if guess is None:
+            return blank
+        return replace(
+            blank, latency_ms=guess.latency_ms, std_ms=guess.std_ms, source="regressed", extrapolated=guess.extrapolated
+        )
+
+    def _complain(self, missing: list[KernelEstimate], n_distinct: int) -> None:
+        shown = "; ".join(f"{item.kernel} (layer `{item.layer}`)" for item in missing[:_N_SHOWN])
+        more = f"; and {len(missing) - _N_SHOWN} more" if len(missing) > _N_SHOWN else ""
+        text = (
+            f"{len(missing)} of {n_distinct} different kernels have no price in {self.table.name} "
+            f"({self.table.datasheet}): {shown}{more}."
+        )
+        if self.on_missing == "warn":
+            logger.warning("%s They are left out of the sum.", text)
+            return
+        regress = "" if self.on_missing == "regress" else ", or pass on_missing='regress' to have them estimated from the table's rows"
+        raise MissingKernelError(f"{text} Measure them with latency_nas.measure_table(...){regress}.")

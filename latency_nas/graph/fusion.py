@@ -1,0 +1,24 @@
+"""Which fusion rules belong to which engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from latency_nas.errors import GraphError
+from latency_nas.graph.fusion_mnn import KernelCall, fuse_mnn
+from latency_nas.graph.op_graph import OpGraph
+
+__all__ = ["fuse"]
+
+_RULES: dict[str, Callable[[OpGraph], tuple[KernelCall, ...]]] = {"MNN": fuse_mnn}
+
+
+def fuse(graph: OpGraph, engine: str) -> tuple[KernelCall, ...]:
+    """The kernels that `engine` runs for `graph`, in order.
+
+    Raises:
+        GraphError: if the engine's rules are not known, or a choice of the graph is open.
+    """
+    if engine not in _RULES:
+        raise GraphError(f"Expected an engine whose fusion rules are known ({', '.join(_RULES)}), but got {engine!r}.")
+    return _RULES[engine](graph)

@@ -1,0 +1,311 @@
+"""Meters networks in interleaved rounds beside the yardstick, and makes a table of what their kernels cost in context.
+
+A visit opens a network afresh, runs the yardstick, the network (whole, and op by op), and the yardstick again. Times are divided by
+the yardstick's median of that visit and multiplied by its undisturbed value; the median over visits stands. A fresh session each
+visit matters as much as many runs: where a session's memory happens to lie moves its time by a few percent.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import platform
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_nas.errors import MeasureError
+from latency_nas.graph import OpGraph
+from latency_nas.graph.fusion_mnn import KernelCall, fuse_mnn
+from latency_nas.kernel import Kernel
+from latency_nas.measure.mnn_engine import ExecutedOp, MNNNetwork, convert, engine_version, expected_ops
+from latency_nas.measure.onnx_writer import write_onnx
+from latency_nas.measure.yardstick import yardstick_graph
+from latency_nas.table import Datasheet, Entry, LatencyTable
+
+__all__ = ["Drift", "NetworkTimes", "Progress", "measure_networks", "measure_table"]
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]  # called with (visits done, visits in all)
+
+_N_WARMUP = 2
+_N_YARDSTICK = 7
+_MAD_TO_STD = 1.4826  # of a normal distribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How the machine's speed moved while it was measured.
+
+    Args:
+        yardstick_ms: the yardstick's undisturbed time, its tenth percentile over the session.
+        slowest: its slowest visit over its undisturbed time (1.2: a fifth slower).
+        n_repeated: visits that were measured again because the yardstick moved within them.
+        bound: how far it may move within a visit.
+        n_unstable: visits that stayed past the bound, and were used.
+    """
+
+    yardstick_ms: float
+    slowest: float
+    n_repeated: int
+    bound: float
+    n_unstable: int
+
+    def __str__(self) -> str:
+        verdict = "stable" if not self.n_unstable else f"unstable: {self.n_unstable} visits past the bound were used"
+        return (
+            f"{verdict}; the yardstick's slowest visit was {self.slowest:.2f} x its undisturbed {self.yardstick_ms:.3f} ms, "
+            f"{self.n_repeated} visits were measured again"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkTimes:
+    """What one network took.
+
+    Args:
+        latency_ms: whole runs without callbacks, at the yardstick's undisturbed speed: the median over visits.
+        std_ms: standard error of `latency_ms`.
+        raw_ms: the same as the clock said, whatever slowed it.
+        ops_ms: each op at the yardstick's undisturbed speed, callbacks included, of shape ``(n_ops,)``; empty if not profiled.
+        n_samples: timed runs.
+    """
+
+    latency_ms: float
+    std_ms: float
+    raw_ms: float
+    ops_ms: NDArray[np.float64]
+    n_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    yardstick_ms: float
+    moved: float
+    whole_ms: float
+    ops_ms: NDArray[np.float64]
+
+
+class _Bench:
+    """The yardstick's session, and visits to networks beside it."""
+
+    def __init__(self, folder: Path, threads: int, precision: str, n_runs: int, profile: bool) -> None:
+        self._session: dict[str, Any] = {"threads": threads, "precision": precision}
+        self._n_runs, self._profile = n_runs, profile
+        self._yardstick = MNNNetwork(convert(write_onnx(yardstick_graph()), folder / "yardstick.mnn"), **self._session)
+        self._yardstick.run_ms(10 * _N_YARDSTICK)  # caches and clocks warm up
+
+    def visit(self, path: Path, expected: list[ExecutedOp] | None) -> _Visit:
+        network = MNNNetwork(path, **self._session)
+        if expected is not None:
+            _check(network.executed_ops(), expected, path)
+        network.run_ms(_N_WARMUP)
+        before = np.median(self._yardstick.run_ms(_N_YARDSTICK))
+        whole, ops = [], []
+        for _ in range(self._n_runs):
+            whole += network.run_ms(1)
+            if self._profile:
+                ops += network.profile_ms(1)
+        after = np.median(self._yardstick.run_ms(_N_YARDSTICK))
+        return _Visit(
+            yardstick_ms=float(before + after) / 2,
+            moved=float(max(before, after) / min(before, after) - 1),
+            whole_ms=float(np.median(whole)),
+            ops_ms=np.median(ops, axis=0) if ops else np.zeros(0),
+        )
+
+
+def _check(executed: list[ExecutedOp], expected: list[ExecutedOp], path: Path) -> None:
+    if executed == expected:
+        return
+    pairs = zip([*executed, None], [*expected, None], strict=False)
+    position, (ran, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+    raise MeasureError(
+        f"Expected MNN to run the kernels that the fusion rules give for {path.stem}, but op {position} is {ran} and not {wanted}. "
+        f"The rules in latency_nas/graph/fusion_mnn.py do not cover this network."
+    )
+
+
+def _visit_all(
+    bench: _Bench, paths: Sequence[Path], expected: Sequence[list[ExecutedOp] | None], rounds: int, max_drift: float,
+    seed: int, on_progress: Progress | None,
+) -> tuple[list[list[_Visit]], int]:  # fmt: skip
+    """Visits by network, and how many were repeated. Each round is shuffled; a visit that drifted is queued once more at the end."""
+    random = np.random.default_rng(seed)
+    queue = [int(index) for _ in range(rounds) for index in random.permutation(len(paths))]
+    visits: list[list[_Visit]] = [[] for _ in paths]
+    n_repeated, allowed = 0, max(2, len(queue) // 2)
+    done = 0
+    while done < len(queue):
+        index = queue[done]
+        first = not visits[index]
+        visit = bench.visit(paths[index], expected[index] if first else None)
+        done += 1
+        if visit.moved > max_drift and n_repeated < allowed:
+            n_repeated += 1
+            queue.append(index)
+        else:
+            visits[index].append(visit)
+        if on_progress:
+            on_progress(done, len(queue))
+    return visits, n_repeated
+
+
+def _summarise(visits: list[_Visit], n_runs: int, unit_ms: float) -> NetworkTimes:
+    factors = np.array([unit_ms / visit.yardstick_ms for visit in visits])
+    whole = np.array([visit.whole_ms for visit in visits])
+    normalised = whole * factors
+    spread = _MAD_TO_STD * float(np.median(np.abs(normalised - np.median(normalised))))
+    return NetworkTimes(
+        latency_ms=float(np.median(normalised)),
+        std_ms=float(np.sqrt(np.pi / 2) * spread / np.sqrt(len(visits))),  # the standard error of a median
+        raw_ms=float(np.median(whole)),
+        ops_ms=np.median(np.stack([visit.ops_ms for visit in visits]) * factors[:, None], axis=0),
+        n_samples=len(visits) * n_runs,
+    )
+
+
+def measure_networks(
+    networks: Sequence[OpGraph | Path],
+    *,
+    threads: int = 1,
+    precision: str = "fp32",
+    rounds: int = 8,
+    n_runs: int = 6,
+    profile: bool = False,
+    yardstick_ms: float | None = None,
+    max_drift: float = 0.1,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> tuple[list[NetworkTimes], Drift]:
+    """Measure whole networks on this machine with MNN.
+
+    Args:
+        networks: graphs (measured with random weights) or ``.mnn`` files.
+        threads: of the engine.
+        precision: ``"fp32"``, or ``"fp16"`` where the chip computes in it.
+        rounds: visits of each network, in shuffled order.
+        n_runs: timed runs a visit.
+        profile: time each op as well; networks must then be graphs, and MNN must run exactly the kernels that they fuse to.
+        yardstick_ms: the yardstick's undisturbed time that latencies are expressed at: that of the table they will be
+            compared with. By default this session's own.
+        max_drift: how far the yardstick may move within a visit before the visit is repeated.
+        seed: of the order and the weights.
+        on_progress: told of each visit.
+
+    Returns:
+        Times by network, and the drift of the session.
+
+    Raises:
+        MeasureError: if a network cannot be converted, ran in no time, or runs other kernels than expected.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        paths, expected = [], []
+        for number, network in enumerate(networks):
+            is_graph = isinstance(network, OpGraph)
+            paths.append(convert(write_onnx(network, seed=seed), Path(name, f"network_{number}.mnn")) if is_graph else network)
+            expected.append(expected_ops(fuse_mnn(network)) if is_graph else None)
+        bench = _Bench(Path(name), threads, precision, n_runs, profile)
+        visits, n_repeated = _visit_all(bench, paths, expected, rounds, max_drift, seed, on_progress)
+    yardsticks = [visit.yardstick_ms for group in visits for visit in group]
+    undisturbed = float(np.quantile(yardsticks, 0.1))
+    drift = Drift(
+        yardstick_ms=undisturbed,
+        slowest=max(yardsticks) / undisturbed,
+        n_repeated=n_repeated,
+        bound=max_drift,
+        n_unstable=sum(visit.moved > max_drift for group in visits for visit in group),
+    )
+    logger.info("%d networks measured: %s", len(networks), drift)
+    return [_summarise(group, n_runs, yardstick_ms or undisturbed) for group in visits], drift
+
+
+def _callback_ms(times: Sequence[NetworkTimes]) -> float:
+    """What calling back adds to each op: the sum of ops less the whole, an op."""
+    return max(0.0, float(np.median([(item.ops_ms.sum() - item.latency_ms) / len(item.ops_ms) for item in times])))
+
+
+def _entries(calls: Sequence[Sequence[KernelCall]], times: Sequence[NetworkTimes]) -> dict[Kernel, Entry]:
+    overhead = _callback_ms(times)
+    samples: dict[Kernel, list[float]] = defaultdict(list)
+    counts: dict[Kernel, int] = defaultdict(int)
+    for network, item in zip(calls, times, strict=True):
+        for call, op_ms in zip(network, item.ops_ms, strict=True):
+            samples[call.kernel].append(max(float(op_ms) - overhead, 0.05 * float(op_ms)))
+            counts[call.kernel] += item.n_samples
+    entries = {}
+    for kernel, values in samples.items():
+        middle = float(np.median(values))
+        spread = _MAD_TO_STD * float(np.median(np.abs(np.array(values) - middle))) if len(values) > 1 else None
+        entries[kernel] = Entry(latency_ms=middle, std_ms=spread, n_samples=counts[kernel])
+    return entries
+
+
+def measure_table(
+    networks: Sequence[OpGraph],
+    *,
+    device: str = "",
+    threads: int = 1,
+    precision: str = "fp32",
+    rounds: int = 6,
+    n_runs: int = 6,
+    max_drift: float = 0.1,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> LatencyTable:
+    """Measure, on this machine with MNN, what each kernel of `networks` costs inside them.
+
+    A kernel's latency is the median over the places where it was met, less what calling back costs an op.
+
+    Args:
+        networks: graphs in which each kernel of interest stands several times (`covering_architectures` picks them).
+        device: what the datasheet calls this machine.
+        threads: as in `measure_networks`, and so all that follow.
+        precision: of the arithmetic.
+        rounds: visits of each network.
+        n_runs: timed runs a visit.
+        max_drift: bound of a visit's drift.
+        seed: of the order and the weights.
+        on_progress: told of each visit.
+
+    Returns:
+        The table, its datasheet filled in.
+
+    Raises:
+        MeasureError: as `measure_networks`.
+    """
+    if not networks:
+        raise MeasureError("Expected at least one network to measure, but got none.")
+    times, drift = measure_networks(
+        networks, threads=threads, precision=precision, rounds=rounds, n_runs=n_runs, profile=True, max_drift=max_drift,
+        seed=seed, on_progress=on_progress,
+    )  # fmt: skip
+    datasheet = Datasheet(
+        device=device or f"this machine ({platform.system()} {platform.machine()})",
+        soc=_processor(),
+        engine="MNN",
+        engine_version=engine_version(),
+        method="measured",
+        precision=precision,
+        threads=threads,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        statistic="median over the places of a kernel of the median over visits, at the yardstick's undisturbed speed",
+        sources=(f"{len(networks)} networks profiled op by op, {rounds} visits of {n_runs} runs each",),
+        yardstick_ms=drift.yardstick_ms,
+        notes=str(drift),
+    )
+    return LatencyTable.of(_entries([fuse_mnn(network) for network in networks], times), datasheet)
+
+
+def _processor() -> str:
+    """The processor's name as the kernel gives it, or the architecture."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
