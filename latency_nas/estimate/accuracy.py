@@ -1,0 +1,108 @@
+"""How far predictions are from measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from latency_nas.errors import TableError
+from latency_nas.estimate.estimator import LatencyEstimator
+from latency_nas.graph import OpGraph
+from latency_nas.measure.meter import Progress, measure_networks
+from latency_nas.table import LatencyTable
+
+__all__ = ["Accuracy", "check_table"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Predictions against measurements of the same networks.
+
+    Args:
+        predicted_ms: of each network.
+        measured_ms: of each network, the mean of the repeated measurements.
+        repeat_error: mean absolute relative difference between two measurements of the same network; None if measured once.
+    """
+
+    predicted_ms: tuple[float, ...]
+    measured_ms: tuple[float, ...]
+    repeat_error: float | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.predicted_ms) != len(self.measured_ms) or not self.predicted_ms:
+            raise TableError(f"Expected a measurement for each of {len(self.predicted_ms)} predictions, but got {len(self.measured_ms)}.")
+
+    def _relative(self) -> NDArray[np.float64]:
+        return np.array(self.predicted_ms) / np.array(self.measured_ms) - 1
+
+    @property
+    def mean_error(self) -> float:
+        """Mean absolute error, relative to the measurement (0.02 is 2 %)."""
+        return float(np.abs(self._relative()).mean())
+
+    @property
+    def worst_error(self) -> float:
+        """Largest absolute error, relative to the measurement."""
+        return float(np.abs(self._relative()).max())
+
+    @property
+    def bias(self) -> float:
+        """Mean signed error, relative to the measurement."""
+        return float(self._relative().mean())
+
+    @property
+    def spearman(self) -> float:
+        """Rank correlation; nan of fewer than three networks."""
+        return float(spearmanr(self.predicted_ms, self.measured_ms).statistic) if len(self.predicted_ms) > 2 else float("nan")
+
+    def __str__(self) -> str:
+        repeat = "" if self.repeat_error is None else f"; measuring again differs by {self.repeat_error:.2%}"
+        return (
+            f"{self.mean_error:.2%} mean, {self.worst_error:.2%} worst, {self.bias:+.2%} bias, "
+            f"Spearman {self.spearman:.3f} over {len(self.predicted_ms)} networks{repeat}"
+        )
+
+
+def check_table(
+    table: LatencyTable, networks: Sequence[OpGraph], *, rounds: int = 8, seed: int = 1, on_progress: Progress | None = None
+) -> tuple[LatencyTable, Accuracy]:
+    """Hold a table that was measured on this machine against networks that were not metered for it, each measured twice.
+
+    Args:
+        table: of MNN on this machine.
+        networks: graphs without open choices.
+        rounds: visits of each network, in each of the two measurements.
+        seed: of the order.
+        on_progress: told of each visit of both.
+
+    Returns:
+        The same table with its expected error filled in, and the comparison.
+
+    Raises:
+        MissingKernelError: if the table does not cover the networks.
+        MeasureError: as `measure_networks`.
+    """
+    sheet = table.datasheet
+    estimator = LatencyEstimator(table)
+    predicted = tuple(estimator.predict_graph(network).latency_ms for network in networks)
+    halves: list[NDArray[np.float64]] = []
+    for half in range(2):
+
+        def progress(done: int, total: int, half: int = half) -> None:
+            if on_progress:
+                on_progress(half * total + done, 2 * total)
+
+        times, _ = measure_networks(
+            networks, threads=sheet.threads or 1, precision=sheet.precision, rounds=rounds, seed=seed + half,
+            yardstick_ms=sheet.yardstick_ms, on_progress=progress,
+        )  # fmt: skip
+        halves.append(np.array([item.latency_ms for item in times]))
+    measured = (halves[0] + halves[1]) / 2
+    repeat = float(np.abs(halves[0] / halves[1] - 1).mean())
+    accuracy = Accuracy(predicted_ms=predicted, measured_ms=tuple(measured.tolist()), repeat_error=repeat)
+    checked = replace(sheet, expected_error=accuracy.mean_error, expected_error_method=f"{len(networks)} networks that were not metered")
+    return LatencyTable(table.entries, checked, table.name), accuracy

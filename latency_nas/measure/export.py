@@ -1,0 +1,42 @@
+"""Exports a whole torch module to MNN through torch's own ONNX exporter: the route that a user deploys by."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latency_nas.errors import MeasureError, MissingExtraError
+from latency_nas.measure.mnn_engine import convert
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["export_mnn"]
+
+
+def export_mnn(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], target: Path) -> Path:
+    """Export `model`, with its weights, in evaluation mode, to an MNN file at `target`.
+
+    Raises:
+        MeasureError: if torch cannot export it or MNN cannot convert it.
+    """
+    import torch
+
+    inputs = (example_input,) if isinstance(example_input, torch.Tensor) else tuple(example_input)
+    flags = {module: module.training for module in model.modules()}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own use of torch
+        source = Path(folder, "model.onnx")
+        try:
+            torch.onnx.export(model.eval(), inputs, source, dynamo=True, external_data=False, verbose=False)
+        except ImportError as error:
+            raise MissingExtraError("Exporting needs onnxscript: pip install 'latency-nas[mnn]'") from error
+        except Exception as error:
+            raise MeasureError(f"torch could not export {type(model).__name__} to ONNX: {error}") from error
+        finally:
+            for module, training in flags.items():
+                module.training = training
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return convert(source, target)

@@ -1,0 +1,77 @@
+"""The report of a search: one HTML page with its plots inside, which needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import fsum
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from latency_nas.estimate.accuracy import Accuracy
+from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
+from latency_nas.search.plan import CostPlan
+from latency_nas.search.verdict import Verdict
+from latency_nas.table import LatencyTable
+
+__all__ = ["write_page"]
+
+
+def write_page(
+    path: Path,
+    *,
+    title: str,
+    verdict: Verdict,
+    plan: CostPlan,
+    architecture: Mapping[str, int],
+    labels: Mapping[str, Sequence[str]],
+    history: Sequence[Mapping[str, float]],
+    table: LatencyTable,
+    accuracy: Accuracy,
+    test_accuracy: float,
+    n_test: int,
+) -> Path:
+    """Write the report of a search.
+
+    Args:
+        path: of the page.
+        title: its heading.
+        verdict: target, prediction and measurement of the network that was found.
+        plan: what each candidate costs.
+        architecture: the candidate of each choice.
+        labels: a short name for each candidate of each choice.
+        history: of the search, one mapping an epoch.
+        table: that the search used.
+        accuracy: of the table, on networks that were not metered.
+        test_accuracy: of the network, from 0 to 1.
+        n_test: images that it was tested on.
+
+    Returns:
+        The path.
+    """
+    rows = [
+        {"choice": name, "candidate": labels[name][architecture[name]], "cost_ms": costs[architecture[name]]}
+        for name, costs in zip(plan.choices, plan.costs_ms, strict=True)
+    ]
+    layers = {
+        layer or "(the network)": fsum(item.latency_ms for item in kernels)
+        for layer, kernels in verdict.estimate.breakdown().items()
+    }
+    environment = Environment(loader=PackageLoader("latency_nas.report", "."), autoescape=True, undefined=StrictUndefined)
+    text = environment.get_template("page.html.j2").render(
+        title=title,
+        verdict=verdict,
+        architecture=rows,
+        fixed_ms=plan.fixed_ms,
+        total_ms=plan.latency_ms(architecture),
+        search_svg=search_figure(history, verdict.target_ms),
+        layers_svg=layers_figure(layers),
+        scatter_svg=scatter_figure(accuracy.predicted_ms, accuracy.measured_ms),
+        accuracy=accuracy,
+        datasheet={name: value for name, value in table.datasheet.to_dict().items() if value not in ("", None, (), [])},
+        test_accuracy=test_accuracy,
+        n_test=n_test,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -1,0 +1,1 @@
+"""Searching: a supernet's choices, what they cost, and the loss that keeps a search on its target."""
