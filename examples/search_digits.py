@@ -26,7 +26,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from latency_nas import LatencyCallback, LatencyEstimator, LatencyLoss, LatencyTable, covering_architectures, measure_table, save_table
+from latency_nas import (
+    LatencyCallback,
+    LatencyEstimator,
+    LatencyLoss,
+    LatencyTable,
+    covering_architectures,
+    measure_table,
+    save_table,
+)
 from latency_nas.estimate.accuracy import Accuracy, check_table
 from latency_nas.graph import OpGraph
 from latency_nas.graph.torch_reader import read_torch
@@ -46,7 +54,7 @@ N_HELD_OUT = 20
 
 
 def digits() -> tuple[TensorDataset, TensorDataset, TensorDataset]:
-    """Scikit-learn's 1,797 digits at 32 x 32: 600 to train weights on, 600 to choose the architecture by, 597 to test."""
+    """Scikit-learn's digits at 32 x 32: 600 to train weights on, 600 to choose the architecture by, 597 to test."""
     data = load_digits()
     images = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 8 - 1
     images = functional.interpolate(images, size=INPUT_SHAPE[2:], mode="bilinear")
@@ -93,7 +101,12 @@ class Search(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         weights = {"params": self.weights, "lr": 3e-3, "weight_decay": 1e-3}
-        architecture = {"params": self.supernet.architecture_parameters(), "lr": 0.1, "betas": (0.5, 0.99), "weight_decay": 0.0}
+        architecture = {
+            "params": self.supernet.architecture_parameters(),
+            "lr": 0.1,
+            "betas": (0.5, 0.99),
+            "weight_decay": 0.0,
+        }
         return torch.optim.AdamW([weights, architecture])
 
 
@@ -112,9 +125,13 @@ def build_table(graph: OpGraph, times: int, rounds: int) -> tuple[LatencyTable, 
     plan = covering_architectures(graph.choices, times=times)
     others = random_architectures(graph.choices, N_HELD_OUT, seed=1, unlike=plan)
     with progress_bar(f"metering {len(plan)} networks") as on_progress:
-        table = measure_table([graph.extract(architecture) for architecture in plan], rounds=rounds, on_progress=on_progress)
+        table = measure_table(
+            [graph.extract(architecture) for architecture in plan], rounds=rounds, on_progress=on_progress
+        )
     with progress_bar(f"checking on {len(others)} others") as on_progress:
-        return check_table(table, [graph.extract(architecture) for architecture in others], rounds=rounds, on_progress=on_progress)
+        return check_table(
+            table, [graph.extract(architecture) for architecture in others], rounds=rounds, on_progress=on_progress
+        )
 
 
 def search(supernet: Supernet, latency: LatencyLoss, batches: Alternate, epochs: int) -> list[dict[str, float]]:
@@ -122,8 +139,8 @@ def search(supernet: Supernet, latency: LatencyLoss, batches: Alternate, epochs:
     callback = LatencyCallback(latency, final_temperature=0.1)
     with progress_bar("searching") as on_progress:
         trainer = Trainer(
-            max_epochs=epochs, callbacks=[callback, EpochProgress(on_progress)], accelerator="cpu", logger=False, enable_checkpointing=False,
-            enable_model_summary=False, enable_progress_bar=False,
+            max_epochs=epochs, callbacks=[callback, EpochProgress(on_progress)], accelerator="cpu", logger=False,
+            enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
         )  # fmt: skip
         trainer.fit(Search(supernet), batches)
     history: list[dict[str, float]] = callback.history
@@ -205,14 +222,31 @@ def run(options: argparse.Namespace, console: Console) -> None:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target-ms", type=float, help="latency to reach (default: half-way between the cheapest and the dearest architecture)")
-    parser.add_argument("--weight", type=float, default=2.0, help="of the latency term; 0 switches it off (default: %(default)s)")
+    parser.add_argument(
+        "--target-ms",
+        type=float,
+        help="latency to reach (default: half-way between the cheapest and the dearest architecture)",
+    )
+    parser.add_argument(
+        "--weight", type=float, default=2.0, help="of the latency term; 0 switches it off (default: %(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=24, help="of the search (default: %(default)s)")
-    parser.add_argument("--train-epochs", type=int, default=12, help="of the network that was found (default: %(default)s)")
-    parser.add_argument("--times", type=int, default=6, help="networks in which each candidate is metered (default: %(default)s)")
+    parser.add_argument(
+        "--train-epochs", type=int, default=12, help="of the network that was found (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--times", type=int, default=6, help="networks in which each candidate is metered (default: %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=8, help="visits of each network (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, data order and sampling (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("runs/digits"), help="folder of table, network and page (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of weights, data order and sampling (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("runs/digits"),
+        help="folder of table, network and page (default: %(default)s)",
+    )
     return parser.parse_args(arguments)
 
 

@@ -16,7 +16,9 @@ STAGES = ((24, 3), (48, 3), (96, 3))  # (channels, blocks); the first block of e
 STEM, HEAD, N_CLASSES = 16, 192, 10
 
 
-def conv_bn(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+def conv_bn(
+    c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True
+) -> nn.Sequential:
     """Convolution, batch norm and, if asked for, ReLU6."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), *([nn.ReLU6()] if act else []))

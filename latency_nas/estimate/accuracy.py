@@ -25,7 +25,8 @@ class Accuracy:
     Args:
         predicted_ms: of each network.
         measured_ms: of each network, the mean of the repeated measurements.
-        repeat_error: mean absolute relative difference between two measurements of the same network; None if measured once.
+        repeat_error: mean absolute relative difference between two measurements of the same network; None if
+            measured once.
     """
 
     predicted_ms: tuple[float, ...]
@@ -34,10 +35,13 @@ class Accuracy:
 
     def __post_init__(self) -> None:
         if len(self.predicted_ms) != len(self.measured_ms) or not self.predicted_ms:
-            raise TableError(f"Expected a measurement for each of {len(self.predicted_ms)} predictions, but got {len(self.measured_ms)}.")
+            raise TableError(
+                f"Expected a measurement for each of {len(self.predicted_ms)} predictions, but got "
+                f"{len(self.measured_ms)}."
+            )
 
     def _relative(self) -> NDArray[np.float64]:
-        return np.array(self.predicted_ms) / np.array(self.measured_ms) - 1
+        return np.divide(self.predicted_ms, self.measured_ms, dtype=np.float64) - 1
 
     @property
     def mean_error(self) -> float:
@@ -57,7 +61,11 @@ class Accuracy:
     @property
     def spearman(self) -> float:
         """Rank correlation; nan of fewer than three networks."""
-        return float(spearmanr(self.predicted_ms, self.measured_ms).statistic) if len(self.predicted_ms) > 2 else float("nan")
+        return (
+            float(spearmanr(self.predicted_ms, self.measured_ms).statistic)
+            if len(self.predicted_ms) > 2
+            else float("nan")
+        )
 
     def __str__(self) -> str:
         repeat = "" if self.repeat_error is None else f"; measuring again differs by {self.repeat_error:.2%}"
@@ -68,9 +76,14 @@ class Accuracy:
 
 
 def check_table(
-    table: LatencyTable, networks: Sequence[OpGraph], *, rounds: int = 8, seed: int = 1, on_progress: Progress | None = None
+    table: LatencyTable,
+    networks: Sequence[OpGraph],
+    *,
+    rounds: int = 8,
+    seed: int = 1,
+    on_progress: Progress | None = None,
 ) -> tuple[LatencyTable, Accuracy]:
-    """Hold a table that was measured on this machine against networks that were not metered for it, each measured twice.
+    """Hold a table of this machine against networks that were not metered for it, each measured twice.
 
     Args:
         table: of MNN on this machine.
@@ -104,5 +117,9 @@ def check_table(
     measured = (halves[0] + halves[1]) / 2
     repeat = float(np.abs(halves[0] / halves[1] - 1).mean())
     accuracy = Accuracy(predicted_ms=predicted, measured_ms=tuple(measured.tolist()), repeat_error=repeat)
-    checked = replace(sheet, expected_error=accuracy.mean_error, expected_error_method=f"{len(networks)} networks that were not metered")
+    checked = replace(
+        sheet,
+        expected_error=accuracy.mean_error,
+        expected_error_method=f"{len(networks)} networks that were not metered",
+    )
     return LatencyTable(table.entries, checked, table.name), accuracy

@@ -58,7 +58,8 @@ class Estimate:
 
     Args:
         kernels: the price of each kernel, in the order in which they run.
-        expected_error: the mean absolute relative error of the table's whole-network predictions; None where it is not known.
+        expected_error: the mean absolute relative error of the table's whole-network predictions; None where it is
+            not known.
     """
 
     kernels: tuple[KernelEstimate, ...]
@@ -73,8 +74,9 @@ class Estimate:
     def std_ms(self) -> float:
         """One standard deviation of `latency_ms`.
 
-        Kernels from the table err as the table's whole networks do (sqrt(pi/2) x expected error x their sum) where that error is known,
-        else each on its own. Regressed kernels that are the same err together, unlike ones on their own.
+        Kernels from the table err as the table's whole networks do (sqrt(pi/2) x expected error x their sum) where
+        that error is known, else each on its own. Regressed kernels that are the same err together, unlike ones on
+        their own.
         """
         table = [item for item in self.kernels if item.source == "table"]
         if self.expected_error is not None:
@@ -98,7 +100,7 @@ class Estimate:
         return {source: sum(item.source == source for item in self.kernels) for source in get_args(Source)}
 
     def breakdown(self) -> dict[str, tuple[KernelEstimate, ...]]:
-        """The kernels by the module they belong to, in the order in which the modules run; together they sum to `latency_ms`."""
+        """The kernels by the module they belong to, in the order in which these run; they sum to `latency_ms`."""
         layers: dict[str, list[KernelEstimate]] = defaultdict(list)
         for item in self.kernels:
             layers[item.layer].append(item)
@@ -114,8 +116,9 @@ class LatencyEstimator:
 
     Args:
         table: a table, or what `load_table` takes.
-        on_missing: of a kernel that the table lacks: ``"error"`` raises; ``"regress"`` prices it by the regressor, and raises where that
-            cannot; ``"warn"`` does the same, but leaves what nothing can price out of the sum, with a warning, and `Estimate.coverage` shows it.
+        on_missing: of a kernel that the table lacks: ``"error"`` raises; ``"regress"`` prices it by the regressor,
+            and raises where that cannot; ``"warn"`` does the same, but leaves what nothing can price out of the sum,
+            with a warning, and `Estimate.coverage` shows it.
 
     Raises:
         UnknownTableError: if there is no such table.
@@ -203,5 +206,9 @@ class LatencyEstimator:
         if self.on_missing == "warn":
             logger.warning("%s They are left out of the sum.", text)
             return
-        regress = "" if self.on_missing == "regress" else ", or pass on_missing='regress' to have them estimated from the table's rows"
+        regress = (
+            ""
+            if self.on_missing == "regress"
+            else ", or pass on_missing='regress' to have them estimated from the table's rows"
+        )
         raise MissingKernelError(f"{text} Measure them with latency_nas.measure_table(...){regress}.")

@@ -2,7 +2,8 @@
 
 Checked against MNN 3.6.1 itself: for the networks of the tests, the list equals the ops that MNN executes, in order.
 Three things decide it: what its converter folds together (`_FOLDS`), which ops work on channels packed by four
-(`_PACKED`), and that ops which only move data (`_VIEWS`) are merged into the one copy, MNN's *Raster*, that a consumer needs.
+(`_PACKED`), and that ops which only move data (`_VIEWS`) are merged into the one copy, MNN's *Raster*, that a
+consumer needs.
 
 Limitations:
 1. A convolution of several groups that is not depthwise stays one kernel; MNN splits it into a convolution a group.
@@ -92,9 +93,11 @@ class _Layout:
         self.stored = {index: _Stored((graph.values[index].shape,), packed=False) for index in graph.inputs}
         self._copies: dict[tuple[int, bool, Shape], None] = {}
 
-    def emit(self, node: Node, names: tuple[str, ...], op: str, inputs: tuple[Shape, ...], output: Shape, **attrs: object) -> None:
+    def emit(
+        self, node: Node, names: tuple[str, ...], op: str, inputs: tuple[Shape, ...], output: Shape, **attrs: AttrValue
+    ) -> None:
         dtype = self.graph.values[node.outputs[0]].dtype
-        kernel = Kernel.of(op, inputs, (output,), dtype=dtype, **attrs)
+        kernel = Kernel(op=op, inputs=inputs, outputs=(output,), attrs=tuple(attrs.items()), dtype=dtype)
         self.calls.append(KernelCall(kernel=kernel, layer=node.modules[-1] if node.modules else "", nodes=names))
 
     def need(self, node: Node, index: int, *, packed: bool, shape: Shape, always: bool = False) -> Shape:
@@ -115,10 +118,10 @@ class _Layout:
         """Emit the kernels of one folded node."""
         inputs, output = self.graph.activations(node), node.outputs[0]
         if node.op in _VIEWS:
-            held = [self.stored[index] for index in inputs]
-            packed = any(item.packed for item in held)
-            moves = packed or node.op != "reshape" or held[0].view
-            shapes = sum((item.shapes for item in held), ()) if moves else (self.shape(output),)
+            sources = [self.stored[index] for index in inputs]
+            packed = any(item.packed for item in sources)
+            moves = packed or node.op != "reshape" or sources[0].view
+            shapes = tuple(shape for item in sources for shape in item.shapes) if moves else (self.shape(output),)
             self.stored[output] = _Stored(shapes, packed=packed, view=moves)
         elif node.op == "linear" and len(self.shape(inputs[0])) == 2:
             self._linear(node, names)
@@ -137,8 +140,8 @@ class _Layout:
         elif node.op == "reduce_mean" and len(self.shape(inputs[0])) == 4 and node.attrs["axes"] == (2, 3):
             self._spatial_mean(node, names)
         else:
-            sources = tuple(self.need(node, index, packed=False, shape=self.shape(index)) for index in inputs)
-            self.emit(node, names, node.op, sources, self.shape(output), **node.attrs)
+            plain = tuple(self.need(node, index, packed=False, shape=self.shape(index)) for index in inputs)
+            self.emit(node, names, node.op, plain, self.shape(output), **node.attrs)
             self.stored.update({index: _Stored((self.shape(index),), packed=False) for index in node.outputs})
 
     def _linear(self, node: Node, names: tuple[str, ...]) -> None:
@@ -146,7 +149,14 @@ class _Layout:
         index, output = self.graph.activations(node)[0], node.outputs[0]
         shapes = [(*self.shape(value), 1, 1) for value in (index, output)]
         self.need(node, index, packed=True, shape=shapes[0], always=True)
-        attrs = {"kernel": (1, 1), "stride": (1, 1), "pad": (0,) * 4, "dilation": (1, 1), "group": 1, "bias": 0}
+        attrs: dict[str, AttrValue] = {
+            "kernel": (1, 1),
+            "stride": (1, 1),
+            "pad": (0,) * 4,
+            "dilation": (1, 1),
+            "group": 1,
+            "bias": 0,
+        }
         self.emit(node, names, "conv2d", (shapes[0],), shapes[1], **(attrs | dict(node.attrs)))
         self.stored[output] = _Stored((shapes[1],), packed=True, view=True)
 
@@ -154,7 +164,12 @@ class _Layout:
         """Spelt out as x * 1/6 + 1/2, then clamped."""
         index, output = self.graph.activations(node)[0], node.outputs[0]
         held = self.stored[index]
-        for op, attrs in (("mul", {"scalar": 1}), ("add", {"scalar": 1}), ("relu6", {})):
+        steps: tuple[tuple[str, dict[str, AttrValue]], ...] = (
+            ("mul", {"scalar": 1}),
+            ("add", {"scalar": 1}),
+            ("relu6", {}),
+        )
+        for op, attrs in steps:
             self.emit(node, names, op, held.shapes, held.shapes[0], **attrs)
         self.stored[output] = held
 

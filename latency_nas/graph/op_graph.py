@@ -37,7 +37,8 @@ class Node:
 
     Args:
         name: unique in its graph: the module that called it, a slash, and the op.
-        op: the op's name in the vocabulary of `latency_nas.kernel.OPS`; an op that the reader does not know stays as itself.
+        op: the op's name in the vocabulary of `latency_nas.kernel.OPS`; an op that the reader does not know stays as
+            itself.
         inputs: indices into `OpGraph.values`, weights included.
         outputs: indices into `OpGraph.values`.
         attrs: the op's attributes, as in `Kernel`.

@@ -29,162 +29,16 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
-from latency_nas.kernel import AttrValue
+from latency_nas.graph.torch_ops import DTYPES, Attrs, is_identity, read_op
 
 __all__ = ["read_torch"]
 
-aten = torch.ops.aten
 
-type_names = {
-    torch.float32: "fp32",
-    torch.float16: "fp16",
-    torch.bfloat16: "bf16",
-    torch.int8: "int8",
-    torch.uint8: "int8",
-    torch.int64: "int64",
-    torch.int32: "int32",
-    torch.bool: "bool",
-    torch.float64: "fp32",  # engines for phones have no double; exporters narrow it
-}
-
-Attrs = dict[str, AttrValue]
-Read = tuple[str, Attrs]
-
-
-def _pair(values: Sequence[int], rank: int) -> tuple[int, ...]:
-    return tuple(values) * rank if len(values) == 1 else tuple(values)
-
-
-def _both_sides(padding: Sequence[int], rank: int) -> tuple[int, ...]:
-    return _pair(padding, rank) * 2
-
-
-def _convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, transposed: bool,
-    output_padding: Any, groups: int,
-) -> Read:  # fmt: skip
-    rank = weight.dim() - 2
-    attrs: Attrs = {
-        "kernel": tuple(weight.shape[2:]),
-        "stride": _pair(stride, rank),
-        "pad": _both_sides(padding, rank),
-        "dilation": _pair(dilation, rank),
-        "group": groups,
-        "bias": int(bias is not None),
-    }
-    if transposed:
-        attrs["output_pad"] = _pair(output_padding, rank)
-    return f"conv{'_transpose' if transposed else ''}{rank}d", attrs
-
-
-def _pool(kind: str) -> Callable[..., Read]:
-    def read(
-        x: Tensor, kernel: Any, stride: Any = (), padding: Any = (0, 0), fourth: Any = None, ceil: Any = False, *_: Any
-    ) -> Read:
-        # max_pool2d has a dilation in the fourth place and `ceil_mode` in the fifth, avg_pool2d has `ceil_mode` in the fourth
-        ceil_mode = ceil if kind == "max" else bool(fourth)
-        if kind == "max" and fourth is not None and set(fourth) != {1}:
-            return "aten.max_pool2d_dilated", {}
-        attrs: Attrs = {
-            "type": kind,
-            "kernel": _pair(kernel, 2),
-            "stride": _pair(stride or kernel, 2),
-            "pad": _both_sides(padding, 2),
-        }
-        return "pool2d", attrs | ({"ceil": 1} if ceil_mode else {})
-
-    return read
-
-
-def _mean(x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, **_: Any) -> Read:
-    axes = tuple(sorted(dim % x.dim() for dim in (dims or range(x.dim()))))
-    return "reduce_mean", {"axes": axes, "keepdim": int(keepdim)}
-
-
-def _hardtanh(x: Tensor, low: float = -1.0, high: float = 1.0) -> Read:
-    return ("relu6", {}) if (low, high) == (0, 6) else ("aten.hardtanh", {})
-
-
-def _binary(op: str) -> Callable[..., Read]:
-    def read(x: Any, other: Any, **_: Any) -> Read:
-        return op, {} if isinstance(x, Tensor) and isinstance(other, Tensor) else {"scalar": 1}
-
-    return read
-
-
-def _plain(op: str) -> Callable[..., Read]:
-    return lambda *_, **__: (op, {})
-
-
-def _transpose(x: Tensor, first: int, second: int) -> Read:
-    perm = list(range(x.dim()))
-    perm[first], perm[second] = perm[second], perm[first]
-    return "transpose", {"perm": tuple(perm)}
-
-
-# aten op -> a function of its arguments that gives the op and its attributes
-_READ: dict[Any, Callable[..., Read]] = {
-    aten.convolution.default: _convolution,
-    aten._native_batch_norm_legit_no_training.default: _plain("batch_norm"),
-    aten.native_batch_norm.default: _plain("batch_norm"),
-    aten.cudnn_batch_norm.default: _plain("batch_norm"),
-    aten.native_layer_norm.default: _plain("layer_norm"),
-    aten.addmm.default: lambda *_, **__: ("linear", {"bias": 1}),
-    aten.mm.default: lambda *_: ("linear", {}),
-    aten.bmm.default: _plain("matmul"),
-    aten.relu.default: _plain("relu"),
-    aten.relu_.default: _plain("relu"),
-    aten.hardtanh.default: _hardtanh,
-    aten.hardtanh_.default: _hardtanh,
-    aten.hardswish.default: _plain("hard_swish"),
-    aten.hardswish_.default: _plain("hard_swish"),
-    aten.hardsigmoid.default: _plain("hard_sigmoid"),
-    aten.hardsigmoid_.default: _plain("hard_sigmoid"),
-    aten.sigmoid.default: _plain("sigmoid"),
-    aten.sigmoid_.default: _plain("sigmoid"),
-    aten.silu.default: _plain("swish"),
-    aten.silu_.default: _plain("swish"),
-    aten.tanh.default: _plain("tanh"),
-    aten.gelu.default: _plain("gelu"),
-    aten._softmax.default: lambda x, dim, *_: ("softmax", {"axis": dim % x.dim()}),
-    aten.add.Tensor: _binary("add"),
-    aten.add_.Tensor: _binary("add"),
-    aten.sub.Tensor: _binary("sub"),
-    aten.sub_.Tensor: _binary("sub"),
-    aten.mul.Tensor: _binary("mul"),
-    aten.mul_.Tensor: _binary("mul"),
-    aten.div.Tensor: _binary("div"),
-    aten.div_.Tensor: _binary("div"),
-    aten.mean.dim: _mean,
-    aten.avg_pool2d.default: _pool("avg"),
-    aten.max_pool2d_with_indices.default: _pool("max"),
-    aten.cat.default: lambda tensors, dim=0: ("concat", {"axis": dim % tensors[0].dim()}),
-    aten.view.default: _plain("reshape"),
-    aten._unsafe_view.default: _plain("reshape"),
-    aten.unsqueeze.default: _plain("reshape"),
-    aten.squeeze.dim: _plain("reshape"),
-    aten.squeeze.dims: _plain("reshape"),
-    aten.permute.default: lambda x, dims: ("transpose", {"perm": tuple(dim % x.dim() for dim in dims)}),
-    aten.transpose.int: _transpose,
-    aten.t.default: lambda x: _transpose(x, 0, 1),
-}
-
-# ops whose output is their input, for a deployed network
-_IDENTITY = frozenset({
-    aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default, aten.dropout.default,
-    aten.lift_fresh.default, aten.lift_fresh_copy.default,
-})  # fmt: skip
-
-
-def _innermost(error: BaseException, names: Sequence[str]) -> str:
-    return f"layer `{names[-1]}`" if names and names[-1] else "the model itself"
-
-
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Turns each aten op that is dispatched into a `Node`."""
 
     def __init__(self, fake_mode: FakeTensorMode, names: Mapping[int, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.fake_mode = fake_mode
         self.parameter_names = names
         self.values: list[Value] = []
@@ -209,9 +63,9 @@ class _Recorder(TorchDispatchMode):
 
     def add(self, tensor: Tensor, *, constant: bool = False, parameter: str = "") -> int:
         """A new value for `tensor`."""
-        dtype = type_names.get(tensor.dtype)
+        dtype = DTYPES.get(tensor.dtype)
         if dtype is None:
-            raise GraphError(f"Expected tensors of type {', '.join(map(str, type_names))}, but got {tensor.dtype}.")
+            raise GraphError(f"Expected tensors of type {', '.join(map(str, DTYPES))}, but got {tensor.dtype}.")
         self.values.append(Value(shape=tuple(tensor.shape), dtype=dtype, constant=constant, parameter=parameter))
         self._alive.append(tensor)
         self._index[id(tensor)] = len(self.values) - 1
@@ -239,9 +93,8 @@ class _Recorder(TorchDispatchMode):
                 self._index.pop(id(tensor), None)  # computed from constants alone: folded by every converter
             return
         same_shape = tuple(made[0].shape) == self.values[inputs[0]].shape
-        read = _READ.get(func, _plain(str(func.overloadpacket)))
-        op, attrs = read(*args, **kwargs)
-        if func in _IDENTITY or (op == "reshape" and same_shape):
+        op, attrs = read_op(func, args, kwargs)
+        if is_identity(func) or (op == "reshape" and same_shape):
             self._alive.append(made[0])
             self._index[id(made[0])] = inputs[0]
             return
@@ -267,8 +120,7 @@ class _Recorder(TorchDispatchMode):
                     f"and candidate 0 gives {tuple(candidates[0].shape)}."
                 )
         inputs = tuple(self.find(tensor) for tensor in candidates)
-        with torch.utils._python_dispatch._disable_current_modes(), self.fake_mode:
-            result = candidates[0].clone()
+        result = candidates[0].clone()
         self.append(CHOICE, {"name": name}, inputs, (self.add(result),))
         return result
 
@@ -344,7 +196,8 @@ def read_torch(
 ) -> OpGraph:
     """Read a torch module by running it once on fake tensors.
 
-    Nothing is computed and nothing of the model changes: not its weights, buffers, training flags or hooks, nor any random state.
+    Nothing is computed and nothing of the model changes: not its weights, buffers, training flags or hooks, nor any
+    random state.
 
     Args:
         model: the module, on any device (``meta`` too).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import cast
 
@@ -32,7 +33,7 @@ def _linear_params(kernel: Kernel) -> int:
 
 
 # Ops with weights, and how many; every other op of the library has none.
-_PARAMS = {
+_PARAMS: dict[str, Callable[[Kernel], int]] = {
     "conv2d": _conv_params,
     "conv_transpose2d": _conv_params,
     "linear": _linear_params,
@@ -41,7 +42,7 @@ _PARAMS = {
 }
 
 # Ops that multiply and accumulate; every other op is counted in `n_flops` alone.
-_MACS = {
+_MACS: dict[str, Callable[[Kernel], int]] = {
     "conv2d": lambda k: prod(k.outputs[0]) * (k.inputs[0][1] // _group(k)) * _area(k),
     "conv_transpose2d": lambda k: prod(k.inputs[0]) * (k.outputs[0][1] // _group(k)) * _area(k),
     "linear": lambda k: prod(k.outputs[0]) * k.inputs[0][-1],

@@ -56,7 +56,10 @@ DTYPES = ("fp32", "fp16", "bf16", "int8", "int64", "int32", "bool")
 _NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
 _INT = re.compile(r"-?\d+")
 _FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
-_KEY = re.compile(r"(?P<op>\S+)(?P<inputs>(?: \[[-\d,]*\])*) ->(?P<outputs>(?: \[[-\d,]*\])*)(?P<attrs>(?: \S+=\S+)*) dtype=(?P<dtype>\w+)")
+_SHAPES = r"(?: \[[-\d,]*\])*"
+_KEY = re.compile(
+    rf"(?P<op>\S+)(?P<inputs>{_SHAPES}) ->(?P<outputs>{_SHAPES})(?P<attrs>(?: \S+=\S+)*) dtype=(?P<dtype>\w+)"
+)
 
 
 def _format(value: AttrValue) -> str:
@@ -203,7 +206,7 @@ class Kernel:
 
     @property
     def family(self) -> str:
-        """The op's cost family: a convolution of one input channel a group is ``depthwise_conv2d``, else the op itself."""
+        """The op's cost family: ``depthwise_conv2d`` for one input channel a group, else the op itself."""
         if self.op == "conv2d" and self.attributes["group"] == self.inputs[0][1] > 1:
             return "depthwise_conv2d"
         return self.op

@@ -1,8 +1,9 @@
 """Meters networks in interleaved rounds beside the yardstick, and makes a table of what their kernels cost in context.
 
-A visit opens a network afresh, runs the yardstick, the network (whole, and op by op), and the yardstick again. Times are divided by
-the yardstick's median of that visit and multiplied by its undisturbed value; the median over visits stands. A fresh session each
-visit matters as much as many runs: where a session's memory happens to lie moves its time by a few percent.
+A visit opens a network afresh, runs the yardstick, the network (whole, and op by op), and the yardstick again. Times
+are divided by the yardstick's median of that visit and multiplied by its undisturbed value; the median over visits
+stands. A fresh session each visit matters as much as many runs: where a session's memory happens to lie moves its
+time by a few percent.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Drift:
     def __str__(self) -> str:
         verdict = "stable" if not self.n_unstable else f"unstable: {self.n_unstable} visits past the bound were used"
         return (
-            f"{verdict}; the yardstick's slowest visit was {self.slowest:.2f} x its undisturbed {self.yardstick_ms:.3f} ms, "
+            f"{verdict}; the yardstick's slowest visit was {self.slowest:.2f} x its undisturbed "
+            f"{self.yardstick_ms:.3f} ms, "
             f"{self.n_repeated} visits were measured again"
         )
 
@@ -74,7 +76,8 @@ class NetworkTimes:
         latency_ms: whole runs without callbacks, at the yardstick's undisturbed speed: the median over visits.
         std_ms: standard error of `latency_ms`.
         raw_ms: the same as the clock said, whatever slowed it.
-        ops_ms: each op at the yardstick's undisturbed speed, callbacks included, of shape ``(n_ops,)``; empty if not profiled.
+        ops_ms: each op at the yardstick's undisturbed speed, callbacks included, of shape ``(n_ops,)``; empty if not
+            profiled.
         n_samples: timed runs.
     """
 
@@ -128,7 +131,8 @@ def _check(executed: list[ExecutedOp], expected: list[ExecutedOp], path: Path) -
     pairs = zip([*executed, None], [*expected, None], strict=False)
     position, (ran, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
     raise MeasureError(
-        f"Expected MNN to run the kernels that the fusion rules give for {path.stem}, but op {position} is {ran} and not {wanted}. "
+        f"Expected MNN to run the kernels that the fusion rules give for {path.stem}, but op {position} is {ran} and "
+        f"not {wanted}. "
         f"The rules in latency_nas/graph/fusion_mnn.py do not cover this network."
     )
 
@@ -137,7 +141,10 @@ def _visit_all(
     bench: _Bench, paths: Sequence[Path], expected: Sequence[list[ExecutedOp] | None], rounds: int, max_drift: float,
     seed: int, on_progress: Progress | None,
 ) -> tuple[list[list[_Visit]], int]:  # fmt: skip
-    """Visits by network, and how many were repeated. Each round is shuffled; a visit that drifted is queued once more at the end."""
+    """Visits by network, and how many were repeated.
+
+    Each round is shuffled; a visit that drifted is queued again, at the end.
+    """
     random = np.random.default_rng(seed)
     queue = [int(index) for _ in range(rounds) for index in random.permutation(len(paths))]
     visits: list[list[_Visit]] = [[] for _ in paths]
@@ -193,7 +200,8 @@ def measure_networks(
         precision: ``"fp32"``, or ``"fp16"`` where the chip computes in it.
         rounds: visits of each network, in shuffled order.
         n_runs: timed runs a visit.
-        profile: time each op as well; networks must then be graphs, and MNN must run exactly the kernels that they fuse to.
+        profile: time each op as well; networks must then be graphs, and MNN must run exactly the kernels that they
+            fuse to.
         yardstick_ms: the yardstick's undisturbed time that latencies are expressed at: that of the table they will be
             compared with. By default this session's own.
         max_drift: how far the yardstick may move within a visit before the visit is repeated.
@@ -207,11 +215,15 @@ def measure_networks(
         MeasureError: if a network cannot be converted, ran in no time, or runs other kernels than expected.
     """
     with tempfile.TemporaryDirectory() as name:
-        paths, expected = [], []
+        paths: list[Path] = []
+        expected: list[list[ExecutedOp] | None] = []
         for number, network in enumerate(networks):
-            is_graph = isinstance(network, OpGraph)
-            paths.append(convert(write_onnx(network, seed=seed), Path(name, f"network_{number}.mnn")) if is_graph else network)
-            expected.append(expected_ops(fuse_mnn(network)) if is_graph else None)
+            if isinstance(network, OpGraph):
+                paths.append(convert(write_onnx(network, seed=seed), Path(name, f"network_{number}.mnn")))
+                expected.append(expected_ops(fuse_mnn(network)))
+            else:
+                paths.append(network)
+                expected.append(None)
         bench = _Bench(Path(name), threads, precision, n_runs, profile)
         visits, n_repeated = _visit_all(bench, paths, expected, rounds, max_drift, seed, on_progress)
     yardsticks = [visit.yardstick_ms for group in visits for visit in group]

@@ -172,7 +172,7 @@ class MNNNetwork:
         return times
 
     def profile_ms(self, n_runs: int) -> list[list[float]]:
-        """Milliseconds of each op in each run, of shape ``(n_runs, n_ops)``; each holds the time of calling back, too."""
+        """Milliseconds of each op in each run, calling back included, of shape ``(n_runs, n_ops)``."""
         now = time.perf_counter_ns
         starts: list[int] = []
         ends: list[int] = []

@@ -6,15 +6,19 @@ The output of each ONNX node carries the name of the graph's node, so that what 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
-from latency_nas.errors import MeasureError
+from latency_nas.errors import MeasureError, MissingExtraError
 from latency_nas.graph import Node, OpGraph
+
+try:
+    import onnx
+    from onnx import helper, numpy_helper
+except ImportError as error:
+    raise MissingExtraError("Measuring needs onnx: pip install 'latency-nas[mnn]'") from error
 
 __all__ = ["write_onnx"]
 
@@ -43,7 +47,7 @@ class _Writer:
         values = self.random.uniform(low, 1.0, size=tuple(shape)) / np.sqrt(fan_in / 3)
         return self.tensor(name, values.astype(np.float32))
 
-    def emit(self, node: Node, op_type: str, inputs: Sequence[str], **attributes: object) -> None:
+    def emit(self, node: Node, op_type: str, inputs: Sequence[str], **attributes: Any) -> None:
         self.nodes.append(helper.make_node(op_type, list(inputs), [node.name], name=node.name, **attributes))
         self.names[node.outputs[0]] = node.name
 
@@ -71,8 +75,8 @@ def _conv(writer: _Writer, node: Node) -> None:
     if node.attrs["bias"]:
         inputs.append(writer.weight(f"{node.name}.bias", (writer.shape(node.outputs[0])[1],)))
     writer.emit(
-        node, "Conv", inputs, kernel_shape=_ints(node, "kernel"), strides=_ints(node, "stride"), pads=_ints(node, "pad"),
-        dilations=_ints(node, "dilation"), group=node.attrs["group"],
+        node, "Conv", inputs, kernel_shape=_ints(node, "kernel"), strides=_ints(node, "stride"), pads=_ints(node,
+        "pad"), dilations=_ints(node, "dilation"), group=node.attrs["group"],
     )  # fmt: skip
 
 

@@ -35,7 +35,9 @@ def covering_architectures(choices: Mapping[str, int], *, times: int, seed: int 
     return plan
 
 
-def random_architectures(choices: Mapping[str, int], n: int, *, seed: int, unlike: list[dict[str, int]] | None = None) -> list[dict[str, int]]:
+def random_architectures(
+    choices: Mapping[str, int], n: int, *, seed: int, unlike: list[dict[str, int]] | None = None
+) -> list[dict[str, int]]:
     """`n` different architectures, each candidate equally likely, none of them in `unlike`."""
     random = np.random.default_rng(seed)
     found: list[dict[str, int]] = []

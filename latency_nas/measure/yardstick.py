@@ -1,7 +1,7 @@
 """The yardstick: a small fixed network whose time says how fast the machine is right now.
 
-It runs before and after everything that is measured; a time divided by the yardstick's is free of what slowed both. Never
-change it: tables hold its time.
+It runs before and after everything that is measured; a time divided by the yardstick's is free of what slowed both.
+Never change it: tables hold its time.
 """
 
 from __future__ import annotations

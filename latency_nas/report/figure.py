@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
 __all__ = ["layers_figure", "scatter_figure", "search_figure"]
 
-_STYLE = {"svg.hashsalt": "latency_nas", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "latency_nas",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 _BLUE, _ORANGE, _GREY = "#2563eb", "#ea580c", "#6b7280"
 
 
@@ -34,7 +40,13 @@ def search_figure(history: Sequence[Mapping[str, float]], target_ms: float) -> s
         axes = figure.subplots()
         epochs = [row["epoch"] for row in history]
         axes.plot(epochs, [row["latency/expected_ms"] for row in history], color=_BLUE, label="expected")
-        axes.plot(epochs, [row["latency/argmax_ms"] for row in history], color=_ORANGE, linewidth=1, label="likeliest architecture")
+        axes.plot(
+            epochs,
+            [row["latency/argmax_ms"] for row in history],
+            color=_ORANGE,
+            linewidth=1,
+            label="likeliest architecture",
+        )
         axes.axhline(target_ms, color=_GREY, linestyle="--", linewidth=1, label="target")
         axes.set_xlabel("epoch")
         axes.set_ylabel("latency (ms)")

@@ -57,7 +57,9 @@ def write_page(
         layer or "(the network)": fsum(item.latency_ms for item in kernels)
         for layer, kernels in verdict.estimate.breakdown().items()
     }
-    environment = Environment(loader=PackageLoader("latency_nas.report", "."), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("latency_nas.report", "."), autoescape=True, undefined=StrictUndefined
+    )
     text = environment.get_template("page.html.j2").render(
         title=title,
         verdict=verdict,

@@ -21,7 +21,13 @@ def progress_bar(label: str, console: Console | None = None) -> Iterator[Progres
         >>> with progress_bar("metering") as on_progress:        # doctest: +SKIP
         ...     measure_table(networks, on_progress=on_progress)
     """
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,7 +1,8 @@
 """`LatencyCallback`: puts a `LatencyLoss` into the training of a Lightning module.
 
-``lightning`` and ``pytorch_lightning`` have a class of callbacks each, and a trainer knows its own. `LatencyCallback` is therefore made when
-it is asked for, as a callback of whichever of the two is imported by then (of both, if both are).
+``lightning`` and ``pytorch_lightning`` have a class of callbacks each, and a trainer knows its own.
+`LatencyCallback` is therefore made when it is asked for, as a callback of whichever of the two is imported by then
+(of both, if both are).
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ _HOMES = ("lightning.pytorch", "pytorch_lightning")
 class _LatencyHooks:
     """Adds a latency loss to the loss that `training_step` returns, and logs.
 
-    The module's bound `training_step` is wrapped in `setup` and restored in `teardown`, so that mixed precision, gradient accumulation
-    and distributed training see one loss.
+    The module's bound `training_step` is wrapped in `setup` and restored in `teardown`, so that mixed precision,
+    gradient accumulation and distributed training see one loss.
 
     Args:
         loss: attached, or else attached at the start to the module, with its `example_input_array`.
-        final_temperature: the loss's temperature falls from what it is to this, geometrically over the epochs; None leaves it.
+        final_temperature: the loss's temperature falls from what it is to this, geometrically over the epochs; None
+            leaves it.
 
-    Logs, at the end of each epoch: ``latency/expected_ms``, ``latency/argmax_ms``, ``latency/target_ms``, ``latency/temperature``. The
-    same figures are kept in `history`, one dict an epoch.
+    Logs, at the end of each epoch: ``latency/expected_ms``, ``latency/argmax_ms``, ``latency/target_ms``,
+    ``latency/temperature``. The same figures are kept in `history`, one dict an epoch.
 
     Raises:
         SearchError: in `setup`, if the module optimises by hand, where a wrapped `training_step` would do nothing.
@@ -95,7 +97,7 @@ class _LatencyHooks:
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Log where the search stands."""
         figures = {
-            "latency/expected_ms": float(self.loss.expected_ms()),
+            "latency/expected_ms": float(self.loss.expected_ms().detach()),
             "latency/argmax_ms": self.loss.argmax_ms(),
             "latency/target_ms": self.loss.target_ms,
             "latency/temperature": float(self.loss.temperature),
@@ -116,7 +118,7 @@ class _LatencyHooks:
 
 
 def _add(output: Any, loss: LatencyLoss) -> Any:
-    """The output of a `training_step` with the loss's term added: a tensor, a dict with ``"loss"``, or None, which stays."""
+    """A `training_step`'s output, a tensor or a dict with ``"loss"``, with the term added; None stays None."""
     if output is None:
         return None
     if isinstance(output, dict):

@@ -17,10 +17,13 @@ class Choice:
     """One place where a supernet chooses.
 
     Args:
-        module: the name of the module that chooses; its output is taken to be that of one candidate, given its own first argument.
+        module: the name of the module that chooses; its output is taken to be that of one candidate, given its own
+            first argument.
         candidates: the names of the candidates.
-        weights: a function of the supernet that gives one number a candidate, of shape ``(candidates,)``, differentiable.
-        logits: whether `weights` are architecture parameters still to be normalised by a softmax, or gates that are used as they are.
+        weights: a function of the supernet that gives one number a candidate, of shape ``(candidates,)``,
+            differentiable.
+        logits: whether `weights` are architecture parameters still to be normalised by a softmax, or gates that are
+            used as they are.
 
     Raises:
         SearchError: if there are fewer than two candidates.
@@ -39,15 +42,18 @@ class Choice:
 def find_choices(supernet: nn.Module) -> tuple[Choice, ...]:
     """Recognise the style in which each module that chooses holds its candidates and one architecture parameter.
 
-    That is a module with one ``ModuleList`` and one one-dimensional parameter of the same length, as in FBNet (arXiv 1812.03443)
-    and ProxylessNAS (arXiv 1812.00332); the weight of a candidate is the softmax of the parameter.
+    That is a module with one ``ModuleList`` and one one-dimensional parameter of the same length, as in FBNet (arXiv
+    1812.03443) and ProxylessNAS (arXiv 1812.00332); the weight of a candidate is the softmax of the parameter.
 
     Raises:
-        SearchError: if no module is of that style; the message lists what came near, and the lines that name the choices.
+        SearchError: if no module is of that style; the message lists what came near, and the lines that name the
+            choices.
     """
     found, near = [], []
     for name, module in supernet.named_modules():
-        lists = {key: child for key, child in module.named_children() if isinstance(child, nn.ModuleList) and len(child) > 1}
+        lists = {
+            key: child for key, child in module.named_children() if isinstance(child, nn.ModuleList) and len(child) > 1
+        }
         if len(lists) != 1:
             continue
         ((key, candidates),) = lists.items()
@@ -70,7 +76,8 @@ def _reader(module: str, parameter: str) -> Callable[[nn.Module], Tensor]:
 
 def _nothing_found(supernet: nn.Module, near: Sequence[str]) -> str:
     return (
-        f"Expected {type(supernet).__name__} to hold modules that own a ModuleList of candidates and one parameter vector of the same "
+        f"Expected {type(supernet).__name__} to hold modules that own a ModuleList of candidates and one parameter "
+        f"vector of the same "
         f"length, but found none; module lists seen: {', '.join(near) or 'none'}. Name the choices: "
         f"attach(supernet, x, choices=[Choice(module='blocks.0', candidates=('blocks.0.ops.0', 'blocks.0.ops.1'), "
         f"weights=lambda net: net.alphas[0])])."

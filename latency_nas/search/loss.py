@@ -31,8 +31,8 @@ class LatencyLoss(nn.Module):
         target_ms: the latency to reach.
         weight: of the term.
         penalty: one of ``"absolute"``, ``"hinge"``, ``"linear"`` (see `latency_nas.search.penalty`).
-        temperature: architecture parameters are divided by it before the softmax; towards 0 the expectation becomes that of the
-            likeliest architecture. A buffer, so that it is saved and resumed.
+        temperature: architecture parameters are divided by it before the softmax; towards 0 the expectation becomes
+            that of the likeliest architecture. A buffer, so that it is saved and resumed.
         on_missing: what becomes of kernels that the table lacks, as in `LatencyEstimator`.
 
     Raises:
@@ -103,7 +103,9 @@ class LatencyLoss(nn.Module):
         graph = read_torch(supernet, example_input, choices=names)
         unmet = [name for name in names if name not in graph.choices]
         if unmet:
-            raise SearchError(f"Expected every choice to run in the supernet's forward, but {', '.join(unmet)} did not.")
+            raise SearchError(
+                f"Expected every choice to run in the supernet's forward, but {', '.join(unmet)} did not."
+            )
         plan = make_plan(graph, names, self.estimator)
         self._check_target(plan)
         by_name = {choice.module: choice for choice in found}
@@ -159,7 +161,7 @@ class LatencyLoss(nn.Module):
         return weights
 
     def gates(self) -> Tensor:
-        """The probability of each candidate, of shape ``(choices, most candidates)``, padded with zeros; differentiable."""
+        """The probability of each candidate, of shape ``(choices, most candidates)``, padded with zeros."""
         return self._gates(self._weights())
 
     def _gates(self, weights: Tensor) -> Tensor:
@@ -174,7 +176,7 @@ class LatencyLoss(nn.Module):
         return self.plan.fixed_ms + (self.gates() * self.costs_ms).sum()
 
     def forward(self) -> Tensor:
-        """weight x penalty(E[LAT], target), of shape ``()``, in the type of the architecture parameters."""
+        """Weight x penalty(E[LAT], target), of shape ``()``, in the type of the architecture parameters."""
         plan, weights = self.plan, self._weights()
         expected_ms = plan.fixed_ms + (self._gates(weights) * self.costs_ms).sum()
         return (self.weight * PENALTIES[self.penalty](expected_ms, self.target_ms)).to(weights.dtype)
@@ -192,4 +194,5 @@ class LatencyLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown by `repr`."""
-        return f"table={self.estimator.table.name!r}, target_ms={self.target_ms}, weight={self.weight}, penalty={self.penalty!r}"
+        table = self.estimator.table.name
+        return f"table={table!r}, target_ms={self.target_ms}, weight={self.weight}, penalty={self.penalty!r}"

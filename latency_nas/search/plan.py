@@ -24,7 +24,8 @@ _TOLERANCE = 1e-9
 class CostPlan:
     """Latency as a sum: T = fixed + sum over choices of the cost of the candidate that was chosen.
 
-    Under independent gates p the expected latency is E[T] = fixed + sum_i sum_j p_ij t_ij (ProxylessNAS, arXiv 1812.00332, eq. 2).
+    Under independent gates p the expected latency is E[T] = fixed + sum_i sum_j p_ij t_ij (ProxylessNAS, arXiv
+    1812.00332, eq. 2).
 
     Args:
         choices: the name of each choice.
@@ -46,10 +47,14 @@ class CostPlan:
         """
         if architecture.keys() != set(self.choices):
             odd = ", ".join(sorted(architecture.keys() ^ set(self.choices)))
-            raise SearchError(f"Expected an architecture with a candidate for each choice and no more, but {odd} differ.")
+            raise SearchError(
+                f"Expected an architecture with a candidate for each choice and no more, but {odd} differ."
+            )
         for name, costs in zip(self.choices, self.costs_ms, strict=True):
             if not 0 <= architecture[name] < len(costs):
-                raise SearchError(f"Expected a candidate of `{name}` from 0 to {len(costs) - 1}, but got {architecture[name]}.")
+                raise SearchError(
+                    f"Expected a candidate of `{name}` from 0 to {len(costs) - 1}, but got {architecture[name]}."
+                )
         chosen = [costs[architecture[name]] for name, costs in zip(self.choices, self.costs_ms, strict=True)]
         return fsum([self.fixed_ms, *chosen])
 
@@ -69,8 +74,8 @@ class CostPlan:
 def make_plan(graph: OpGraph, candidates: Mapping[str, Sequence[str]], estimator: LatencyEstimator) -> CostPlan:
     """Price every candidate of every choice of a supernet's graph.
 
-    Each candidate is priced in place, as the engine would fuse it there, by replacing it alone in a network of first candidates. The sum
-    is then held against the estimator on random architectures.
+    Each candidate is priced in place, as the engine would fuse it there, by replacing it alone in a network of first
+    candidates. The sum is then held against the estimator on random architectures.
 
     Args:
         graph: a supernet's graph.
@@ -86,9 +91,12 @@ def make_plan(graph: OpGraph, candidates: Mapping[str, Sequence[str]], estimator
     engine = estimator.table.datasheet.engine
     networks = [fuse(graph.extract(reference | {name: index}), engine) for name, index in variants]
     estimator.price([call for network in networks for call in network])  # one error for all that has no price
-    totals_ms = {variant: estimator.price(network).latency_ms for variant, network in zip(variants, networks, strict=True)}
+    totals_ms = {
+        variant: estimator.price(network).latency_ms for variant, network in zip(variants, networks, strict=True)
+    }
     own_ms = {
-        name: _own_ms(networks[variants.index((name, 0))], [name, *candidates[name]], estimator) for name in graph.choices
+        name: _own_ms(networks[variants.index((name, 0))], [name, *candidates[name]], estimator)
+        for name in graph.choices
     }
     base_ms = next(iter(totals_ms.values()))  # every first candidate: the reference itself
     plan = CostPlan(
@@ -106,7 +114,9 @@ def make_plan(graph: OpGraph, candidates: Mapping[str, Sequence[str]], estimator
 
 def _own_ms(network: Sequence[KernelCall], modules: Sequence[str], estimator: LatencyEstimator) -> float:
     """What the kernels inside `modules` cost: the share of a network that is shown as a choice's, and not as fixed."""
-    inside = [call for call in network if any(call.layer == name or call.layer.startswith(f"{name}.") for name in modules)]
+    inside = [
+        call for call in network if any(call.layer == name or call.layer.startswith(f"{name}.") for name in modules)
+    ]
     return estimator.price(inside).latency_ms
 
 
@@ -115,6 +125,8 @@ def _check(plan: CostPlan, graph: OpGraph, estimator: LatencyEstimator) -> None:
         true_ms = estimator.predict_graph(graph.extract(architecture)).latency_ms
         if not isclose(plan.latency_ms(architecture), true_ms, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
             raise SearchError(
-                f"Expected the cost of each choice not to depend on the others, but the sum gives {plan.latency_ms(architecture):.6f} ms and "
-                f"the network {true_ms:.6f} ms for {architecture}: the engine fuses or copies across the border of neighbouring choices."
+                f"Expected the cost of each choice not to depend on the others, but the sum gives "
+                f"{plan.latency_ms(architecture):.6f} ms and "
+                f"the network {true_ms:.6f} ms for {architecture}: the engine fuses or copies across the border of "
+                f"neighbouring choices."
             )

@@ -47,8 +47,10 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"target {self.target_ms:.3f} ms, predicted {self.estimate.latency_ms:.3f} ± {self.estimate.std_ms:.3f} ms, "
-            f"measured {self.measured.latency_ms:.3f} ± {self.measured.std_ms:.3f} ms ({self.off_target:+.1%} of the target)"
+            f"target {self.target_ms:.3f} ms, predicted {self.estimate.latency_ms:.3f} ± {self.estimate.std_ms:.3f} "
+            f"ms, "
+            f"measured {self.measured.latency_ms:.3f} ± {self.measured.std_ms:.3f} ms ({self.off_target:+.1%} of the "
+            f"target)"
         )
 
 
@@ -57,7 +59,8 @@ def judge(
 ) -> Verdict:
     """Export a final network, check that MNN runs the kernels that were priced, and measure it on this machine.
 
-    The measurement is expressed at the machine speed at which the table was measured; `NetworkTimes.raw_ms` is what the clock said.
+    The measurement is expressed at the machine speed at which the table was measured; `NetworkTimes.raw_ms` is what
+    the clock said.
 
     Args:
         model: the network; in evaluation mode for the export, and unchanged afterwards.
@@ -78,7 +81,9 @@ def judge(
     executed = MNNNetwork(mnn_file, threads=threads, precision=sheet.precision).executed_ops()
     expected = expected_ops(fuse(graph, sheet.engine))
     if executed != expected:
-        raise MeasureError(f"Expected MNN to run {len(expected)} kernels as priced for {mnn_file}, but it runs others: {executed}.")
+        raise MeasureError(
+            f"Expected MNN to run {len(expected)} kernels as priced for {mnn_file}, but it runs others: {executed}."
+        )
     (measured,), drift = measure_networks(
         [mnn_file], threads=threads, precision=sheet.precision, rounds=rounds, yardstick_ms=sheet.yardstick_ms
     )

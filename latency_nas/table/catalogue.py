@@ -8,8 +8,8 @@ from pathlib import Path
 
 from latency_nas.errors import UnknownTableError
 from latency_nas.table.latency_table import LatencyTable
-from latency_nas.table.parquet_file import read_table
 from latency_nas.table.paddleslim import import_paddleslim
+from latency_nas.table.parquet_file import read_table
 
 __all__ = ["FOLDER_VARIABLE", "load_table", "named_tables"]
 
@@ -24,7 +24,7 @@ def _folders() -> list[Path]:
 
 
 def named_tables() -> dict[str, Path]:
-    """Every named table and its file: each ``NAME.parquet`` in a folder that `LATENCY_NAS_TABLES` lists, or that comes with the library."""
+    """Each named table and its file: ``NAME.parquet`` in a folder of `LATENCY_NAS_TABLES`, or of the library's own."""
     found: dict[str, Path] = {}
     for folder in _folders():
         for path in sorted(folder.glob("*.parquet")):
@@ -36,10 +36,12 @@ def load_table(name_or_path: str | os.PathLike[str]) -> LatencyTable:
     """Load a table by its name or its file.
 
     Args:
-        name_or_path: a name that `named_tables` lists (``"SD865"``), or a path to a Parquet file of this library or to a pickle of PaddleSlim's (``.pkl``).
+        name_or_path: a name that `named_tables` lists (``"SD865"``), or a path to a Parquet file of this library or
+            to a pickle of PaddleSlim's (``.pkl``).
 
     Raises:
-        UnknownTableError: if there is no such name or file; the message lists the names there are and how to get a table.
+        UnknownTableError: if there is no such name or file; the message lists the names there are and how to get a
+            table.
         TableFileError: if the file is damaged or foreign.
         UnsafePickleError: if a pickle holds more than plain data.
     """
@@ -60,5 +62,6 @@ def _unknown(name: str, names: list[str]) -> str:
     return (
         f"Expected the name or the file of a latency table, but got {name!r}.{hint} Named tables here: {there}. "
         f"To get one: measure this machine with latency_nas.measure_table(...) and save_table(table, 'NAME.parquet'); "
-        f"or give the path of a PaddleSlim table (.pkl); or put NAME.parquet into a folder that {FOLDER_VARIABLE} names."
+        f"or give the path of a PaddleSlim table (.pkl); or put NAME.parquet into a folder that {FOLDER_VARIABLE} "
+        f"names."
     )

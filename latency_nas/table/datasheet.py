@@ -38,7 +38,8 @@ class Datasheet:
         expected_error: mean absolute relative error of whole-network predictions on networks that were not used to
             make the table (0.02 is 2 %); None where it is not known.
         expected_error_method: how that was obtained.
-        yardstick_ms: undisturbed time of the yardstick network in this table's session, the unit of machine speed; None without one.
+        yardstick_ms: undisturbed time of the yardstick network in this table's session, the unit of machine speed;
+            None without one.
         emulated: whether the engine ran under emulation, so that no time here is any device's.
         unrecorded: kernel attributes that the source does not tell apart, as ``"op.attribute"``.
         notes: anything else that a user should know.
@@ -108,4 +109,5 @@ class Datasheet:
         threads = "threads not stated" if self.threads is None else f"{self.threads} thread{'s' * (self.threads != 1)}"
         engine = f"{self.engine} {self.engine_version}".strip()
         emulated = ", EMULATED: no device's times" if self.emulated else ""
-        return f"{self.device}: {engine} on {self.backend}, {self.precision}, {threads}, batch {self.batch}, {self.method}{emulated}"
+        conditions = f"{self.precision}, {threads}, batch {self.batch}, {self.method}{emulated}"
+        return f"{self.device}: {engine} on {self.backend}, {conditions}"

@@ -1,7 +1,7 @@
 """Imports the latency tables of PaddleSlim's TableLatencyPredictor: pickles of Paddle-Lite op keys and milliseconds.
 
-A key is an op type and ``name=value`` fields. The importer is tolerant where the same op is spelt in several ways (batch -1,
-``axis``, doubled blanks, a stray bracket) and says of each key that it could not use why.
+A key is an op type and ``name=value`` fields. The importer is tolerant where the same op is spelt in several ways
+(batch -1, ``axis``, doubled blanks, a stray bracket) and says of each key that it could not use why.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ __all__ = ["ImportReport", "import_paddleslim", "parse_paddleslim_key"]
 
 _FIELD = re.compile(r"(\w+)=\s*((?:\([^()]*\))+|\[[^\[\]]*\]|[^\s()]+)\)?")
 _SHAPE = re.compile(r"\(([^()]*)\)")
-_FILE_NAME = re.compile(r"(?P<hw>.+?)_threads_(?P<threads>\d+)_power_mode_(?P<power>\d+)(?:_batchsize_(?P<batch>\d+))?\.pkl")
+_FILE_NAME = re.compile(
+    r"(?P<hw>.+?)_threads_(?P<threads>\d+)_power_mode_(?P<power>\d+)(?:_batchsize_(?P<batch>\d+))?\.pkl"
+)
 _POWER_MODES = ("HIGH", "LOW", "FULL", "NO_BIND", "RAND_HIGH", "RAND_LOW")  # Paddle-Lite's enum, in its order
 
 # A convolution's key names neither its activation nor its bias.
@@ -39,7 +41,8 @@ class ImportReport:
     Args:
         n_keys: keys in the file.
         n_used: keys that a row of the table rests on.
-        merged: for each row made of several keys, its kernel and those keys; its latency is that of the first with a stated batch.
+        merged: for each row made of several keys, its kernel and those keys; its latency is that of the first key
+            with a stated batch.
         skipped: for each key that could not be used, why.
     """
 
@@ -115,7 +118,7 @@ def _unary(op: str) -> Callable[[_Fields], Kernel]:
     return lambda fields: Kernel.of(op, [fields.shape("in")], [fields.shape("out")])
 
 
-def _binary(op: str, **attrs: object) -> Callable[[_Fields], Kernel]:
+def _binary(op: str, **attrs: str) -> Callable[[_Fields], Kernel]:
     """`axis` says where the smaller operand's dimensions stand in the larger; written into its shape, it is gone."""
 
     def read(fields: _Fields) -> Kernel:
@@ -164,7 +167,10 @@ _READ: dict[str, Callable[[_Fields], Kernel]] = {
     "conv2d": _conv,
     "depthwise_conv2d": _conv,
     "pool2d": _pool,
-    **{op: _unary(op) for op in ("hard_swish", "hard_sigmoid", "swish", "sigmoid", "relu", "leaky_relu", "tanh", "gelu", "softmax")},
+    **{
+        op: _unary(op)
+        for op in ("hard_swish", "hard_sigmoid", "swish", "sigmoid", "relu", "leaky_relu", "tanh", "gelu", "softmax")
+    },
     **{op: _unary(op) for op in ("clip", "batch_norm", "layer_norm")},
     **{op: _unary(f"paddle.{op}") for op in ("scale", "shape", "floor", "sqrt")},
     "elementwise_add": _binary("add"),
@@ -226,7 +232,9 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
     source = Path(path)
     data = load_plain_pickle(source)
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise TableFileError(f"Expected {source} to hold a dict of op keys and milliseconds, but got {type(data).__name__}.")
+        raise TableFileError(
+            f"Expected {source} to hold a dict of op keys and milliseconds, but got {type(data).__name__}."
+        )
     keys: dict[Kernel, list[str]] = {}
     skipped: dict[str, str] = {}
     rows: dict[str, Entry] = {}

@@ -76,7 +76,8 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
         columns = data.read().cast(pa.schema(list(_COLUMNS.items()))).to_pydict()
     except (pa.ArrowException, OSError) as error:
         raise TableFileError(
-            f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). Copy or build it again."
+            f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). Copy or build it "
+            f"again."
         ) from error
     return LatencyTable(_entries(source, columns), datasheet, str(source))
 

@@ -15,16 +15,18 @@ __all__ = ["load_plain_pickle"]
 
 # Opcodes that build plain data: None, booleans, numbers, text, bytes, tuples, lists, dicts and sets. Everything that
 # names a class, calls something, or sets an object's state is left out on purpose.
-_PLAIN = frozenset(
-    "PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT "
-    "STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 "
-    "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS EMPTY_SET ADDITEMS "
-    "FROZENSET GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE".split()
-)
+_PLAIN = frozenset({
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT",
+    "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+    "BINBYTES8", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "LIST", "APPEND",
+    "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS", "FROZENSET", "GET",
+    "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE",
+})  # fmt: skip
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
-class _PlainUnpickler(pickle.Unpickler):
+class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - it builds plain data alone
     """A second lock behind the scan of opcodes."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
@@ -46,18 +48,25 @@ def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
     source = Path(path)
     data = source.read_bytes()
     try:
-        for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
-            if opcode.name not in _PLAIN:
-                raise UnsafePickleError(
-                    f"Refused {source}: at byte {position} the pickle would {opcode.name} {argument if argument is not None else ''}".rstrip()
-                    + ", which can execute code. Only plain data is read; nothing of the file was run."
-                )
-            if opcode.name in _PUTS and int(argument or 0) > count:
-                raise TableFileError(f"Expected {source} to be a sound pickle, but at byte {position} it skips memory.")
+        _scan(source, data)
         return _PlainUnpickler(io.BytesIO(data)).load()
     except (UnsafePickleError, TableFileError):
         raise
     except Exception as error:  # the pickle module raises almost anything on damaged input
+        reason = error or type(error).__name__
         raise TableFileError(
-            f"Expected {source} to be a pickle, but it is truncated or of another format ({error or type(error).__name__})."
+            f"Expected {source} to be a pickle, but it is truncated or of another format ({reason})."
         ) from error
+
+
+def _scan(source: Path, data: bytes) -> None:
+    """Read the opcodes as text, and refuse what is not plain data."""
+    for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
+        if opcode.name not in _PLAIN:
+            what = opcode.name if argument is None else f"{opcode.name} {argument}"
+            raise UnsafePickleError(
+                f"Refused {source}: at byte {position} the pickle would {what}, which can execute code. "
+                f"Only plain data is read; nothing of the file was run."
+            )
+        if opcode.name in _PUTS and int(argument or 0) > count:
+            raise TableFileError(f"Expected {source} to be a sound pickle, but at byte {position} it skips memory.")
