@@ -51,6 +51,7 @@ INPUT_SHAPE = (1, 1, 32, 32)
 BATCH_SIZE = 60
 N_TEST = 597
 N_HELD_OUT = 20
+WARM_UP = 0.25  # share of the epochs in which weights alone are trained, so that there is something to choose by
 
 
 def digits() -> tuple[TensorDataset, TensorDataset, TensorDataset]:
@@ -89,7 +90,8 @@ class Search(LightningModule):
         self.weights = [parameter for parameter in supernet.parameters() if id(parameter) not in chosen]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        for_weights = batch_idx % 2 == 0
+        warming_up = self.current_epoch < WARM_UP * (self.trainer.max_epochs or 0)
+        for_weights = warming_up or batch_idx % 2 == 0
         for parameter in self.weights:
             parameter.requires_grad_(for_weights)
         for parameter in self.supernet.architecture_parameters():
@@ -103,7 +105,7 @@ class Search(LightningModule):
         weights = {"params": self.weights, "lr": 3e-3, "weight_decay": 1e-3}
         architecture = {
             "params": self.supernet.architecture_parameters(),
-            "lr": 0.1,
+            "lr": 0.05,
             "betas": (0.5, 0.99),
             "weight_decay": 0.0,
         }
@@ -202,6 +204,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     verdict = judge(network, example, table, target_ms=target_ms, mnn_file=options.output / "network.mnn")
 
     console.print(breakdown_table(verdict.estimate))
+    console.print(f"measuring was {verdict.drift}")
     console.print(f"{verdict}; accuracy {test_accuracy:.1%} on {len(test)} test images")
     page = write_page(
         options.output / "report.html",

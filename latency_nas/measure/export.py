@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +29,7 @@ def export_mnn(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], tar
 
     inputs = (example_input,) if isinstance(example_input, torch.Tensor) else tuple(example_input)
     flags = {module: module.training for module in model.modules()}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own use of torch
+    with tempfile.TemporaryDirectory() as folder, _silent_exporter():
         source = Path(folder, "model.onnx")
         try:
             torch.onnx.export(model.eval(), inputs, source, dynamo=True, external_data=False, verbose=False)
@@ -40,3 +42,17 @@ def export_mnn(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], tar
                 module.training = training
         target.parent.mkdir(parents=True, exist_ok=True)
         return convert(source, target)
+
+
+@contextmanager
+def _silent_exporter() -> Iterator[None]:
+    """The exporter warns of its own use of torch, and of packages that it does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,9 +1,9 @@
 """Meters networks in interleaved rounds beside the yardstick, and makes a table of what their kernels cost in context.
 
 A visit opens a network afresh, runs the yardstick, the network (whole, and op by op), and the yardstick again. Times
-are divided by the yardstick's median of that visit and multiplied by its undisturbed value; the median over visits
-stands. A fresh session each visit matters as much as many runs: where a session's memory happens to lie moves its
-time by a few percent.
+are divided by the yardstick's of that visit and multiplied by its undisturbed time; the median over visits stands. A
+visit in which the yardstick moved or was slow is made again, and used only where a network has no better one. A fresh
+session each visit matters as much as many runs: where its memory happens to lie moves a time by a few percent.
 """
 
 from __future__ import annotations
@@ -48,23 +48,22 @@ class Drift:
     Args:
         yardstick_ms: the yardstick's undisturbed time, its tenth percentile over the session.
         slowest: its slowest visit over its undisturbed time (1.2: a fifth slower).
-        n_repeated: visits that were measured again because the yardstick moved within them.
-        bound: how far it may move within a visit.
-        n_unstable: visits that stayed past the bound, and were used.
+        n_visits: visits in all.
+        n_repeated: of which in place of a disturbed one.
+        n_unstable: networks that were never met undisturbed, so that disturbed visits had to serve.
     """
 
     yardstick_ms: float
     slowest: float
+    n_visits: int
     n_repeated: int
-    bound: float
     n_unstable: int
 
     def __str__(self) -> str:
-        verdict = "stable" if not self.n_unstable else f"unstable: {self.n_unstable} visits past the bound were used"
+        verdict = f"unstable: {self.n_unstable} networks were never met undisturbed" if self.n_unstable else "stable"
         return (
-            f"{verdict}; the yardstick's slowest visit was {self.slowest:.2f} x its undisturbed "
-            f"{self.yardstick_ms:.3f} ms, "
-            f"{self.n_repeated} visits were measured again"
+            f"{verdict}; {self.n_visits} visits, {self.n_repeated} of them in place of disturbed ones; "
+            f"the yardstick took {self.yardstick_ms:.3f} ms undisturbed and {self.slowest:.2f} x that at worst"
         )
 
 
@@ -138,31 +137,52 @@ def _check(executed: list[ExecutedOp], expected: list[ExecutedOp], path: Path) -
 
 
 def _visit_all(
-    bench: _Bench, paths: Sequence[Path], expected: Sequence[list[ExecutedOp] | None], rounds: int, max_drift: float,
-    seed: int, on_progress: Progress | None,
-) -> tuple[list[list[_Visit]], int]:  # fmt: skip
-    """Visits by network, and how many were repeated.
-
-    Each round is shuffled; a visit that drifted is queued again, at the end.
-    """
+    bench: _Bench,
+    paths: Sequence[Path],
+    expected: Sequence[list[ExecutedOp] | None],
+    rounds: int,
+    calm: _Calm,
+    seed: int,
+    on_progress: Progress | None,
+) -> list[list[_Visit]]:
+    """Visits by network. Each round is shuffled; a disturbed visit is queued again, until there are twice as many visits."""
     random = np.random.default_rng(seed)
     queue = [int(index) for _ in range(rounds) for index in random.permutation(len(paths))]
+    allowed = 2 * len(queue)
     visits: list[list[_Visit]] = [[] for _ in paths]
-    n_repeated, allowed = 0, max(2, len(queue) // 2)
-    done = 0
-    while done < len(queue):
+    for done in range(allowed):
+        if done == len(queue):
+            break
         index = queue[done]
-        first = not visits[index]
-        visit = bench.visit(paths[index], expected[index] if first else None)
-        done += 1
-        if visit.moved > max_drift and n_repeated < allowed:
-            n_repeated += 1
+        visit = bench.visit(paths[index], None if visits[index] else expected[index])
+        visits[index].append(visit)
+        calm.note(visit)
+        if calm.disturbed(visit) and len(queue) < allowed:
             queue.append(index)
-        else:
-            visits[index].append(visit)
         if on_progress:
-            on_progress(done, len(queue))
-    return visits, n_repeated
+            on_progress(done + 1, len(queue))
+    return visits
+
+
+class _Calm:
+    """Tells the visits in which something else slowed the machine."""
+
+    def __init__(self, bound: float, yardstick_ms: float | None) -> None:
+        self._bound, self._known_ms = bound, yardstick_ms or np.inf
+        self._seen_ms: list[float] = []
+
+    def note(self, visit: _Visit) -> None:
+        self._seen_ms.append(visit.yardstick_ms)
+
+    @property
+    def undisturbed_ms(self) -> float:
+        """The yardstick's tenth percentile so far."""
+        return float(np.quantile(self._seen_ms, 0.1))
+
+    def disturbed(self, visit: _Visit) -> bool:
+        """Whether the yardstick moved within the visit, or ran slower than it can."""
+        best_ms = min(self._known_ms, self.undisturbed_ms)
+        return visit.moved > self._bound or visit.yardstick_ms > (1 + self._bound) * best_ms
 
 
 def _summarise(visits: list[_Visit], n_runs: int, unit_ms: float) -> NetworkTimes:
@@ -204,7 +224,8 @@ def measure_networks(
             fuse to.
         yardstick_ms: the yardstick's undisturbed time that latencies are expressed at: that of the table they will be
             compared with. By default this session's own.
-        max_drift: how far the yardstick may move within a visit before the visit is repeated.
+        max_drift: how far the yardstick may move within a visit, or lie above its undisturbed time, before the visit is
+            repeated.
         seed: of the order and the weights.
         on_progress: told of each visit.
 
@@ -225,18 +246,21 @@ def measure_networks(
                 paths.append(network)
                 expected.append(None)
         bench = _Bench(Path(name), threads, precision, n_runs, profile)
-        visits, n_repeated = _visit_all(bench, paths, expected, rounds, max_drift, seed, on_progress)
-    yardsticks = [visit.yardstick_ms for group in visits for visit in group]
-    undisturbed = float(np.quantile(yardsticks, 0.1))
+        calm = _Calm(max_drift, yardstick_ms)
+        visits = _visit_all(bench, paths, expected, rounds, calm, seed, on_progress)
+    undisturbed = [[visit for visit in group if not calm.disturbed(visit)] for group in visits]
+    n_visits = sum(map(len, visits))
     drift = Drift(
-        yardstick_ms=undisturbed,
-        slowest=max(yardsticks) / undisturbed,
-        n_repeated=n_repeated,
-        bound=max_drift,
-        n_unstable=sum(visit.moved > max_drift for group in visits for visit in group),
+        yardstick_ms=calm.undisturbed_ms,
+        slowest=max(visit.yardstick_ms for group in visits for visit in group) / calm.undisturbed_ms,
+        n_visits=n_visits,
+        n_repeated=n_visits - rounds * len(networks),
+        n_unstable=sum(not group for group in undisturbed),
     )
     logger.info("%d networks measured: %s", len(networks), drift)
-    return [_summarise(group, n_runs, yardstick_ms or undisturbed) for group in visits], drift
+    unit_ms = yardstick_ms or drift.yardstick_ms
+    used = [calmly or group for calmly, group in zip(undisturbed, visits, strict=True)]
+    return [_summarise(group, n_runs, unit_ms) for group in used], drift
 
 
 def _callback_ms(times: Sequence[NetworkTimes]) -> float:

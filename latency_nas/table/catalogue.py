@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from latency_nas.table.paddleslim import import_paddleslim
 from latency_nas.table.parquet_file import read_table
 
 __all__ = ["FOLDER_VARIABLE", "load_table", "named_tables"]
+
+logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "LATENCY_NAS_TABLES"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -51,7 +54,17 @@ def load_table(name_or_path: str | os.PathLike[str]) -> LatencyTable:
         path = named[str(name_or_path)]
     elif not path.is_file():
         raise UnknownTableError(_unknown(str(name_or_path), list(named)))
-    return import_paddleslim(path)[0] if path.suffix == ".pkl" else read_table(path)
+    if path.suffix != ".pkl":
+        return read_table(path)
+    table, report = import_paddleslim(path)
+    if report.skipped:
+        logger.warning(
+            "%s: %d of %d keys could not be used; import_paddleslim says which.",
+            path,
+            len(report.skipped),
+            report.n_keys,
+        )
+    return table
 
 
 def _unknown(name: str, names: list[str]) -> str:

@@ -1,0 +1,175 @@
+"""Small supernets to search, and latency tables that price every kernel of one with made-up but unlike latencies."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from latency_nas.estimate import LatencyEstimator
+from latency_nas.graph import OpGraph, fuse
+from latency_nas.graph.torch_reader import read_torch
+from latency_nas.kernel import Kernel
+from latency_nas.search.choice import Choice, find_choices
+from latency_nas.search.loss import LatencyLoss
+from latency_nas.search.plan import CostPlan, make_plan
+from latency_nas.table import Datasheet, Entry, LatencyTable
+
+DATASHEET = Datasheet(device="No device", engine="MNN", method="imported", threads=1, notes="made up for tests")
+EXAMPLE = torch.zeros(1, 1, 8, 8)
+SIZES = (3, 2, 4)  # of the choices of the default `ChainNet`: 24 architectures
+
+
+def conv_relu(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
+    """Begins with a convolution and ends with an activation, so that nothing is fused across its borders."""
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()
+    )
+
+
+def candidates_of(channels: int, size: int) -> list[nn.Module]:
+    """The first `size` of five candidates."""
+    return [*(conv_relu(channels, channels, kernel) for kernel in (1, 3, 5, 7)), nn.Identity()][-size:]
+
+
+class MixedOp(nn.Module):
+    """FBNet's style: its own candidates and its own parameter; runs all and sums them by softmax."""
+
+    def __init__(self, candidates: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.ops = nn.ModuleList(candidates)
+        self.alpha = nn.Parameter(torch.linspace(-0.5, 0.5, len(candidates)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = torch.stack([op(x) for op in self.ops])
+        return torch.einsum("k,k...->...", self.alpha.softmax(0), outputs)
+
+
+class ChainNet(nn.Module):
+    """Stem, a chain of `MixedOp`, head.
+
+    Args:
+        sizes: the number of candidates of each.
+        channels: of every layer.
+        ops: instead of `sizes`, the mixed ops themselves.
+    """
+
+    def __init__(self, sizes: Sequence[int] = SIZES, channels: int = 4, ops: Sequence[nn.Module] = ()) -> None:
+        super().__init__()
+        self.stem = conv_relu(1, channels, 3)
+        self.blocks = nn.ModuleList(ops or [MixedOp(candidates_of(channels, size)) for size in sizes])
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+    def alphas(self) -> list[nn.Parameter]:
+        """The architecture parameters."""
+        return [block.alpha for block in self.blocks]  # type: ignore[misc]
+
+    def subnet(self, architecture: Mapping[str, int]) -> nn.Sequential:
+        """The network of one architecture."""
+        chosen = [self.get_submodule(name).ops[index] for name, index in architecture.items()]  # type: ignore[index,union-attr]
+        return nn.Sequential(self.stem, *chosen, self.head)  # type: ignore[arg-type]
+
+
+class WeightedOp(nn.Module):
+    """DARTS's style: candidates only; the weights are an argument."""
+
+    def __init__(self, candidates: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.ops = nn.ModuleList(candidates)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        return torch.stack([weight * op(x) for weight, op in zip(weights, self.ops, strict=True)]).sum(0)
+
+
+class MatrixNet(ChainNet):
+    """A chain whose architecture parameters are one matrix on the root, as in DARTS a plain tensor, a row a choice."""
+
+    def __init__(self, n_choices: int = 3, size: int = 3) -> None:
+        super().__init__(ops=[WeightedOp(candidates_of(4, size)) for _ in range(n_choices)])
+        self.matrix = torch.linspace(-1, 1, n_choices * size).view(n_choices, size).requires_grad_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block, row in zip(self.blocks, self.matrix.softmax(1), strict=True):
+            x = block(x, row)
+        return self.head(x)
+
+    def choices(self, *, logits: bool = True) -> list[Choice]:
+        """Named one by one; with `logits` off, the rows themselves are the gates."""
+        return [
+            Choice(
+                module=f"blocks.{row}",
+                candidates=tuple(f"blocks.{row}.ops.{index}" for index in range(self.matrix.shape[1])),
+                weights=lambda net, row=row: net.matrix[row],  # type: ignore[misc]
+                logits=logits,
+            )
+            for row in range(len(self.blocks))
+        ]
+
+
+def made_up_ms(kernel: Kernel) -> float:
+    """A latency from 0.01 to 1.01 ms that is the kernel's own."""
+    return 0.01 + int.from_bytes(hashlib.sha256(kernel.key.encode()).digest()[:6]) / 2**48
+
+
+def names_of(choices: Sequence[Choice]) -> dict[str, tuple[str, ...]]:
+    """Choice -> candidates, as `read_torch` and `make_plan` take it."""
+    return {choice.module: choice.candidates for choice in choices}
+
+
+def all_architectures(sizes: Mapping[str, int]) -> list[dict[str, int]]:
+    """Every architecture of a space."""
+    return [dict(zip(sizes, picks, strict=True)) for picks in itertools.product(*map(range, sizes.values()))]
+
+
+def graph_of(supernet: nn.Module, example: Tensor = EXAMPLE, choices: Sequence[Choice] | None = None) -> OpGraph:
+    """The supernet's graph with its choices open."""
+    return read_torch(supernet, example, choices=names_of(choices or find_choices(supernet)))
+
+
+def table_of(supernet: nn.Module, example: Tensor = EXAMPLE, choices: Sequence[Choice] | None = None) -> LatencyTable:
+    """A table of every kernel that the supernet has, also of those that only two neighbouring candidates make."""
+    graph = graph_of(supernet, example, choices)
+    most = max(graph.choices.values())
+    pairs = itertools.product(range(most), repeat=2)
+    architectures = [
+        {name: pair[number % 2] % size for number, (name, size) in enumerate(graph.choices.items())} for pair in pairs
+    ]
+    kernels = {call.kernel: None for architecture in architectures for call in fuse(graph.extract(architecture), "MNN")}
+    return LatencyTable.of({kernel: Entry(latency_ms=made_up_ms(kernel)) for kernel in kernels}, DATASHEET)
+
+
+def plan_of(
+    supernet: nn.Module,
+    table: LatencyTable,
+    example: Tensor = EXAMPLE,
+    choices: Sequence[Choice] | None = None,
+) -> CostPlan:
+    """The supernet's plan."""
+    found = choices or find_choices(supernet)
+    return make_plan(graph_of(supernet, example, found), names_of(found), LatencyEstimator(table))
+
+
+def loss_of(
+    supernet: nn.Module,
+    example: Tensor = EXAMPLE,
+    *,
+    choices: Sequence[Choice] | None = None,
+    at: float = 0.5,
+    **options: float | str,
+) -> LatencyLoss:
+    """A loss attached to the supernet, with a target that lies `at` this part of the way to its dearest network."""
+    table = table_of(supernet, example, choices)
+    cheapest, dearest = plan_of(supernet, table, example, choices).bounds_ms()
+    loss = LatencyLoss(table, cheapest + at * (dearest - cheapest), **options)  # type: ignore[arg-type]
+    loss.attach(supernet, example, choices=choices)
+    return loss
