@@ -12,7 +12,9 @@ from latency_nas.graph.torch_reader import read_torch
 
 @pytest.fixture
 def graph() -> OpGraph:
-    candidates = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()), nn.Identity()])
+    candidates = nn.ModuleList(
+        [nn.Conv2d(4, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()), nn.Identity()]
+    )
     model = nn.Sequential(nn.Conv2d(3, 4, 1), candidates, nn.Conv2d(4, 2, 1))
     return read_torch(model, input_shape=(1, 3, 8, 8), choices={"1": ("1.0", "1.1", "1.2")})
 
@@ -41,7 +43,9 @@ def test_a_candidate_stands_alone_in_its_place(graph: OpGraph, candidate: int, n
         ({"1": 3}, "Expected a candidate of `1` from 0 to 2, but got 3."),
     ],
 )
-def test_an_architecture_that_does_not_fit_is_refused(graph: OpGraph, architecture: dict[str, int], message: str) -> None:
+def test_an_architecture_that_does_not_fit_is_refused(
+    graph: OpGraph, architecture: dict[str, int], message: str
+) -> None:
     with pytest.raises(GraphError) as caught:
         graph.extract(architecture)
     assert str(caught.value) == message

@@ -197,7 +197,7 @@ class LatencyEstimator:
         )
 
     def _complain(self, missing: list[KernelEstimate], n_distinct: int) -> None:
-        shown = "; ".join(f"{item.kernel} (layer `{item.layer}`)" for item in missing[:_N_SHOWN])
+        shown = "; ".join(f"{item.kernel} ({_where(item.layer)})" for item in missing[:_N_SHOWN])
         more = f"; and {len(missing) - _N_SHOWN} more" if len(missing) > _N_SHOWN else ""
         text = (
             f"{len(missing)} of {n_distinct} different kernels have no price in {self.table.name} "
@@ -212,3 +212,7 @@ class LatencyEstimator:
             else ", or pass on_missing='regress' to have them estimated from the table's rows"
         )
         raise MissingKernelError(f"{text} Measure them with latency_nas.measure_table(...){regress}.")
+
+
+def _where(layer: str) -> str:
+    return f"layer `{layer}`" if layer else "in the model itself"

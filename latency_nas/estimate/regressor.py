@@ -16,15 +16,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from latency_nas.estimate.features import features
-from latency_nas.kernel import Kernel
+from latency_nas.kernel import Kernel, n_macs
 from latency_nas.table import LatencyTable
 
 __all__ = ["KernelRegressor", "Regressed"]
 
-_MIN_ROWS = 12  # fewer rows of a family are no ground for a regression
+_MIN_ROWS = 8  # fewer rows of a family are no ground for a regression
 _MIN_ROWS_OF_TREES = 100
 _FOLDS = 5
-_MAD_TO_STD = 1.4826
+_Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
+_SMALL = "ops that only touch memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +73,18 @@ def _fit(kernels: list[Kernel], latencies_ms: NDArray[np.float64]) -> _Family:
         groups, n_folds = np.arange(len(kernels)), _FOLDS
     scored = []
     for model in _candidates(len(kernels)):
-        errors = y - cross_val_predict(model, x, y, groups=groups, cv=GroupKFold(n_folds))
-        scored.append((float(np.median(np.abs(errors))), float(np.sqrt(np.mean(errors**2))), model))
-    median, rms, model = min(scored, key=lambda item: item[0])
+        errors = np.abs(y - cross_val_predict(model, x, y, groups=groups, cv=GroupKFold(n_folds)))
+        scored.append((float(np.median(errors)), float(np.quantile(errors, 0.9)) / _Z90, model))
+    _, log_std, model = min(scored, key=lambda item: item[0])
     model.fit(x, y)
-    return _Family(model, max(_MAD_TO_STD * median, rms), x.min(axis=0), x.max(axis=0))
+    return _Family(model, log_std, x.min(axis=0), x.max(axis=0))
 
 
 class KernelRegressor:
     """Fitted to a table's rows; prices kernels of the families that have enough of them.
+
+    Families without multiplications (copies, additions, activations) that have too few rows share one model: what they
+    cost is mostly the memory that they touch.
 
     Args:
         table: where the rows are from. Fitting happens here and takes about a second; nothing is written or read.
@@ -90,6 +94,8 @@ class KernelRegressor:
         rows: dict[tuple[str, str], list[tuple[Kernel, float]]] = defaultdict(list)
         for kernel, entry in table.items():
             rows[kernel.family, kernel.dtype].append((kernel, entry.latency_ms))
+            if not n_macs(kernel):
+                rows[_SMALL, kernel.dtype].append((kernel, entry.latency_ms))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn warns of constant features, which small families have
             self._families = {
@@ -101,6 +107,8 @@ class KernelRegressor:
     def predict(self, kernel: Kernel) -> Regressed | None:
         """The kernel's regressed latency; None where the table has too few rows of its family."""
         family = self._families.get((kernel.family, kernel.dtype))
+        if family is None and not n_macs(kernel):
+            family = self._families.get((_SMALL, kernel.dtype))
         if family is None:
             return None
         x = features(kernel)

@@ -145,7 +145,7 @@ def _visit_all(
     seed: int,
     on_progress: Progress | None,
 ) -> list[list[_Visit]]:
-    """Visits by network. Each round is shuffled; a disturbed visit is queued again, until there are twice as many visits."""
+    """Visits by network. Rounds are shuffled; disturbed visits are queued again, until there are twice as many."""
     random = np.random.default_rng(seed)
     queue = [int(index) for _ in range(rounds) for index in random.permutation(len(paths))]
     allowed = 2 * len(queue)

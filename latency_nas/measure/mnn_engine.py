@@ -114,6 +114,9 @@ class MNNNetwork:
         threads: of the session.
         precision: one of `PRECISIONS`.
         seed: of the random input.
+
+    Raises:
+        MeasureError: if an option is out of range or the file is no MNN model.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, precision: str = "fp32", seed: int = 0) -> None:
@@ -124,7 +127,7 @@ class MNNNetwork:
         self._mnn = _import("MNN")
         config = {"backend": "CPU", "numThread": threads, "precision": PRECISIONS[precision]}
         with _quiet():
-            self._interpreter = self._mnn.Interpreter(str(path))
+            self._interpreter = self._open(path)
             self._interpreter.setSessionMode(0)  # the mode in which ops can be timed; as fast as the default
             self._session = self._interpreter.createSession(config)
         random = np.random.default_rng(seed)
@@ -134,6 +137,14 @@ class MNNNetwork:
             data = random.standard_normal(shape, dtype=np.float32)
             host = self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, data, self._mnn.Tensor_DimensionType_Caffe)
             self._inputs.append((tensor, host))
+
+    def _open(self, path: Path) -> Any:
+        try:
+            return self._mnn.Interpreter(str(path))
+        except Exception as error:  # MNN raises nothing more specific
+            raise MeasureError(
+                f"MNN {engine_version()} could not open {path}: it is missing, truncated or no MNN model."
+            ) from error
 
     def _fill(self) -> None:
         """A session computes in its input's memory, so that each run needs the input again."""

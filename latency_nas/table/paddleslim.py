@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from latency_nas.errors import KernelError, TableError, TableFileError
-from latency_nas.kernel import Kernel, Shape
+from latency_nas.kernel import Kernel, Shape, n_flops, n_macs
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.latency_table import Entry, LatencyTable
 from latency_nas.table.plain_pickle import load_plain_pickle
@@ -28,6 +30,8 @@ _FILE_NAME = re.compile(
     r"(?P<hw>.+?)_threads_(?P<threads>\d+)_power_mode_(?P<power>\d+)(?:_batchsize_(?P<batch>\d+))?\.pkl"
 )
 _POWER_MODES = ("HIGH", "LOW", "FULL", "NO_BIND", "RAND_HIGH", "RAND_LOW")  # Paddle-Lite's enum, in its order
+
+_IMPOSSIBLE = 10.0  # times the rate that 95 % of a table's convolutions and multiplications stay below
 
 # A convolution's key names neither its activation nor its bias.
 _UNRECORDED = ("conv2d.act", "conv2d.bias")
@@ -246,12 +250,35 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
             skipped[key] = str(error)
         except (TableError, TypeError, ValueError):
             skipped[key] = f"its latency is {latency_ms!r}"
+    skipped |= _impossible(keys, rows)
+    keys = {
+        kernel: sound for kernel, names in keys.items() if (sound := [name for name in names if name not in skipped])
+    }
     if not keys:
         raise TableFileError(f"Expected op keys of PaddleSlim in {source}, but none of {len(data)} can be used.")
     entries = {kernel: rows[min(names, key=lambda name: "(-1" in name)] for kernel, names in keys.items()}
     merged = {kernel.key: tuple(names) for kernel, names in keys.items() if len(names) > 1}
     report = ImportReport(n_keys=len(data), n_used=len(data) - len(skipped), merged=merged, skipped=skipped)
     return LatencyTable.of(entries, _datasheet(source.name), name=str(source)), report
+
+
+def _impossible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry]) -> dict[str, str]:
+    """Keys that stand beside another op's time: their arithmetic would be far faster than all the rest of the table.
+
+    PaddleSlim's builder takes times from a log by their order; in its own RK3288 table it slipped in some networks.
+    """
+    rates = {
+        name: n_flops(kernel) / rows[name].latency_ms / 1e6
+        for kernel, names in keys.items()
+        if n_macs(kernel)
+        for name in names
+    }
+    bound = _IMPOSSIBLE * float(np.quantile(list(rates.values()), 0.95)) if rates else 0.0
+    return {
+        name: f"{rows[name].latency_ms:.4g} ms for it would be {rate:.0f} GFLOP/s, which the device cannot reach"
+        for name, rate in rates.items()
+        if rate > bound
+    }
 
 
 def _datasheet(file_name: str) -> Datasheet:

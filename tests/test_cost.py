@@ -1,0 +1,164 @@
+"""Work of a kernel: closed formulas against torch's own counter and its parameters, and by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from latency_nas.errors import KernelError
+from latency_nas.kernel import OPS, Kernel, n_bytes, n_flops, n_macs, n_params
+
+CONV: dict[str, Any] = {"kernel": (3, 2), "stride": (2, 2), "pad": (1, 1, 1, 1), "dilation": (1, 1), "group": 2}
+
+
+def _counted(module: nn.Module, *inputs: Tensor) -> tuple[Tensor, int]:
+    """The output, and torch's own count of floating-point operations."""
+    with FlopCounterMode(display=False) as counter:
+        output = module(*inputs)
+    return output, counter.get_total_flops()
+
+
+def _check(kernel: Kernel, module: nn.Module, flops: int) -> None:
+    assert n_flops(kernel) == flops
+    assert n_macs(kernel) * 2 == flops
+    assert n_params(kernel) == sum(parameter.numel() for parameter in module.parameters())
+
+
+@given(
+    transposed=st.booleans(),
+    group=st.integers(1, 4),
+    channels=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    size=st.tuples(st.integers(7, 12), st.integers(7, 12)),
+    batch=st.integers(1, 3),
+    settings_of_both_axes=st.tuples(*[st.tuples(st.integers(1, 3), st.integers(1, 3))] * 3),
+    pad=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    bias=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_convolutions_against_torch(
+    transposed: bool,
+    group: int,
+    channels: tuple[int, int],
+    size: tuple[int, int],
+    batch: int,
+    settings_of_both_axes: tuple[tuple[int, int], ...],
+    pad: tuple[int, int],
+    bias: bool,
+) -> None:
+    area, stride, dilation = settings_of_both_axes
+    make = nn.ConvTranspose2d if transposed else nn.Conv2d
+    c_in, c_out = (group * count for count in channels)
+    module = make(c_in, c_out, area, stride, pad, groups=group, bias=bias, dilation=dilation, device="meta")
+    x = torch.empty(batch, c_in, *size, device="meta")
+    y, flops = _counted(module, x)
+    kernel = Kernel.of(
+        "conv_transpose2d" if transposed else "conv2d",
+        [tuple(x.shape)],
+        [tuple(y.shape)],
+        kernel=area,
+        stride=stride,
+        dilation=dilation,
+        pad=(*pad, *pad),
+        group=group,
+        bias=bias,
+    )
+    _check(kernel, module, flops)
+
+
+@given(
+    leading=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    features=st.tuples(st.integers(1, 64), st.integers(1, 64)),
+    bias=st.booleans(),
+)
+@settings(deadline=None, max_examples=30)
+def test_linear_against_torch(leading: list[int], features: tuple[int, int], bias: bool) -> None:
+    module = nn.Linear(*features, bias=bias, device="meta")
+    x = torch.empty(*leading, features[0], device="meta")
+    y, flops = _counted(module, x)
+    _check(Kernel.of("linear", [tuple(x.shape)], [tuple(y.shape)], bias=bias), module, flops)
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((1, 8, 7, 6), (1, 8, 6, 9))])
+def test_matmul_against_torch(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    a, b = (torch.empty(shape, device="meta") for shape in shapes)
+    with FlopCounterMode(display=False) as counter:
+        product = a @ b
+    kernel = Kernel.of("matmul", list(shapes), [tuple(product.shape)])
+    assert n_flops(kernel) == 2 * n_macs(kernel) == counter.get_total_flops()
+    assert n_params(kernel) == 0
+
+
+@pytest.mark.parametrize(
+    ("op", "module"), [("batch_norm", nn.BatchNorm2d(6)), ("layer_norm", nn.LayerNorm(6))], ids=["batch", "layer"]
+)
+def test_norms_read_their_state(op: str, module: nn.Module) -> None:
+    state = sum(tensor.numel() for tensor in module.state_dict().values() if tensor.ndim)  # less the batches' counter
+    shape = (2, 6, 5, 6)
+    kernel = Kernel.of(op, [shape], [shape])
+    assert n_params(kernel) == state
+    assert n_macs(kernel) == 0
+    assert n_flops(kernel) == 2 * 6 * 5 * 6
+
+
+@pytest.mark.parametrize(
+    ("kernel", "flops"),
+    [
+        (Kernel.of("pool2d", [(1, 8, 6, 6)], [(1, 8, 3, 3)], kernel=(3, 2), stride=(2, 2), pad=0, type="max"), 432),
+        (Kernel.of("add", [(2, 8, 4, 4), (8, 1, 1)], [(2, 8, 4, 4)]), 256),
+        (Kernel.of("reduce_mean", [(2, 8, 4, 4)], [(2, 8)], axes=(2, 3)), 256),
+        (Kernel.of("mul", [()], [()]), 1),
+        (Kernel.of("relu", [(1, 0, 4)], [(1, 0, 4)]), 0),
+        (Kernel.of("aten.arange", [], [(7,)]), 7),
+        (Kernel.of("paddle.cast", [], []), 0),
+        (Kernel.of("reshape", [(2, 8)], [(16,)]), 0),
+        (Kernel.of("concat", [(1, 4), (1, 4)], [(1, 8)], axis=1), 0),
+    ],
+    ids=lambda value: value.op if isinstance(value, Kernel) else str(value),
+)
+def test_flops_of_other_ops_by_hand(kernel: Kernel, flops: int) -> None:
+    assert n_flops(kernel) == flops
+    assert n_macs(kernel) == 0
+    assert n_params(kernel) == 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1), ("int64", 8), ("int32", 4), ("bool", 1)]
+)
+def test_bytes_by_hand(dtype: str, size: int) -> None:
+    conv = Kernel.of("conv2d", [(1, 4, 8, 8)], [(1, 6, 4, 5)], bias=1, dtype=dtype, **CONV)
+    # 4 x 8 x 8 read, 6 x 4 x 5 written, 6 filters of 2 x 3 x 2 and 6 biases
+    assert n_bytes(conv) == size * (256 + 120 + 72 + 6)
+    assert n_bytes(Kernel.of("add", [(2, 3), ()], [(2, 3)], dtype=dtype)) == size * (6 + 1 + 6)
+    assert n_bytes(Kernel.of("foo", [], [], dtype=dtype)) == 0
+
+
+@pytest.mark.parametrize("op", sorted(OPS))
+def test_every_op_of_the_library_has_a_cost(op: str) -> None:
+    attrs: dict[str, Any] = CONV if OPS[op][0] == OPS["conv2d"][0] else dict.fromkeys(OPS[op][0], (2, 2))
+    kernel = Kernel.of(op, [(1, 8, 4, 4)], [(1, 8, 4, 4)], **attrs)
+    assert 0 <= n_macs(kernel) <= n_flops(kernel)
+    assert n_bytes(kernel) == 4 * (128 + 128 + n_params(kernel))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="shapes and attributes are not checked against the op: IndexError, TypeError, ..."
+)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "conv2d -> dilation=[1,1] group=1 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
+        "conv2d [5] -> [5] dilation=[1,1] group=1 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
+        "conv2d [1,2,3,3] -> [1,2,3,3] dilation=[1,1] group=0 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
+        "conv2d [1,2,3,3] -> [1,2,3,3] dilation=[1,1] group=1 kernel=same pad=[0,0,0,0] stride=[1,1] dtype=fp32",
+        "linear -> [1,2] dtype=fp32",
+    ],
+)
+def test_kernel_whose_work_cannot_be_said_is_refused(key: str) -> None:
+    with pytest.raises(KernelError):
+        n_flops(Kernel.parse(key))

@@ -1,0 +1,153 @@
+"""The meter, on real networks with real MNN; times are compared as ratios only."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import Snippet
+from supernet import Supernet
+from torch import nn
+from torch.nn import functional
+
+from latency_nas.errors import MeasureError
+from latency_nas.estimate import LatencyEstimator
+from latency_nas.estimate.accuracy import check_table
+from latency_nas.graph import OpGraph, fuse
+from latency_nas.graph.torch_reader import read_torch
+from latency_nas.measure import covering_architectures, measure_networks, measure_table, random_architectures
+from latency_nas.measure.meter import NetworkTimes, _callback_ms, _Calm, _summarise, _Visit
+from latency_nas.search.choice import find_choices
+from latency_nas.table import LatencyTable
+
+
+@pytest.fixture(scope="module")
+def supernet_graph() -> OpGraph:
+    supernet = Supernet()
+    choices = {choice.module: choice.candidates for choice in find_choices(supernet)}
+    return read_torch(supernet, input_shape=(1, 1, 32, 32), choices=choices)
+
+
+@pytest.fixture(scope="module")
+def plan(supernet_graph: OpGraph) -> list[dict[str, int]]:
+    return covering_architectures(supernet_graph.choices, times=5)
+
+
+@pytest.fixture(scope="module")
+def table(supernet_graph: OpGraph, plan: list[dict[str, int]]) -> LatencyTable:
+    return measure_table(
+        [supernet_graph.extract(architecture) for architecture in plan], device="test machine", rounds=6
+    )
+
+
+def visit(yardstick_ms: float, whole_ms: float, moved: float = 0.0) -> _Visit:
+    return _Visit(yardstick_ms, moved, whole_ms, np.array([whole_ms / 2, whole_ms / 2]))
+
+
+def test_a_table_holds_every_kernel_that_was_met(
+    supernet_graph: OpGraph, plan: list[dict[str, int]], table: LatencyTable
+) -> None:
+    met = {call.kernel for architecture in plan for call in fuse(supernet_graph.extract(architecture), "MNN")}
+    assert set(table) == met
+    assert all(row.latency_ms > 0 and row.n_samples >= 36 for row in table.entries.values())
+
+
+def test_the_datasheet_says_how_it_was_measured(table: LatencyTable, plan: list[dict[str, int]]) -> None:
+    sheet = table.datasheet
+    assert (sheet.device, sheet.engine, sheet.engine_version, sheet.method) == (
+        "test machine",
+        "MNN",
+        "3.6.1",
+        "measured",
+    )
+    assert (sheet.precision, sheet.threads, sheet.batch, sheet.emulated) == ("fp32", 1, 1, False)
+    assert sheet.sources == (f"{len(plan)} networks profiled op by op, 6 visits of 6 runs each",)
+    assert sheet.yardstick_ms is not None
+    assert sheet.yardstick_ms > 0
+
+
+def test_networks_that_were_not_metered_are_predicted_within_three_percent(
+    supernet_graph: OpGraph, plan: list[dict[str, int]], table: LatencyTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = random_architectures(supernet_graph.choices, 20, seed=9, unlike=plan)
+    networks = [supernet_graph.extract(architecture) for architecture in others]
+    checked, accuracy = check_table(table, networks)
+    with capsys.disabled():
+        print(f"\n20 networks that were not metered: {accuracy}")
+    assert accuracy.mean_error <= 0.03
+    assert checked.datasheet.expected_error == accuracy.mean_error
+    estimate = LatencyEstimator(checked).predict_graph(networks[0])
+    assert estimate.std_ms == pytest.approx((np.pi / 2) ** 0.5 * accuracy.mean_error * estimate.latency_ms)
+
+
+def test_sixteen_times_the_work_takes_longer() -> None:
+    small, large = (nn.Sequential(nn.Conv2d(8, c, 3), nn.ReLU(), nn.Conv2d(c, c, 3)) for c in (32, 128))
+    times, drift = measure_networks([read_torch(net, input_shape=(1, 8, 32, 32)) for net in (small, large)], rounds=3)
+    assert times[1].latency_ms > 3 * times[0].latency_ms
+    assert drift.n_visits == 6 + drift.n_repeated
+
+
+def test_progress_is_told_to_the_end() -> None:
+    seen: list[tuple[int, int]] = []
+    networks = [read_torch(Snippet(lambda net, x: functional.relu(net.a(x))), input_shape=(1, 8, 8, 8))]
+    measure_networks(networks, rounds=3, on_progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1][0] == seen[-1][1] >= 3
+
+
+def test_a_network_that_the_rules_do_not_cover_is_refused() -> None:
+    grouped = read_torch(nn.Conv2d(8, 16, 3, groups=2), input_shape=(1, 8, 8, 8))
+    with pytest.raises(MeasureError) as caught:
+        measure_table([grouped], rounds=1)
+    assert str(caught.value) == (
+        "Expected MNN to run the kernels that the fusion rules give for network_0, but op 0 is "
+        "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 4, 8, 8),)) and not "
+        "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 8, 8, 8),)). "
+        "The rules in latency_nas/graph/fusion_mnn.py do not cover this network."
+    )
+
+
+def test_no_networks_are_refused() -> None:
+    with pytest.raises(MeasureError) as caught:
+        measure_table([])
+    assert str(caught.value) == "Expected at least one network to measure, but got none."
+
+
+def test_what_slows_network_and_yardstick_alike_cancels() -> None:
+    """Three visits at speeds 1, 2 and 3 of a network that takes four yardsticks."""
+    times = _summarise([visit(0.5 * slow, 2.0 * slow) for slow in (1, 2, 3)], n_runs=6, unit_ms=0.5)
+    assert (times.latency_ms, times.std_ms, times.raw_ms, times.n_samples) == (2.0, 0.0, 4.0, 18)
+    assert times.ops_ms.tolist() == [1.0, 1.0]
+
+
+def test_the_standard_error_is_that_of_a_median() -> None:
+    """Against its sampling distribution: 4,000 sessions of 25 normally distributed visits."""
+    random = np.random.default_rng(0)
+    sessions = [_summarise([visit(1.0, ms) for ms in random.normal(10, 1, 25)], 1, 1.0) for _ in range(4000)]
+    spread = np.std([times.latency_ms for times in sessions])
+    assert np.mean([times.std_ms for times in sessions]) == pytest.approx(spread, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "disturbed"),
+    [(visit(1.0, 1.0), False), (visit(1.09, 1.0), False), (visit(1.2, 1.0), True), (visit(1.0, 1.0, moved=0.2), True)],
+)
+def test_a_visit_is_disturbed_if_the_yardstick_moved_or_was_slow(candidate: _Visit, disturbed: bool) -> None:
+    calm = _Calm(0.1, None)
+    for yardstick_ms in (1.0, 1.0, 1.3):
+        calm.note(visit(yardstick_ms, 1.0))
+    assert calm.disturbed(candidate) is disturbed
+    assert _Calm.disturbed(_calm_of(0.5), candidate)  # a table that knows a faster machine
+
+
+def _calm_of(known_ms: float) -> _Calm:
+    calm = _Calm(0.1, known_ms)
+    calm.note(visit(1.0, 1.0))
+    return calm
+
+
+def test_calling_back_is_what_the_ops_sum_to_above_the_whole() -> None:
+    def times(whole_ms: float, n_ops: int) -> NetworkTimes:
+        ops_ms = np.full(n_ops, whole_ms / n_ops + 0.001)
+        return NetworkTimes(latency_ms=whole_ms, std_ms=0.0, raw_ms=whole_ms, ops_ms=ops_ms, n_samples=1)
+
+    assert _callback_ms([times(1.0, 10), times(2.0, 30), times(0.5, 5)]) == pytest.approx(0.001)

@@ -1,0 +1,94 @@
+"""MNN: conversion, sessions, and per-op times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from networks import SNIPPETS, Snippet
+
+from latency_nas.errors import MeasureError
+from latency_nas.graph.torch_reader import read_torch
+from latency_nas.kernel import n_macs
+from latency_nas.measure.mnn_engine import MNNNetwork, convert
+from latency_nas.measure.onnx_writer import write_onnx
+from latency_nas.measure.yardstick import yardstick_graph
+
+
+@pytest.fixture(scope="module")
+def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return convert(write_onnx(yardstick_graph()), tmp_path_factory.mktemp("mnn") / "yardstick.mnn")
+
+
+def test_the_yardstick_never_changes() -> None:
+    graph = yardstick_graph()
+    by_hand = [3 * 9 * 32 * 32**2, 9 * 32 * 32**2, 32 * 64 * 32**2, 25 * 64 * 16**2]
+    by_hand += [64 * 96 * 16**2, 96 * 9 * 48 * 16**2, 9 * 48 * 16**2, 48 * 160 * 8**2]
+    assert [n_macs(graph.kernel(node)) for node in graph.nodes] == by_hand
+    assert [graph.values[node.outputs[0]].shape for node in graph.nodes][-1] == (1, 160, 8, 8)
+
+
+@pytest.mark.parametrize("name", [name for name in SNIPPETS if name != "norm alone"])
+def test_written_models_are_valid_onnx_of_the_same_shapes(name: str) -> None:
+    graph = read_torch(Snippet(SNIPPETS[name]), input_shape=(1, 8, 8, 8))
+    inferred = onnx.shape_inference.infer_shapes(write_onnx(graph), check_type=True, strict_mode=True)
+    shapes = {
+        info.name: tuple(d.dim_value for d in info.type.tensor_type.shape.dim) for info in inferred.graph.value_info
+    }
+    for node in graph.nodes:
+        assert shapes[node.name] == graph.values[node.outputs[0]].shape
+
+
+def test_an_op_that_cannot_be_written_is_named() -> None:
+    graph = read_torch(Snippet(lambda net, x: torch.roll(net.a(x), 1)), input_shape=(1, 8, 8, 8))
+    with pytest.raises(MeasureError) as caught:
+        write_onnx(graph)
+    assert str(caught.value) == (
+        "Expected ops out of add, batch_norm, concat, conv2d, div, hard_sigmoid, hard_swish, linear, mul, pool2d, "
+        "reduce_mean, relu, relu6, reshape, sigmoid, sub, tanh, but the model has aten.roll (at /aten.roll)."
+    )
+
+
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "bad.onnx"
+    source.write_bytes(np.random.default_rng(0).bytes(1000))
+    with pytest.raises(MeasureError, match=r"^MNN 3\.6\.1 could not convert .*bad\.onnx\.$"):
+        convert(source, tmp_path / "bad.mnn")
+
+
+def test_op_times_add_up_to_the_whole(yardstick: Path) -> None:
+    network = MNNNetwork(yardstick)
+    network.run_ms(20)
+    whole, ops = np.median(network.run_ms(40)), np.median(network.profile_ms(40), axis=0)
+    assert len(ops) == len(network.executed_ops()) == 10
+    assert ops.sum() == pytest.approx(whole, rel=0.3)  # calling back costs about a microsecond an op
+
+
+def test_nothing_is_printed(yardstick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    MNNNetwork(yardstick).run_ms(1)
+    convert(write_onnx(yardstick_graph()), yardstick.with_name("again.mnn"))
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threads": 0}, "Expected `threads` to be a positive integer, but got 0."),
+        ({"precision": "int4"}, "Expected `precision` to be one of fp32, fp16, but got 'int4'."),
+    ],
+)
+def test_options_out_of_range_are_refused(yardstick: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(MeasureError) as caught:
+        MNNNetwork(yardstick, **options)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_a_file_that_is_no_mnn_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "bad.mnn"
+    source.write_bytes(np.random.default_rng(0).bytes(1000))
+    with pytest.raises(MeasureError) as caught:
+        MNNNetwork(source)
+    assert str(caught.value) == f"MNN 3.6.1 could not open {source}: it is missing, truncated or no MNN model."

@@ -1,0 +1,105 @@
+"""The example as a whole, in a small form: a real table, real searches, real measurements."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import search_digits
+import torch
+from lightning.pytorch import seed_everything
+from rich.console import Console
+from supernet import Supernet
+
+from latency_nas import LatencyLoss, load_table
+from latency_nas.search.verdict import Verdict, judge
+
+EXAMPLE = torch.zeros(search_digits.INPUT_SHAPE)
+EPOCHS = 8
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one whole run leaves behind."""
+    folder = tmp_path_factory.mktemp("digits")
+    arguments = [
+        "--epochs",
+        str(EPOCHS),
+        "--train-epochs",
+        "2",
+        "--times",
+        "4",
+        "--rounds",
+        "6",
+        "--output",
+        str(folder),
+    ]
+    search_digits.run(search_digits.parse(arguments), Console(quiet=True))
+    return folder
+
+
+def searched(
+    table: Path, folder: Path, target_ms: float, weight: float = 2.0, seed: int = 0
+) -> tuple[dict[str, int], Verdict]:
+    """Search with `table`, and measure what was found."""
+    seed_everything(seed, verbose=False)
+    supernet = Supernet()
+    latency = LatencyLoss(str(table), target_ms, weight=weight)
+    latency.attach(supernet, EXAMPLE)
+    weights, architecture, _ = search_digits.digits()
+    search_digits.search(supernet, latency, search_digits.Alternate(weights, architecture), EPOCHS)
+    found = latency.architecture()
+    file = folder / "found.mnn"
+    return found, judge(supernet.subnet(found), EXAMPLE, load_table(table), target_ms=target_ms, mnn_file=file)
+
+
+def test_the_run_leaves_a_table_a_network_and_a_page(output: Path) -> None:
+    assert {path.name for path in output.iterdir()} == {"table.parquet", "network.mnn", "report.html"}
+    sheet = load_table(output / "table.parquet").datasheet
+    assert sheet.method == "measured"
+    assert sheet.expected_error is not None
+    assert sheet.expected_error <= 0.03
+    assert sheet.expected_error_method == "20 networks that were not metered"
+
+
+class _Links(HTMLParser):
+    """Collects what a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [f"{tag} {name}={value}" for name, value in attrs if name in {"src", "href"} and tag != "use"]
+
+
+def test_the_page_needs_no_network_and_shows_the_figures(output: Path) -> None:
+    text = (output / "report.html").read_text(encoding="utf-8")
+    parser = _Links()
+    parser.feed(text)
+    assert parser.tags.count("svg") == 3
+    assert parser.fetched == []
+    assert not re.search(r"@import|url\((?!#)|<script", text)
+    for heading in ("target", "predicted", "measured", "accuracy", "The search", "The cost of each layer"):
+        assert heading in text
+
+
+def test_two_targets_give_two_networks_in_that_order_and_each_on_its_target(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdicts = [searched(output / "table.parquet", tmp_path, target_ms)[1] for target_ms in (0.22, 0.22 * 1.6)]
+    with capsys.disabled():
+        print(*("", *verdicts), sep="\n")
+    assert verdicts[0].measured.latency_ms < verdicts[1].measured.latency_ms
+    assert all(abs(verdict.off_target) < 0.10 for verdict in verdicts)
+
+
+def test_without_the_penalty_the_search_does_not_care(output: Path, tmp_path: Path) -> None:
+    """The target changes nothing then, not even the last bit, and is not met."""
+    low, high = (searched(output / "table.parquet", tmp_path, target_ms, weight=0.0) for target_ms in (0.12, 0.48))
+    assert low[0] == high[0]
+    assert min(abs(verdict.off_target) for _, verdict in (low, high)) > 0.10
