@@ -28,23 +28,20 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from latency_nas import (
     LatencyCallback,
-    LatencyEstimator,
     LatencyLoss,
     LatencyTable,
     covering_architectures,
     measure_table,
+    read_supernet,
     save_table,
 )
 from latency_nas.estimate.accuracy import Accuracy, check_table
 from latency_nas.graph import OpGraph
-from latency_nas.graph.torch_reader import read_torch
-from latency_nas.measure import random_architectures
 from latency_nas.measure.meter import Progress
+from latency_nas.measure.plan import random_architectures
 from latency_nas.report.page import write_page
 from latency_nas.report.progress import progress_bar
 from latency_nas.report.text import breakdown_table
-from latency_nas.search.choice import find_choices
-from latency_nas.search.plan import make_plan
 from latency_nas.search.verdict import judge
 
 INPUT_SHAPE = (1, 1, 32, 32)
@@ -181,18 +178,17 @@ def run(options: argparse.Namespace, console: Console) -> None:
     seed_everything(options.seed, verbose=False)
     example = torch.zeros(INPUT_SHAPE)
     supernet = Supernet()
-    names = {choice.module: choice.candidates for choice in find_choices(supernet)}
-    graph = read_torch(supernet, example, choices=names)
+    graph, _ = read_supernet(supernet, example)
 
     table, accuracy = build_table(graph, options.times, options.rounds)
     path = save_table(table, options.output / "table.parquet")
     console.print(f"{len(table)} kernels in {path}: {table.datasheet}")
     console.print(f"prediction on networks that were not metered: {accuracy}")
 
-    cheapest, dearest = make_plan(graph, names, LatencyEstimator(table)).bounds_ms()
-    target_ms = options.target_ms or (cheapest + dearest) / 2
-    latency = LatencyLoss(table, target_ms, weight=options.weight)
+    latency = LatencyLoss(table, weight=options.weight)
     plan = latency.attach(supernet, example)
+    cheapest, dearest = plan.bounds_ms()
+    latency.target_ms = target_ms = options.target_ms or (cheapest + dearest) / 2
     console.print(f"searching for {target_ms:.3f} ms between {cheapest:.3f} and {dearest:.3f} ms")
     for_weights, for_architecture, test = digits()
     history = search(supernet, latency, Alternate(for_weights, for_architecture), options.epochs)
@@ -212,7 +208,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         verdict=verdict,
         plan=plan,
         architecture=architecture,
-        labels={name: supernet.get_submodule(name).labels for name in plan.choices},  # type: ignore[misc]
+        labels=supernet.labels(),
         history=history,
         table=table,
         accuracy=accuracy,

@@ -5,6 +5,7 @@ It knows nothing of latency: what makes it searchable is an architecture paramet
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -105,11 +106,23 @@ class Supernet(nn.Module):
         """One for each choice."""
         return [block.alpha for block in self.mixed_blocks()]
 
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """A short name for each candidate of each choice."""
+        return {name: block.labels for name, block in self.named_modules() if isinstance(block, MixedBlock)}
+
     def subnet(self, architecture: Mapping[str, int]) -> nn.Sequential:
         """The network of one architecture, which shares its weights with the supernet.
 
         Args:
             architecture: the name of each mixed block, ``"blocks.0"`` -> the index of its candidate.
         """
-        blocks = [self.get_submodule(name).candidates[index] for name, index in architecture.items()]  # type: ignore[index,union-attr]
-        return nn.Sequential(self.stem, *blocks, self.head, nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classifier)  # type: ignore[arg-type]
+        blocks = zip(self.mixed_blocks(), architecture.values(), strict=True)
+        layers = {
+            "stem": self.stem,
+            **{f"block{number}": block.candidates[index] for number, (block, index) in enumerate(blocks)},
+            "head": self.head,
+            "pool": nn.AdaptiveAvgPool2d(1),
+            "flatten": nn.Flatten(),
+            "classifier": self.classifier,
+        }
+        return nn.Sequential(OrderedDict(layers))

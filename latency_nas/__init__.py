@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from latency_nas.measure.meter import measure_networks, measure_table
     from latency_nas.measure.plan import covering_architectures
     from latency_nas.search.callback import LatencyCallback
-    from latency_nas.search.choice import Choice
+    from latency_nas.search.choice import Choice, read_supernet
     from latency_nas.search.loss import LatencyLoss
     from latency_nas.table import Datasheet, LatencyTable, import_paddleslim, load_table, named_tables, save_table
 
@@ -36,6 +36,7 @@ _HOMES = {
     "measure_networks": "latency_nas.measure.meter",
     "measure_table": "latency_nas.measure.meter",
     "named_tables": "latency_nas.table",
+    "read_supernet": "latency_nas.search.choice",
     "save_table": "latency_nas.table",
 }
 
@@ -54,6 +55,7 @@ __all__ = [
     "measure_networks",
     "measure_table",
     "named_tables",
+    "read_supernet",
     "save_table",
 ]
 

@@ -14,8 +14,16 @@ from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.accuracy import check_table
 from latency_nas.graph import OpGraph, fuse
 from latency_nas.graph.torch_reader import read_torch
-from latency_nas.measure import covering_architectures, measure_networks, measure_table, random_architectures
-from latency_nas.measure.meter import NetworkTimes, _callback_ms, _Calm, _summarise, _Visit
+from latency_nas.measure.meter import (
+    NetworkTimes,
+    _callback_ms,
+    _Calm,
+    _summarise,
+    _Visit,
+    measure_networks,
+    measure_table,
+)
+from latency_nas.measure.plan import covering_architectures, random_architectures
 from latency_nas.search.choice import find_choices
 from latency_nas.table import LatencyTable
 

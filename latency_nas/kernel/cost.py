@@ -6,7 +6,6 @@ from collections.abc import Callable
 from math import prod
 from typing import cast
 
-from latency_nas.errors import KernelError
 from latency_nas.kernel.kernel import Kernel
 
 __all__ = ["n_bytes", "n_flops", "n_macs", "n_params"]
@@ -87,12 +86,6 @@ def n_params(kernel: Kernel) -> int:
 
 
 def n_bytes(kernel: Kernel) -> int:
-    """Bytes that must move at least once: every input, output and parameter.
-
-    Raises:
-        KernelError: if the size of the kernel's type is not known.
-    """
-    if kernel.dtype not in _DTYPE_BYTES:
-        raise KernelError(f"Expected a dtype of {', '.join(_DTYPE_BYTES)}, but got {kernel.dtype!r}.")
+    """Bytes that must move at least once: every input, output and parameter."""
     elements = sum(prod(shape) for shape in (*kernel.inputs, *kernel.outputs))
     return _DTYPE_BYTES[kernel.dtype] * (elements + n_params(kernel))

@@ -53,12 +53,16 @@ OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 DTYPES = ("fp32", "fp16", "bf16", "int8", "int64", "int32", "bool")
 
+# ops whose shapes and attributes are checked: the number of sizes of their input and output, and of their attributes
+_RANKS = {"conv2d": 4, "conv_transpose2d": 4, "pool2d": 4}
+_LENGTHS = {"kernel": 2, "stride": 2, "dilation": 2, "pad": 4}
+
 _NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
 _INT = re.compile(r"-?\d+")
 _FLOAT = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _SHAPES = r"(?: \[[-\d,]*\])*"
 _KEY = re.compile(
-    rf"(?P<op>\S+)(?P<inputs>{_SHAPES}) ->(?P<outputs>{_SHAPES})(?P<attrs>(?: \S+=\S+)*) dtype=(?P<dtype>\w+)"
+    rf"(?P<op>\S+)(?P<inputs>{_SHAPES}) ->(?P<outputs>{_SHAPES})(?P<attrs>(?: [^\s=]+=\S+)*) dtype=(?P<dtype>\w+)"
 )
 
 
@@ -88,7 +92,7 @@ def _normalise(name: str, value: object) -> AttrValue:
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
-        return value
+        return float(value)
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
     raise KernelError(f"Expected attribute `{name}` to be a finite number, a name or integers, but got {value!r}.")
@@ -129,21 +133,51 @@ class Kernel:
             raise KernelError(f"Expected `op` to be a name such as 'conv2d', but got {self.op!r}.")
         if self.dtype not in DTYPES:
             raise KernelError(f"Expected `dtype` to be one of {', '.join(DTYPES)}, but got {self.dtype!r}.")
-        for shape in (*self.inputs, *self.outputs):
-            if not all(isinstance(size, int) and size >= 0 for size in shape):
-                raise KernelError(f"Expected sizes of {self.op} to be known integers >= 0, but got the shape {shape}.")
-        names = [name for name, _ in self.attrs]
-        bad = [name for name in names if not name.isidentifier() or name == "dtype" or names.count(name) > 1]
-        required, optional = OPS.get(self.op, ((), tuple(names)))
-        bad += [name for name in names if name not in required + optional]
-        missing = [name for name in required if name not in names]
-        if bad or missing:
-            raise KernelError(
-                f"Expected the attributes of {self.op} to be {', '.join(required + optional) or 'none'}, "
-                f"but {', '.join(missing) or 'none'} is missing and {', '.join(bad) or 'none'} does not belong."
-            )
+        for side in ("inputs", "outputs"):
+            object.__setattr__(self, side, tuple(self._sizes(shape) for shape in getattr(self, side)))
+        self._check_names()
         attrs = tuple(sorted((name, _normalise(name, value)) for name, value in self.attrs))
         object.__setattr__(self, "attrs", attrs)
+        if self.op in _RANKS:
+            self._check_shapes()
+
+    def _sizes(self, shape: Shape) -> Shape:
+        if not all(isinstance(size, int) and size >= 0 for size in shape):
+            raise KernelError(f"Expected sizes of {self.op} to be known integers >= 0, but got the shape {shape}.")
+        return tuple(map(int, shape))
+
+    def _check_names(self) -> None:
+        names = [name for name, _ in self.attrs]
+        for name in names:
+            if not name.isidentifier() or name == "dtype":
+                raise KernelError(f"Expected attributes of {self.op} to be named by identifiers, but got {name!r}.")
+            if names.count(name) > 1:
+                raise KernelError(f"Expected each attribute of {self.op} once, but got `{name}` again.")
+        required, optional = OPS.get(self.op, ((), tuple(names)))
+        odd = [name for name in names if name not in required + optional]
+        missing = [name for name in required if name not in names]
+        if odd or missing:
+            raise KernelError(
+                f"Expected the attributes of {self.op} to be {', '.join(required + optional) or 'none'}, "
+                f"but {', '.join(missing) or 'none'} is missing and {', '.join(odd) or 'none'} does not belong."
+            )
+
+    def _check_shapes(self) -> None:
+        """The ops whose work is computed from their shapes must have such shapes."""
+        attributes, rank = dict(self.attrs), _RANKS[self.op]
+        if len(self.inputs) != 1 or len(self.outputs) != 1 or {len(*self.inputs), len(*self.outputs)} != {rank}:
+            shapes = f"{self.inputs} -> {self.outputs}"
+            raise KernelError(f"Expected {self.op} to have one input and one output of {rank} sizes, but got {shapes}.")
+        for name, n_values in _LENGTHS.items():
+            value = attributes.get(name, (1,) * n_values)
+            if not isinstance(value, tuple) or len(value) != n_values:
+                raise KernelError(f"Expected `{name}` of {self.op} to be {n_values} integers, but got {value!r}.")
+        group = attributes.get("group", 1)
+        if not isinstance(group, int) or group < 1 or self.inputs[0][1] % group or self.outputs[0][1] % group:
+            raise KernelError(
+                f"Expected `group` of {self.op} to divide its {self.inputs[0][1]} and {self.outputs[0][1]} channels, "
+                f"but got {group!r}."
+            )
 
     @classmethod
     def of(

@@ -13,14 +13,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
 from latency_nas.errors import MeasureError, MissingExtraError
 from latency_nas.graph.fusion_mnn import KernelCall
 from latency_nas.kernel import Shape
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["PRECISIONS", "ExecutedOp", "MNNNetwork", "convert", "engine_version", "expected_ops"]
 
@@ -76,7 +78,7 @@ def _import(name: str) -> Any:
         with _quiet():
             return importlib.import_module(name)
     except ImportError as error:
-        raise MissingExtraError("Measuring needs MNN: pip install 'latency-nas[mnn]'") from error
+        raise MissingExtraError("Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'") from error
 
 
 def engine_version() -> str:
@@ -93,11 +95,11 @@ def convert(model: onnx.ModelProto | Path, target: Path) -> Path:
     Raises:
         MeasureError: if MNN cannot convert it.
     """
-    tools = _import("_tools")
+    tools, onnx_package = _import("_tools"), _import("onnx")
     with tempfile.TemporaryDirectory() as folder:
         source = model if isinstance(model, Path) else Path(folder, "model.onnx")
         if not isinstance(model, Path):
-            onnx.save(model, source)
+            onnx_package.save(model, source)
         argv = ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "x"]
         with _quiet():
             tools.mnnconvert(argv)

@@ -18,7 +18,7 @@ try:
     import onnx
     from onnx import helper, numpy_helper
 except ImportError as error:
-    raise MissingExtraError("Measuring needs onnx: pip install 'latency-nas[mnn]'") from error
+    raise MissingExtraError("Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'") from error
 
 __all__ = ["write_onnx"]
 

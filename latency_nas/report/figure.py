@@ -60,6 +60,7 @@ def layers_figure(costs_ms: Mapping[str, float]) -> str:
         figure = Figure(figsize=(6.4, 0.22 * len(costs_ms) + 0.8))
         axes = figure.subplots()
         axes.barh(list(costs_ms), list(costs_ms.values()), color=_BLUE, height=0.7)
+        axes.margins(y=0.01)
         axes.invert_yaxis()
         axes.set_xlabel("latency (ms)")
         return _svg(figure)

@@ -99,9 +99,10 @@ class _LatencyHooks:
         figures = {
             "latency/expected_ms": float(self.loss.expected_ms().detach()),
             "latency/argmax_ms": self.loss.argmax_ms(),
-            "latency/target_ms": self.loss.target_ms,
             "latency/temperature": float(self.loss.temperature),
         }
+        if self.loss.target_ms is not None:
+            figures["latency/target_ms"] = self.loss.target_ms
         self.history.append({"epoch": trainer.current_epoch, **figures})
         pl_module.log_dict(figures, rank_zero_only=True)
         pl_module.log("expected_ms", figures["latency/expected_ms"], prog_bar=True, logger=False, rank_zero_only=True)

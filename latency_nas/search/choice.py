@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
+from latency_nas.graph import OpGraph
+from latency_nas.graph.torch_reader import read_torch
 
-__all__ = ["Choice", "find_choices"]
+__all__ = ["Choice", "find_choices", "read_supernet"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,35 @@ def find_choices(supernet: nn.Module) -> tuple[Choice, ...]:
     if not found:
         raise SearchError(_nothing_found(supernet, near))
     return tuple(found)
+
+
+def read_supernet(
+    supernet: nn.Module, example_input: Tensor | tuple[Tensor, ...], choices: Sequence[Choice] | None = None
+) -> tuple[OpGraph, tuple[Choice, ...]]:
+    """Read a supernet once, with every candidate of every choice. It is not changed.
+
+    Args:
+        supernet: the network.
+        example_input: what its forward takes.
+        choices: where it chooses; by default what `find_choices` recognises.
+
+    Returns:
+        The graph, and the choices in the order in which they run.
+
+    Raises:
+        SearchError: if the choices are not recognised, or one does not run.
+        InputMismatchError: if the input does not fit a layer.
+
+    Example:
+        >>> graph, choices = read_supernet(supernet, example_input)                              # doctest: +SKIP
+        >>> networks = [graph.extract(a) for a in covering_architectures(graph.choices, times=6)]  # doctest: +SKIP
+    """
+    found = {choice.module: choice for choice in (find_choices(supernet) if choices is None else choices)}
+    graph = read_torch(supernet, example_input, choices={name: choice.candidates for name, choice in found.items()})
+    unmet = [name for name in found if name not in graph.choices]
+    if unmet:
+        raise SearchError(f"Expected every choice to run in the supernet's forward, but {', '.join(unmet)} did not.")
+    return graph, tuple(found[name] for name in graph.choices)
 
 
 def _reader(module: str, parameter: str) -> Callable[[nn.Module], Tensor]:

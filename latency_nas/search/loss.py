@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import OnMissing
-from latency_nas.graph.torch_reader import read_torch
-from latency_nas.search.choice import Choice, find_choices
+from latency_nas.search.choice import Choice, read_supernet
 from latency_nas.search.penalty import PENALTIES
 from latency_nas.search.plan import CostPlan, make_plan
 from latency_nas.table import LatencyTable
@@ -21,14 +20,14 @@ __all__ = ["LatencyLoss"]
 
 
 class LatencyLoss(nn.Module):
-    """weight x penalty(E[LAT], target), a scalar to be added to the task's loss.
+    """weight x penalty(E[LAT], target), a scalar to be added to the task's loss; without a target weight x E[LAT].
 
     Everything is traced and priced once, by `attach`; a step is then a softmax and a product over one small matrix,
     however many layers there are.
 
     Args:
         table: a latency table, or the name or file of one.
-        target_ms: the latency to reach.
+        target_ms: the latency to reach; None for as little as the weight makes of it.
         weight: of the term.
         penalty: one of ``"absolute"``, ``"hinge"``, ``"linear"`` (see `latency_nas.search.penalty`).
         temperature: architecture parameters are divided by it before the softmax; towards 0 the expectation becomes
@@ -53,7 +52,7 @@ class LatencyLoss(nn.Module):
     def __init__(
         self,
         table: LatencyTable | str,
-        target_ms: float,
+        target_ms: float | None = None,
         *,
         weight: float = 1.0,
         penalty: str = "absolute",
@@ -61,8 +60,6 @@ class LatencyLoss(nn.Module):
         on_missing: OnMissing = "error",
     ) -> None:
         super().__init__()
-        if not target_ms > 0:
-            raise SearchError(f"Expected `target_ms` to be a positive number of milliseconds, but got {target_ms}.")
         if not weight >= 0:
             raise SearchError(f"Expected `weight` to be a number >= 0, but got {weight}.")
         if not temperature > 0:
@@ -70,11 +67,13 @@ class LatencyLoss(nn.Module):
         if penalty not in PENALTIES:
             raise SearchError(f"Expected `penalty` to be one of {', '.join(PENALTIES)}, but got {penalty!r}.")
         self.estimator = LatencyEstimator(table, on_missing=on_missing)
-        self.target_ms, self.weight, self.penalty = target_ms, weight, penalty
+        self.weight, self.penalty = weight, penalty
         self.register_buffer("temperature", torch.tensor(float(temperature), dtype=torch.float64))
         self.choices: tuple[Choice, ...] = ()
         self._plan: CostPlan | None = None
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule of the loss
+        self._target_ms: float | None = None
+        self.target_ms = target_ms
 
     def attach(
         self,
@@ -98,29 +97,12 @@ class LatencyLoss(nn.Module):
             MissingKernelError: if kernels have no price.
             InputMismatchError: if the input does not fit a layer.
         """
-        found = tuple(choices) if choices is not None else find_choices(supernet)
-        names = {choice.module: choice.candidates for choice in found}
-        graph = read_torch(supernet, example_input, choices=names)
-        unmet = [name for name in names if name not in graph.choices]
-        if unmet:
-            raise SearchError(
-                f"Expected every choice to run in the supernet's forward, but {', '.join(unmet)} did not."
-            )
-        plan = make_plan(graph, names, self.estimator)
-        self._check_target(plan)
-        by_name = {choice.module: choice for choice in found}
-        self.choices = tuple(by_name[name] for name in plan.choices)
+        graph, self.choices = read_supernet(supernet, example_input, choices)
+        plan = make_plan(graph, {choice.module: choice.candidates for choice in self.choices}, self.estimator)
+        _check_target(self.target_ms, plan)
         self._plan, self._supernet = plan, (supernet,)
         self._register(plan, next(iter(supernet.parameters())).device)
         return plan
-
-    def _check_target(self, plan: CostPlan) -> None:
-        cheapest, dearest = plan.bounds_ms()
-        if not cheapest <= self.target_ms <= dearest:
-            raise SearchError(
-                f"Expected a target that the supernet can reach, from {cheapest:.4g} ms (its cheapest architecture) to "
-                f"{dearest:.4g} ms (its dearest), but got {self.target_ms:.4g} ms."
-            )
 
     def _register(self, plan: CostPlan, device: torch.device) -> None:
         """Costs as one padded matrix, and for each weight its place in it."""
@@ -135,6 +117,23 @@ class LatencyLoss(nn.Module):
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor.to(device), persistent=False)
         self.to(device)
+
+    @property
+    def target_ms(self) -> float | None:
+        """The latency to reach, in milliseconds; it can be set at any time.
+
+        Raises:
+            SearchError: when set to what is not positive, or to what the attached supernet cannot reach.
+        """
+        return self._target_ms
+
+    @target_ms.setter
+    def target_ms(self, target_ms: float | None) -> None:
+        if target_ms is not None and not target_ms > 0:
+            raise SearchError(f"Expected `target_ms` to be a positive number of milliseconds, but got {target_ms}.")
+        if self._plan is not None:
+            _check_target(target_ms, self._plan)
+        self._target_ms = target_ms
 
     @property
     def plan(self) -> CostPlan:
@@ -176,10 +175,11 @@ class LatencyLoss(nn.Module):
         return self.plan.fixed_ms + (self.gates() * self.costs_ms).sum()
 
     def forward(self) -> Tensor:
-        """Weight x penalty(E[LAT], target), of shape ``()``, in the type of the architecture parameters."""
+        """The term, of shape ``()``, in the type of the architecture parameters."""
         plan, weights = self.plan, self._weights()
         expected_ms = plan.fixed_ms + (self._gates(weights) * self.costs_ms).sum()
-        return (self.weight * PENALTIES[self.penalty](expected_ms, self.target_ms)).to(weights.dtype)
+        term = expected_ms if self.target_ms is None else PENALTIES[self.penalty](expected_ms, self.target_ms)
+        return (self.weight * term).to(weights.dtype)
 
     def architecture(self) -> dict[str, int]:
         """The likeliest candidate of each choice, by the name of the module that chooses."""
@@ -196,3 +196,12 @@ class LatencyLoss(nn.Module):
         """Shown by `repr`."""
         table = self.estimator.table.name
         return f"table={table!r}, target_ms={self.target_ms}, weight={self.weight}, penalty={self.penalty!r}"
+
+
+def _check_target(target_ms: float | None, plan: CostPlan) -> None:
+    cheapest, dearest = plan.bounds_ms()
+    if target_ms is not None and not cheapest <= target_ms <= dearest:
+        raise SearchError(
+            f"Expected a target that the supernet can reach, from {cheapest:.4g} ms (its cheapest architecture) to "
+            f"{dearest:.4g} ms (its dearest), but got {target_ms:.4g} ms."
+        )

@@ -52,7 +52,7 @@ def load_table(name_or_path: str | os.PathLike[str]) -> LatencyTable:
     named = named_tables()
     if str(name_or_path) in named:
         path = named[str(name_or_path)]
-    elif not path.is_file():
+    elif not _is_file(path):
         raise UnknownTableError(_unknown(str(name_or_path), list(named)))
     if path.suffix != ".pkl":
         return read_table(path)
@@ -65,6 +65,13 @@ def load_table(name_or_path: str | os.PathLike[str]) -> LatencyTable:
             report.n_keys,
         )
     return table
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
 
 
 def _unknown(name: str, names: list[str]) -> str:

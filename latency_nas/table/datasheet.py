@@ -6,13 +6,34 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, Literal, get_args
 
 from latency_nas.errors import TableError
+from latency_nas.kernel import OPS
 
 __all__ = ["Datasheet", "Method"]
 
 Method = Literal["measured", "derived", "imported"]
+
+# field -> its type, where it is not text
+_Type = type | UnionType
+_TYPES: dict[str, _Type] = {
+    "threads": int | None,
+    "batch": int,
+    "sources": tuple,
+    "unrecorded": tuple,
+    "expected_error": float | int | None,
+    "yardstick_ms": float | int | None,
+    "emulated": bool,
+}
+_NAMES: dict[_Type, str] = {
+    int: "an integer",
+    int | None: "an integer or None",
+    float | int | None: "a number or None",
+    tuple: "a tuple of texts",
+    bool: "True or False",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +91,7 @@ class Datasheet:
     notes: str = ""
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.method not in get_args(Method):
             raise TableError(f"Expected `method` to be measured, derived or imported, but got {self.method!r}.")
         for name in ("device", "engine"):
@@ -84,17 +106,37 @@ class Datasheet:
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise TableError(f"Expected `{name}` to be a finite number >= 0, but got {value}.")
 
+    def _check_types(self) -> None:
+        for field in dataclasses.fields(self):
+            expected, value = _TYPES.get(field.name, str), getattr(self, field.name)
+            whole = isinstance(value, bool) and expected is not bool  # True is an integer to Python, not to a reader
+            if whole or not isinstance(value, expected):
+                raise TableError(f"Expected `{field.name}` to be {_NAMES.get(expected, 'a text')}, but got {value!r}.")
+        for name in ("sources", "unrecorded"):
+            for item in getattr(self, name):
+                if not isinstance(item, str):
+                    raise TableError(f"Expected `{name}` to be a tuple of texts, but got {item!r} in it.")
+        for item in self.unrecorded:
+            op, _, attribute = item.rpartition(".")
+            if attribute not in OPS.get(op, ((), ()))[1]:
+                raise TableError(
+                    f"Expected `unrecorded` to name attributes that a kernel may lack, as in 'conv2d.act', but got "
+                    f"{item!r}."
+                )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Datasheet:
+    def from_dict(cls, fields: object) -> Datasheet:
         """The inverse of `to_dict`.
 
         Raises:
             TableError: if a field is unknown, missing or of the wrong type.
         """
+        if not isinstance(fields, Mapping):
+            raise TableError(f"Expected the datasheet to be a mapping of fields, but got {type(fields).__name__}.")
         known = {field.name for field in dataclasses.fields(cls)}
         odd = sorted(fields.keys() - known)
         if odd:

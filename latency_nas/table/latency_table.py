@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from latency_nas.errors import TableError
+from latency_nas.errors import MissingKernelError, TableError
 from latency_nas.kernel import Kernel
 from latency_nas.table.datasheet import Datasheet
 
@@ -30,10 +31,15 @@ class Entry:
     n_samples: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "latency_ms", float(self.latency_ms))
         if not (math.isfinite(self.latency_ms) and self.latency_ms > 0):
             raise TableError(f"Expected `latency_ms` to be a positive finite number, but got {self.latency_ms}.")
+        if self.std_ms is not None:
+            object.__setattr__(self, "std_ms", float(self.std_ms))
         if self.std_ms is not None and not (math.isfinite(self.std_ms) and self.std_ms >= 0):
             raise TableError(f"Expected `std_ms` to be a finite number >= 0, but got {self.std_ms}.")
+        if self.n_samples < 0:
+            raise TableError(f"Expected `n_samples` to be an integer >= 0, but got {self.n_samples}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,11 +72,23 @@ class LatencyTable:
             op, _, attribute = text.rpartition(".")
             unrecorded[op] = (*unrecorded.get(op, ()), attribute)
         object.__setattr__(self, "_unrecorded", unrecorded)
+        object.__setattr__(self, "entries", MappingProxyType(dict(self.entries)))
+
+    def __reduce__(self) -> tuple[type[LatencyTable], tuple[dict[str, Entry], Datasheet, str]]:
+        return LatencyTable, (dict(self.entries), self.datasheet, self.name)
 
     @classmethod
     def of(cls, entries: Mapping[Kernel, Entry], datasheet: Datasheet, *, name: str = "unsaved table") -> LatencyTable:
-        """A table of kernels."""
-        return cls({kernel.key: entry for kernel, entry in entries.items()}, datasheet, name)
+        """A table of kernels.
+
+        Raises:
+            TableError: if a kernel has an attribute that the datasheet calls unrecorded.
+        """
+        table = cls({kernel.key: entry for kernel, entry in entries.items()}, datasheet, name)
+        for kernel in entries:
+            if kernel.without(table._unrecorded.get(kernel.op, ())) is not kernel:
+                raise TableError(f"Expected rows without what the datasheet calls unrecorded, but got {kernel}.")
+        return table
 
     def get(self, kernel: Kernel) -> Entry | None:
         """The kernel's row, or None."""
@@ -80,7 +98,7 @@ class LatencyTable:
     def __getitem__(self, kernel: Kernel) -> Entry:
         entry = self.get(kernel)
         if entry is None:
-            raise LookupError(f"{self.name} has no row for {kernel}.")
+            raise MissingKernelError(f"{self.name} has no row for {kernel}.")
         return entry
 
     def __contains__(self, kernel: Kernel) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -29,6 +30,7 @@ _SHAPE = re.compile(r"\(([^()]*)\)")
 _FILE_NAME = re.compile(
     r"(?P<hw>.+?)_threads_(?P<threads>\d+)_power_mode_(?P<power>\d+)(?:_batchsize_(?P<batch>\d+))?\.pkl"
 )
+_DTYPES = {"8": "int8", "16": "fp16"}
 _POWER_MODES = ("HIGH", "LOW", "FULL", "NO_BIND", "RAND_HIGH", "RAND_LOW")  # Paddle-Lite's enum, in its order
 
 _IMPOSSIBLE = 10.0  # times the rate that 95 % of a table's convolutions and multiplications stay below
@@ -94,7 +96,20 @@ class _Fields:
     def dtype(self) -> str:
         if self.raw.get("quant", "None") == "None":
             return "fp32"
-        return {"8": "int8", "16": "fp16"}[self._get("bit_length")]
+        bits = self._get("bit_length")
+        if bits not in _DTYPES:
+            raise KernelError(f"the bit length {bits!r} is not known")
+        return _DTYPES[bits]
+
+    def axis(self, rank: int) -> int:
+        """`axis`, counted from the front."""
+        axis = self.number("axis")
+        if not -rank <= axis < rank:
+            raise KernelError(f"the axis {axis} does not fit {rank} dimensions")
+        return axis % rank
+
+    def text(self, name: str) -> str:
+        return self._get(name)
 
 
 def _conv(fields: _Fields) -> Kernel:
@@ -108,8 +123,8 @@ def _conv(fields: _Fields) -> Kernel:
 def _pool(fields: _Fields) -> Kernel:
     source, pad = fields.shape("in"), fields.number("pad")
     attrs: dict[str, Any] = {
-        "type": fields.raw["type"],
-        "kernel": tuple(map(int, fields.raw["kernel"].split("x"))),
+        "type": fields.text("type"),
+        "kernel": tuple(map(int, fields.text("kernel").split("x"))),
         "stride": (fields.number("stride"),) * 2,
         "pad": (pad,) * 4,
     }
@@ -127,7 +142,7 @@ def _binary(op: str, **attrs: str) -> Callable[[_Fields], Kernel]:
 
     def read(fields: _Fields) -> Kernel:
         x, y = fields.shape("X"), fields.shape("Y")
-        axis = fields.number("axis") % len(x) if fields.number("axis") >= 0 else len(x) - len(y)
+        axis = fields.axis(len(x)) if fields.number("axis") >= 0 else len(x) - len(y)
         aligned = y + (1,) * (len(x) - axis - len(y)) if len(y) < len(x) else y
         return Kernel.of(op, [x, aligned], [fields.shape("out")], **attrs)
 
@@ -140,12 +155,14 @@ def _matmul(fields: _Fields) -> Kernel:
 
 def _concat(fields: _Fields) -> Kernel:
     out = fields.shape("out")
-    return Kernel.of("concat", fields.shapes("in"), [out], axis=fields.number("axis") % len(out))
+    return Kernel.of("concat", fields.shapes("in"), [out], axis=fields.axis(len(out)))
 
 
 def _split(fields: _Fields) -> Kernel:
     source, sections = fields.shape("in"), fields.numbers("sections")
-    axis = fields.number("axis") % len(source)
+    axis = fields.axis(len(source))
+    if sum(sections) != source[axis]:
+        raise KernelError("the sections do not add up to the input")
     outputs = [(*source[:axis], size, *source[axis + 1 :]) for size in sections]
     return Kernel.of("split", [source], outputs, axis=axis)
 
@@ -244,12 +261,14 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
     rows: dict[str, Entry] = {}
     for key, latency_ms in data.items():
         try:
-            rows[key] = Entry(latency_ms=float(latency_ms))
+            if isinstance(latency_ms, bool) or not isinstance(latency_ms, int | float):
+                raise TypeError
+            rows[key] = Entry(latency_ms=latency_ms)
             keys.setdefault(parse_paddleslim_key(key), []).append(key)
         except KernelError as error:
             skipped[key] = str(error)
-        except (TableError, TypeError, ValueError):
-            skipped[key] = f"its latency is {latency_ms!r}"
+        except (TableError, TypeError, OverflowError):
+            skipped[key] = f"its latency is {reprlib.repr(latency_ms)}"
     skipped |= _impossible(keys, rows)
     keys = {
         kernel: sound for kernel, names in keys.items() if (sound := [name for name in names if name not in skipped])
@@ -259,7 +278,11 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
     entries = {kernel: rows[min(names, key=lambda name: "(-1" in name)] for kernel, names in keys.items()}
     merged = {kernel.key: tuple(names) for kernel, names in keys.items() if len(names) > 1}
     report = ImportReport(n_keys=len(data), n_used=len(data) - len(skipped), merged=merged, skipped=skipped)
-    return LatencyTable.of(entries, _datasheet(source.name), name=str(source)), report
+    try:
+        datasheet = _datasheet(source.name)
+    except TableError as error:
+        raise TableFileError(f"Expected the name of {source} to state how it was measured: {error}") from error
+    return LatencyTable.of(entries, datasheet, name=str(source)), report
 
 
 def _impossible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry]) -> dict[str, str]:

@@ -30,7 +30,11 @@ def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    header = {"schema_version": SCHEMA_VERSION, "datasheet": table.datasheet.to_dict()}
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "datasheet": table.datasheet.to_dict(),
+        "fingerprint": table.fingerprint(),
+    }
     rows = table.entries.values()
     columns: dict[str, list[Any]] = {
         "kernel": list(table.entries),
@@ -62,7 +66,7 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
     try:
         data = pq.ParquetFile(source)
         header = json.loads((data.schema_arrow.metadata or {}).get(_METADATA_KEY, b"null"))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise TableFileError(
             f"Expected {source} to be a latency table in Parquet, but it cannot be read ({_first_line(error)}): "
             f"the file is truncated or of another format. Copy or build it again."
@@ -74,12 +78,24 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
         )
     try:
         columns = data.read().cast(pa.schema(list(_COLUMNS.items()))).to_pydict()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise TableFileError(
             f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). Copy or build it "
             f"again."
         ) from error
-    return LatencyTable(_entries(source, columns), datasheet, str(source))
+    try:
+        table = LatencyTable.of(_entries(source, columns), datasheet, name=str(source))
+    except TableError as error:
+        raise (
+            error if isinstance(error, TableFileError) else TableFileError(f"{source} is not valid: {error}")
+        ) from error
+    if table.fingerprint() != header.get("fingerprint"):
+        raise TableFileError(
+            f"Expected {source} to be as it was written, but its fingerprint differs: a part of it was changed or "
+            f"damaged. "
+            f"Copy or build it again."
+        )
+    return table
 
 
 def _first_line(error: Exception) -> str:
@@ -97,21 +113,21 @@ def _datasheet(source: Path, header: Any) -> Datasheet:
             f"it was written by another version of latency_nas. Install that version, or build the table again."
         )
     try:
-        return Datasheet.from_dict(header.get("datasheet") or {})
+        return Datasheet.from_dict(header.get("datasheet"))
     except TableError as error:
         raise TableFileError(f"Expected a valid datasheet in {source}: {error}") from error
 
 
-def _entries(source: Path, columns: dict[str, list[Any]]) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+def _entries(source: Path, columns: dict[str, list[Any]]) -> dict[Kernel, Entry]:
+    entries: dict[Kernel, Entry] = {}
     for number, (key, latency_ms, std_ms, n_samples) in enumerate(zip(*columns.values(), strict=True), start=1):
         try:
             if key is None or latency_ms is None or n_samples is None:
                 raise TableError("Expected a kernel, a latency and a number of samples, but one is null.")
-            if key in entries:
+            kernel = Kernel.parse(key)
+            if kernel in entries:
                 raise TableError(f"Expected each kernel once, but {key!r} is there again.")
-            Kernel.parse(key)
-            entries[key] = Entry(latency_ms=latency_ms, std_ms=std_ms, n_samples=n_samples)
+            entries[kernel] = Entry(latency_ms=latency_ms, std_ms=std_ms, n_samples=n_samples)
         except (KernelError, TableError) as error:
             raise TableFileError(f"Row {number} of {source} is not valid: {error}") from error
     return entries
