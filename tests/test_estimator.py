@@ -66,10 +66,13 @@ def test_a_missing_kernel_is_an_error_that_names_it() -> None:
     with pytest.raises(MissingKernelError) as caught:
         LatencyEstimator(table).predict(nn.Sequential(nn.Conv2d(3, 9, 3), nn.ReLU()), input_shape=(1, 3, 96, 96))
     assert str(caught.value) == (
-        "2 of 3 different kernels have no price in example (Example board: MNN on CPU, fp32, 1 thread, batch 1, measured): "
-        "conv2d [1,3,96,96] -> [1,9,94,94] act=relu bias=1 dilation=[1,1] group=1 kernel=[3,3] pad=[0,0,0,0] stride=[1,1] "
+        "2 of 3 different kernels have no price in example (Example board: MNN on CPU, fp32, 1 thread, batch 1, "
+        "measured): "
+        "conv2d [1,3,96,96] -> [1,9,94,94] act=relu bias=1 dilation=[1,1] group=1 kernel=[3,3] pad=[0,0,0,0] "
+        "stride=[1,1] "
         "dtype=fp32 (layer `0`); raster [1,9,94,94] -> [1,9,94,94] source=packed target=plain dtype=fp32 (layer `0`). "
-        "Measure them with latency_nas.measure_table(...), or pass on_missing='regress' to have them estimated from the "
+        "Measure them with latency_nas.measure_table(...), or pass on_missing='regress' to have them estimated from "
+        "the "
         "table's rows."
     )
     assert isinstance(caught.value, LookupError)
@@ -98,8 +101,10 @@ def test_regression_raises_where_it_has_no_ground() -> None:
     with pytest.raises(MissingKernelError) as caught:
         LatencyEstimator(table, on_missing="regress").predict(nn.Tanh(), input_shape=(1, 3, 96, 96))
     assert str(caught.value) == (
-        "1 of 1 different kernels have no price in example (Example board: MNN on CPU, fp32, 1 thread, batch 1, measured): "
-        "tanh [1,3,96,96] -> [1,3,96,96] dtype=fp32 (in the model itself). Measure them with latency_nas.measure_table(...)."
+        "1 of 1 different kernels have no price in example (Example board: MNN on CPU, fp32, 1 thread, batch 1, "
+        "measured): "
+        "tanh [1,3,96,96] -> [1,3,96,96] dtype=fp32 (in the model itself). Measure them with "
+        "latency_nas.measure_table(...)."
     )
 
 
@@ -112,7 +117,8 @@ def test_a_warning_leaves_out_and_the_coverage_shows_it(caplog: pytest.LogCaptur
     assert estimate.coverage == 0.75
     (record,) = caplog.records
     assert record.getMessage() == (
-        "1 of 4 different kernels have no price in example (Example board: MNN on CPU, fp32, 1 thread, batch 1, measured): "
+        "1 of 4 different kernels have no price in example (Example board: MNN on CPU, fp32, 1 thread, batch 1, "
+        "measured): "
         "tanh [1,8,94,94] -> [1,8,94,94] dtype=fp32 (layer `2`). They are left out of the sum."
     )
 

@@ -68,7 +68,7 @@ def test_few_rows_are_no_ground() -> None:
 
 @pytest.mark.skipif(not RK3288.is_file(), reason="the measured table of an RK3288 is not here")
 def test_held_out_convolutions_of_a_real_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """A fifth of the convolutions of PaddleSlim's RK3288 table; its own random forest errs by 34.9 % on such a split."""
+    """A fifth of the convolutions of the RK3288 table; PaddleSlim's own forest errs by 34.9 % on such a split."""
     table, _ = import_paddleslim(RK3288)
     rows = [(kernel, entry) for kernel, entry in table.items() if kernel.family == "conv2d"]
     order = np.random.default_rng(0).permutation(len(rows))

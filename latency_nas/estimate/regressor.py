@@ -14,6 +14,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from latency_nas.estimate.features import features
 from latency_nas.kernel import Kernel, n_macs
@@ -25,6 +26,7 @@ _MIN_ROWS = 8  # fewer rows of a family are no ground for a regression
 _MIN_ROWS_OF_TREES = 100
 _FOLDS = 5
 _Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
+_Key = tuple[str, str]  # family, dtype
 _SMALL = "ops that only touch memory"
 
 
@@ -63,55 +65,55 @@ def _group(kernel: Kernel) -> str:
     return str((spatial, kernel.attributes.get("kernel"), kernel.attributes.get("stride")))
 
 
-def _fit(kernels: list[Kernel], latencies_ms: NDArray[np.float64]) -> _Family:
+def _fit(rows: list[tuple[Kernel, float]]) -> _Family:
     """The model with the smaller cross-validated error, and that error."""
-    x = np.stack([features(kernel) for kernel in kernels])
-    y = np.log(latencies_ms)
-    groups = np.unique([_group(kernel) for kernel in kernels], return_inverse=True)[1]
+    x = np.stack([features(kernel) for kernel, _ in rows])
+    y = np.log([latency_ms for _, latency_ms in rows])
+    groups = np.unique([_group(kernel) for kernel, _ in rows], return_inverse=True)[1]
     n_folds = min(_FOLDS, int(groups.max()) + 1)
     if n_folds < 2:  # one shape only: fall back to folds of single rows
-        groups, n_folds = np.arange(len(kernels)), _FOLDS
+        groups, n_folds = np.arange(len(rows)), _FOLDS
     scored = []
-    for model in _candidates(len(kernels)):
-        errors = np.abs(y - cross_val_predict(model, x, y, groups=groups, cv=GroupKFold(n_folds)))
-        scored.append((float(np.median(errors)), float(np.quantile(errors, 0.9)) / _Z90, model))
-    _, log_std, model = min(scored, key=lambda item: item[0])
-    model.fit(x, y)
+    # one thread: on a few thousand rows, waiting for each other costs a second thread more than it brings
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of constant features, which small families have
+        for model in _candidates(len(rows)):
+            errors = np.abs(y - cross_val_predict(model, x, y, groups=groups, cv=GroupKFold(n_folds)))
+            scored.append((float(np.median(errors)), float(np.quantile(errors, 0.9)) / _Z90, model))
+        _, log_std, model = min(scored, key=lambda item: item[0])
+        model.fit(x, y)
     return _Family(model, log_std, x.min(axis=0), x.max(axis=0))
 
 
 class KernelRegressor:
-    """Fitted to a table's rows; prices kernels of the families that have enough of them.
+    """Prices kernels of the families that a table has enough rows of; a family is fitted when it is first asked for.
 
     Families without multiplications (copies, additions, activations) that have too few rows share one model: what they
     cost is mostly the memory that they touch.
 
     Args:
-        table: where the rows are from. Fitting happens here and takes about a second; nothing is written or read.
+        table: where the rows are from. Nothing is written or read.
     """
 
     def __init__(self, table: LatencyTable) -> None:
-        rows: dict[tuple[str, str], list[tuple[Kernel, float]]] = defaultdict(list)
+        self._rows: dict[_Key, list[tuple[Kernel, float]]] = defaultdict(list)
         for kernel, entry in table.items():
-            rows[kernel.family, kernel.dtype].append((kernel, entry.latency_ms))
+            row = (kernel, entry.latency_ms)
+            self._rows[kernel.family, kernel.dtype].append(row)
             if not n_macs(kernel):
-                rows[_SMALL, kernel.dtype].append((kernel, entry.latency_ms))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scikit-learn warns of constant features, which small families have
-            self._families = {
-                key: _fit([kernel for kernel, _ in pairs], np.array([latency_ms for _, latency_ms in pairs]))
-                for key, pairs in rows.items()
-                if len(pairs) >= _MIN_ROWS
-            }
+                self._rows[_SMALL, kernel.dtype].append(row)
+        self._fitted: dict[_Key, _Family] = {}
 
     def predict(self, kernel: Kernel) -> Regressed | None:
-        """The kernel's regressed latency; None where the table has too few rows of its family."""
-        family = self._families.get((kernel.family, kernel.dtype))
-        if family is None and not n_macs(kernel):
-            family = self._families.get((_SMALL, kernel.dtype))
-        if family is None:
+        """The kernel's regressed latency; None where the table has too few rows to go by."""
+        keys = [(kernel.family, kernel.dtype)] + ([] if n_macs(kernel) else [(_SMALL, kernel.dtype)])
+        key = next((key for key in keys if len(self._rows.get(key, ())) >= _MIN_ROWS), None)
+        if key is None:
             return None
-        x = features(kernel)
-        latency_ms = float(np.exp(family.model.predict(x[None])[0]))
+        if key not in self._fitted:
+            self._fitted[key] = _fit(self._rows[key])
+        family, x = self._fitted[key], features(kernel)
+        with threadpool_limits(1):
+            latency_ms = float(np.exp(family.model.predict(x[None])[0]))
         outside = bool(np.any(x < family.low - 1e-9) or np.any(x > family.high + 1e-9))
         return Regressed(latency_ms=latency_ms, std_ms=latency_ms * family.log_std, extrapolated=outside)
