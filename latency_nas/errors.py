@@ -16,6 +16,8 @@
 Each leaf is also a builtin exception, so that ``except LookupError`` works as expected.
 """
 
+import reprlib
+
 __all__ = [
     "GraphError",
     "InputMismatchError",
@@ -29,6 +31,7 @@ __all__ = [
     "TableFileError",
     "UnknownTableError",
     "UnsafePickleError",
+    "shown",
 ]
 
 
@@ -78,3 +81,19 @@ class SearchError(LatencyNASError, ValueError):
 
 class MissingExtraError(LatencyNASError, ImportError):
     """An optional dependency is not installed; the message holds the command that installs it."""
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxtuple, _SHORT.maxstring, _SHORT.maxother = 1, 8, 200, 200
+
+
+def shown(value: object) -> str:
+    """A foreign value as a message shows it: short, whatever it is.
+
+    Example:
+        >>> shown("a" * 1000)[-5:], shown(10**5000)
+        ("aaaa'", 'a number of more than 40 digits')
+    """
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
+    return _SHORT.repr(value)

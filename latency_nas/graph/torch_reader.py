@@ -150,41 +150,33 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
 
 @contextmanager
 def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; training flags and every random state as before afterwards."""
-    flags = {module: module.training for module in model.modules()}
+    """Evaluation mode inside; afterwards every module holds what it held, and every random state is as before."""
+    held = [(module, dict(vars(module))) for module in model.modules()]
+    tensors = [
+        (vars(module)[kind], dict(vars(module)[kind])) for module, _ in held for kind in ("_parameters", "_buffers")
+    ]
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
     try:
-        for module in flags:
+        for module, _ in held:
             module.training = False
         yield
     finally:
-        for module, training in flags.items():
-            module.training = training
+        for attributes, before in [*((vars(module), before) for module, before in held), *tensors]:
+            attributes.clear()
+            attributes.update(before)
         torch.set_rng_state(states[0])
         random.setstate(states[1])
         np.random.set_state(states[2])
 
 
-@contextmanager
-def _all_candidates(model: nn.Module, choices: Mapping[str, Sequence[str]], recorder: _Recorder) -> Iterator[None]:
-    """Inside, each module that chooses runs all of its candidates on its first argument and mixes none."""
-    replaced: list[tuple[nn.Module, Any]] = []
+def _run_all_candidates(model: nn.Module, choices: Mapping[str, Sequence[str]], recorder: _Recorder) -> None:
+    """From now on each module that chooses runs all of its candidates on its first argument and mixes none."""
 
     def forward_of(name: str, candidates: list[nn.Module]) -> Callable[..., Tensor]:
         return lambda x, *_, **__: recorder.choose(name, [candidate(x) for candidate in candidates])
 
-    try:
-        for name, candidates in choices.items():
-            module = model.get_submodule(name)
-            replaced.append((module, module.__dict__.get("forward")))
-            module.__dict__["forward"] = forward_of(name, [model.get_submodule(path) for path in candidates])
-        yield
-    finally:
-        for module, forward in replaced:
-            if forward is None:
-                module.__dict__.pop("forward", None)
-            else:
-                module.__dict__["forward"] = forward
+    for name, paths in choices.items():
+        vars(model.get_submodule(name))["forward"] = forward_of(name, [model.get_submodule(path) for path in paths])
 
 
 def read_torch(
@@ -227,7 +219,7 @@ def read_torch(
     indices = tuple(recorder.add(tensor) for tensor in inputs)
     with ExitStack() as stack:
         stack.enter_context(_unchanged(model))
-        stack.enter_context(_all_candidates(model, choices or {}, recorder))
+        _run_all_candidates(model, choices or {}, recorder)  # undone by `_unchanged`
         stack.enter_context(_watched(model, recorder))
         stack.enter_context(torch.no_grad())
         stack.enter_context(fake_mode)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from latency_nas.errors import KernelError
+from latency_nas.errors import KernelError, shown
 
 __all__ = ["OPS", "AttrValue", "Kernel", "Shape"]
 
@@ -55,6 +55,8 @@ DTYPES = ("fp32", "fp16", "bf16", "int8", "int64", "int32", "bool")
 
 # ops whose shapes and attributes are checked: the number of sizes of their input and output, and of their attributes
 _RANKS = {"conv2d": 4, "conv_transpose2d": 4, "pool2d": 4}
+_LEAST_RANKS = {"linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1}
+_LARGEST = 2**31
 _LENGTHS = {"kernel": 2, "stride": 2, "dilation": 2, "pad": 4}
 
 _NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
@@ -140,10 +142,12 @@ class Kernel:
         object.__setattr__(self, "attrs", attrs)
         if self.op in _RANKS:
             self._check_shapes()
+        if self.op in _LEAST_RANKS:
+            self._check_ranks()
 
     def _sizes(self, shape: Shape) -> Shape:
-        if not all(isinstance(size, int) and size >= 0 for size in shape):
-            raise KernelError(f"Expected sizes of {self.op} to be known integers >= 0, but got the shape {shape}.")
+        if not all(isinstance(size, int) and 0 <= size <= _LARGEST for size in shape):
+            raise KernelError(f"Expected sizes of {self.op} to be integers from 0 to 2^31, but got {shown(shape)}.")
         return tuple(map(int, shape))
 
     def _check_names(self) -> None:
@@ -160,6 +164,14 @@ class Kernel:
             raise KernelError(
                 f"Expected the attributes of {self.op} to be {', '.join(required + optional) or 'none'}, "
                 f"but {', '.join(missing) or 'none'} is missing and {', '.join(odd) or 'none'} does not belong."
+            )
+
+    def _check_ranks(self) -> None:
+        least = _LEAST_RANKS[self.op]
+        if not self.inputs or not self.outputs or min(len(self.inputs[0]), len(self.outputs[0])) < least:
+            shapes = f"{self.inputs} -> {self.outputs}"
+            raise KernelError(
+                f"Expected {self.op} to have an input and an output of {least} sizes or more, but got {shapes}."
             )
 
     def _check_shapes(self) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count, product
+from math import prod
 
 import numpy as np
 
 __all__ = ["covering_architectures", "random_architectures"]
+
+_MOST_LISTED = 10_000  # spaces up to this size are listed and shuffled, larger ones drawn from
 
 
 def covering_architectures(choices: Mapping[str, int], *, times: int, seed: int = 0) -> list[dict[str, int]]:
@@ -36,15 +40,19 @@ def covering_architectures(choices: Mapping[str, int], *, times: int, seed: int 
 
 
 def random_architectures(
-    choices: Mapping[str, int], n: int, *, seed: int, unlike: list[dict[str, int]] | None = None
+    choices: Mapping[str, int], n: int, *, seed: int, unlike: Sequence[Mapping[str, int]] = ()
 ) -> list[dict[str, int]]:
-    """`n` different architectures, each candidate equally likely, none of them in `unlike`."""
+    """`n` different architectures drawn uniformly, none of them in `unlike`; fewer if there are no more."""
     random = np.random.default_rng(seed)
+    if prod(choices.values()) <= _MOST_LISTED:
+        listed = [dict(zip(choices, row, strict=True)) for row in product(*map(range, choices.values()))]
+        drawn = (listed[index] for index in random.permutation(len(listed)))
+    else:
+        drawn = ({name: int(random.integers(size)) for name, size in choices.items()} for _ in count())
     found: list[dict[str, int]] = []
-    for _ in range(100 * n):
-        architecture = {name: int(random.integers(size)) for name, size in choices.items()}
-        if architecture not in found and architecture not in (unlike or []):
-            found.append(architecture)
-        if len(found) == n:
+    for architecture in drawn:
+        if len(found) >= n:
             break
+        if architecture not in found and architecture not in unlike:
+            found.append(architecture)
     return found

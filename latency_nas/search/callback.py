@@ -83,10 +83,6 @@ class _LatencyHooks:
         if self._replaced is not None:
             pl_module.training_step = self._replaced
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Follow the module to its device."""
-        self.loss.to(pl_module.device)
-
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Set the temperature of the epoch."""
         if self.final_temperature is not None:
@@ -133,7 +129,7 @@ def _callback_class(bases: tuple[type, ...]) -> type:
 
 
 def _callback_bases() -> tuple[type, ...]:
-    homes = [name for name in _HOMES if name in sys.modules]
+    homes = [name for name in _HOMES if sys.modules.get(name) is not None]
     for name in _HOMES:
         if homes:
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -64,7 +65,7 @@ def find_choices(supernet: nn.Module) -> tuple[Choice, ...]:
         path = f"{name}.{key}" if name else key
         if len(matching) == 1:
             names = tuple(f"{path}.{number}" for number in range(len(candidates)))
-            found.append(Choice(module=name, candidates=names, weights=_reader(name, matching[0])))
+            found.append(Choice(module=name, candidates=names, weights=_ParameterOf(name, matching[0])))
         else:
             near.append(f"`{path}` ({len(candidates)} modules, {len(vectors)} parameter vectors of its own)")
     if not found:
@@ -93,7 +94,9 @@ def read_supernet(
         >>> graph, choices = read_supernet(supernet, example_input)                              # doctest: +SKIP
         >>> networks = [graph.extract(a) for a in covering_architectures(graph.choices, times=6)]  # doctest: +SKIP
     """
-    found = {choice.module: choice for choice in (find_choices(supernet) if choices is None else choices)}
+    given = find_choices(supernet) if choices is None else tuple(choices)
+    _check_names(supernet, given)
+    found = {choice.module: choice for choice in given}
     graph = read_torch(supernet, example_input, choices={name: choice.candidates for name, choice in found.items()})
     unmet = [name for name in found if name not in graph.choices]
     if unmet:
@@ -101,8 +104,28 @@ def read_supernet(
     return graph, tuple(found[name] for name in graph.choices)
 
 
-def _reader(module: str, parameter: str) -> Callable[[nn.Module], Tensor]:
-    return lambda supernet: getattr(supernet.get_submodule(module), parameter)
+def _check_names(supernet: nn.Module, choices: Sequence[Choice]) -> None:
+    if not choices:
+        raise SearchError("Expected at least one choice, but got none.")
+    modules = dict(supernet.named_modules())
+    names = [choice.module for choice in choices]
+    for name in names:
+        if names.count(name) > 1:
+            raise SearchError(f"Expected each choice once, but `{name}` is named {names.count(name)} times.")
+    for name in (name for choice in choices for name in (choice.module, *choice.candidates)):
+        if name not in modules:
+            raise SearchError(f"Expected the names of modules of {type(supernet).__name__}, but it has no `{name}`.")
+
+
+@dataclass(frozen=True, slots=True)
+class _ParameterOf:
+    """Reads a parameter of a module of the supernet; a class and not a lambda, so that a loss can be pickled."""
+
+    module: str
+    parameter: str
+
+    def __call__(self, supernet: nn.Module) -> Tensor:
+        return cast(Tensor, getattr(supernet.get_submodule(self.module), self.parameter))
 
 
 def _nothing_found(supernet: nn.Module, near: Sequence[str]) -> str:

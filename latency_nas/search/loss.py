@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import cast
 
 import torch
@@ -17,6 +19,8 @@ from latency_nas.search.plan import CostPlan, make_plan
 from latency_nas.table import LatencyTable
 
 __all__ = ["LatencyLoss"]
+
+_NOT_ATTACHED = "Expected the loss to be attached: call latency.attach(supernet, example_input) first."
 
 
 class LatencyLoss(nn.Module):
@@ -44,9 +48,6 @@ class LatencyLoss(nn.Module):
         >>> loss = cross_entropy(supernet(x), y) + latency()                # doctest: +SKIP
     """
 
-    costs_ms: Tensor
-    slots: Tensor
-    is_logits: Tensor
     temperature: Tensor
 
     def __init__(
@@ -70,6 +71,7 @@ class LatencyLoss(nn.Module):
         self.weight, self.penalty = weight, penalty
         self.register_buffer("temperature", torch.tensor(float(temperature), dtype=torch.float64))
         self.choices: tuple[Choice, ...] = ()
+        self._matrix: _Matrix | None = None
         self._plan: CostPlan | None = None
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule of the loss
         self._target_ms: float | None = None
@@ -97,26 +99,12 @@ class LatencyLoss(nn.Module):
             MissingKernelError: if kernels have no price.
             InputMismatchError: if the input does not fit a layer.
         """
-        graph, self.choices = read_supernet(supernet, example_input, choices)
-        plan = make_plan(graph, {choice.module: choice.candidates for choice in self.choices}, self.estimator)
+        graph, found = read_supernet(supernet, example_input, choices)
+        plan = make_plan(graph, {choice.module: choice.candidates for choice in found}, self.estimator)
         _check_target(self.target_ms, plan)
-        self._plan, self._supernet = plan, (supernet,)
-        self._register(plan, next(iter(supernet.parameters())).device)
+        self.choices, self._plan, self._supernet = found, plan, (supernet,)
+        self._matrix = _Matrix.of(plan, found)
         return plan
-
-    def _register(self, plan: CostPlan, device: torch.device) -> None:
-        """Costs as one padded matrix, and for each weight its place in it."""
-        padded = torch.from_numpy(plan.padded_costs_ms())
-        width = padded.shape[1]
-        slots = [row * width + column for row, costs in enumerate(plan.costs_ms) for column in range(len(costs))]
-        buffers = {
-            "costs_ms": padded,
-            "slots": torch.tensor(slots),
-            "is_logits": torch.tensor([[choice.logits] for choice in self.choices]),
-        }
-        for name, tensor in buffers.items():
-            self.register_buffer(name, tensor.to(device), persistent=False)
-        self.to(device)
 
     @property
     def target_ms(self) -> float | None:
@@ -143,7 +131,7 @@ class LatencyLoss(nn.Module):
             SearchError: before `attach`.
         """
         if self._plan is None:
-            raise SearchError("Expected the loss to be attached: call latency.attach(supernet, example_input) first.")
+            raise SearchError(_NOT_ATTACHED)
         return self._plan
 
     @property
@@ -151,35 +139,48 @@ class LatencyLoss(nn.Module):
         """Whether `attach` was called."""
         return self._plan is not None
 
-    def _weights(self) -> Tensor:
-        """Every weight of every choice, of shape ``(all candidates,)``."""
-        weights = torch.cat([choice.weights(self._supernet[0]) for choice in self.choices])
-        if weights.shape != self.slots.shape:
-            sizes = {choice.module: len(choice.weights(self._supernet[0])) for choice in self.choices}
-            raise SearchError(f"Expected a weight for each of the {len(self.slots)} candidates, but got {sizes}.")
+    def _weights(self) -> list[Tensor]:
+        """The weights of each choice."""
+        if not self.choices:
+            raise SearchError(_NOT_ATTACHED)
+        weights = [choice.weights(self._supernet[0]) for choice in self.choices]
+        if any(tensor.shape != (len(choice.candidates),) for tensor, choice in zip(weights, self.choices, strict=True)):
+            sizes = {choice.module: tuple(tensor.shape) for choice, tensor in zip(self.choices, weights, strict=True)}
+            raise SearchError(f"Expected a vector with a weight for each candidate of each choice, but got {sizes}.")
         return weights
 
     def gates(self) -> Tensor:
         """The probability of each candidate, of shape ``(choices, most candidates)``, padded with zeros."""
         return self._gates(self._weights())
 
-    def _gates(self, weights: Tensor) -> Tensor:
-        values = weights.to(torch.float64)
-        flat = self.costs_ms.new_full((self.costs_ms.numel(),), -torch.inf)
-        scaled = flat.index_copy(0, self.slots, values / self.temperature).view_as(self.costs_ms)
-        given = torch.zeros_like(flat).index_copy(0, self.slots, values).view_as(self.costs_ms)
-        return torch.where(self.is_logits, scaled.softmax(dim=1), given)
+    def _gates(self, weights: list[Tensor]) -> Tensor:
+        values = torch.cat(weights).to(torch.float64)
+        matrix = self._costs_on(values.device)
+        flat = matrix.costs_ms.new_full((matrix.costs_ms.numel(),), -torch.inf)
+        scaled = flat.index_copy(0, matrix.slots, values / self.temperature.to(torch.float64)).view_as(matrix.costs_ms)
+        given = torch.zeros_like(flat).index_copy(0, matrix.slots, values).view_as(matrix.costs_ms)
+        return torch.where(matrix.is_logits, scaled.softmax(dim=1), given)
+
+    def _costs_on(self, device: torch.device) -> _Matrix:
+        if self._matrix is None:
+            raise SearchError(_NOT_ATTACHED)
+        self._matrix = self._matrix.on(device)
+        return self._matrix
 
     def expected_ms(self) -> Tensor:
         """E[LAT] in milliseconds, a float64 scalar, differentiable with respect to the architecture parameters."""
-        return self.plan.fixed_ms + (self.gates() * self.costs_ms).sum()
+        return self._expected_ms(self._weights())
+
+    def _expected_ms(self, weights: list[Tensor]) -> Tensor:
+        gates = self._gates(weights)
+        return self.plan.fixed_ms + (gates * self._costs_on(gates.device).costs_ms).sum()
 
     def forward(self) -> Tensor:
         """The term, of shape ``()``, in the type of the architecture parameters."""
-        plan, weights = self.plan, self._weights()
-        expected_ms = plan.fixed_ms + (self._gates(weights) * self.costs_ms).sum()
+        weights = self._weights()
+        expected_ms = self._expected_ms(weights)
         term = expected_ms if self.target_ms is None else PENALTIES[self.penalty](expected_ms, self.target_ms)
-        return (self.weight * term).to(weights.dtype)
+        return (self.weight * term).to(weights[0].dtype)
 
     def architecture(self) -> dict[str, int]:
         """The likeliest candidate of each choice, by the name of the module that chooses."""
@@ -198,10 +199,36 @@ class LatencyLoss(nn.Module):
         return f"table={table!r}, target_ms={self.target_ms}, weight={self.weight}, penalty={self.penalty!r}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """A plan's costs as one padded matrix, for each weight its place in it, and which rows want a softmax."""
+
+    costs_ms: Tensor
+    slots: Tensor
+    is_logits: Tensor
+
+    @classmethod
+    def of(cls, plan: CostPlan, choices: Sequence[Choice]) -> _Matrix:
+        padded = torch.from_numpy(plan.padded_costs_ms())
+        width = padded.shape[1]
+        slots = [row * width + column for row, costs in enumerate(plan.costs_ms) for column in range(len(costs))]
+        return cls(padded, torch.tensor(slots), torch.tensor([[choice.logits] for choice in choices]))
+
+    def on(self, device: torch.device) -> _Matrix:
+        """The same on another device; not buffers, so that casting a model to half precision leaves them whole."""
+        if self.costs_ms.device == device:
+            return self
+        return _Matrix(self.costs_ms.to(device), self.slots.to(device), self.is_logits.to(device))
+
+
 def _check_target(target_ms: float | None, plan: CostPlan) -> None:
     cheapest, dearest = plan.bounds_ms()
     if target_ms is not None and not cheapest <= target_ms <= dearest:
+        shown = [
+            Context(prec=4, rounding=mode).create_decimal(bound)
+            for mode, bound in ((ROUND_CEILING, cheapest), (ROUND_FLOOR, dearest))
+        ]
         raise SearchError(
-            f"Expected a target that the supernet can reach, from {cheapest:.4g} ms (its cheapest architecture) to "
-            f"{dearest:.4g} ms (its dearest), but got {target_ms:.4g} ms."
+            f"Expected a target that the supernet can reach, from {shown[0]} ms (its cheapest architecture) to "
+            f"{shown[1]} ms (its dearest), but got {target_ms:.4g} ms."
         )

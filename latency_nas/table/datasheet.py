@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, get_args
 
-from latency_nas.errors import TableError
+from latency_nas.errors import TableError, shown
 from latency_nas.kernel import OPS
 
 __all__ = ["Datasheet", "Method"]
@@ -34,6 +35,22 @@ _NAMES: dict[_Type, str] = {
     tuple: "a tuple of texts",
     bool: "True or False",
 }
+
+
+def finite(name: str, value: object, *, zero: bool = True) -> float:
+    """`value` as a finite float >= 0, or > 0.
+
+    Raises:
+        TableError: if it is no such number; texts and booleans are none.
+    """
+    number = float("nan")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            number = float(value) + 0.0  # and -0.0 is 0.0
+    if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
+        kind = "a finite number >= 0" if zero else "a positive finite number"
+        raise TableError(f"Expected `{name}` to be {kind}, but got {shown(value)}.")
+    return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +119,8 @@ class Datasheet:
         if self.batch < 1:
             raise TableError(f"Expected `batch` to be a positive integer, but got {self.batch}.")
         for name in ("expected_error", "yardstick_ms"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise TableError(f"Expected `{name}` to be a finite number >= 0, but got {value}.")
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, finite(name, getattr(self, name)))
 
     def _check_types(self) -> None:
         for field in dataclasses.fields(self):
@@ -138,7 +154,7 @@ class Datasheet:
         if not isinstance(fields, Mapping):
             raise TableError(f"Expected the datasheet to be a mapping of fields, but got {type(fields).__name__}.")
         known = {field.name for field in dataclasses.fields(cls)}
-        odd = sorted(fields.keys() - known)
+        odd = sorted(map(str, fields.keys() - known))
         if odd:
             raise TableError(f"Expected the datasheet's fields to be known ones, but got {', '.join(odd)}.")
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}

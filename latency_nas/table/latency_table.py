@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import index
 from types import MappingProxyType
 
-from latency_nas.errors import MissingKernelError, TableError
+from latency_nas.errors import MissingKernelError, TableError, shown
 from latency_nas.kernel import Kernel
-from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.datasheet import Datasheet, finite
 
 __all__ = ["Entry", "LatencyTable"]
 
@@ -31,15 +31,13 @@ class Entry:
     n_samples: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "latency_ms", float(self.latency_ms))
-        if not (math.isfinite(self.latency_ms) and self.latency_ms > 0):
-            raise TableError(f"Expected `latency_ms` to be a positive finite number, but got {self.latency_ms}.")
+        object.__setattr__(self, "latency_ms", finite("latency_ms", self.latency_ms, zero=False))
         if self.std_ms is not None:
-            object.__setattr__(self, "std_ms", float(self.std_ms))
-        if self.std_ms is not None and not (math.isfinite(self.std_ms) and self.std_ms >= 0):
-            raise TableError(f"Expected `std_ms` to be a finite number >= 0, but got {self.std_ms}.")
-        if self.n_samples < 0:
-            raise TableError(f"Expected `n_samples` to be an integer >= 0, but got {self.n_samples}.")
+            object.__setattr__(self, "std_ms", finite("std_ms", self.std_ms))
+        n_samples = self.n_samples
+        if isinstance(n_samples, bool) or not hasattr(n_samples, "__index__") or not 0 <= index(n_samples) < 2**63:
+            raise TableError(f"Expected `n_samples` to be an integer >= 0, but got {shown(n_samples)}.")
+        object.__setattr__(self, "n_samples", index(n_samples))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

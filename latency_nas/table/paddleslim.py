@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_nas.errors import KernelError, TableError, TableFileError
+from latency_nas.errors import KernelError, TableError, TableFileError, shown
 from latency_nas.kernel import Kernel, Shape, n_flops, n_macs
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.latency_table import Entry, LatencyTable
@@ -261,14 +260,12 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
     rows: dict[str, Entry] = {}
     for key, latency_ms in data.items():
         try:
-            if isinstance(latency_ms, bool) or not isinstance(latency_ms, int | float):
-                raise TypeError
             rows[key] = Entry(latency_ms=latency_ms)
             keys.setdefault(parse_paddleslim_key(key), []).append(key)
         except KernelError as error:
             skipped[key] = str(error)
-        except (TableError, TypeError, OverflowError):
-            skipped[key] = f"its latency is {reprlib.repr(latency_ms)}"
+        except TableError:
+            skipped[key] = f"its latency is {shown(latency_ms)}"
     skipped |= _impossible(keys, rows)
     keys = {
         kernel: sound for kernel, names in keys.items() if (sound := [name for name in names if name not in skipped])

@@ -89,7 +89,11 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
         raise (
             error if isinstance(error, TableFileError) else TableFileError(f"{source} is not valid: {error}")
         ) from error
-    if table.fingerprint() != header.get("fingerprint"):
+    if "fingerprint" not in header:
+        raise TableFileError(
+            f"Expected {source} to hold its fingerprint, but it does not: it was not written by `save_table`."
+        )
+    if table.fingerprint() != header["fingerprint"]:
         raise TableFileError(
             f"Expected {source} to be as it was written, but its fingerprint differs: a part of it was changed or "
             f"damaged. "

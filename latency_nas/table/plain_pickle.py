@@ -6,11 +6,10 @@ import io
 import os
 import pickle
 import pickletools
-import reprlib
 from pathlib import Path
 from typing import Any, NoReturn
 
-from latency_nas.errors import TableFileError, UnsafePickleError
+from latency_nas.errors import TableFileError, UnsafePickleError, shown
 
 __all__ = ["load_plain_pickle"]
 
@@ -65,7 +64,7 @@ def _scan(source: Path, data: bytes) -> None:
     """Read the opcodes as text, and refuse what is not plain data."""
     for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
         if opcode.name not in _PLAIN:
-            what = opcode.name if argument is None else f"{opcode.name} {reprlib.repr(argument)}"
+            what = opcode.name if argument is None else f"{opcode.name} {shown(argument)}"
             raise UnsafePickleError(
                 f"Refused {source}: at byte {position} the pickle holds {what}, and only numbers, text, lists and "
                 f"dicts "
