@@ -37,7 +37,7 @@ from latency_nas import (
 )
 from latency_nas.estimate.accuracy import Accuracy, check_table
 from latency_nas.graph import OpGraph
-from latency_nas.measure.meter import Progress
+from latency_nas.measure.bench import Progress
 from latency_nas.measure.plan import random_architectures
 from latency_nas.report.page import write_page
 from latency_nas.report.progress import progress_bar

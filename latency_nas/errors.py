@@ -84,7 +84,7 @@ class MissingExtraError(LatencyNASError, ImportError):
 
 
 _SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxtuple, _SHORT.maxstring, _SHORT.maxother = 1, 8, 200, 200
+_SHORT.maxlevel, _SHORT.maxtuple, _SHORT.maxstring, _SHORT.maxother = 2, 8, 200, 200
 
 
 def shown(value: object) -> str:
@@ -92,8 +92,9 @@ def shown(value: object) -> str:
 
     Example:
         >>> shown("a" * 1000)[-5:], shown(10**5000)
-        ("aaaa'", 'a number of more than 40 digits')
+        ("aaaa'", 'a value with more digits than can be written')
     """
-    if isinstance(value, int) and abs(value) >= 10**40:
-        return "a number of more than 40 digits"
-    return _SHORT.repr(value)
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a value with more digits than can be written"

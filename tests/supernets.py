@@ -71,12 +71,12 @@ class ChainNet(nn.Module):
 
     def alphas(self) -> list[nn.Parameter]:
         """The architecture parameters."""
-        return [block.alpha for block in self.blocks]  # type: ignore[misc]
+        return [block.alpha for block in self.blocks]
 
     def subnet(self, architecture: Mapping[str, int]) -> nn.Sequential:
         """The network of one architecture."""
-        chosen = [self.get_submodule(name).ops[index] for name, index in architecture.items()]  # type: ignore[index,union-attr]
-        return nn.Sequential(self.stem, *chosen, self.head)  # type: ignore[arg-type]
+        chosen = [self.get_submodule(name).ops[index] for name, index in architecture.items()]
+        return nn.Sequential(self.stem, *chosen, self.head)
 
 
 class WeightedOp(nn.Module):
@@ -109,7 +109,7 @@ class MatrixNet(ChainNet):
             Choice(
                 module=f"blocks.{row}",
                 candidates=tuple(f"blocks.{row}.ops.{index}" for index in range(self.matrix.shape[1])),
-                weights=lambda net, row=row: net.matrix[row],  # type: ignore[misc]
+                weights=lambda net, row=row: net.matrix[row],
                 logits=logits,
             )
             for row in range(len(self.blocks))
@@ -170,6 +170,6 @@ def loss_of(
     """A loss attached to the supernet, with a target that lies `at` this part of the way to its dearest network."""
     table = table_of(supernet, example, choices)
     cheapest, dearest = plan_of(supernet, table, example, choices).bounds_ms()
-    loss = LatencyLoss(table, cheapest + at * (dearest - cheapest), **options)  # type: ignore[arg-type]
+    loss = LatencyLoss(table, cheapest + at * (dearest - cheapest), **options)
     loss.attach(supernet, example, choices=choices)
     return loss

@@ -143,7 +143,8 @@ def test_damaged_named_table_is_said_by_its_file(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.xfail(strict=True, reason="Path.is_file raises OSError for a name that is longer than a file's may be")
-def test_long_name_is_as_unknown_as_any() -> None:
-    with pytest.raises(UnknownTableError):
-        load_table("SD865" * 100)
+@pytest.mark.parametrize("name", ["SD865" * 100, "SD\0865"], ids=["long", "NUL"])
+def test_name_that_no_file_can_have_is_as_unknown_as_any(name: str) -> None:
+    with pytest.raises(UnknownTableError) as caught:
+        load_table(name)
+    assert str(caught.value) == unknown(name, hint="", there="none")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from supernet import Supernet
-from supernets import ChainNet, MatrixNet, MixedOp, candidates_of
-from torch import nn
+from supernets import EXAMPLE, ChainNet, MatrixNet, MixedOp, candidates_of, graph_of
+from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
-from latency_nas.search.choice import Choice, find_choices
+from latency_nas.search.choice import Choice, find_choices, read_supernet
 
 NOTHING_FOUND = (
     "Expected {kind} to hold modules that own a ModuleList of candidates and one parameter vector of the same length, "
@@ -72,6 +72,29 @@ def test_a_matrix_on_the_root_is_not_recognised_but_can_be_named() -> None:
         find_choices(supernet)
     weights = torch.stack([choice.weights(supernet) for choice in supernet.choices()])
     assert torch.equal(weights, supernet.matrix)
+
+
+class Backwards(ChainNet):
+    """Runs its blocks from the last to the first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(nn.Sequential(self.stem, *reversed(self.blocks))(x))
+
+
+def test_choices_are_in_the_order_in_which_they_run() -> None:
+    supernet = Backwards()
+    graph, choices = read_supernet(supernet, EXAMPLE)
+    assert [choice.module for choice in choices] == ["blocks.2", "blocks.1", "blocks.0"]
+    assert [choice.weights(supernet) for choice in choices] == [block.alpha for block in reversed(supernet.blocks)]
+    assert graph == graph_of(supernet)
+    assert graph.choices == {"blocks.2": 4, "blocks.1": 2, "blocks.0": 3}
+
+
+def test_choices_that_are_named_are_the_ones_that_are_read() -> None:
+    named = MatrixNet().choices()[1:]
+    graph, choices = read_supernet(MatrixNet(), EXAMPLE, named)
+    assert choices == tuple(named)
+    assert list(graph.choices) == ["blocks.1", "blocks.2"]
 
 
 def test_a_choice_has_two_candidates_or_more() -> None:

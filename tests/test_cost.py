@@ -109,7 +109,10 @@ def test_norms_read_their_state(op: str, module: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("kernel", "flops"),
     [
-        (Kernel.of("pool2d", [(1, 8, 6, 6)], [(1, 8, 3, 3)], kernel=(3, 2), stride=(2, 2), pad=0, type="max"), 432),
+        (
+            Kernel.of("pool2d", [(1, 8, 6, 6)], [(1, 8, 3, 3)], kernel=(3, 2), stride=(2, 2), pad=(0,) * 4, type="max"),
+            432,
+        ),
         (Kernel.of("add", [(2, 8, 4, 4), (8, 1, 1)], [(2, 8, 4, 4)]), 256),
         (Kernel.of("reduce_mean", [(2, 8, 4, 4)], [(2, 8)], axes=(2, 3)), 256),
         (Kernel.of("mul", [()], [()]), 1),
@@ -140,25 +143,53 @@ def test_bytes_by_hand(dtype: str, size: int) -> None:
 
 @pytest.mark.parametrize("op", sorted(OPS))
 def test_every_op_of_the_library_has_a_cost(op: str) -> None:
-    attrs: dict[str, Any] = CONV if OPS[op][0] == OPS["conv2d"][0] else dict.fromkeys(OPS[op][0], (2, 2))
+    attrs = {name: CONV.get(name, (2, 2)) for name in OPS[op][0]}
     kernel = Kernel.of(op, [(1, 8, 4, 4)], [(1, 8, 4, 4)], **attrs)
     assert 0 <= n_macs(kernel) <= n_flops(kernel)
     assert n_bytes(kernel) == 4 * (128 + 128 + n_params(kernel))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="shapes and attributes are not checked against the op: IndexError, TypeError, ..."
-)
 @pytest.mark.parametrize(
-    "key",
+    ("key", "message"),
     [
-        "conv2d -> dilation=[1,1] group=1 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
-        "conv2d [5] -> [5] dilation=[1,1] group=1 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
-        "conv2d [1,2,3,3] -> [1,2,3,3] dilation=[1,1] group=0 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
-        "conv2d [1,2,3,3] -> [1,2,3,3] dilation=[1,1] group=1 kernel=same pad=[0,0,0,0] stride=[1,1] dtype=fp32",
-        "linear -> [1,2] dtype=fp32",
+        (
+            "conv2d -> dilation=[1,1] group=1 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
+            "Expected conv2d to have one input and one output of 4 sizes, but got () -> ().",
+        ),
+        (
+            "conv2d [5] -> [5] dilation=[1,1] group=1 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
+            "Expected conv2d to have one input and one output of 4 sizes, but got ((5,),) -> ((5,),).",
+        ),
+        (
+            "conv2d [1,2,3,3] -> [1,2,3,3] dilation=[1,1] group=0 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=fp32",
+            "Expected `group` of conv2d to divide its 2 and 2 channels, but got 0.",
+        ),
+        (
+            "conv2d [1,2,3,3] -> [1,2,3,3] dilation=[1,1] group=1 kernel=same pad=[0,0,0,0] stride=[1,1] dtype=fp32",
+            "Expected `kernel` of conv2d to be 2 integers, but got 'same'.",
+        ),
     ],
 )
-def test_kernel_whose_work_cannot_be_said_is_refused(key: str) -> None:
-    with pytest.raises(KernelError):
+def test_kernel_whose_work_cannot_be_said_is_refused(key: str, message: str) -> None:
+    with pytest.raises(KernelError) as caught:
         n_flops(Kernel.parse(key))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("key", "n_sizes", "shapes"),
+    [
+        ("linear -> [1,2] dtype=fp32", 1, "() -> ((1, 2),)"),
+        ("linear [1,2] -> [] dtype=fp32", 1, "((1, 2),) -> ((),)"),
+        ("matmul -> [1] dtype=fp32", 2, "() -> ((1,),)"),
+        ("matmul [1] [1,1] -> [1,1] dtype=fp32", 2, "((1,), (1, 1)) -> ((1, 1),)"),
+        ("batch_norm [5] -> [5] dtype=fp32", 2, "((5,),) -> ((5,),)"),
+        ("layer_norm [] -> [] dtype=fp32", 1, "((),) -> ((),)"),
+    ],
+)
+def test_linear_or_norm_whose_work_cannot_be_said_is_refused(key: str, n_sizes: int, shapes: str) -> None:
+    with pytest.raises(KernelError) as caught:
+        n_bytes(Kernel.parse(key)) + n_flops(Kernel.parse(key))
+    assert str(caught.value) == (
+        f"Expected {key.split()[0]} to have an input and an output of {n_sizes} sizes or more, but got {shapes}."
+    )

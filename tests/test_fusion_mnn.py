@@ -15,10 +15,10 @@ from latency_nas.graph import fuse
 from latency_nas.graph.fusion_mnn import fuse_mnn
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import n_macs
-from latency_nas.measure import random_architectures
 from latency_nas.measure.export import export_mnn
 from latency_nas.measure.mnn_engine import ExecutedOp, MNNNetwork, convert, expected_ops
 from latency_nas.measure.onnx_writer import write_onnx
+from latency_nas.measure.plan import random_architectures
 from latency_nas.search.choice import find_choices
 
 FAMILIES = {

@@ -14,7 +14,11 @@ import latency_nas
 HEAVY = ("MNN", "lightning", "numpy", "onnx", "pyarrow", "pytorch_lightning", "sklearn", "torch")
 TABLES_NEED = {"numpy", "pyarrow"}
 OPTIONAL = ("MNN", "lightning", "matplotlib", "onnx", "onnxscript", "pytorch_lightning")
-NEED_AN_EXTRA = {"LatencyCallback", "measure_networks", "measure_table"}
+NEED_AN_EXTRA = {
+    "LatencyCallback": "LatencyCallback needs Lightning: pip install 'latency-nas[lightning]'",
+    "measure_networks": "Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'",
+    "measure_table": "Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'",
+}
 
 TIMED = """
 import time
@@ -25,14 +29,22 @@ print(time.perf_counter() - start)
 
 WITHOUT_EXTRAS = f"""
 import json, sys
-sys.modules.update(dict.fromkeys({OPTIONAL!r}))  # None: as if it were not installed
+
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {OPTIONAL!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+
+sys.meta_path.insert(0, NotInstalled())
 import latency_nas
 failed = {{}}
 for name in latency_nas.__all__:
     try:
         getattr(latency_nas, name)
     except BaseException as error:
-        failed[name] = type(error).__name__
+        failed[name] = f"{{type(error).__name__}}: {{error}}"
 print(json.dumps(failed))
 """
 
@@ -98,17 +110,13 @@ def test_dir_lists_every_public_name_once() -> None:
     assert len(listed) == len(set(listed))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="search.plan imports measure, whose mnn_engine has a bare `import onnx`: LatencyLoss needs the extra `mnn`",
-)
 def test_names_that_need_no_extra_come_without_one(failed_without_extras: dict[str, str]) -> None:
-    assert failed_without_extras.keys() <= NEED_AN_EXTRA
+    assert failed_without_extras.keys() <= NEED_AN_EXTRA.keys()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`import onnx` in measure.mnn_engine is not guarded, so that ModuleNotFoundError comes through"
-)
 def test_names_that_need_an_extra_say_so(failed_without_extras: dict[str, str]) -> None:
-    assert "LatencyCallback" in failed_without_extras
-    assert {failed_without_extras.get(name, "MissingExtraError") for name in NEED_AN_EXTRA} == {"MissingExtraError"}
+    assert failed_without_extras == {name: f"MissingExtraError: {message}" for name, message in NEED_AN_EXTRA.items()}
+
+
+def test_loss_needs_neither_engine_nor_lightning() -> None:
+    assert _imported_by("latency_nas.search.loss").isdisjoint({"MNN", "lightning", "onnx", "pytorch_lightning"})

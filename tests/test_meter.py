@@ -15,11 +15,11 @@ from latency_nas.estimate.accuracy import check_table
 from latency_nas.graph import OpGraph, fuse
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.measure.meter import (
+    Calm,
     NetworkTimes,
+    Visit,
     _callback_ms,
-    _Calm,
     _summarise,
-    _Visit,
     measure_networks,
     measure_table,
 )
@@ -47,8 +47,8 @@ def table(supernet_graph: OpGraph, plan: list[dict[str, int]]) -> LatencyTable:
     )
 
 
-def visit(yardstick_ms: float, whole_ms: float, moved: float = 0.0) -> _Visit:
-    return _Visit(yardstick_ms, moved, whole_ms, np.array([whole_ms / 2, whole_ms / 2]))
+def visit(yardstick_ms: float, whole_ms: float, moved: float = 0.0) -> Visit:
+    return Visit(yardstick_ms, moved, whole_ms, np.array([whole_ms / 2, whole_ms / 2]))
 
 
 def test_a_table_holds_every_kernel_that_was_met(
@@ -139,16 +139,16 @@ def test_the_standard_error_is_that_of_a_median() -> None:
     ("candidate", "disturbed"),
     [(visit(1.0, 1.0), False), (visit(1.09, 1.0), False), (visit(1.2, 1.0), True), (visit(1.0, 1.0, moved=0.2), True)],
 )
-def test_a_visit_is_disturbed_if_the_yardstick_moved_or_was_slow(candidate: _Visit, disturbed: bool) -> None:
-    calm = _Calm(0.1, None)
+def test_a_visit_is_disturbed_if_the_yardstick_moved_or_was_slow(candidate: Visit, disturbed: bool) -> None:
+    calm = Calm(0.1, None)
     for yardstick_ms in (1.0, 1.0, 1.3):
         calm.note(visit(yardstick_ms, 1.0))
     assert calm.disturbed(candidate) is disturbed
-    assert _Calm.disturbed(_calm_of(0.5), candidate)  # a table that knows a faster machine
+    assert Calm.disturbed(_calm_of(0.5), candidate)  # a table that knows a faster machine
 
 
-def _calm_of(known_ms: float) -> _Calm:
-    calm = _Calm(0.1, known_ms)
+def _calm_of(known_ms: float) -> Calm:
+    calm = Calm(0.1, known_ms)
     calm.note(visit(1.0, 1.0))
     return calm
 

@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 from latency_nas.errors import TableError
 from latency_nas.estimate.estimator import LatencyEstimator
 from latency_nas.graph import OpGraph
-from latency_nas.measure.meter import Progress, measure_networks
+from latency_nas.measure.bench import Progress
+from latency_nas.measure.meter import measure_networks
 from latency_nas.table import LatencyTable
 
 __all__ = ["Accuracy", "check_table"]

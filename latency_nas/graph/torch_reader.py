@@ -242,6 +242,10 @@ def _fake_inputs(
 ) -> tuple[Tensor, ...]:
     if example is not None:
         tensors = (example,) if isinstance(example, Tensor) else tuple(example)
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                kind = type(tensor if isinstance(example, tuple | list) else example).__name__
+                raise GraphError(f"Expected `example_input` to be a tensor or a tuple of tensors, but got {kind}.")
         return tuple(mode.from_tensor(tensor, static_shapes=True) for tensor in tensors)
     first = next(model.parameters(), None)
     with mode:

@@ -56,7 +56,7 @@ DTYPES = ("fp32", "fp16", "bf16", "int8", "int64", "int32", "bool")
 # ops whose shapes and attributes are checked: the number of sizes of their input and output, and of their attributes
 _RANKS = {"conv2d": 4, "conv_transpose2d": 4, "pool2d": 4}
 _LEAST_RANKS = {"linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1}
-_LARGEST = 2**31
+_LARGEST, _MOST_SIZES, _HUGE = 2**31, 8, 2**63
 _LENGTHS = {"kernel": 2, "stride": 2, "dilation": 2, "pad": 4}
 
 _NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
@@ -89,15 +89,15 @@ def _parse_value(text: str) -> AttrValue:
 
 def _normalise(name: str, value: object) -> AttrValue:
     """One spelling for each value: 1.0, True and 1 are the same kernel, so they must be the same text."""
-    if isinstance(value, list | tuple) and all(isinstance(item, int) for item in value):
+    if isinstance(value, list | tuple) and all(isinstance(item, int) and abs(item) < _HUGE for item in value):
         return tuple(int(item) for item in value)
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+    if (isinstance(value, int) or (isinstance(value, float) and value.is_integer())) and abs(value) < _HUGE:
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
-    raise KernelError(f"Expected attribute `{name}` to be a finite number, a name or integers, but got {value!r}.")
+    raise KernelError(f"Expected attribute `{name}` to be a finite number, a name or integers, but got {shown(value)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +146,8 @@ class Kernel:
             self._check_ranks()
 
     def _sizes(self, shape: Shape) -> Shape:
+        if len(shape) > _MOST_SIZES:
+            raise KernelError(f"Expected at most {_MOST_SIZES} sizes in a shape of {self.op}, but got {len(shape)}.")
         if not all(isinstance(size, int) and 0 <= size <= _LARGEST for size in shape):
             raise KernelError(f"Expected sizes of {self.op} to be integers from 0 to 2^31, but got {shown(shape)}.")
         return tuple(map(int, shape))
@@ -183,12 +185,12 @@ class Kernel:
         for name, n_values in _LENGTHS.items():
             value = attributes.get(name, (1,) * n_values)
             if not isinstance(value, tuple) or len(value) != n_values:
-                raise KernelError(f"Expected `{name}` of {self.op} to be {n_values} integers, but got {value!r}.")
+                raise KernelError(f"Expected `{name}` of {self.op} to be {n_values} integers, but got {shown(value)}.")
         group = attributes.get("group", 1)
         if not isinstance(group, int) or group < 1 or self.inputs[0][1] % group or self.outputs[0][1] % group:
             raise KernelError(
                 f"Expected `group` of {self.op} to divide its {self.inputs[0][1]} and {self.outputs[0][1]} channels, "
-                f"but got {group!r}."
+                f"but got {shown(group)}."
             )
 
     @classmethod

@@ -13,10 +13,9 @@ import logging
 import platform
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +24,15 @@ from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.fusion_mnn import KernelCall, fuse_mnn
 from latency_nas.kernel import Kernel
-from latency_nas.measure.mnn_engine import ExecutedOp, MNNNetwork, convert, engine_version, expected_ops
+from latency_nas.measure.bench import Bench, Calm, Progress, Visit, visit_all
+from latency_nas.measure.mnn_engine import ExecutedOp, convert, engine_version, expected_ops
 from latency_nas.measure.onnx_writer import write_onnx
-from latency_nas.measure.yardstick import yardstick_graph
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
-__all__ = ["Drift", "NetworkTimes", "Progress", "measure_networks", "measure_table"]
+__all__ = ["Drift", "NetworkTimes", "measure_networks", "measure_table"]
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, int], None]  # called with (visits done, visits in all)
-
-_N_WARMUP = 2
-_N_YARDSTICK = 7
 _MAD_TO_STD = 1.4826  # of a normal distribution
 
 
@@ -87,105 +82,7 @@ class NetworkTimes:
     n_samples: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    yardstick_ms: float
-    moved: float
-    whole_ms: float
-    ops_ms: NDArray[np.float64]
-
-
-class _Bench:
-    """The yardstick's session, and visits to networks beside it."""
-
-    def __init__(self, folder: Path, threads: int, precision: str, n_runs: int, profile: bool) -> None:
-        self._session: dict[str, Any] = {"threads": threads, "precision": precision}
-        self._n_runs, self._profile = n_runs, profile
-        self._yardstick = MNNNetwork(convert(write_onnx(yardstick_graph()), folder / "yardstick.mnn"), **self._session)
-        self._yardstick.run_ms(10 * _N_YARDSTICK)  # caches and clocks warm up
-
-    def visit(self, path: Path, expected: list[ExecutedOp] | None) -> _Visit:
-        network = MNNNetwork(path, **self._session)
-        if expected is not None:
-            _check(network.executed_ops(), expected, path)
-        network.run_ms(_N_WARMUP)
-        before = np.median(self._yardstick.run_ms(_N_YARDSTICK))
-        whole, ops = [], []
-        for _ in range(self._n_runs):
-            whole += network.run_ms(1)
-            if self._profile:
-                ops += network.profile_ms(1)
-        after = np.median(self._yardstick.run_ms(_N_YARDSTICK))
-        return _Visit(
-            yardstick_ms=float(before + after) / 2,
-            moved=float(max(before, after) / min(before, after) - 1),
-            whole_ms=float(np.median(whole)),
-            ops_ms=np.median(ops, axis=0) if ops else np.zeros(0),
-        )
-
-
-def _check(executed: list[ExecutedOp], expected: list[ExecutedOp], path: Path) -> None:
-    if executed == expected:
-        return
-    pairs = zip([*executed, None], [*expected, None], strict=False)
-    position, (ran, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-    raise MeasureError(
-        f"Expected MNN to run the kernels that the fusion rules give for {path.stem}, but op {position} is {ran} and "
-        f"not {wanted}. "
-        f"The rules in latency_nas/graph/fusion_mnn.py do not cover this network."
-    )
-
-
-def _visit_all(
-    bench: _Bench,
-    paths: Sequence[Path],
-    expected: Sequence[list[ExecutedOp] | None],
-    rounds: int,
-    calm: _Calm,
-    seed: int,
-    on_progress: Progress | None,
-) -> list[list[_Visit]]:
-    """Visits by network. Rounds are shuffled; disturbed visits are queued again, until there are twice as many."""
-    random = np.random.default_rng(seed)
-    queue = [int(index) for _ in range(rounds) for index in random.permutation(len(paths))]
-    allowed = 2 * len(queue)
-    visits: list[list[_Visit]] = [[] for _ in paths]
-    for done in range(allowed):
-        if done == len(queue):
-            break
-        index = queue[done]
-        visit = bench.visit(paths[index], None if visits[index] else expected[index])
-        visits[index].append(visit)
-        calm.note(visit)
-        if calm.disturbed(visit) and len(queue) < allowed:
-            queue.append(index)
-        if on_progress:
-            on_progress(done + 1, len(queue))
-    return visits
-
-
-class _Calm:
-    """Tells the visits in which something else slowed the machine."""
-
-    def __init__(self, bound: float, yardstick_ms: float | None) -> None:
-        self._bound, self._known_ms = bound, yardstick_ms or np.inf
-        self._seen_ms: list[float] = []
-
-    def note(self, visit: _Visit) -> None:
-        self._seen_ms.append(visit.yardstick_ms)
-
-    @property
-    def undisturbed_ms(self) -> float:
-        """The yardstick's tenth percentile so far."""
-        return float(np.quantile(self._seen_ms, 0.1))
-
-    def disturbed(self, visit: _Visit) -> bool:
-        """Whether the yardstick moved within the visit, or ran slower than it can."""
-        best_ms = min(self._known_ms, self.undisturbed_ms)
-        return visit.moved > self._bound or visit.yardstick_ms > (1 + self._bound) * best_ms
-
-
-def _summarise(visits: list[_Visit], n_runs: int, unit_ms: float) -> NetworkTimes:
+def _summarise(visits: list[Visit], n_runs: int, unit_ms: float) -> NetworkTimes:
     factors = np.array([unit_ms / visit.yardstick_ms for visit in visits])
     whole = np.array([visit.whole_ms for visit in visits])
     normalised = whole * factors
@@ -245,9 +142,9 @@ def measure_networks(
             else:
                 paths.append(network)
                 expected.append(None)
-        bench = _Bench(Path(name), threads, precision, n_runs, profile)
-        calm = _Calm(max_drift, yardstick_ms)
-        visits = _visit_all(bench, paths, expected, rounds, calm, seed, on_progress)
+        bench = Bench(Path(name), threads, precision, n_runs, profile)
+        calm = Calm(max_drift, yardstick_ms)
+        visits = visit_all(bench, paths, expected, rounds, calm, seed, on_progress)
     undisturbed = [[visit for visit in group if not calm.disturbed(visit)] for group in visits]
     n_visits = sum(map(len, visits))
     drift = Drift(

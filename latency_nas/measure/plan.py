@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, product
 from math import prod
 
@@ -46,13 +46,16 @@ def random_architectures(
     random = np.random.default_rng(seed)
     if prod(choices.values()) <= _MOST_LISTED:
         listed = [dict(zip(choices, row, strict=True)) for row in product(*map(range, choices.values()))]
-        drawn = (listed[index] for index in random.permutation(len(listed)))
+        drawn: Iterator[dict[str, int]] = (listed[index] for index in random.permutation(len(listed)))
     else:
         drawn = ({name: int(random.integers(size)) for name, size in choices.items()} for _ in count())
+    taken = {tuple(architecture[name] for name in choices) for architecture in unlike}
+    n_left = prod(choices.values()) - len(taken)
     found: list[dict[str, int]] = []
-    for architecture in drawn:
-        if len(found) >= n:
-            break
-        if architecture not in found and architecture not in unlike:
+    while len(found) < min(n, n_left):
+        architecture = next(drawn)
+        row = tuple(architecture.values())
+        if row not in taken:
+            taken.add(row)
             found.append(architecture)
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+from math import ceil
 from typing import Any
 
 from latency_nas.errors import MissingExtraError, SearchError
@@ -49,6 +50,7 @@ class _LatencyHooks:
         self.first_temperature = float(loss.temperature)
         self.history: list[dict[str, float]] = []
         self._replaced: Any = None
+        self._wrapped: Any = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Attach the loss if need be, and wrap `training_step`."""
@@ -66,6 +68,7 @@ class _LatencyHooks:
                     "call latency.attach(supernet, example_input) before trainer.fit."
                 )
             self.loss.attach(pl_module, pl_module.example_input_array)
+        self._restore(pl_module)
         step = pl_module.training_step
         self._replaced = pl_module.__dict__.get("training_step")
 
@@ -73,20 +76,30 @@ class _LatencyHooks:
         def training_step(*args: Any, **kwargs: Any) -> Any:
             return _add(step(*args, **kwargs), self.loss)
 
-        pl_module.training_step = training_step
+        pl_module.training_step = self._wrapped = training_step
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Restore `training_step`: Lightning tears nothing down after an exception."""
+        self._restore(pl_module)
+
+    def _restore(self, pl_module: Any) -> None:
+        if self._wrapped is None or pl_module.__dict__.get("training_step") is not self._wrapped:
+            return
+        del pl_module.training_step
+        if self._replaced is not None:
+            pl_module.training_step = self._replaced
+        self._wrapped = self._replaced = None
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Restore `training_step`."""
         if stage != "fit":
             return
-        pl_module.__dict__.pop("training_step", None)
-        if self._replaced is not None:
-            pl_module.training_step = self._replaced
+        self._restore(pl_module)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Set the temperature of the epoch."""
         if self.final_temperature is not None:
-            progress = trainer.current_epoch / max(1, (trainer.max_epochs or 1) - 1)
+            progress = trainer.current_epoch / max(1, _n_epochs(trainer) - 1)
             ratio = self.final_temperature / self.first_temperature
             self.loss.temperature.fill_(self.first_temperature * ratio ** min(1.0, progress))
 
@@ -105,7 +118,11 @@ class _LatencyHooks:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed search needs: the loss's buffers, the first temperature and the history."""
-        return {"loss": self.loss.state_dict(), "first_temperature": self.first_temperature, "history": self.history}
+        return {
+            "loss": self.loss.state_dict(),
+            "first_temperature": self.first_temperature,
+            "history": list(self.history),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume."""
@@ -114,12 +131,20 @@ class _LatencyHooks:
         self.history = list(state_dict["history"])
 
 
+def _n_epochs(trainer: Any) -> int:
+    """How many epochs the trainer will run, also where it counts steps."""
+    if trainer.max_epochs >= 0 or trainer.max_steps < 0:
+        return max(1, int(trainer.max_epochs))
+    n_batches: int = trainer.max_steps * trainer.accumulate_grad_batches
+    return ceil(n_batches / int(trainer.num_training_batches))
+
+
 def _add(output: Any, loss: LatencyLoss) -> Any:
     """A `training_step`'s output, a tensor or a dict with ``"loss"``, with the term added; None stays None."""
     if output is None:
         return None
-    if isinstance(output, dict):
-        return {**output, "loss": output["loss"] + loss()}
+    if isinstance(output, dict):  # one without "loss" is left for Lightning to complain of
+        return {**output, "loss": output["loss"] + loss()} if "loss" in output else output
     return output + loss()
 
 

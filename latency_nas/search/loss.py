@@ -71,7 +71,7 @@ class LatencyLoss(nn.Module):
         self.weight, self.penalty = weight, penalty
         self.register_buffer("temperature", torch.tensor(float(temperature), dtype=torch.float64))
         self.choices: tuple[Choice, ...] = ()
-        self._matrix: _Matrix | None = None
+        self._matrices: dict[torch.device, _Matrix] = {}
         self._plan: CostPlan | None = None
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule of the loss
         self._target_ms: float | None = None
@@ -103,7 +103,7 @@ class LatencyLoss(nn.Module):
         plan = make_plan(graph, {choice.module: choice.candidates for choice in found}, self.estimator)
         _check_target(self.target_ms, plan)
         self.choices, self._plan, self._supernet = found, plan, (supernet,)
-        self._matrix = _Matrix.of(plan, found)
+        self._matrices = {torch.device("cpu"): _Matrix.of(plan, found)}
         return plan
 
     @property
@@ -162,10 +162,9 @@ class LatencyLoss(nn.Module):
         return torch.where(matrix.is_logits, scaled.softmax(dim=1), given)
 
     def _costs_on(self, device: torch.device) -> _Matrix:
-        if self._matrix is None:
-            raise SearchError(_NOT_ATTACHED)
-        self._matrix = self._matrix.on(device)
-        return self._matrix
+        if device not in self._matrices:
+            self._matrices[device] = self._matrices[torch.device("cpu")].to(device)
+        return self._matrices[device]
 
     def expected_ms(self) -> Tensor:
         """E[LAT] in milliseconds, a float64 scalar, differentiable with respect to the architecture parameters."""
@@ -214,10 +213,8 @@ class _Matrix:
         slots = [row * width + column for row, costs in enumerate(plan.costs_ms) for column in range(len(costs))]
         return cls(padded, torch.tensor(slots), torch.tensor([[choice.logits] for choice in choices]))
 
-    def on(self, device: torch.device) -> _Matrix:
+    def to(self, device: torch.device) -> _Matrix:
         """The same on another device; not buffers, so that casting a model to half precision leaves them whole."""
-        if self.costs_ms.device == device:
-            return self
         return _Matrix(self.costs_ms.to(device), self.slots.to(device), self.is_logits.to(device))
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from types import UnionType
 from typing import Any, Literal, get_args
 
@@ -24,14 +25,14 @@ _TYPES: dict[str, _Type] = {
     "batch": int,
     "sources": tuple,
     "unrecorded": tuple,
-    "expected_error": float | int | None,
-    "yardstick_ms": float | int | None,
+    "expected_error": Real | None,
+    "yardstick_ms": Real | None,
     "emulated": bool,
 }
 _NAMES: dict[_Type, str] = {
     int: "an integer",
     int | None: "an integer or None",
-    float | int | None: "a number or None",
+    Real | None: "a number or None",
     tuple: "a tuple of texts",
     bool: "True or False",
 }
@@ -44,7 +45,7 @@ def finite(name: str, value: object, *, zero: bool = True) -> float:
         TableError: if it is no such number; texts and booleans are none.
     """
     number = float("nan")
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, Real) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):
             number = float(value) + 0.0  # and -0.0 is 0.0
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
@@ -114,10 +115,10 @@ class Datasheet:
         for name in ("device", "engine"):
             if not getattr(self, name):
                 raise TableError(f"Expected `{name}` to be named, but got an empty text.")
-        if self.threads is not None and self.threads < 1:
-            raise TableError(f"Expected `threads` to be a positive integer, but got {self.threads}.")
-        if self.batch < 1:
-            raise TableError(f"Expected `batch` to be a positive integer, but got {self.batch}.")
+        if self.threads is not None and not 1 <= self.threads < 2**31:
+            raise TableError(f"Expected `threads` to be a positive integer, but got {shown(self.threads)}.")
+        if not 1 <= self.batch < 2**31:
+            raise TableError(f"Expected `batch` to be a positive integer, but got {shown(self.batch)}.")
         for name in ("expected_error", "yardstick_ms"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, finite(name, getattr(self, name)))
@@ -127,11 +128,13 @@ class Datasheet:
             expected, value = _TYPES.get(field.name, str), getattr(self, field.name)
             whole = isinstance(value, bool) and expected is not bool  # True is an integer to Python, not to a reader
             if whole or not isinstance(value, expected):
-                raise TableError(f"Expected `{field.name}` to be {_NAMES.get(expected, 'a text')}, but got {value!r}.")
+                raise TableError(
+                    f"Expected `{field.name}` to be {_NAMES.get(expected, 'a text')}, but got {shown(value)}."
+                )
         for name in ("sources", "unrecorded"):
             for item in getattr(self, name):
                 if not isinstance(item, str):
-                    raise TableError(f"Expected `{name}` to be a tuple of texts, but got {item!r} in it.")
+                    raise TableError(f"Expected `{name}` to be a tuple of texts, but got {shown(item)} in it.")
         for item in self.unrecorded:
             op, _, attribute = item.rpartition(".")
             if attribute not in OPS.get(op, ((), ()))[1]:
@@ -154,7 +157,7 @@ class Datasheet:
         if not isinstance(fields, Mapping):
             raise TableError(f"Expected the datasheet to be a mapping of fields, but got {type(fields).__name__}.")
         known = {field.name for field in dataclasses.fields(cls)}
-        odd = sorted(map(str, fields.keys() - known))
+        odd = sorted(name if isinstance(name, str) else shown(name) for name in fields.keys() - known)
         if odd:
             raise TableError(f"Expected the datasheet's fields to be known ones, but got {', '.join(odd)}.")
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}

@@ -34,10 +34,13 @@ class Entry:
         object.__setattr__(self, "latency_ms", finite("latency_ms", self.latency_ms, zero=False))
         if self.std_ms is not None:
             object.__setattr__(self, "std_ms", finite("std_ms", self.std_ms))
-        n_samples = self.n_samples
-        if isinstance(n_samples, bool) or not hasattr(n_samples, "__index__") or not 0 <= index(n_samples) < 2**63:
-            raise TableError(f"Expected `n_samples` to be an integer >= 0, but got {shown(n_samples)}.")
-        object.__setattr__(self, "n_samples", index(n_samples))
+        try:
+            n_samples = -1 if isinstance(self.n_samples, bool) else index(self.n_samples)
+        except TypeError:
+            n_samples = -1
+        if not 0 <= n_samples < 2**63:
+            raise TableError(f"Expected `n_samples` to be an integer >= 0, but got {shown(self.n_samples)}.")
+        object.__setattr__(self, "n_samples", n_samples)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

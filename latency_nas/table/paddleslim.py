@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -293,11 +293,12 @@ def _impossible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry])
         if n_macs(kernel)
         for name in names
     }
-    bound = _IMPOSSIBLE * float(np.quantile(list(rates.values()), 0.95)) if rates else 0.0
+    finite = [rate for rate in rates.values() if isfinite(rate)]
+    bound = _IMPOSSIBLE * float(np.quantile(finite, 0.95)) if finite else 0.0
     return {
         name: f"{rows[name].latency_ms:.4g} ms for it would be {rate:.0f} GFLOP/s, which the device cannot reach"
         for name, rate in rates.items()
-        if rate > bound
+        if not rate <= bound
     }
 
 
