@@ -61,6 +61,13 @@ def test_without_it_kernels_err_on_their_own() -> None:
     assert estimate.std_ms == pytest.approx(0.01 * sqrt(len(estimate.kernels)))
 
 
+def test_what_the_table_does_not_say_is_not_made_up() -> None:
+    model = ResNet18()
+    estimate = LatencyEstimator(table_of(model)).predict(model, input_shape=(1, 3, 96, 96))
+    assert estimate.std_ms is None
+    assert str(estimate) == f"{estimate.latency_ms:.3f} ms ± unknown (35 kernels: 35 table)"
+
+
 def test_a_missing_kernel_is_an_error_that_names_it() -> None:
     table = table_of(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()))
     with pytest.raises(MissingKernelError) as caught:
@@ -86,12 +93,13 @@ def test_many_missing_kernels_are_counted() -> None:
 
 def test_a_regressed_kernel_says_so_and_is_near() -> None:
     """Trained on one resolution of MobileNetV2 and ResNet18, asked for another, on a device that is a formula."""
-    table = table_of(MobileNet(), ResNet18())
+    table = table_of(MobileNet(), ResNet18(), std=0.0)
     estimate = LatencyEstimator(table, on_missing="regress").predict(MobileNet(), input_shape=(1, 3, 80, 80))
     truth = sum(roofline_ms(item.kernel) for item in estimate.kernels)
     regressed = [item for item in estimate.kernels if item.source == "regressed"]
     assert len(regressed) > 20
     assert estimate.coverage == pytest.approx(1 - len(regressed) / len(estimate.kernels))
+    assert estimate.std_ms is not None
     assert abs(estimate.latency_ms - truth) < min(0.2 * truth, 3 * estimate.std_ms)
     assert all(item.std_ms for item in regressed)
 

@@ -95,4 +95,7 @@ def test_an_engine_without_rules_is_refused() -> None:
     graph = read_torch(nn.ReLU(), input_shape=(1, 8, 4, 4))
     with pytest.raises(GraphError) as caught:
         fuse(graph, "Paddle-Lite")
-    assert str(caught.value) == "Expected an engine whose fusion rules are known (MNN), but got 'Paddle-Lite'."
+    assert str(caught.value) == (
+        "Expected an engine whose fusion rules are known (MNN), but got 'Paddle-Lite': "
+        "its tables can be read, but no model can be priced by them yet."
+    )

@@ -94,6 +94,13 @@ def test_sixteen_times_the_work_takes_longer() -> None:
     assert drift.n_visits == 6 + drift.n_repeated
 
 
+def test_a_kernel_that_was_met_once_has_the_spread_of_its_visits() -> None:
+    net = nn.Sequential(nn.Conv2d(8, 32, 3), nn.ReLU(), nn.Conv2d(32, 16, 3))
+    table = measure_table([read_torch(net, input_shape=(1, 8, 32, 32))], rounds=4)
+    assert all(row.std_ms is not None and row.std_ms < row.latency_ms for row in table.entries.values())
+    assert LatencyEstimator(table).predict(net, input_shape=(1, 8, 32, 32)).std_ms is not None
+
+
 def test_progress_is_told_to_the_end() -> None:
     seen: list[tuple[int, int]] = []
     networks = [read_torch(Snippet(lambda net, x: functional.relu(net.a(x))), input_shape=(1, 8, 8, 8))]
@@ -125,6 +132,7 @@ def test_what_slows_network_and_yardstick_alike_cancels() -> None:
     times = _summarise([visit(0.5 * slow, 2.0 * slow) for slow in (1, 2, 3)], n_runs=6, unit_ms=0.5)
     assert (times.latency_ms, times.std_ms, times.raw_ms, times.n_samples) == (2.0, 0.0, 4.0, 18)
     assert times.ops_ms.tolist() == [1.0, 1.0]
+    assert times.ops_std_ms.tolist() == [0.0, 0.0]
 
 
 def test_the_standard_error_is_that_of_a_median() -> None:
@@ -156,6 +164,8 @@ def _calm_of(known_ms: float) -> Calm:
 def test_calling_back_is_what_the_ops_sum_to_above_the_whole() -> None:
     def times(whole_ms: float, n_ops: int) -> NetworkTimes:
         ops_ms = np.full(n_ops, whole_ms / n_ops + 0.001)
-        return NetworkTimes(latency_ms=whole_ms, std_ms=0.0, raw_ms=whole_ms, ops_ms=ops_ms, n_samples=1)
+        return NetworkTimes(
+            latency_ms=whole_ms, std_ms=0.0, raw_ms=whole_ms, ops_ms=ops_ms, ops_std_ms=0 * ops_ms, n_samples=1
+        )
 
     assert _callback_ms([times(1.0, 10), times(2.0, 30), times(0.5, 5)]) == pytest.approx(0.001)

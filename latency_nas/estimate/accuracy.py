@@ -36,10 +36,8 @@ class Accuracy:
 
     def __post_init__(self) -> None:
         if len(self.predicted_ms) != len(self.measured_ms) or not self.predicted_ms:
-            raise TableError(
-                f"Expected a measurement for each of {len(self.predicted_ms)} predictions, but got "
-                f"{len(self.measured_ms)}."
-            )
+            n_predicted, n_measured = len(self.predicted_ms), len(self.measured_ms)
+            raise TableError(f"Expected a measurement for each of {n_predicted} predictions, but got {n_measured}.")
 
     def _relative(self) -> NDArray[np.float64]:
         return np.divide(self.predicted_ms, self.measured_ms, dtype=np.float64) - 1

@@ -71,8 +71,8 @@ class Estimate:
         return fsum(item.latency_ms for item in self.kernels)
 
     @cached_property
-    def std_ms(self) -> float:
-        """One standard deviation of `latency_ms`.
+    def std_ms(self) -> float | None:
+        """One standard deviation of `latency_ms`; None where the table says neither its error nor its kernels'.
 
         Kernels from the table err as the table's whole networks do (sqrt(pi/2) x expected error x their sum) where
         that error is known, else each on its own. Regressed kernels that are the same err together, unlike ones on
@@ -81,8 +81,10 @@ class Estimate:
         table = [item for item in self.kernels if item.source == "table"]
         if self.expected_error is not None:
             variance = (_MAE_TO_STD * self.expected_error * fsum(item.latency_ms for item in table)) ** 2
-        else:
+        elif all(item.std_ms is not None for item in table):
             variance = fsum((item.std_ms or 0.0) ** 2 for item in table)
+        else:
+            return None
         together: dict[Kernel, float] = defaultdict(float)
         for item in self.kernels:
             if item.source == "regressed":
@@ -106,9 +108,14 @@ class Estimate:
             layers[item.layer].append(item)
         return {layer: tuple(items) for layer, items in layers.items()}
 
+    def plus_minus(self, digits: int = 3) -> str:
+        """The standard deviation as text, ``± 0.123 ms`` or ``± unknown``."""
+        return "± unknown" if self.std_ms is None else f"± {self.std_ms:.{digits}f} ms"
+
     def __str__(self) -> str:
         sources = ", ".join(f"{n} {source}" for source, n in self.sources.items() if n)
-        return f"{self.latency_ms:.3f} ± {self.std_ms:.3f} ms ({len(self.kernels)} kernels: {sources or 'none'})"
+        unit = " ms" if self.std_ms is None else ""
+        return f"{self.latency_ms:.3f}{unit} {self.plus_minus()} ({len(self.kernels)} kernels: {sources or 'none'})"
 
 
 class LatencyEstimator:

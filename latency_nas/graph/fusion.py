@@ -20,5 +20,8 @@ def fuse(graph: OpGraph, engine: str) -> tuple[KernelCall, ...]:
         GraphError: if the engine's rules are not known, or a choice of the graph is open.
     """
     if engine not in _RULES:
-        raise GraphError(f"Expected an engine whose fusion rules are known ({', '.join(_RULES)}), but got {engine!r}.")
+        raise GraphError(
+            f"Expected an engine whose fusion rules are known ({', '.join(_RULES)}), but got {engine!r}: "
+            f"its tables can be read, but no model can be priced by them yet."
+        )
     return _RULES[engine](graph)

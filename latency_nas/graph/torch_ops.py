@@ -56,24 +56,26 @@ def _convolution(
     return f"conv{'_transpose' if transposed else ''}{rank}d", attrs
 
 
-def _pool(kind: str) -> Callable[..., _Read]:
-    def read(
-        x: Tensor, kernel: Any, stride: Any = (), padding: Any = (0, 0), fourth: Any = None, ceil: Any = False, *_: Any
-    ) -> _Read:
-        # max_pool2d has a dilation in the fourth place and `ceil_mode` in the fifth, avg_pool2d has `ceil_mode` in
-        # the fourth
-        ceil_mode = ceil if kind == "max" else bool(fourth)
-        if kind == "max" and fourth is not None and set(fourth) != {1}:
-            return "aten.max_pool2d_dilated", {}
-        attrs: Attrs = {
-            "type": kind,
-            "kernel": _pair(kernel, 2),
-            "stride": _pair(stride or kernel, 2),
-            "pad": _both_sides(padding, 2),
-        }
-        return "pool2d", attrs | ({"ceil": 1} if ceil_mode else {})
+def _max_pool(
+    x: Tensor, kernel: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), ceil_mode: bool = False
+) -> _Read:
+    if set(dilation) != {1}:
+        return "aten.max_pool2d_dilated", {}
+    return _pool("max", kernel, stride, padding, ceil_mode)
 
-    return read
+
+def _avg_pool(x: Tensor, kernel: Any, stride: Any = (), padding: Any = (0,), ceil_mode: bool = False, *_: Any) -> _Read:
+    return _pool("avg", kernel, stride, padding, ceil_mode)
+
+
+def _pool(kind: str, kernel: Any, stride: Any, padding: Any, ceil_mode: bool) -> _Read:
+    attrs: Attrs = {
+        "type": kind,
+        "kernel": _pair(kernel, 2),
+        "stride": _pair(stride or kernel, 2),
+        "pad": _both_sides(padding, 2),
+    }
+    return "pool2d", attrs | ({"ceil": 1} if ceil_mode else {})
 
 
 def _mean(x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, **_: Any) -> _Read:
@@ -138,8 +140,8 @@ _READ: dict[Any, Callable[..., _Read]] = {
     aten.div.Tensor: _binary("div"),
     aten.div_.Tensor: _binary("div"),
     aten.mean.dim: _mean,
-    aten.avg_pool2d.default: _pool("avg"),
-    aten.max_pool2d_with_indices.default: _pool("max"),
+    aten.avg_pool2d.default: _avg_pool,
+    aten.max_pool2d_with_indices.default: _max_pool,
     aten.cat.default: lambda tensors, dim=0: ("concat", {"axis": dim % tensors[0].dim()}),
     aten.view.default: _plain("reshape"),
     aten._unsafe_view.default: _plain("reshape"),

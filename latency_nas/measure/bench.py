@@ -88,8 +88,8 @@ def _check(executed: list[ExecutedOp], expected: list[ExecutedOp], path: Path) -
     pairs = zip([*executed, None], [*expected, None], strict=False)
     position, (ran, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
     raise MeasureError(
-        f"Expected MNN to run the kernels that the fusion rules give for {path.stem}, but op {position} is {ran} and "
-        f"not {wanted}. "
+        f"Expected MNN to run the kernels that the fusion rules give for {path.stem}, "
+        f"but op {position} is {ran} and not {wanted}. "
         f"The rules in latency_nas/graph/fusion_mnn.py do not cover this network."
     )
 

@@ -34,6 +34,7 @@ __all__ = ["Drift", "NetworkTimes", "measure_networks", "measure_table"]
 logger = logging.getLogger(__name__)
 
 _MAD_TO_STD = 1.4826  # of a normal distribution
+_LEAST_SHARE = 0.05  # of what was clocked that is left of an op, however little more than calling back it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class NetworkTimes:
         raw_ms: the same as the clock said, whatever slowed it.
         ops_ms: each op at the yardstick's undisturbed speed, callbacks included, of shape ``(n_ops,)``; empty if not
             profiled.
+        ops_std_ms: one standard deviation of a visit of each op, as `ops_ms`.
         n_samples: timed runs.
     """
 
@@ -79,19 +81,27 @@ class NetworkTimes:
     std_ms: float
     raw_ms: float
     ops_ms: NDArray[np.float64]
+    ops_std_ms: NDArray[np.float64]
     n_samples: int
+
+
+def _spread(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A robust standard deviation over the first axis, from the median absolute deviation."""
+    return np.asarray(_MAD_TO_STD * np.median(np.abs(samples - np.median(samples, axis=0)), axis=0))
 
 
 def _summarise(visits: list[Visit], n_runs: int, unit_ms: float) -> NetworkTimes:
     factors = np.array([unit_ms / visit.yardstick_ms for visit in visits])
     whole = np.array([visit.whole_ms for visit in visits])
     normalised = whole * factors
-    spread = _MAD_TO_STD * float(np.median(np.abs(normalised - np.median(normalised))))
+    ops = np.stack([visit.ops_ms for visit in visits]) * factors[:, None]
+    spread = float(_spread(normalised))
     return NetworkTimes(
         latency_ms=float(np.median(normalised)),
         std_ms=float(np.sqrt(np.pi / 2) * spread / np.sqrt(len(visits))),  # the standard error of a median
         raw_ms=float(np.median(whole)),
-        ops_ms=np.median(np.stack([visit.ops_ms for visit in visits]) * factors[:, None], axis=0),
+        ops_ms=np.median(ops, axis=0),
+        ops_std_ms=_spread(ops),
         n_samples=len(visits) * n_runs,
     )
 
@@ -167,17 +177,17 @@ def _callback_ms(times: Sequence[NetworkTimes]) -> float:
 
 def _entries(calls: Sequence[Sequence[KernelCall]], times: Sequence[NetworkTimes]) -> dict[Kernel, Entry]:
     overhead = _callback_ms(times)
-    samples: dict[Kernel, list[float]] = defaultdict(list)
+    samples: dict[Kernel, list[tuple[float, float]]] = defaultdict(list)
     counts: dict[Kernel, int] = defaultdict(int)
     for network, item in zip(calls, times, strict=True):
-        for call, op_ms in zip(network, item.ops_ms, strict=True):
-            samples[call.kernel].append(max(float(op_ms) - overhead, 0.05 * float(op_ms)))
+        for call, op_ms, std_ms in zip(network, item.ops_ms, item.ops_std_ms, strict=True):
+            samples[call.kernel].append((max(op_ms - overhead, _LEAST_SHARE * op_ms), std_ms))
             counts[call.kernel] += item.n_samples
     entries = {}
-    for kernel, values in samples.items():
-        middle = float(np.median(values))
-        spread = _MAD_TO_STD * float(np.median(np.abs(np.array(values) - middle))) if len(values) > 1 else None
-        entries[kernel] = Entry(latency_ms=middle, std_ms=spread, n_samples=counts[kernel])
+    for kernel, places in samples.items():
+        times_ms, stds_ms = np.array(places).T
+        spread = _spread(times_ms) if len(places) > 1 else stds_ms[0]
+        entries[kernel] = Entry(latency_ms=np.median(times_ms), std_ms=spread.item(), n_samples=counts[kernel])
     return entries
 
 
@@ -195,7 +205,8 @@ def measure_table(
 ) -> LatencyTable:
     """Measure, on this machine with MNN, what each kernel of `networks` costs inside them.
 
-    A kernel's latency is the median over the places where it was met, less what calling back costs an op.
+    A kernel's latency is the median over the places where it was met, less what calling back costs an op; its standard
+    deviation is over these places, or over the visits where there is one place only.
 
     Args:
         networks: graphs in which each kernel of interest stands several times (`covering_architectures` picks them).

@@ -26,7 +26,5 @@ def breakdown_table(estimate: Estimate) -> Table:
             f"{latency_ms / estimate.latency_ms:.1%}",
             sources,
         )
-    table.add_row(
-        "total", str(len(estimate.kernels)), f"{estimate.latency_ms:.4f}", "100.0%", f"± {estimate.std_ms:.4f} ms"
-    )
+    table.add_row("total", str(len(estimate.kernels)), f"{estimate.latency_ms:.4f}", "100.0%", estimate.plus_minus(4))
     return table

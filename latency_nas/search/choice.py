@@ -131,8 +131,7 @@ class _ParameterOf:
 def _nothing_found(supernet: nn.Module, near: Sequence[str]) -> str:
     return (
         f"Expected {type(supernet).__name__} to hold modules that own a ModuleList of candidates and one parameter "
-        f"vector of the same "
-        f"length, but found none; module lists seen: {', '.join(near) or 'none'}. Name the choices: "
+        f"vector of the same length, but found none; module lists seen: {', '.join(near) or 'none'}. Name the choices: "
         f"attach(supernet, x, choices=[Choice(module='blocks.0', candidates=('blocks.0.ops.0', 'blocks.0.ops.1'), "
         f"weights=lambda net: net.alphas[0])])."
     )

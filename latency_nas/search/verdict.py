@@ -46,11 +46,12 @@ class Verdict:
         return self.estimate.latency_ms / self.measured.latency_ms - 1
 
     def __str__(self) -> str:
+        unit = " ms" if self.estimate.std_ms is None else ""
         return (
-            f"target {self.target_ms:.3f} ms, predicted {self.estimate.latency_ms:.3f} ± {self.estimate.std_ms:.3f} "
-            f"ms, "
-            f"measured {self.measured.latency_ms:.3f} ± {self.measured.std_ms:.3f} ms ({self.off_target:+.1%} of the "
-            f"target)"
+            f"target {self.target_ms:.3f} ms, "
+            f"predicted {self.estimate.latency_ms:.3f}{unit} {self.estimate.plus_minus()}, "
+            f"measured {self.measured.latency_ms:.3f} ± {self.measured.std_ms:.3f} ms "
+            f"({self.off_target:+.1%} of the target)"
         )
 
 

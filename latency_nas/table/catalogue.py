@@ -82,6 +82,6 @@ def _unknown(name: str, names: list[str]) -> str:
     return (
         f"Expected the name or the file of a latency table, but got {name!r}.{hint} Named tables here: {there}. "
         f"To get one: measure this machine with latency_nas.measure_table(...) and save_table(table, 'NAME.parquet'); "
-        f"or give the path of a PaddleSlim table (.pkl); or put NAME.parquet into a folder that {FOLDER_VARIABLE} "
-        f"names."
+        f"or give the path of a PaddleSlim table (.pkl); "
+        f"or put NAME.parquet into a folder that {FOLDER_VARIABLE} names."
     )

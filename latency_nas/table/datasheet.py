@@ -139,8 +139,8 @@ class Datasheet:
             op, _, attribute = item.rpartition(".")
             if attribute not in OPS.get(op, ((), ()))[1]:
                 raise TableError(
-                    f"Expected `unrecorded` to name attributes that a kernel may lack, as in 'conv2d.act', but got "
-                    f"{item!r}."
+                    f"Expected `unrecorded` to name attributes that a kernel may lack, as in 'conv2d.act', "
+                    f"but got {item!r}."
                 )
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Entry:
 
     Args:
         latency_ms: the table's statistic of the kernel's time, in milliseconds.
-        std_ms: one standard deviation of `latency_ms`, over the networks in which it was met; None where not known.
+        std_ms: one standard deviation of `latency_ms`, over the places in which it was met; None where not known.
         n_samples: how many timings it rests on; 0 where not known.
     """
 

@@ -80,24 +80,22 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
         columns = data.read().cast(pa.schema(list(_COLUMNS.items()))).to_pydict()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TableFileError(
-            f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). Copy or build it "
-            f"again."
+            f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). "
+            f"Copy or build it again."
         ) from error
+    entries = _entries(source, columns)
     try:
-        table = LatencyTable.of(_entries(source, columns), datasheet, name=str(source))
+        table = LatencyTable.of(entries, datasheet, name=str(source))
     except TableError as error:
-        raise (
-            error if isinstance(error, TableFileError) else TableFileError(f"{source} is not valid: {error}")
-        ) from error
+        raise TableFileError(f"{source} is not valid: {error}") from error
     if "fingerprint" not in header:
         raise TableFileError(
             f"Expected {source} to hold its fingerprint, but it does not: it was not written by `save_table`."
         )
     if table.fingerprint() != header["fingerprint"]:
         raise TableFileError(
-            f"Expected {source} to be as it was written, but its fingerprint differs: a part of it was changed or "
-            f"damaged. "
-            f"Copy or build it again."
+            f"Expected {source} to be as it was written, but its fingerprint differs: "
+            f"a part of it was changed or damaged. Copy or build it again."
         )
     return table
 

@@ -66,9 +66,8 @@ def _scan(source: Path, data: bytes) -> None:
         if opcode.name not in _PLAIN:
             what = opcode.name if argument is None else f"{opcode.name} {shown(argument)}"
             raise UnsafePickleError(
-                f"Refused {source}: at byte {position} the pickle holds {what}, and only numbers, text, lists and "
-                f"dicts "
-                f"are read. Nothing of the file was run."
+                f"Refused {source}: at byte {position} the pickle holds {what}, "
+                f"and only numbers, text, lists and dicts are read. Nothing of the file was run."
             )
         if opcode.name in _PUTS and int(argument or 0) > count:
             raise TableFileError(f"Expected {source} to be a sound pickle, but at byte {position} it skips memory.")
