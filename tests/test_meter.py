@@ -121,10 +121,31 @@ def test_a_network_that_the_rules_do_not_cover_is_refused() -> None:
     )
 
 
-def test_no_networks_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("networks", "options", "message"),
+    [
+        ([], {}, "Expected at least one network to measure, but got none."),
+        ([(1, 8, 8, 8)], {"rounds": 0}, "Expected `rounds` to be a positive integer, but got 0."),
+        ([(1, 8, 8, 8)], {"n_runs": -1}, "Expected `n_runs` to be a positive integer, but got -1."),
+        (
+            [(1, 8, 8, 8), (2, 8, 8, 8)],
+            {},
+            "Expected networks of one batch size in one table, but got [1, 2].",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    networks: list[tuple[int, ...]], options: dict[str, int], message: str
+) -> None:
+    graphs = [read_torch(nn.Conv2d(8, 8, 3), input_shape=shape) for shape in networks]
     with pytest.raises(MeasureError) as caught:
-        measure_table([])
-    assert str(caught.value) == "Expected at least one network to measure, but got none."
+        measure_table(graphs, **options)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_the_batch_size_lands_in_the_datasheet() -> None:
+    table = measure_table([read_torch(nn.Conv2d(8, 8, 3), input_shape=(4, 8, 8, 8))], rounds=1)
+    assert table.datasheet.batch == 4
 
 
 def test_what_slows_network_and_yardstick_alike_cancels() -> None:

@@ -133,8 +133,10 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
     def enter(name: str) -> Callable[..., None]:
         return lambda *_: recorder.modules.append(name)
 
+    outer = sys.exc_info()[1]  # of a caller that reads a model while it handles an error
+
     def leave(*_: Any) -> None:
-        if sys.exc_info()[1] is not None and recorder.failed_in is None:
+        if sys.exc_info()[1] is not outer and recorder.failed_in is None:
             recorder.failed_in = list(recorder.modules)
         recorder.modules.pop()
 

@@ -140,8 +140,14 @@ def measure_networks(
         Times by network, and the drift of the session.
 
     Raises:
-        MeasureError: if a network cannot be converted, ran in no time, or runs other kernels than expected.
+        MeasureError: if there are no networks, or one cannot be converted, ran in no time, or runs other kernels than
+            expected.
     """
+    if not networks:
+        raise MeasureError("Expected at least one network to measure, but got none.")
+    for option, value in (("rounds", rounds), ("n_runs", n_runs)):
+        if value < 1:
+            raise MeasureError(f"Expected `{option}` to be a positive integer, but got {value}.")
     with tempfile.TemporaryDirectory() as name:
         paths: list[Path] = []
         expected: list[list[ExecutedOp] | None] = []
@@ -223,10 +229,11 @@ def measure_table(
         The table, its datasheet filled in.
 
     Raises:
-        MeasureError: as `measure_networks`.
+        MeasureError: as `measure_networks`, or if the networks differ in batch size.
     """
-    if not networks:
-        raise MeasureError("Expected at least one network to measure, but got none.")
+    batches = {network.values[network.inputs[0]].shape[0] for network in networks}
+    if len(batches) > 1:
+        raise MeasureError(f"Expected networks of one batch size in one table, but got {sorted(batches)}.")
     times, drift = measure_networks(
         networks, threads=threads, precision=precision, rounds=rounds, n_runs=n_runs, profile=True, max_drift=max_drift,
         seed=seed, on_progress=on_progress,
@@ -239,6 +246,7 @@ def measure_table(
         method="measured",
         precision=precision,
         threads=threads,
+        batch=batches.pop(),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         statistic="median over the places of a kernel of the median over visits, at the yardstick's undisturbed speed",
         sources=(f"{len(networks)} networks profiled op by op, {rounds} visits of {n_runs} runs each",),

@@ -23,7 +23,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 def _folders() -> list[Path]:
     """Where named tables lie: the user's folders first, then those of the library (installed, or a checkout's)."""
     own = [Path(part).expanduser() for part in os.environ.get(FOLDER_VARIABLE, "").split(os.pathsep) if part]
-    return [*own, _PACKAGE / "tables", _PACKAGE.parent / "tables"]
+    checkout = [_PACKAGE.parent / "tables"] if (_PACKAGE.parent / "pyproject.toml").is_file() else []
+    return [*own, _PACKAGE / "tables", *checkout]
 
 
 def named_tables() -> dict[str, Path]:
