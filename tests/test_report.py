@@ -12,8 +12,10 @@ from test_estimator import table_of
 
 from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
+from latency_nas.report.page import _rows
 from latency_nas.report.progress import progress_bar
 from latency_nas.report.text import breakdown_table
+from latency_nas.table import Datasheet
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,20 @@ def test_figures_are_svg_with_a_mark_for_each_value() -> None:
     assert len(re.findall(r"<use [^>]*#m\w+[^>]*fill|<use [^>]*style=\"fill: #2563eb", scatter)) == 3
     assert layers.count("fill: #2563eb") == 2
     assert search_figure(history, 1.0) == search  # the same text each time
+
+
+def test_a_datasheet_is_shown_without_what_is_not_stated() -> None:
+    sheet = Datasheet(device="Board", engine="MNN", method="measured", sources=("a", "b"), expected_error=0.0)
+    assert _rows(sheet) == {
+        "device": "Board",
+        "engine": "MNN",
+        "method": "measured",
+        "backend": "CPU",
+        "precision": "fp32",
+        "batch": "1",
+        "sources": "a; b",
+        "expected error": "0.00%",
+    }
 
 
 def test_progress_shows_what_is_done_and_what_remains() -> None:

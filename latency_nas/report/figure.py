@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["layers_figure", "scatter_figure", "search_figure"]
 
@@ -49,6 +50,7 @@ def search_figure(history: Sequence[Mapping[str, float]], target_ms: float) -> s
         )
         axes.axhline(target_ms, color=_GREY, linestyle="--", linewidth=1, label="target")
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("latency (ms)")
         axes.legend(frameon=False)
         return _svg(figure)

@@ -12,7 +12,7 @@ from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.verdict import Verdict
-from latency_nas.table import LatencyTable
+from latency_nas.table import Datasheet, LatencyTable
 
 __all__ = ["write_page"]
 
@@ -70,10 +70,20 @@ def write_page(
         layers_svg=layers_figure(layers),
         scatter_svg=scatter_figure(accuracy.predicted_ms, accuracy.measured_ms),
         accuracy=accuracy,
-        datasheet={name: value for name, value in table.datasheet.to_dict().items() if value not in ("", None, (), [])},
+        datasheet=_rows(table.datasheet),
         test_accuracy=test_accuracy,
         n_test=n_test,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _rows(datasheet: Datasheet) -> dict[str, str]:
+    """The fields that are stated, as a person reads them."""
+    rows = {}
+    for name, value in datasheet.to_dict().items():
+        if value is not False and value not in {"", None, ()}:
+            text = "; ".join(value) if isinstance(value, tuple) else str(value)
+            rows[name.replace("_", " ")] = f"{value:.2%}" if name == "expected_error" else text
+    return rows
