@@ -124,7 +124,7 @@ def measure_networks(
     Args:
         networks: graphs (measured with random weights) or ``.mnn`` files.
         threads: of the engine.
-        precision: ``"fp32"``, or ``"fp16"`` where the chip computes in it.
+        precision: of the arithmetic, ``"fp32"``.
         rounds: visits of each network, in shuffled order.
         n_runs: timed runs a visit.
         profile: time each op as well; networks must then be graphs, and MNN must run exactly the kernels that they
