@@ -156,9 +156,10 @@ class LatencyLoss(nn.Module):
     def _gates(self, weights: list[Tensor]) -> Tensor:
         values = torch.cat(weights).to(torch.float64)
         matrix = self._costs_on(values.device)
-        flat = matrix.costs_ms.new_full((matrix.costs_ms.numel(),), -torch.inf)
-        scaled = flat.index_copy(0, matrix.slots, values / self.temperature.to(torch.float64)).view_as(matrix.costs_ms)
-        given = torch.zeros_like(flat).index_copy(0, matrix.slots, values).view_as(matrix.costs_ms)
+        scaled = matrix.nowhere.index_copy(0, matrix.slots, values / self.temperature).view_as(matrix.costs_ms)
+        if all(choice.logits for choice in self.choices):
+            return scaled.softmax(dim=1)
+        given = torch.zeros_like(matrix.nowhere).index_copy(0, matrix.slots, values).view_as(matrix.costs_ms)
         return torch.where(matrix.is_logits, scaled.softmax(dim=1), given)
 
     def _costs_on(self, device: torch.device) -> _Matrix:
@@ -205,17 +206,19 @@ class _Matrix:
     costs_ms: Tensor
     slots: Tensor
     is_logits: Tensor
+    nowhere: Tensor  # the matrix, flat, before any weight is put in: what is padding gets no share of a softmax
 
     @classmethod
     def of(cls, plan: CostPlan, choices: Sequence[Choice]) -> _Matrix:
         padded = torch.from_numpy(plan.padded_costs_ms())
         width = padded.shape[1]
         slots = [row * width + column for row, costs in enumerate(plan.costs_ms) for column in range(len(costs))]
-        return cls(padded, torch.tensor(slots), torch.tensor([[choice.logits] for choice in choices]))
+        is_logits = torch.tensor([[choice.logits] for choice in choices])
+        return cls(padded, torch.tensor(slots), is_logits, torch.full_like(padded, -torch.inf).flatten())
 
     def to(self, device: torch.device) -> _Matrix:
         """The same on another device; not buffers, so that casting a model to half precision leaves them whole."""
-        return _Matrix(self.costs_ms.to(device), self.slots.to(device), self.is_logits.to(device))
+        return _Matrix(*(tensor.to(device) for tensor in (self.costs_ms, self.slots, self.is_logits, self.nowhere)))
 
 
 def _check_target(target_ms: float | None, plan: CostPlan) -> None:
