@@ -68,7 +68,7 @@ def kernels(draw: st.DrawFn) -> Kernel:
             first = st.lists(all_sizes, min_size=LEAST_SIZES[op], max_size=MOST_SIZES).map(tuple)
             inputs, outputs = (draw(first), *inputs), (draw(first), *outputs)
     attrs = tuple((name, draw(strategies.get(name, values))) for name in draw(st.permutations(present)))
-    return Kernel(op=op, inputs=inputs, outputs=outputs, attrs=attrs, dtype=draw(st.sampled_from(DTYPES)))
+    return Kernel(op=op, inputs=inputs, outputs=outputs, attrs=attrs, dtype=draw(st.sampled_from(list(DTYPES))))
 
 
 # Few enough values that two draws are often equal, with each spelling of one and of zero among them.

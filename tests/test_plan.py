@@ -26,7 +26,8 @@ from latency_nas.errors import MissingKernelError, SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.kernel import Kernel
 from latency_nas.measure.plan import random_architectures
-from latency_nas.search.plan import CostPlan
+from latency_nas.search.choice import find_choices
+from latency_nas.search.plan import CostPlan, make_plan
 from latency_nas.table import LatencyTable
 
 PLAN = CostPlan(
@@ -177,6 +178,17 @@ def test_all_that_has_no_price_is_in_one_error() -> None:
         f"Measure them with latency_nas.measure_table(...), or pass on_missing='regress' to have them estimated from "
         f"the table's rows."
     )
+
+
+def test_all_that_is_left_out_is_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    supernet = ChainNet([4, 4])
+    table = table_of(supernet)
+    less = LatencyTable({key: row for key, row in table.entries.items() if key != folded(5).key}, DATASHEET)
+    graph = graph_of(supernet)
+    candidates = {choice.module: choice.candidates for choice in find_choices(supernet)}
+    with caplog.at_level("WARNING"):
+        make_plan(graph, candidates, LatencyEstimator(less, on_missing="warn"))
+    assert [record.getMessage().split(" different")[0] for record in caplog.records] == [f"1 of {len(table)}"]
 
 
 def test_made_up_latencies_are_unlike() -> None:

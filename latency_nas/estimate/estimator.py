@@ -112,10 +112,14 @@ class Estimate:
         """The standard deviation as text, ``± 0.123 ms`` or ``± unknown``."""
         return "± unknown" if self.std_ms is None else f"± {self.std_ms:.{digits}f} ms"
 
+    def figure(self) -> str:
+        """The latency as text, ``0.304 ± 0.002 ms`` or ``0.304 ms ± unknown``."""
+        unit = " ms" if self.std_ms is None else ""
+        return f"{self.latency_ms:.3f}{unit} {self.plus_minus()}"
+
     def __str__(self) -> str:
         sources = ", ".join(f"{n} {source}" for source, n in self.sources.items() if n)
-        unit = " ms" if self.std_ms is None else ""
-        return f"{self.latency_ms:.3f}{unit} {self.plus_minus()} ({len(self.kernels)} kernels: {sources or 'none'})"
+        return f"{self.figure()} ({len(self.kernels)} kernels: {sources or 'none'})"
 
 
 class LatencyEstimator:

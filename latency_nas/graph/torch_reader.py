@@ -31,7 +31,7 @@ from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
 from latency_nas.graph.torch_ops import DTYPES, Attrs, is_identity, read_op
 
-__all__ = ["read_torch"]
+__all__ = ["read_torch", "unchanged"]
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -151,7 +151,7 @@ def _watched(model: nn.Module, recorder: _Recorder) -> Iterator[None]:
 
 
 @contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; afterwards every module holds what it held, and every random state is as before."""
     held = [(module, dict(vars(module))) for module in model.modules()]
     tensors = [
@@ -220,8 +220,8 @@ def read_torch(
     inputs = _fake_inputs(model, fake_mode, example_input, input_shape)
     indices = tuple(recorder.add(tensor) for tensor in inputs)
     with ExitStack() as stack:
-        stack.enter_context(_unchanged(model))
-        _run_all_candidates(model, choices or {}, recorder)  # undone by `_unchanged`
+        stack.enter_context(unchanged(model))
+        _run_all_candidates(model, choices or {}, recorder)  # undone by `unchanged`
         stack.enter_context(_watched(model, recorder))
         stack.enter_context(torch.no_grad())
         stack.enter_context(fake_mode)

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from math import prod
 from typing import cast
 
-from latency_nas.kernel.kernel import Kernel
+from latency_nas.kernel.kernel import DTYPES, Kernel
 
 __all__ = ["n_bytes", "n_flops", "n_macs", "n_params"]
-
-_DTYPE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int64": 8, "int32": 4, "bool": 1}
 
 
 def _area(kernel: Kernel) -> int:
@@ -88,4 +86,4 @@ def n_params(kernel: Kernel) -> int:
 def n_bytes(kernel: Kernel) -> int:
     """Bytes that must move at least once: every input, output and parameter."""
     elements = sum(prod(shape) for shape in (*kernel.inputs, *kernel.outputs))
-    return _DTYPE_BYTES[kernel.dtype] * (elements + n_params(kernel))
+    return DTYPES[kernel.dtype] * (elements + n_params(kernel))

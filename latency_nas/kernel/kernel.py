@@ -51,7 +51,8 @@ OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "shuffle_channel": (("group",), ()),
     "raster": (("source", "target"), ()),
 }
-DTYPES = ("fp32", "fp16", "bf16", "int8", "int64", "int32", "bool")
+# dtype -> bytes of an element
+DTYPES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int64": 8, "int32": 4, "bool": 1}
 
 # ops whose shapes and attributes are checked: the number of sizes of their input and output, and of their attributes
 _RANKS = {"conv2d": 4, "conv_transpose2d": 4, "pool2d": 4}

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_nas.errors import MeasureError
-from latency_nas.measure.mnn_engine import ExecutedOp, MNNNetwork, convert
+from latency_nas.measure.mnn_engine import ExecutedOp, MNNNetwork, check_ops, convert
 from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.yardstick import yardstick_graph
 
@@ -65,7 +64,7 @@ class Bench:
         """
         network = MNNNetwork(path, **self._session)
         if expected is not None:
-            _check(network.executed_ops(), expected, path)
+            check_ops(network.executed_ops(), expected, path)
         network.run_ms(_N_WARMUP)
         before = np.median(self._yardstick.run_ms(_N_YARDSTICK))
         whole, ops = [], []
@@ -80,18 +79,6 @@ class Bench:
             whole_ms=float(np.median(whole)),
             ops_ms=np.median(ops, axis=0) if ops else np.zeros(0),
         )
-
-
-def _check(executed: list[ExecutedOp], expected: list[ExecutedOp], path: Path) -> None:
-    if executed == expected:
-        return
-    pairs = zip([*executed, None], [*expected, None], strict=False)
-    position, (ran, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-    raise MeasureError(
-        f"Expected MNN to run the kernels that the fusion rules give for {path.stem}, "
-        f"but op {position} is {ran} and not {wanted}. "
-        f"The rules in latency_nas/graph/fusion_mnn.py do not cover this network."
-    )
 
 
 def visit_all(
@@ -133,15 +120,12 @@ class Calm:
     def __init__(self, bound: float, yardstick_ms: float | None) -> None:
         self._bound, self._known_ms = bound, yardstick_ms or np.inf
         self._seen_ms: list[float] = []
+        self.undisturbed_ms = np.inf  # the yardstick's tenth percentile so far
 
     def note(self, visit: Visit) -> None:
         """Remember how fast the machine was."""
         self._seen_ms.append(visit.yardstick_ms)
-
-    @property
-    def undisturbed_ms(self) -> float:
-        """The yardstick's tenth percentile so far."""
-        return float(np.quantile(self._seen_ms, 0.1))
+        self.undisturbed_ms = float(np.quantile(self._seen_ms, 0.1))
 
     def disturbed(self, visit: Visit) -> bool:
         """Whether the yardstick moved within the visit, or ran slower than it can."""

@@ -27,19 +27,18 @@ def export_mnn(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], tar
     """
     import torch
 
+    from latency_nas.graph.torch_reader import unchanged
+
     inputs = (example_input,) if isinstance(example_input, torch.Tensor) else tuple(example_input)
-    flags = {module: module.training for module in model.modules()}
     with tempfile.TemporaryDirectory() as folder, _silent_exporter():
         source = Path(folder, "model.onnx")
         try:
-            torch.onnx.export(model.eval(), inputs, source, dynamo=True, external_data=False, verbose=False)
+            with unchanged(model):
+                torch.onnx.export(model, inputs, source, dynamo=True, external_data=False, verbose=False)
         except ImportError as error:
             raise MissingExtraError("Exporting needs onnxscript: pip install 'latency-nas[mnn]'") from error
         except Exception as error:
             raise MeasureError(f"torch could not export {type(model).__name__} to ONNX: {error}") from error
-        finally:
-            for module, training in flags.items():
-                module.training = training
         target.parent.mkdir(parents=True, exist_ok=True)
         return convert(source, target)
 

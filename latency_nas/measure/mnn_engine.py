@@ -24,7 +24,7 @@ from latency_nas.kernel import Shape
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PRECISIONS", "ExecutedOp", "MNNNetwork", "convert", "engine_version", "expected_ops"]
+__all__ = ["PRECISIONS", "ExecutedOp", "MNNNetwork", "check_ops", "convert", "engine_version", "expected_ops"]
 
 # MNN's name of a precision, by ours. Its "low" is fp16 on some chips and fp32 on others, and it does not say which:
 # a datasheet could not be true, so that it is left out.
@@ -58,6 +58,23 @@ def expected_ops(calls: Sequence[KernelCall]) -> list[ExecutedOp]:
     """What MNN should execute for these kernels, in order."""
     kernels = [call.kernel for call in calls]
     return [ExecutedOp(_EXECUTED_AS.get(k.family, k.op), k.inputs, k.outputs) for k in kernels]
+
+
+def check_ops(executed: Sequence[ExecutedOp], expected: Sequence[ExecutedOp], path: Path) -> None:
+    """Hold the ops that MNN ran for a file against those that the fusion rules give.
+
+    Raises:
+        MeasureError: if they differ; the message names the first that does.
+    """
+    if executed == expected:
+        return
+    pairs = zip([*executed, None], [*expected, None], strict=False)
+    position, (ran, wanted) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+    raise MeasureError(
+        f"Expected MNN to run the kernels that the fusion rules give for {path.stem}, "
+        f"but op {position} is {ran} and not {wanted}. "
+        f"The rules in latency_nas/graph/fusion_mnn.py do not cover this network."
+    )
 
 
 @contextlib.contextmanager

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import fsum
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
+from latency_nas.report.text import layer_costs_ms
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.verdict import Verdict
 from latency_nas.table import Datasheet, LatencyTable
@@ -53,10 +53,6 @@ def write_page(
         {"choice": name, "candidate": labels[name][architecture[name]], "cost_ms": costs[architecture[name]]}
         for name, costs in zip(plan.choices, plan.costs_ms, strict=True)
     ]
-    layers = {
-        layer or "(the network)": fsum(item.latency_ms for item in kernels)
-        for layer, kernels in verdict.estimate.breakdown().items()
-    }
     environment = Environment(
         loader=PackageLoader("latency_nas.report", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -67,7 +63,7 @@ def write_page(
         fixed_ms=plan.fixed_ms,
         total_ms=plan.latency_ms(architecture),
         search_svg=search_figure(history, verdict.target_ms),
-        layers_svg=layers_figure(layers),
+        layers_svg=layers_figure(layer_costs_ms(verdict.estimate)),
         scatter_svg=scatter_figure(accuracy.predicted_ms, accuracy.measured_ms),
         accuracy=accuracy,
         datasheet=_rows(table.datasheet),

@@ -8,7 +8,15 @@ from rich.table import Table
 
 from latency_nas.estimate import Estimate
 
-__all__ = ["breakdown_table"]
+__all__ = ["breakdown_table", "layer_costs_ms"]
+
+
+def layer_costs_ms(estimate: Estimate) -> dict[str, float]:
+    """The cost of each layer of an estimate, in the order in which the layers run."""
+    return {
+        layer or "(the network)": fsum(item.latency_ms for item in kernels)
+        for layer, kernels in estimate.breakdown().items()
+    }
 
 
 def breakdown_table(estimate: Estimate) -> Table:
@@ -16,11 +24,11 @@ def breakdown_table(estimate: Estimate) -> Table:
     table = Table("layer", "kernels", "ms", "share", "source")
     for column in table.columns[1:4]:
         column.justify = "right"
-    for layer, kernels in estimate.breakdown().items():
-        latency_ms = fsum(item.latency_ms for item in kernels)
+    costs_ms, layers = layer_costs_ms(estimate), estimate.breakdown().values()
+    for (layer, latency_ms), kernels in zip(costs_ms.items(), layers, strict=True):
         sources = ", ".join(sorted({item.source for item in kernels}))
         table.add_row(
-            layer or "(the network)",
+            layer,
             str(len(kernels)),
             f"{latency_ms:.4f}",
             f"{latency_ms / estimate.latency_ms:.1%}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import fsum, isclose
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.graph import KernelCall, OpGraph, fuse
+from latency_nas.kernel import Kernel
 
 __all__ = ["CostPlan", "make_plan"]
 
@@ -85,49 +86,51 @@ def make_plan(graph: OpGraph, candidates: Mapping[str, Sequence[str]], estimator
         MissingKernelError: if a kernel has no price.
         SearchError: if the cost of a choice depends on another choice, so that no such sum is true.
     """
-    reference = dict.fromkeys(graph.choices, 0)
-    variants = [(name, index) for name, size in graph.choices.items() for index in range(size)]
     engine = estimator.table.datasheet.engine
-    networks = [fuse(graph.extract(reference | {name: index}), engine) for name, index in variants]
-    estimator.price([call for network in networks for call in network])  # one error for all that has no price
-    totals_ms = {
-        variant: estimator.price(network).latency_ms for variant, network in zip(variants, networks, strict=True)
-    }
-    own_ms = {
-        name: _own_ms(networks[variants.index((name, 0))], [name, *candidates[name]], estimator)
-        for name in graph.choices
-    }
-    base_ms = next(iter(totals_ms.values()))  # every first candidate: the reference itself
+    reference = dict.fromkeys(graph.choices, 0)
+    variants = {(name, index): reference | {name: index} for name, n in graph.choices.items() for index in range(1, n)}
+    checked = list(_every_pair(graph.choices))
+    base, *others = (fuse(graph.extract(network), engine) for network in (reference, *variants.values(), *checked))
+    prices_ms = _prices_ms([base, *others], estimator)
+
+    def total_ms(calls: Iterable[KernelCall]) -> float:
+        return fsum(prices_ms[call.kernel] for call in calls)
+
+    own_ms = {name: total_ms(_inside(base, [name, *candidates[name]])) for name in graph.choices}
+    added_ms = {variant: total_ms(calls) - total_ms(base) for variant, calls in zip(variants, others, strict=False)}
     plan = CostPlan(
         choices=tuple(graph.choices),
         candidates=tuple(tuple(candidates[name]) for name in graph.choices),
         costs_ms=tuple(
-            tuple(own_ms[name] + totals_ms[name, index] - base_ms for index in range(size))
-            for name, size in graph.choices.items()
+            tuple(own_ms[name] + added_ms.get((name, index), 0.0) for index in range(n))
+            for name, n in graph.choices.items()
         ),
-        fixed_ms=base_ms - fsum(own_ms.values()),
+        fixed_ms=total_ms(base) - fsum(own_ms.values()),
     )
-    _check(plan, graph, estimator)
+    for architecture, calls in zip(checked, others[len(variants) :], strict=True):
+        _check(plan, architecture, total_ms(calls))
     return plan
 
 
-def _own_ms(network: Sequence[KernelCall], modules: Sequence[str], estimator: LatencyEstimator) -> float:
-    """What the kernels inside `modules` cost: the share of a network that is shown as a choice's, and not as fixed."""
-    inside = [
-        call for call in network if any(call.layer == name or call.layer.startswith(f"{name}.") for name in modules)
-    ]
-    return estimator.price(inside).latency_ms
+def _prices_ms(networks: Iterable[Sequence[KernelCall]], estimator: LatencyEstimator) -> dict[Kernel, float]:
+    """Every kernel priced once, so that all that has no price stands in one error or one warning."""
+    distinct = {call.kernel: call for calls in networks for call in calls}
+    return {item.kernel: item.latency_ms for item in estimator.price(list(distinct.values())).kernels}
 
 
-def _check(plan: CostPlan, graph: OpGraph, estimator: LatencyEstimator) -> None:
-    for architecture in _every_pair(graph.choices):
-        true_ms = estimator.predict_graph(graph.extract(architecture)).latency_ms
-        if not isclose(plan.latency_ms(architecture), true_ms, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-            raise SearchError(
-                f"Expected the cost of each choice not to depend on the others, but the sum gives "
-                f"{plan.latency_ms(architecture):.6f} ms and the network {true_ms:.6f} ms for {architecture}: the "
-                f"engine fuses or copies across the border of neighbouring choices."
-            )
+def _inside(calls: Iterable[KernelCall], modules: Sequence[str]) -> list[KernelCall]:
+    """The kernels inside `modules`: the share of a network that is shown as a choice's, and not as fixed."""
+    return [call for call in calls if any(f"{call.layer}.".startswith(f"{name}.") for name in modules)]
+
+
+def _check(plan: CostPlan, architecture: Mapping[str, int], true_ms: float) -> None:
+    sum_ms = plan.latency_ms(architecture)
+    if not isclose(sum_ms, true_ms, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+        raise SearchError(
+            f"Expected the cost of each choice not to depend on the others, but the sum gives {sum_ms:.6f} ms and the "
+            f"network {true_ms:.6f} ms for {architecture}: the engine fuses or copies across the border of "
+            f"neighbouring choices."
+        )
 
 
 def _every_pair(choices: Mapping[str, int]) -> Iterator[dict[str, int]]:

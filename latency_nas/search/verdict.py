@@ -7,13 +7,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from latency_nas.errors import MeasureError
 from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.graph import fuse
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.measure.export import export_mnn
 from latency_nas.measure.meter import Drift, NetworkTimes, measure_networks
-from latency_nas.measure.mnn_engine import MNNNetwork, expected_ops
+from latency_nas.measure.mnn_engine import MNNNetwork, check_ops, expected_ops
 from latency_nas.table import LatencyTable
 
 __all__ = ["Verdict", "judge"]
@@ -40,16 +39,10 @@ class Verdict:
         """Measured over target, less one (0.02: 2 % too slow)."""
         return self.measured.latency_ms / self.target_ms - 1
 
-    @property
-    def prediction_error(self) -> float:
-        """Predicted over measured, less one."""
-        return self.estimate.latency_ms / self.measured.latency_ms - 1
-
     def __str__(self) -> str:
-        unit = " ms" if self.estimate.std_ms is None else ""
         return (
             f"target {self.target_ms:.3f} ms, "
-            f"predicted {self.estimate.latency_ms:.3f}{unit} {self.estimate.plus_minus()}, "
+            f"predicted {self.estimate.figure()}, "
             f"measured {self.measured.latency_ms:.3f} ± {self.measured.std_ms:.3f} ms "
             f"({self.off_target:+.1%} of the target)"
         )
@@ -80,11 +73,7 @@ def judge(
     export_mnn(model, example_input, mnn_file)
     threads = sheet.threads or 1
     executed = MNNNetwork(mnn_file, threads=threads, precision=sheet.precision).executed_ops()
-    expected = expected_ops(fuse(graph, sheet.engine))
-    if executed != expected:
-        raise MeasureError(
-            f"Expected MNN to run {len(expected)} kernels as priced for {mnn_file}, but it runs others: {executed}."
-        )
+    check_ops(executed, expected_ops(fuse(graph, sheet.engine)), mnn_file)
     (measured,), drift = measure_networks(
         [mnn_file], threads=threads, precision=sheet.precision, rounds=rounds, yardstick_ms=sheet.yardstick_ms
     )

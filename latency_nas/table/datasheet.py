@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from latency_nas.errors import TableError, shown
 from latency_nas.kernel import OPS
 
-__all__ = ["Datasheet", "Method"]
+__all__ = ["Datasheet", "Method", "finite"]
 
 Method = Literal["measured", "derived", "imported"]
 

@@ -70,7 +70,7 @@ class _Fields:
             raise KernelError(f"the part {rest!r} is not understood")
 
     def shapes(self, name: str) -> list[Shape]:
-        found = _SHAPE.findall(self._get(name))
+        found = _SHAPE.findall(self.text(name))
         shapes = [tuple(int(size) for size in text.replace(" ", "").split(",") if size) for text in found]
         return [(1, *shape[1:]) if shape[:1] == (-1,) else shape for shape in shapes]  # measured with one image
 
@@ -81,12 +81,12 @@ class _Fields:
         return shapes[0]
 
     def number(self, name: str) -> int:
-        return int(self._get(name))
+        return int(self.text(name))
 
     def numbers(self, name: str) -> tuple[int, ...]:
-        return tuple(map(int, re.findall(r"-?\d+", self._get(name))))
+        return tuple(map(int, re.findall(r"-?\d+", self.text(name))))
 
-    def _get(self, name: str) -> str:
+    def text(self, name: str) -> str:
         if name not in self.raw:
             raise KernelError(f"the field `{name}` is missing")
         return str(self.raw[name])
@@ -95,7 +95,7 @@ class _Fields:
     def dtype(self) -> str:
         if self.raw.get("quant", "None") == "None":
             return "fp32"
-        bits = self._get("bit_length")
+        bits = self.text("bit_length")
         if bits not in _DTYPES:
             raise KernelError(f"the bit length {bits!r} is not known")
         return _DTYPES[bits]
@@ -106,9 +106,6 @@ class _Fields:
         if not -rank <= axis < rank:
             raise KernelError(f"the axis {axis} does not fit {rank} dimensions")
         return axis % rank
-
-    def text(self, name: str) -> str:
-        return self._get(name)
 
 
 def _conv(fields: _Fields) -> Kernel:
