@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from latency_nas.errors import GraphError
-from latency_nas.graph.fusion_mnn import KernelCall, fuse_mnn
+from latency_nas.graph.fusion_mnn import fuse_mnn
+from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.graph.op_graph import OpGraph
 
 __all__ = ["fuse"]

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from latency_nas.errors import GraphError
+from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
 from latency_nas.kernel import AttrValue, Kernel, Shape
 
-__all__ = ["KernelCall", "fuse_mnn"]
+__all__ = ["fuse_mnn"]
 
 _BINARY = ("add", "sub", "mul", "div")
 
@@ -35,21 +36,6 @@ _FOLDS: dict[tuple[str, str], dict[str, AttrValue]] = {
 _PACKED = frozenset({"conv2d", "pool2d", "batch_norm"})
 _POINTWISE = frozenset({"relu", "relu6", "hard_swish", "sigmoid", "swish", "tanh"})  # in whatever layout they are given
 _VIEWS = frozenset({"reshape", "transpose", "concat"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelCall:
-    """One run of a kernel in a network.
-
-    Args:
-        kernel: what runs.
-        layer: the module that it belongs to (for a copy: the module that needs it).
-        nodes: the names of the graph's nodes that it carries out; empty for a copy.
-    """
-
-    kernel: Kernel
-    layer: str
-    nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
-from latency_nas.graph.fusion_mnn import KernelCall, fuse_mnn
+from latency_nas.graph.fusion_mnn import fuse_mnn
+from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.kernel import Kernel
 from latency_nas.measure.bench import Bench, Calm, Progress, Visit, visit_all
 from latency_nas.measure.mnn_engine import ExecutedOp, convert, engine_version, expected_ops

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from latency_nas.errors import MeasureError, MissingExtraError
-from latency_nas.graph.fusion_mnn import KernelCall
+from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.kernel import Shape
 
 if TYPE_CHECKING:

@@ -1,0 +1,49 @@
+"""``latency-nas``: the commands, and how their errors are shown."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import latency_nas
+from latency_nas.cli import tables
+from latency_nas.errors import LatencyNASError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="latency-nas",
+    help="Latency-aware neural architecture search: tables, estimates, and networks that keep to a budget.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("tables")(tables.list_tables)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"latency-nas {latency_nas.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error of this library is one message on standard error, and exit status 1."""
+    try:
+        app()
+    except LatencyNASError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+        Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(str(error))
+        sys.exit(1)
