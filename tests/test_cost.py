@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from latency_nas.errors import KernelError
 from latency_nas.kernel import OPS, Kernel, n_bytes, n_flops, n_macs, n_params
+from latency_nas.kernel.vocabulary import SPATIAL_AXES
 
 CONV: dict[str, Any] = {"kernel": (3, 2), "stride": (2, 2), "pad": (1, 1, 1, 1), "dilation": (1, 1), "group": 2}
 
@@ -30,45 +31,31 @@ def _check(kernel: Kernel, module: nn.Module, flops: int) -> None:
     assert n_params(kernel) == sum(parameter.numel() for parameter in module.parameters())
 
 
-@given(
-    transposed=st.booleans(),
-    group=st.integers(1, 4),
-    channels=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    size=st.tuples(st.integers(7, 12), st.integers(7, 12)),
-    batch=st.integers(1, 3),
-    settings_of_both_axes=st.tuples(*[st.tuples(st.integers(1, 3), st.integers(1, 3))] * 3),
-    pad=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    bias=st.booleans(),
-)
-@settings(deadline=None, max_examples=60)
-def test_convolutions_against_torch(
-    transposed: bool,
-    group: int,
-    channels: tuple[int, int],
-    size: tuple[int, int],
-    batch: int,
-    settings_of_both_axes: tuple[tuple[int, int], ...],
-    pad: tuple[int, int],
-    bias: bool,
-) -> None:
-    area, stride, dilation = settings_of_both_axes
-    make = nn.ConvTranspose2d if transposed else nn.Conv2d
-    c_in, c_out = (group * count for count in channels)
-    module = make(c_in, c_out, area, stride, pad, groups=group, bias=bias, dilation=dilation, device="meta")
-    x = torch.empty(batch, c_in, *size, device="meta")
+CONVOLUTIONS = {
+    "conv1d": nn.Conv1d,
+    "conv2d": nn.Conv2d,
+    "conv3d": nn.Conv3d,
+    "conv_transpose1d": nn.ConvTranspose1d,
+    "conv_transpose2d": nn.ConvTranspose2d,
+    "conv_transpose3d": nn.ConvTranspose3d,
+}
+
+
+@given(data=st.data(), op=st.sampled_from(sorted(CONVOLUTIONS)), group=st.integers(1, 4), bias=st.booleans())
+@settings(deadline=None, max_examples=120)
+def test_convolutions_against_torch(data: st.DataObject, op: str, group: int, bias: bool) -> None:
+    n_axes = int(op[-2])
+
+    def each_axis(low: int, high: int) -> tuple[int, ...]:
+        return data.draw(st.tuples(*[st.integers(low, high)] * n_axes))
+
+    area, stride, dilation, pad, size = (each_axis(*ends) for ends in ((1, 3), (1, 3), (1, 3), (0, 2), (7, 12)))
+    c_in, c_out = (group * data.draw(st.integers(1, 5)) for _ in range(2))
+    module = CONVOLUTIONS[op](c_in, c_out, area, stride, pad, groups=group, bias=bias, dilation=dilation, device="meta")  # type: ignore[arg-type]
+    x = torch.empty(data.draw(st.integers(1, 3)), c_in, *size, device="meta")
     y, flops = _counted(module, x)
-    kernel = Kernel.of(
-        "conv_transpose2d" if transposed else "conv2d",
-        [tuple(x.shape)],
-        [tuple(y.shape)],
-        kernel=area,
-        stride=stride,
-        dilation=dilation,
-        pad=(*pad, *pad),
-        group=group,
-        bias=bias,
-    )
-    _check(kernel, module, flops)
+    attrs = {"kernel": area, "stride": stride, "dilation": dilation, "pad": (*pad, *pad), "group": group, "bias": bias}
+    _check(Kernel.of(op, [tuple(x.shape)], [tuple(y.shape)], **attrs), module, flops)
 
 
 @given(
@@ -94,16 +81,33 @@ def test_matmul_against_torch(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -
     assert n_params(kernel) == 0
 
 
-@pytest.mark.parametrize(
-    ("op", "module"), [("batch_norm", nn.BatchNorm2d(6)), ("layer_norm", nn.LayerNorm(6))], ids=["batch", "layer"]
-)
-def test_norms_read_their_state(op: str, module: nn.Module) -> None:
+NORMS: dict[str, tuple[nn.Module, dict[str, int]]] = {
+    "batch_norm": (nn.BatchNorm2d(6), {}),
+    "layer_norm": (nn.LayerNorm(6), {}),
+    "layer_norm of an image": (nn.LayerNorm((6, 5, 6)), {"axis": 1}),
+    "rms_norm": (nn.RMSNorm(6), {}),
+    "group_norm": (nn.GroupNorm(3, 6), {"group": 3}),
+    "instance_norm": (nn.InstanceNorm2d(6, affine=True), {}),
+    "prelu": (nn.PReLU(6), {}),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_read_their_state(name: str) -> None:
+    module, attrs = NORMS[name]
     state = sum(tensor.numel() for tensor in module.state_dict().values() if tensor.ndim)  # less the batches' counter
     shape = (2, 6, 5, 6)
-    kernel = Kernel.of(op, [shape], [shape])
+    kernel = Kernel.of(name.split()[0], [shape], [shape], **attrs)
     assert n_params(kernel) == state
     assert n_macs(kernel) == 0
     assert n_flops(kernel) == 2 * 6 * 5 * 6
+
+
+def test_weights_of_products_and_look_ups_by_hand() -> None:
+    by_a_constant = Kernel.of("matmul", [(2, 5, 7)], [(2, 3, 7)])  # a constant of 3 x 5 times the input
+    assert (n_params(by_a_constant), n_macs(by_a_constant), n_flops(by_a_constant)) == (15, 2 * 3 * 7 * 5, 420)
+    embedding = Kernel.of("embedding", [(2, 9)], [(2, 9, 16)])  # 18 rows of 16 are read, and written
+    assert (n_params(embedding), n_flops(embedding), n_bytes(embedding)) == (288, 0, 4 * (18 + 288 + 288))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +117,28 @@ def test_norms_read_their_state(op: str, module: nn.Module) -> None:
             Kernel.of("pool2d", [(1, 8, 6, 6)], [(1, 8, 3, 3)], kernel=(3, 2), stride=(2, 2), pad=(0,) * 4, type="max"),
             432,
         ),
+        (
+            Kernel.of("pool1d", [(1, 8, 6)], [(1, 8, 3)], kernel=(3,), stride=(2,), pad=(0, 0), type="avg"),
+            72,
+        ),
+        (
+            Kernel.of(
+                "pool3d",
+                [(1, 2, 6, 6, 6)],
+                [(1, 2, 3, 3, 3)],
+                kernel=(2,) * 3,
+                stride=(2,) * 3,
+                pad=(0,) * 6,
+                type="max",
+            ),
+            432,
+        ),
+        (Kernel.of("slice", [(2, 8)], [(2, 4)], axes=(1,), starts=(0,)), 0),
+        (Kernel.of("gather", [(9, 8), (2,)], [(2, 8)], axis=0), 0),
+        (Kernel.of("softmax", [(2, 8)], [(2, 8)], axis=1), 16),
+        (Kernel.of("reduce_max", [(2, 8)], [(2,)], axes=(1,)), 16),
+        (Kernel.of("where", [(8,), (2, 8), (2, 8)], [(2, 8)]), 16),
+        (Kernel.of("resize", [(1, 2, 4, 4)], [(1, 2, 8, 8)], mode="linear"), 128),
         (Kernel.of("add", [(2, 8, 4, 4), (8, 1, 1)], [(2, 8, 4, 4)]), 256),
         (Kernel.of("reduce_mean", [(2, 8, 4, 4)], [(2, 8)], axes=(2, 3)), 256),
         (Kernel.of("mul", [()], [()]), 1),
@@ -131,7 +157,8 @@ def test_flops_of_other_ops_by_hand(kernel: Kernel, flops: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "size"), [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1), ("int64", 8), ("int32", 4), ("bool", 1)]
+    ("dtype", "size"),
+    [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1), ("int64", 8), ("int32", 4), ("int16", 2), ("bool", 1)],
 )
 def test_bytes_by_hand(dtype: str, size: int) -> None:
     conv = Kernel.of("conv2d", [(1, 4, 8, 8)], [(1, 6, 4, 5)], bias=1, dtype=dtype, **CONV)
@@ -143,10 +170,13 @@ def test_bytes_by_hand(dtype: str, size: int) -> None:
 
 @pytest.mark.parametrize("op", sorted(OPS))
 def test_every_op_of_the_library_has_a_cost(op: str) -> None:
-    attrs = {name: CONV.get(name, (2, 2)) for name in OPS[op][0]}
-    kernel = Kernel.of(op, [(1, 8, 4, 4)], [(1, 8, 4, 4)], **attrs)
+    n_axes = SPATIAL_AXES.get(op, 2)
+    window = {"kernel": n_axes, "stride": n_axes, "dilation": n_axes, "pad": 2 * n_axes}
+    attrs = {name: (2,) * window[name] if name in window else 2 for name in OPS[op][0]}
+    shape = (1, 8, *[4] * n_axes)
+    kernel = Kernel.of(op, [shape], [shape], **attrs)
     assert 0 <= n_macs(kernel) <= n_flops(kernel)
-    assert n_bytes(kernel) == 4 * (128 + 128 + n_params(kernel))
+    assert n_bytes(kernel) == 4 * (2 * 8 * 4**n_axes + n_params(kernel))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latency_nas.errors import KernelError
-from latency_nas.kernel import OPS, AttrValue, Kernel, Shape
-from latency_nas.kernel.kernel import DTYPES
+from latency_nas.kernel import DTYPES, OPS, AttrValue, Kernel, Shape
 
 CONV: dict[str, Any] = {"kernel": (3, 3), "stride": (2, 2), "pad": (1, 1, 1, 1), "dilation": (1, 1), "group": 1}
+
+
+def window(n_axes: int) -> dict[str, Any]:
+    """The attributes of a convolution over so many axes."""
+    each = {"kernel": 3, "stride": 2, "dilation": 1}
+    return {**{name: (value,) * n_axes for name, value in each.items()}, "pad": (1,) * 2 * n_axes, "group": 1}
+
 
 LARGEST, MOST_SIZES, HUGE = 2**31, 8, 2**63
 all_sizes = st.integers(0, 4096) | st.integers(0, LARGEST)
@@ -31,16 +37,17 @@ values: st.SearchStrategy[AttrValue] = st.one_of(
 
 
 # Ops whose first input and first output have some sizes at the least.
-LEAST_SIZES = {"linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1}
-# Ops whose shapes and windows are checked.
-WINDOWED = ("conv2d", "conv_transpose2d", "pool2d")
-pairs = st.tuples(integers, integers)
-WINDOWS: dict[str, st.SearchStrategy[AttrValue]] = {
-    "kernel": pairs,
-    "stride": pairs,
-    "dilation": pairs,
-    "pad": st.tuples(*[integers] * 4),
-}
+LEAST_SIZES = {
+    "linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1, "group_norm": 2, "instance_norm": 2,
+    "prelu": 1,
+}  # fmt: skip
+# Ops whose shapes and windows are checked, and their number of spatial axes.
+WINDOWED = {f"{op}{n}d": n for op in ("conv", "conv_transpose", "pool") for n in (1, 2, 3)}
+
+
+def windows(n_axes: int) -> dict[str, st.SearchStrategy[AttrValue]]:
+    single, both = st.tuples(*[integers] * n_axes), st.tuples(*[integers] * 2 * n_axes)
+    return {"kernel": single, "stride": single, "dilation": single, "pad": both}
 
 
 @st.composite
@@ -57,9 +64,9 @@ def kernels(draw: st.DrawFn) -> Kernel:
     outputs: tuple[Shape, ...]
     if op in WINDOWED:
         group, sizes = draw(st.integers(1, 64)), st.integers(0, 4096)
-        strategies = WINDOWS | {"group": st.sampled_from([group, float(group)])}
+        strategies = windows(WINDOWED[op]) | {"group": st.sampled_from([group, float(group)])}
         inputs, outputs = (
-            (draw(st.tuples(sizes, sizes.map(lambda count: count * group), sizes, sizes)),) for _ in range(2)
+            (draw(st.tuples(sizes, sizes.map(lambda count: count * group), *[sizes] * WINDOWED[op])),) for _ in range(2)
         )
     else:
         strategies = {}
@@ -67,6 +74,7 @@ def kernels(draw: st.DrawFn) -> Kernel:
         if op in LEAST_SIZES:
             first = st.lists(all_sizes, min_size=LEAST_SIZES[op], max_size=MOST_SIZES).map(tuple)
             inputs, outputs = (draw(first), *inputs), (draw(first), *outputs)
+            strategies = {"axis": st.integers(0, len(inputs[0]) - 1)}
     attrs = tuple((name, draw(strategies.get(name, values))) for name in draw(st.permutations(present)))
     return Kernel(op=op, inputs=inputs, outputs=outputs, attrs=attrs, dtype=draw(st.sampled_from(list(DTYPES))))
 
@@ -195,7 +203,7 @@ def test_brackets_hold_integers_alone(key: str) -> None:
             "pool2d",
             {"kernel": (2, 2), "stride": (2, 2), "kind": "max"},
             (
-                "Expected the attributes of pool2d to be kernel, pad, stride, type, ceil, global, "
+                "Expected the attributes of pool2d to be kernel, pad, stride, type, ceil, dilation, global, "
                 "but pad, type is missing and kind does not belong."
             ),
         ),
@@ -290,17 +298,17 @@ def test_largest_integers_and_whole_floats_beyond(value: object, text: str) -> N
 @pytest.mark.parametrize("op", LEAST_SIZES)
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
 def test_op_whose_sizes_are_read_has_enough_of_them(op: str, side: str) -> None:
-    least = LEAST_SIZES[op]
+    least, attrs = LEAST_SIZES[op], dict.fromkeys(OPS[op][0], 3)
     enough: list[Shape] = [(3,) * least]
     for other in ([], [(3,) * (least - 1)], [(3,) * (least - 1), (3,) * 4]):
         inputs, outputs = (other, enough) if side == "inputs" else (enough, other)
         with pytest.raises(KernelError) as caught:
-            Kernel.of(op, inputs, outputs)
+            Kernel.of(op, inputs, outputs, **attrs)
         assert str(caught.value) == (
             f"Expected {op} to have an input and an output of {least} sizes or more, "
             f"but got {tuple(inputs)} -> {tuple(outputs)}."
         )
-    assert Kernel.of(op, enough, enough).family == op
+    assert Kernel.of(op, enough, enough, **attrs).family == op
 
 
 @pytest.mark.parametrize(
@@ -321,7 +329,7 @@ def test_op_and_dtype_must_be_known_names() -> None:
     with pytest.raises(KernelError) as caught:
         Kernel.of("relu", [], [], dtype="fp64")
     assert str(caught.value) == (
-        "Expected `dtype` to be one of fp32, fp16, bf16, int8, int64, int32, bool, but got 'fp64'."
+        "Expected `dtype` to be one of fp32, fp16, bf16, int8, int64, int32, int16, bool, but got 'fp64'."
     )
 
 
@@ -359,8 +367,9 @@ def test_family_tells_depthwise_from_other_convolutions(op: str, channels: int, 
 
 @pytest.mark.parametrize("op", sorted(OPS.keys() - {"conv2d"}))
 def test_family_of_every_other_op_is_the_op(op: str) -> None:
-    attrs = {name: CONV.get(name, 8) for name in OPS[op][0]}
-    assert Kernel.of(op, [(1, 8, 4, 4)], [(1, 8, 4, 4)], **attrs).family == op
+    attrs = {name: window(WINDOWED.get(op, 2)).get(name, 8) for name in OPS[op][0]}
+    shape = (1, 8, *[4] * WINDOWED.get(op, 2))
+    assert Kernel.of(op, [shape], [shape], **attrs).family == op
 
 
 def test_without_drops_attributes() -> None:
@@ -415,7 +424,7 @@ def test_refused_attribute_is_named_once(key: str, message: str) -> None:
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("op", WINDOWED)
+@pytest.mark.parametrize("op", [op for op, n_axes in WINDOWED.items() if n_axes == 2])
 @pytest.mark.parametrize(
     ("inputs", "outputs"),
     [
@@ -442,17 +451,18 @@ def test_windowed_ops_read_one_image_and_write_one(
 @pytest.mark.parametrize(
     ("op", "name", "n_values"),
     [
-        (op, name, n_values)
-        for op in WINDOWED
-        for name, n_values in (("kernel", 2), ("stride", 2), ("dilation", 2), ("pad", 4))
+        (op, name, n_values * n_axes)
+        for op, n_axes in WINDOWED.items()
+        for name, n_values in (("kernel", 1), ("stride", 1), ("dilation", 1), ("pad", 2))
         if name in OPS[op][0]
     ],
 )
-@pytest.mark.parametrize("value", [3, "same", (), (3,), (3, 3, 3), (3,) * 6])
+@pytest.mark.parametrize("value", [3, "same", (), (3,) * 5, (3,) * 7])
 def test_window_has_a_number_for_each_side(op: str, name: str, n_values: int, value: object) -> None:
-    attrs = {name: CONV.get(name, "max") for name in OPS[op][0]}
+    attrs = {name: window(WINDOWED[op]).get(name, "max") for name in OPS[op][0]}
+    shape = (1, 8, *[4] * WINDOWED[op])
     with pytest.raises(KernelError) as caught:
-        Kernel.of(op, [(1, 8, 4, 4)], [(1, 8, 4, 4)], **attrs | {name: value})
+        Kernel.of(op, [shape], [shape], **attrs | {name: value})
     assert str(caught.value) == f"Expected `{name}` of {op} to be {n_values} integers, but got {value!r}."
 
 
@@ -462,6 +472,13 @@ def test_group_divides_both_numbers_of_channels(op: str, group: object) -> None:
     with pytest.raises(KernelError) as caught:
         Kernel.of(op, [(1, 8, 4, 4)], [(1, 12, 4, 4)], **CONV | {"group": group})
     assert str(caught.value) == f"Expected `group` of {op} to divide its 8 and 12 channels, but got {group!r}."
+
+
+@pytest.mark.parametrize("axis", [-1, 2, 0.5, "last", (1,)])
+def test_axis_of_a_norm_is_one_of_its_axes(axis: object) -> None:
+    with pytest.raises(KernelError) as caught:
+        Kernel.of("layer_norm", [(1, 8)], [(1, 8)], axis=axis)
+    assert str(caught.value) == f"Expected `axis` of layer_norm to be an integer from 0 to 1, but got {axis!r}."
 
 
 def test_time_to_refuse_a_key_does_not_explode() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from math import prod
 from typing import cast
 
-from latency_nas.kernel.kernel import DTYPES, Kernel
+from latency_nas.kernel.kernel import Kernel
+from latency_nas.kernel.vocabulary import DTYPES, SPATIAL_AXES
 
 __all__ = ["n_bytes", "n_flops", "n_macs", "n_params"]
 
@@ -29,25 +30,50 @@ def _linear_params(kernel: Kernel) -> int:
     return c_in * c_out + c_out * int(bool(kernel.attributes.get("bias", 0)))
 
 
+def _normalised(kernel: Kernel) -> int:
+    """Elements that a layer norm normalises together: those from its axis on."""
+    return prod(kernel.inputs[0][cast(int, kernel.attributes.get("axis", -1)) :])
+
+
+def _channels(kernel: Kernel) -> int:
+    return kernel.inputs[0][min(1, len(kernel.inputs[0]) - 1)]
+
+
+def _length(kernel: Kernel) -> int:
+    """The elements that one element of a matmul sums over; a constant that multiplies from the left has no input."""
+    return kernel.inputs[0][-1 if len(kernel.inputs) > 1 else -2]
+
+
 # Ops with weights, and how many; every other op of the library has none.
 _PARAMS: dict[str, Callable[[Kernel], int]] = {
-    "conv2d": _conv_params,
-    "conv_transpose2d": _conv_params,
+    **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("conv")), _conv_params),
     "linear": _linear_params,
-    "batch_norm": lambda kernel: 4 * kernel.inputs[0][1],
-    "layer_norm": lambda kernel: 2 * kernel.inputs[0][-1],
+    "matmul": lambda k: 0 if len(k.inputs) > 1 else k.outputs[0][-2] * _length(k),
+    "batch_norm": lambda k: 4 * k.inputs[0][1],
+    "layer_norm": lambda k: 2 * _normalised(k),
+    "rms_norm": _normalised,
+    "group_norm": lambda k: 2 * k.inputs[0][1],
+    "instance_norm": lambda k: 2 * k.inputs[0][1],
+    "prelu": _channels,  # at the most; the least is one for all channels
+    "embedding": lambda k: sum(map(prod, k.outputs)),  # the rows that are read
 }
 
 # Ops that multiply and accumulate; every other op is counted in `n_flops` alone.
 _MACS: dict[str, Callable[[Kernel], int]] = {
-    "conv2d": lambda k: prod(k.outputs[0]) * (k.inputs[0][1] // _group(k)) * _area(k),
-    "conv_transpose2d": lambda k: prod(k.inputs[0]) * (k.outputs[0][1] // _group(k)) * _area(k),
+    **{f"conv{n}d": lambda k: prod(k.outputs[0]) * (k.inputs[0][1] // _group(k)) * _area(k) for n in (1, 2, 3)},
+    **{
+        f"conv_transpose{n}d": lambda k: prod(k.inputs[0]) * (k.outputs[0][1] // _group(k)) * _area(k)
+        for n in (1, 2, 3)
+    },
     "linear": lambda k: prod(k.outputs[0]) * k.inputs[0][-1],
-    "matmul": lambda k: prod(k.outputs[0]) * k.inputs[0][-1],
+    "matmul": lambda k: prod(k.outputs[0]) * _length(k),
 }
 
 # Ops that only move data.
-_MOVES = frozenset({"concat", "split", "reshape", "transpose", "shuffle_channel", "raster"})
+_MOVES = frozenset({
+    "concat", "stack", "split", "slice", "pad", "reshape", "transpose", "expand", "tile", "gather", "embedding",
+    "shuffle_channel", "raster",
+})  # fmt: skip
 
 
 def n_macs(kernel: Kernel) -> int:
@@ -67,7 +93,7 @@ def n_flops(kernel: Kernel) -> int:
         return 2 * n_macs(kernel)
     if kernel.op in _MOVES:
         return 0
-    if kernel.op == "pool2d":
+    if kernel.op.startswith("pool") and kernel.op in SPATIAL_AXES:
         return prod(kernel.outputs[0]) * _area(kernel)
     return max((prod(shape) for shape in (*kernel.inputs, *kernel.outputs)), default=0)
 

@@ -9,56 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from latency_nas.errors import KernelError, shown
+from latency_nas.kernel.vocabulary import DTYPES, LEAST_RANKS, OPS, SPATIAL_AXES
 
-__all__ = ["OPS", "AttrValue", "Kernel", "Shape"]
+__all__ = ["AttrValue", "Kernel", "Shape"]
 
 Shape = tuple[int, ...]
 AttrValue = int | float | str | tuple[int, ...]
 
-_ACTIVATION = ("act",)
-_CONV = ("dilation", "group", "kernel", "pad", "stride")
-
-# op -> (attributes it must have, attributes it may have). A source that does not record an attribute (PaddleSlim's
-# tables know no activation) leaves it out; an op that is not listed here keeps whatever attributes its reader gave it.
-OPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "conv2d": (_CONV, ("act", "bias")),
-    "conv_transpose2d": (_CONV, ("act", "bias", "output_pad")),
-    "linear": ((), ("act", "bias")),
-    "matmul": ((), ()),
-    "pool2d": (("kernel", "pad", "stride", "type"), ("ceil", "global")),
-    "reduce_mean": (("axes",), ("keepdim",)),
-    "batch_norm": ((), _ACTIVATION),
-    "layer_norm": ((), ()),
-    "add": ((), ("act", "scalar")),
-    "sub": ((), ("act", "scalar")),
-    "mul": ((), ("act", "scalar")),
-    "div": ((), ("act", "scalar")),
-    "relu": ((), ()),
-    "relu6": ((), ()),
-    "hard_swish": ((), ()),
-    "hard_sigmoid": ((), ()),
-    "sigmoid": ((), ()),
-    "swish": ((), ()),
-    "tanh": ((), ()),
-    "gelu": ((), ()),
-    "leaky_relu": ((), ()),
-    "clip": ((), ()),
-    "softmax": ((), ("axis",)),
-    "concat": (("axis",), ()),
-    "split": (("axis",), ()),
-    "reshape": ((), ()),
-    "transpose": (("perm",), ()),
-    "shuffle_channel": (("group",), ()),
-    "raster": (("source", "target"), ()),
-}
-# dtype -> bytes of an element
-DTYPES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int64": 8, "int32": 4, "bool": 1}
-
-# ops whose shapes and attributes are checked: the number of sizes of their input and output, and of their attributes
-_RANKS = {"conv2d": 4, "conv_transpose2d": 4, "pool2d": 4}
-_LEAST_RANKS = {"linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1}
 _LARGEST, _MOST_SIZES, _HUGE = 2**31, 8, 2**63
-_LENGTHS = {"kernel": 2, "stride": 2, "dilation": 2, "pad": 4}
+_WINDOW = {"kernel": 1, "stride": 1, "dilation": 1, "pad": 2}  # attribute -> its number of values for each spatial axis
 
 _NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
 _INT = re.compile(r"-?\d+")
@@ -141,9 +100,9 @@ class Kernel:
         self._check_names()
         attrs = tuple(sorted((name, _normalise(name, value)) for name, value in self.attrs))
         object.__setattr__(self, "attrs", attrs)
-        if self.op in _RANKS:
+        if self.op in SPATIAL_AXES:
             self._check_shapes()
-        if self.op in _LEAST_RANKS:
+        if self.op in LEAST_RANKS:
             self._check_ranks()
 
     def _sizes(self, shape: Shape) -> Shape:
@@ -170,20 +129,26 @@ class Kernel:
             )
 
     def _check_ranks(self) -> None:
-        least = _LEAST_RANKS[self.op]
+        least = LEAST_RANKS[self.op]
         if not self.inputs or not self.outputs or min(len(self.inputs[0]), len(self.outputs[0])) < least:
             shapes = f"{self.inputs} -> {self.outputs}"
             raise KernelError(
                 f"Expected {self.op} to have an input and an output of {least} sizes or more, but got {shapes}."
             )
+        axis, rank = dict(self.attrs).get("axis", 0), len(self.inputs[0])
+        if not isinstance(axis, int) or not 0 <= axis < rank:
+            raise KernelError(
+                f"Expected `axis` of {self.op} to be an integer from 0 to {rank - 1}, but got {shown(axis)}."
+            )
 
     def _check_shapes(self) -> None:
         """The ops whose work is computed from their shapes must have such shapes."""
-        attributes, rank = dict(self.attrs), _RANKS[self.op]
+        attributes, rank = dict(self.attrs), SPATIAL_AXES[self.op] + 2
         if len(self.inputs) != 1 or len(self.outputs) != 1 or {len(*self.inputs), len(*self.outputs)} != {rank}:
             shapes = f"{self.inputs} -> {self.outputs}"
             raise KernelError(f"Expected {self.op} to have one input and one output of {rank} sizes, but got {shapes}.")
-        for name, n_values in _LENGTHS.items():
+        for name, n_for_each_axis in _WINDOW.items():
+            n_values = n_for_each_axis * SPATIAL_AXES[self.op]
             value = attributes.get(name, (1,) * n_values)
             if not isinstance(value, tuple) or len(value) != n_values:
                 raise KernelError(f"Expected `{name}` of {self.op} to be {n_values} integers, but got {shown(value)}.")
