@@ -6,8 +6,10 @@
     │   └── InputMismatchError             the given input does not fit a layer of the model
     ├── TableError(ValueError)             a table or its datasheet is malformed or does not fit another
     │   ├── TableFileError                 a table's file is truncated, foreign or of another schema
+    │   ├── CatalogueError                 a catalogue file names its tables wrongly
     │   └── UnsafePickleError              a pickle asks for more than plain data; nothing of it was run
     ├── UnknownTableError(LookupError)     no table of that name or path
+    ├── DownloadError(ConnectionError)     a table cannot be downloaded, or is not the one that was asked for
     ├── MissingKernelError(LookupError)    kernels that nothing can price
     ├── MeasureError(RuntimeError)         an engine could not convert, run or profile a network
     ├── SearchError(ValueError)            a supernet, its gates or a target cannot be used
@@ -19,6 +21,8 @@ Each leaf is also a builtin exception, so that ``except LookupError`` works as e
 import reprlib
 
 __all__ = [
+    "CatalogueError",
+    "DownloadError",
     "GraphError",
     "InputMismatchError",
     "KernelError",
@@ -59,12 +63,20 @@ class TableFileError(TableError):
     """A table's file is truncated, is of another format, or has an unknown schema version."""
 
 
+class CatalogueError(TableError):
+    """A catalogue file is not YAML, or a field of it is wrong; the message names the file and the field."""
+
+
 class UnsafePickleError(TableError):
     """A pickle asks for more than plain data. It was refused before anything of it ran."""
 
 
 class UnknownTableError(LatencyNASError, LookupError):
     """There is no table of that name or path."""
+
+
+class DownloadError(LatencyNASError, ConnectionError):
+    """A table cannot be downloaded, or what comes is not the one that was asked for."""
 
 
 class MissingKernelError(LatencyNASError, LookupError):

@@ -148,3 +148,36 @@ def test_name_that_no_file_can_have_is_as_unknown_as_any(name: str) -> None:
     with pytest.raises(UnknownTableError) as caught:
         load_table(name)
     assert str(caught.value) == unknown(name, hint="", there="none")
+
+
+def test_variants_of_a_name(folder: Path) -> None:
+    for name in ("SD855/threads=10", "SD855/threads=2", "SD710/threads=4", "RK3288", "RK3288/threads=1"):
+        save_table(table_of(name), folder / f"{name}.parquet")
+    (folder / "SD855" / "notes").mkdir()
+    save_table(table_of("too deep"), folder / "SD855" / "notes" / "threads=1.parquet")
+    devices = {name: load_table(name).datasheet.device for name in named_tables()}
+    assert list(devices.items()) == [
+        ("RK3288", "RK3288"),
+        ("RK3288/threads=1", "RK3288/threads=1"),
+        ("SD710", "SD710/threads=4"),
+        ("SD710/threads=4", "SD710/threads=4"),
+        ("SD855", "SD855/threads=2"),
+        ("SD855/threads=2", "SD855/threads=2"),
+        ("SD855/threads=10", "SD855/threads=10"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("SD855/threads=8", " Its variants are SD855/threads=1, SD855/threads=2."),
+        ("sd855/threads=2", " Did you mean 'SD855/threads=2'?"),
+        ("SD856", " Did you mean 'SD855'?"),
+    ],
+)
+def test_unknown_variant(folder: Path, name: str, hint: str) -> None:
+    for known in ("SD855/threads=1", "SD855/threads=2"):
+        save_table(table_of(known), folder / f"{known}.parquet")
+    with pytest.raises(UnknownTableError) as caught:
+        load_table(name)
+    assert str(caught.value) == unknown(name, hint=hint, there="SD855, SD855/threads=1, SD855/threads=2")

@@ -140,3 +140,40 @@ def test_an_unknown_policy_is_refused() -> None:
 def test_an_input_that_does_not_fit_names_the_layer() -> None:
     with pytest.raises(InputMismatchError, match=r"layer `stem\.0\.0` \(Conv2d\) fails"):
         LatencyEstimator(table_of(ResNet18())).predict(ResNet18(), input_shape=(1, 4, 96, 96))
+
+
+def derived_table(**fields: object) -> LatencyTable:
+    sheet = Datasheet(device="SD865", engine="MNN", method="derived", **fields)  # type: ignore[arg-type]
+    rows = {Kernel.of("relu", [(1, 8, n, n)], [(1, 8, n, n)]): Entry(latency_ms=0.01 * n * n) for n in range(4, 24)}
+    return LatencyTable.of(rows, sheet, name="SD865")
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "its error is not known"),
+        (
+            {"expected_error": 0.046, "expected_error_method": "12 networks left out"},
+            "expect an error of 4.6% (12 networks left out)",
+        ),
+    ],
+)
+def test_derived_table_is_said_once_in_one_line(
+    fields: dict[str, object], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    estimator = LatencyEstimator(derived_table(**fields))
+    for size in (8, 9):
+        estimator.predict(nn.ReLU(), input_shape=(1, 8, size, size))
+    (message,) = caplog.messages
+    assert message == (
+        f"SD865 is derived, not measured on SD865: {said}. Calibrate it by a few networks timed there "
+        f"(latency-nas calibrate), or measure a table of your own (latency_nas.measure_table)."
+    )
+
+
+def test_derived_table_regresses_what_it_lacks_unless_told_otherwise() -> None:
+    assert LatencyEstimator(derived_table()).on_missing == "regress"
+    estimate = LatencyEstimator(derived_table()).predict(nn.ReLU(), input_shape=(1, 8, 10, 11))
+    assert estimate.sources == {"table": 0, "regressed": 1, "missing": 0}
+    with pytest.raises(MissingKernelError):
+        LatencyEstimator(derived_table(), on_missing="error").predict(nn.ReLU(), input_shape=(1, 8, 10, 11))

@@ -129,7 +129,8 @@ class LatencyEstimator:
         table: a table, or what `load_table` takes.
         on_missing: of a kernel that the table lacks: ``"error"`` raises; ``"regress"`` prices it by the regressor,
             and raises where that cannot; ``"warn"`` does the same, but leaves what nothing can price out of the sum,
-            with a warning, and `Estimate.coverage` shows it.
+            with a warning, and `Estimate.coverage` shows it. By default ``"error"``, and ``"regress"`` of a derived
+            table, whose rows are estimates too; that the table is derived is logged once, with the error to expect.
 
     Raises:
         UnknownTableError: if there is no such table.
@@ -145,11 +146,14 @@ class LatencyEstimator:
         0.5
     """
 
-    def __init__(self, table: LatencyTable | str, *, on_missing: OnMissing = "error") -> None:
-        if on_missing not in get_args(OnMissing):
+    def __init__(self, table: LatencyTable | str, *, on_missing: OnMissing | None = None) -> None:
+        if on_missing is not None and on_missing not in get_args(OnMissing):
             raise TableError(f"Expected `on_missing` to be error, regress or warn, but got {on_missing!r}.")
         self.table = table if isinstance(table, LatencyTable) else load_table(table)
-        self.on_missing = on_missing
+        derived = self.table.datasheet.method == "derived"
+        if derived:
+            logger.warning("%s", _derived(self.table))
+        self.on_missing: OnMissing = on_missing or ("regress" if derived else "error")
 
     @cached_property
     def _regressor(self) -> KernelRegressor:
@@ -223,6 +227,18 @@ class LatencyEstimator:
             else ", or pass on_missing='regress' to have them estimated from the table's rows"
         )
         raise MissingKernelError(f"{text} Measure them with latency_nas.measure_table(...){regress}.")
+
+
+def _derived(table: LatencyTable) -> str:
+    sheet = table.datasheet
+    error = (
+        "its error is not known" if sheet.expected_error is None else f"expect an error of {sheet.expected_error:.1%}"
+    )
+    how = f" ({sheet.expected_error_method})" if sheet.expected_error_method else ""
+    return (
+        f"{table.name} is derived, not measured on {sheet.device}: {error}{how}. Calibrate it by a few networks timed "
+        f"there (latency-nas calibrate), or measure a table of your own (latency_nas.measure_table)."
+    )
 
 
 def _where(layer: str) -> str:

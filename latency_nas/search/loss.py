@@ -58,7 +58,7 @@ class LatencyLoss(nn.Module):
         weight: float = 1.0,
         penalty: str = "absolute",
         temperature: float = 1.0,
-        on_missing: OnMissing = "error",
+        on_missing: OnMissing | None = None,
     ) -> None:
         super().__init__()
         if not weight >= 0:

@@ -1,13 +1,19 @@
-"""Tables by name: those that come with the library, and the user's own folder."""
+"""Tables by name: those that come with the library, the user's own folders and catalogue files, and URLs.
+
+A name may have variants, ``SD855/threads=2``: the file ``SD855/threads=2.parquet`` of a folder. The name alone,
+``SD855``, is its first variant, that of the fewest threads.
+"""
 
 from __future__ import annotations
 
 import difflib
 import logging
 import os
+import re
 from pathlib import Path
 
 from latency_nas.errors import UnknownTableError
+from latency_nas.table.download import Download, fetch, parse_url
 from latency_nas.table.latency_table import LatencyTable
 from latency_nas.table.paddleslim import import_paddleslim
 from latency_nas.table.parquet_file import read_table
@@ -18,43 +24,77 @@ logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "LATENCY_NAS_TABLES"
 _PACKAGE = Path(__file__).resolve().parents[1]
+_CATALOGUES = (".yaml", ".yml")
 
 
-def _folders() -> list[Path]:
-    """Where named tables lie: the user's folders first, then those of the library (installed, or a checkout's)."""
+def _places() -> list[Path]:
+    """Folders and catalogue files: the user's first, then the folders of the library (installed, or a checkout's)."""
     own = [Path(part).expanduser() for part in os.environ.get(FOLDER_VARIABLE, "").split(os.pathsep) if part]
     checkout = [_PACKAGE.parent / "tables"] if (_PACKAGE.parent / "pyproject.toml").is_file() else []
     return [*own, _PACKAGE / "tables", *checkout]
 
 
-def named_tables() -> dict[str, Path]:
-    """Each named table and its file: ``NAME.parquet`` in a folder of `LATENCY_NAS_TABLES`, or of the library's own."""
-    found: dict[str, Path] = {}
-    for folder in _folders():
-        for path in sorted(folder.glob("*.parquet")):
-            found.setdefault(path.stem, path)
-    return found
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts ``threads=2`` before ``threads=10``."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _names_in(place: Path) -> dict[str, Path | Download]:
+    if place.suffix in _CATALOGUES:
+        from latency_nas.table.catalogue_file import read_catalogue  # pydantic, only where there is such a file
+
+        return read_catalogue(place)
+    files = [*place.glob("*.parquet"), *place.glob("*/*=*.parquet")]
+    return {path.relative_to(place).with_suffix("").as_posix(): path for path in files}
+
+
+def named_tables() -> dict[str, Path | Download]:
+    """Each name and where its table lies; a name whose variants alone have files stands for the first of them.
+
+    Names are those of the files (``NAME.parquet``, ``NAME/threads=2.parquet``) in the folders of `LATENCY_NAS_TABLES`
+    and of the library, and those that a catalogue file (``.yaml``) of `LATENCY_NAS_TABLES` gives; the first place
+    that knows a name has it.
+
+    Raises:
+        CatalogueError: if a catalogue file is wrong.
+    """
+    found: dict[str, Path | Download] = {}
+    for place in _places():
+        names = _names_in(place)
+        for name in sorted(names, key=_natural):
+            found.setdefault(name, names[name])
+    for name in sorted(found, key=_natural):
+        found.setdefault(name.partition("/")[0], found[name])
+    return {name: found[name] for name in sorted(found, key=_natural)}
 
 
 def load_table(name_or_path: str | os.PathLike[str]) -> LatencyTable:
-    """Load a table by its name or its file.
+    """Load a table by its name, its file, or its URL.
 
     Args:
-        name_or_path: a name that `named_tables` lists (``"SD865"``), or a path to a Parquet file of this library or
-            to a pickle of PaddleSlim's (``.pkl``).
+        name_or_path: a name that `named_tables` lists (``"SD865"``, ``"SD855/threads=2"``); a path to a Parquet file
+            of this library or to a pickle of PaddleSlim's (``.pkl``); or a URL with the file's checksum,
+            ``https://host/table.parquet#sha256=...``, which is downloaded once and kept.
 
     Raises:
         UnknownTableError: if there is no such name or file; the message lists the names there are and how to get a
             table.
+        CatalogueError: if a catalogue file is wrong.
+        DownloadError: if a table on the net cannot be had.
         TableFileError: if the file is damaged or foreign.
         UnsafePickleError: if a pickle holds more than plain data.
     """
-    path = Path(name_or_path)
-    named = named_tables()
-    if str(name_or_path) in named:
-        path = named[str(name_or_path)]
-    elif not _is_file(path):
-        raise UnknownTableError(_unknown(str(name_or_path), list(named)))
+    name, path = str(name_or_path), Path(name_or_path)
+    place: Path | Download | None = parse_url(name)
+    if place is None:
+        named = named_tables()
+        place = named.get(name, path if _is_file(path) else None)
+        if place is None or (isinstance(place, Path) and not _is_file(place)):
+            raise UnknownTableError(_unknown(name, list(named)) if place is None else _lost(name, place))
+    return _load(fetch(place) if isinstance(place, Download) else place)
+
+
+def _load(path: Path) -> LatencyTable:
     if path.suffix != ".pkl":
         return read_table(path)
     table, report = import_paddleslim(path)
@@ -75,11 +115,18 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _lost(name: str, path: Path) -> str:
+    return f"Expected the table {name!r} at {path}, where a catalogue file places it, but there is no such file."
+
+
 def _unknown(name: str, names: list[str]) -> str:
     folded = {known.casefold(): known for known in names}
     close = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1)]
+    variants = [known for known in names if known.startswith(f"{name.partition('/')[0]}/")]
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    there = ", ".join(sorted(names)) if names else "none"
+    if "/" in name and variants:
+        hint = f" Its variants are {', '.join(variants)}."
+    there = ", ".join(names) if names else "none"
     return (
         f"Expected the name or the file of a latency table, but got {name!r}.{hint} Named tables here: {there}. "
         f"To get one: measure this machine with latency_nas.measure_table(...) and save_table(table, 'NAME.parquet'); "
