@@ -94,8 +94,8 @@ def test_an_open_choice_is_refused() -> None:
 def test_an_engine_without_rules_is_refused() -> None:
     graph = read_torch(nn.ReLU(), input_shape=(1, 8, 4, 4))
     with pytest.raises(GraphError) as caught:
-        fuse(graph, "Paddle-Lite")
+        fuse(graph, "TNN")
     assert str(caught.value) == (
-        "Expected an engine whose fusion rules are known (MNN), but got 'Paddle-Lite': "
+        "Expected an engine whose fusion rules are known (MNN, Paddle-Lite, Paddle-Lite 2.11), but got 'TNN': "
         "its tables can be read, but no model can be priced by them yet."
     )

@@ -67,7 +67,7 @@ KEYS = {
         "mul [1,16,28,28] [1,16,1,1] -> [1,16,28,28] dtype=fp32"
     ),
     "fusion_elementwise_add_activation X=(1, 9) Y=(9,) axis=1 out=(1, 9)": (
-        "add [1,9] [9] -> [1,9] act=unrecorded dtype=fp32"
+        "add [1,9] [9] -> [1,9] act=relu dtype=fp32"
     ),
     "concat in=(1, 16, 28, 28)(1, 16, 28, 28) axis=1 out=(1, 32, 28, 28)": (
         "concat [1,16,28,28] [1,16,28,28] -> [1,32,28,28] axis=1 dtype=fp32"
@@ -205,7 +205,7 @@ def test_conditions_are_read_from_the_file_name(tmp_path: Path, name: str, state
     table, _ = imported(tmp_path / name, {RELU: 0.5})
     sheet = table.datasheet
     assert (sheet.device, sheet.threads, sheet.power_mode, sheet.batch) == stated
-    assert (sheet.engine, sheet.method, sheet.statistic) == ("Paddle-Lite", "imported", "mean")
+    assert (sheet.engine, sheet.method, sheet.statistic) == ("Paddle-Lite 2.11", "imported", "mean")
     assert sheet.sources == (f"PaddleSlim TableLatencyPredictor, {name}",)
     assert table.name == str(tmp_path / name)
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from latency_nas.errors import GraphError
+from latency_nas.graph.fusion_lite import fuse_lite, fuse_lite_2_11
 from latency_nas.graph.fusion_mnn import fuse_mnn
 from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.graph.op_graph import OpGraph
 
 __all__ = ["fuse"]
 
-_RULES: dict[str, Callable[[OpGraph], tuple[KernelCall, ...]]] = {"MNN": fuse_mnn}
+_RULES: dict[str, Callable[[OpGraph], tuple[KernelCall, ...]]] = {
+    "MNN": fuse_mnn,
+    "Paddle-Lite": fuse_lite,
+    "Paddle-Lite 2.11": fuse_lite_2_11,
+}
 
 
 def fuse(graph: OpGraph, engine: str) -> tuple[KernelCall, ...]:

@@ -34,8 +34,8 @@ _POWER_MODES = ("HIGH", "LOW", "FULL", "NO_BIND", "RAND_HIGH", "RAND_LOW")  # Pa
 
 _IMPOSSIBLE = 10.0  # times the rate that 95 % of a table's convolutions and multiplications stay below
 
-# A convolution's key names neither its activation nor its bias.
-_UNRECORDED = ("conv2d.act", "conv2d.bias")
+# A convolution's key names neither its activation nor its bias, a pool's not its rounding, a softmax's not its axis.
+_UNRECORDED = ("conv2d.act", "conv2d.bias", "pool2d.ceil", "softmax.axis")
 _NOTES = "Paddings that differ by side stand in the source as one number and are taken as equal."
 
 
@@ -194,7 +194,8 @@ _READ: dict[str, Callable[[_Fields], Kernel]] = {
     "elementwise_sub": _binary("sub"),
     "elementwise_mul": _binary("mul"),
     "elementwise_div": _binary("div"),
-    "fusion_elementwise_add_activation": _binary("add", act="unrecorded"),
+    # the key names no activation; on ARM, opt fuses none but relu
+    "fusion_elementwise_add_activation": _binary("add", act="relu"),
     "matmul": _matmul,
     "matmul_v2": _matmul,
     "concat": _concat,
@@ -304,7 +305,7 @@ def _datasheet(file_name: str) -> Datasheet:
     power = int(match["power"]) if match else -1
     return Datasheet(
         device=match["hw"].upper() if match else f"not stated ({file_name})",
-        engine="Paddle-Lite",
+        engine="Paddle-Lite 2.11",  # the build behind PaddleSlim's keys
         method="imported",
         threads=int(match["threads"]) if match else None,
         power_mode=_POWER_MODES[power] if 0 <= power < len(_POWER_MODES) else "",

@@ -1,0 +1,71 @@
+"""Paddle's ``ProgramDesc`` as protobuf messages: the fields that a program's topology needs, without Paddle.
+
+Fields that are not described here (versions, callstacks' types and the like) survive a round trip untouched, since
+protobuf keeps what it does not know.
+
+References:
+    Paddle, ``paddle/fluid/framework/framework.proto``, from which the numbers are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+__all__ = ["ATTR_FIELDS", "DTYPES", "ProgramDesc"]
+
+_PACKAGE = "latency_nas.paddle"
+_TYPES = descriptor_pb2.FieldDescriptorProto.Type
+
+# message -> its fields: number, name, type (a message's name where it is one), with "*" after it where it repeats
+_MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
+    "Arguments": ((1, "parameter", "string"), (2, "arguments", "string*")),
+    "Attr": (
+        (1, "name", "string"), (2, "type", "int32"), (3, "i", "int32"), (4, "f", "float"), (5, "s", "bytes"),
+        (6, "ints", "int32*"), (7, "floats", "float*"), (8, "strings", "bytes*"), (10, "b", "bool"),
+        (11, "bools", "bool*"), (12, "block_idx", "int32"), (13, "l", "int64"), (15, "longs", "int64*"),
+        (16, "float64s", "double*"), (19, "float64", "double"), (20, "scalar", "Scalar"),
+    ),
+    "Scalar": ((1, "type", "int32"), (2, "b", "bool"), (3, "i", "int64"), (4, "r", "double")),
+    "OpDesc": ((3, "type", "string"), (1, "inputs", "Arguments*"), (2, "outputs", "Arguments*"), (4, "attrs", "Attr*")),
+    "TensorDesc": ((1, "data_type", "int32"), (2, "dims", "int64*")),
+    "DenseTensorDesc": ((1, "tensor", "TensorDesc"),),
+    "VarType": ((1, "type", "int32"), (3, "dense_tensor", "DenseTensorDesc")),
+    "VarDesc": ((1, "name", "string"), (2, "type", "VarType"), (3, "persistable", "bool")),
+    "BlockDesc": ((1, "idx", "int32"), (2, "parent_idx", "int32"), (3, "vars", "VarDesc*"), (4, "ops", "OpDesc*")),
+    "ProgramDesc": ((1, "blocks", "BlockDesc*"),),
+}  # fmt: skip
+
+# an attribute's type -> the field that holds it; the kinds that refer to blocks or variables hold no value
+ATTR_FIELDS = {
+    0: "i", 1: "f", 2: "s", 3: "ints", 4: "floats", 5: "strings", 6: "b", 7: "bools", 9: "l", 11: "longs",
+    12: "float64s", 15: "float64", 16: "scalar",
+}  # fmt: skip
+
+# Paddle's number of a type -> its name here; FP64 is narrowed, as engines for phones do
+DTYPES = {
+    0: "bool", 1: "int32", 2: "int32", 3: "int64", 4: "fp16", 5: "fp32", 6: "fp32", 20: "int8", 21: "int8", 22: "bf16",
+}  # fmt: skip
+
+
+def _describe() -> Any:
+    file = descriptor_pb2.FileDescriptorProto(name="latency_nas/paddle.proto", package=_PACKAGE, syntax="proto2")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, field_name, kind in fields:
+            label = descriptor_pb2.FieldDescriptorProto.Label.Value(
+                f"LABEL_{'REPEATED' if kind[-1] == '*' else 'OPTIONAL'}"
+            )
+            field = message.field.add(name=field_name, number=number, label=label)
+            kind = kind.rstrip("*")
+            if kind in _MESSAGES:
+                field.type, field.type_name = _TYPES.Value("TYPE_MESSAGE"), f".{_PACKAGE}.{kind}"
+            else:
+                field.type = _TYPES.Value(f"TYPE_{kind.upper()}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.ProgramDesc"))
+
+
+ProgramDesc = _describe()
