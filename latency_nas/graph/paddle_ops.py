@@ -164,7 +164,10 @@ def _transpose(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
 
 
 def _grouped(kind: str, name: str) -> _Reader:
-    return lambda op, *_: (kind, {"group": int(op.attrs[name])})
+    def read(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
+        return kind, {"group": int(op.attrs[name])}
+
+    return read
 
 
 _SAME_NAME = (
