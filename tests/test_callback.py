@@ -192,7 +192,8 @@ def test_a_loss_that_is_part_of_a_module_that_optimises_by_hand(lib: ModuleType)
     fit(lib, module)
     by_hand(expected, loss_of(expected, weight=3.0))
     assert_same(module.net, expected)
-    assert [name for name in module.state_dict() if not name.startswith("net.")] == ["latency.temperature"]
+    own = [name for name in module.state_dict() if not name.startswith("net.")]
+    assert own == ["latency.temperature", "latency.first_temperature", "latency.scale"]
 
 
 def as_dict_without_loss(loss: Tensor, batch_idx: int) -> Any:

@@ -34,8 +34,9 @@ from latency_nas.errors import InputMismatchError, LatencyNASError, SearchError,
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.measure.plan import random_architectures
 from latency_nas.search.choice import Choice, find_choices
+from latency_nas.search.constraint import CONSTRAINTS
 from latency_nas.search.loss import LatencyLoss
-from latency_nas.search.penalty import PENALTIES
+from latency_nas.search.penalty import FACTORS, PENALTIES
 from latency_nas.table import named_tables
 
 OUT_OF_REACH = (
@@ -376,7 +377,7 @@ def test_an_attachment_that_fails_leaves_the_one_before() -> None:
 
 def test_temperature_is_the_state() -> None:
     loss, other = loss_of(ChainNet(), temperature=0.25), loss_of(ChainNet(), temperature=4.0)
-    assert loss.state_dict() == {"temperature": 0.25}
+    assert loss.state_dict() == {"temperature": 0.25, "first_temperature": 0.0, "scale": 1.0}
     before_ms = other.expected_ms().item()
     other.load_state_dict(loss.state_dict())
     assert other.temperature.item() == 0.25
@@ -424,7 +425,7 @@ def test_a_loss_can_be_pickled() -> None:
         (
             {"penalty": "square"},
             SearchError,
-            "Expected `penalty` to be one of absolute, hinge, linear, but got 'square'.",
+            f"Expected `penalty` to be one of {', '.join([*PENALTIES, *FACTORS, *CONSTRAINTS])}, but got 'square'.",
         ),
         (
             {"on_missing": "ignore"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from math import pi, sqrt
 from typing import cast
 
 import torch
@@ -14,8 +14,10 @@ from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import OnMissing
 from latency_nas.search.choice import Choice, read_supernet
-from latency_nas.search.penalty import PENALTIES
+from latency_nas.search.constraint import Constraint
+from latency_nas.search.control import Controlled, Penalty
 from latency_nas.search.plan import CostPlan, make_plan
+from latency_nas.search.schedule import Schedule
 from latency_nas.table import LatencyTable
 
 __all__ = ["LatencyLoss"]
@@ -23,20 +25,23 @@ __all__ = ["LatencyLoss"]
 _NOT_ATTACHED = "Expected the loss to be attached: call latency.attach(supernet, example_input) first."
 
 
-class LatencyLoss(nn.Module):
+class LatencyLoss(Controlled):
     """weight x penalty(E[LAT], target), a scalar to be added to the task's loss; without a target weight x E[LAT].
 
     Everything is traced and priced once, by `attach`; a step is then a softmax and a product over one small matrix,
     however many layers there are.
 
     Args:
-        table: a latency table, or the name or file of one.
+        table: a latency table, the name or file of one, or an estimator.
         target_ms: the latency to reach; None for as little as the weight makes of it.
         weight: of the term.
-        penalty: one of ``"absolute"``, ``"hinge"``, ``"linear"`` (see `latency_nas.search.penalty`).
+        penalty: the name of a penalty or factor (see `latency_nas.search.penalty`) or of a constraint (see
+            `latency_nas.search.constraint`), or one of them.
         temperature: architecture parameters are divided by it before the softmax; towards 0 the expectation becomes
             that of the likeliest architecture. A buffer, so that it is saved and resumed.
         on_missing: what becomes of kernels that the table lacks, as in `LatencyEstimator`.
+        schedule: of weight and temperature over the search; see `step`.
+        target_quantile: 0.9 holds this quantile of the estimate against the target, so that the ± is counted in.
 
     Raises:
         UnknownTableError: if there is no such table.
@@ -48,34 +53,34 @@ class LatencyLoss(nn.Module):
         >>> loss = cross_entropy(supernet(x), y) + latency()                # doctest: +SKIP
     """
 
-    temperature: Tensor
-
     def __init__(
         self,
-        table: LatencyTable | str,
+        table: LatencyTable | str | LatencyEstimator,
         target_ms: float | None = None,
         *,
         weight: float = 1.0,
-        penalty: str = "absolute",
+        penalty: str | Penalty | Constraint = "absolute",
         temperature: float = 1.0,
         on_missing: OnMissing | None = None,
+        schedule: Schedule | None = None,
+        target_quantile: float | None = None,
     ) -> None:
-        super().__init__()
-        if not weight >= 0:
-            raise SearchError(f"Expected `weight` to be a number >= 0, but got {weight}.")
-        if not temperature > 0:
-            raise SearchError(f"Expected `temperature` to be a positive number, but got {temperature}.")
-        if penalty not in PENALTIES:
-            raise SearchError(f"Expected `penalty` to be one of {', '.join(PENALTIES)}, but got {penalty!r}.")
-        self.estimator = LatencyEstimator(table, on_missing=on_missing)
-        self.weight, self.penalty = weight, penalty
-        self.register_buffer("temperature", torch.tensor(float(temperature), dtype=torch.float64))
+        super().__init__(
+            target_ms=target_ms,
+            weight=weight,
+            penalty=penalty,
+            temperature=temperature,
+            schedule=schedule,
+            target_quantile=target_quantile,
+        )
+        self.estimator = (
+            table if isinstance(table, LatencyEstimator) else LatencyEstimator(table, on_missing=on_missing)
+        )
+        self._plan: CostPlan | None = None
         self.choices: tuple[Choice, ...] = ()
         self._matrices: dict[torch.device, _Matrix] = {}
-        self._plan: CostPlan | None = None
+        self._dtype = torch.float32  # of the architecture parameters
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule of the loss
-        self._target_ms: float | None = None
-        self.target_ms = target_ms
 
     def attach(
         self,
@@ -101,27 +106,10 @@ class LatencyLoss(nn.Module):
         """
         graph, found = read_supernet(supernet, example_input, choices)
         plan = make_plan(graph, {choice.module: choice.candidates for choice in found}, self.estimator)
-        _check_target(self.target_ms, plan)
+        self._check_target(self.target_ms, plan)
         self.choices, self._plan, self._supernet = found, plan, (supernet,)
         self._matrices = {torch.device("cpu"): _Matrix.of(plan, found)}
         return plan
-
-    @property
-    def target_ms(self) -> float | None:
-        """The latency to reach, in milliseconds; it can be set at any time.
-
-        Raises:
-            SearchError: when set to what is not positive, or to what the attached supernet cannot reach.
-        """
-        return self._target_ms
-
-    @target_ms.setter
-    def target_ms(self, target_ms: float | None) -> None:
-        if target_ms is not None and not target_ms > 0:
-            raise SearchError(f"Expected `target_ms` to be a positive number of milliseconds, but got {target_ms}.")
-        if self._plan is not None:
-            _check_target(target_ms, self._plan)
-        self._target_ms = target_ms
 
     @property
     def plan(self) -> CostPlan:
@@ -147,6 +135,7 @@ class LatencyLoss(nn.Module):
         if any(tensor.shape != (len(choice.candidates),) for tensor, choice in zip(weights, self.choices, strict=True)):
             sizes = {choice.module: tuple(tensor.shape) for choice, tensor in zip(self.choices, weights, strict=True)}
             raise SearchError(f"Expected a vector with a weight for each candidate of each choice, but got {sizes}.")
+        self._dtype = weights[0].dtype
         return weights
 
     def gates(self) -> Tensor:
@@ -175,12 +164,16 @@ class LatencyLoss(nn.Module):
         gates = self._gates(weights)
         return self.plan.fixed_ms + (gates * self._costs_on(gates.device).costs_ms).sum()
 
+    def std_ms(self) -> Tensor:
+        """One standard deviation of the estimate, a float64 scalar."""
+        error = self.estimator.table.datasheet.expected_error
+        if error is None:
+            raise SearchError("Expected a table that says its error, but it has no `expected_error`.")
+        return sqrt(pi / 2) * error * self.expected_ms()
+
     def forward(self) -> Tensor:
         """The term, of shape ``()``, in the type of the architecture parameters."""
-        weights = self._weights()
-        expected_ms = self._expected_ms(weights)
-        term = expected_ms if self.target_ms is None else PENALTIES[self.penalty](expected_ms, self.target_ms)
-        return (self.weight * term).to(weights[0].dtype)
+        return self.term().to(self._dtype)
 
     def architecture(self) -> dict[str, int]:
         """The likeliest candidate of each choice, by the name of the module that chooses."""
@@ -196,7 +189,7 @@ class LatencyLoss(nn.Module):
     def extra_repr(self) -> str:
         """Shown by `repr`."""
         table = self.estimator.table.name
-        return f"table={table!r}, target_ms={self.target_ms}, weight={self.weight}, penalty={self.penalty!r}"
+        return f"table={table!r}, target_ms={self.target_ms}, weight={self.weight}, penalty={self.penalty_name!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,16 +212,3 @@ class _Matrix:
     def to(self, device: torch.device) -> _Matrix:
         """The same on another device; not buffers, so that casting a model to half precision leaves them whole."""
         return _Matrix(*(tensor.to(device) for tensor in (self.costs_ms, self.slots, self.is_logits, self.nowhere)))
-
-
-def _check_target(target_ms: float | None, plan: CostPlan) -> None:
-    cheapest, dearest = plan.bounds_ms()
-    if target_ms is not None and not cheapest <= target_ms <= dearest:
-        shown = [
-            Context(prec=4, rounding=mode).create_decimal(bound)
-            for mode, bound in ((ROUND_CEILING, cheapest), (ROUND_FLOOR, dearest))
-        ]
-        raise SearchError(
-            f"Expected a target that the supernet can reach, from {shown[0]} ms (its cheapest architecture) to "
-            f"{shown[1]} ms (its dearest), but got {target_ms:.4g} ms."
-        )
