@@ -77,7 +77,8 @@ def test_nothing_is_printed(yardstick: Path, capfd: pytest.CaptureFixture[str]) 
     ("options", "message"),
     [
         ({"threads": 0}, "Expected `threads` to be a positive integer, but got 0."),
-        ({"precision": "int4"}, "Expected `precision` to be one of fp32, but got 'int4'."),
+        ({"precision": "int4"}, "Expected `precision` to be one of fp32, fp16, but got 'int4'."),
+        ({"power_mode": "max"}, "Expected `power_mode` to be one of normal, high, low, but got 'max'."),
     ],
 )
 def test_options_out_of_range_are_refused(yardstick: Path, options: dict[str, object], message: str) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_nas.measure.mnn_engine import ExecutedOp, MNNNetwork, check_ops, convert
+from latency_nas.measure import device_runner
+from latency_nas.measure.mnn_engine import ExecutedOp, check_ops, convert, described_ops, runner_errors
 from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.yardstick import yardstick_graph
 
-__all__ = ["Bench", "Calm", "Progress", "Visit", "visit_all"]
+__all__ = ["N_WARMUP", "N_YARDSTICK", "Bench", "Calm", "Progress", "Statistic", "Visit", "visit_all", "visit_of"]
 
 Progress = Callable[[int, int], None]  # called with (visits done, visits in all)
 
-_N_WARMUP = 2
-_N_YARDSTICK = 7
+Statistic = Literal["median", "min", "mean"]
+
+N_WARMUP = 2
+N_YARDSTICK = 7
+_STATISTICS: dict[Statistic, Callable[..., Any]] = {"median": np.median, "min": np.min, "mean": np.mean}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,14 @@ class Visit:
         moved: the larger of these two over the smaller, less one.
         whole_ms: the network as a whole, the median of its runs.
         ops_ms: each op, the median of its runs, of shape ``(n_ops,)``; empty if they were not timed.
+        memory_mb: of the network's session at its peak; None where the engine does not say.
     """
 
     yardstick_ms: float
     moved: float
     whole_ms: float
     ops_ms: NDArray[np.float64]
+    memory_mb: float | None = None
 
 
 class Bench:
@@ -51,10 +57,9 @@ class Bench:
     """
 
     def __init__(self, folder: Path, threads: int, precision: str, n_runs: int, profile: bool) -> None:
-        self._session: dict[str, Any] = {"threads": threads, "precision": precision}
-        self._n_runs, self._profile = n_runs, profile
-        self._yardstick = MNNNetwork(convert(write_onnx(yardstick_graph()), folder / "yardstick.mnn"), **self._session)
-        self._yardstick.run_ms(10 * _N_YARDSTICK)  # caches and clocks warm up
+        self._options: dict[str, Any] = {"threads": threads, "precision": precision, "n_runs": n_runs}
+        self._options |= {"n_yardstick": N_YARDSTICK, "n_warmup": N_WARMUP, "profile": profile}
+        self._yardstick = str(convert(write_onnx(yardstick_graph()), folder / "yardstick.mnn"))
 
     def visit(self, path: Path, expected: list[ExecutedOp] | None) -> Visit:
         """Open the network afresh and time it; where `expected` is given, check first that it runs these ops.
@@ -62,23 +67,24 @@ class Bench:
         Raises:
             MeasureError: if it runs others.
         """
-        network = MNNNetwork(path, **self._session)
+        with runner_errors():
+            raw = device_runner.visit(str(path), self._yardstick, **self._options, describe=expected is not None)
         if expected is not None:
-            check_ops(network.executed_ops(), expected, path)
-        network.run_ms(_N_WARMUP)
-        before = np.median(self._yardstick.run_ms(_N_YARDSTICK))
-        whole, ops = [], []
-        for _ in range(self._n_runs):
-            whole += network.run_ms(1)
-            if self._profile:
-                ops += network.profile_ms(1)
-        after = np.median(self._yardstick.run_ms(_N_YARDSTICK))
-        return Visit(
-            yardstick_ms=float(before + after) / 2,
-            moved=float(max(before, after) / min(before, after) - 1),
-            whole_ms=float(np.median(whole)),
-            ops_ms=np.median(ops, axis=0) if ops else np.zeros(0),
-        )
+            check_ops(described_ops(raw["ops"]), expected, path)
+        return visit_of(raw)
+
+
+def visit_of(raw: Mapping[str, Any], statistic: Statistic = "median") -> Visit:
+    """A visit out of its raw samples: the yardstick's medians, and the statistic of the network's runs."""
+    before, after = (np.median(raw[f"yardstick_{when}_ms"]) for when in ("before", "after"))
+    of_runs = _STATISTICS[statistic]
+    return Visit(
+        yardstick_ms=float(before + after) / 2,
+        moved=float(max(before, after) / min(before, after) - 1),
+        whole_ms=float(of_runs(raw["whole_ms"])),
+        ops_ms=np.asarray(of_runs(raw["ops_ms"], axis=0)) if len(raw["ops_ms"]) else np.zeros(0),
+        memory_mb=raw["memory_mb"],
+    )
 
 
 def visit_all(

@@ -76,6 +76,7 @@ class NetworkTimes:
             profiled.
         ops_std_ms: one standard deviation of a visit of each op, as `ops_ms`.
         n_samples: timed runs.
+        memory_mb: the session's memory at its peak, as the engine counts it; None where it does not say.
     """
 
     latency_ms: float
@@ -84,6 +85,7 @@ class NetworkTimes:
     ops_ms: NDArray[np.float64]
     ops_std_ms: NDArray[np.float64]
     n_samples: int
+    memory_mb: float | None = None
 
 
 def _spread(samples: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,6 +106,7 @@ def _summarise(visits: list[Visit], n_runs: int, unit_ms: float) -> NetworkTimes
         ops_ms=np.median(ops, axis=0),
         ops_std_ms=_spread(ops),
         n_samples=len(visits) * n_runs,
+        memory_mb=visits[0].memory_mb,
     )
 
 

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import importlib.metadata
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from latency_nas.errors import MeasureError, MissingExtraError
 from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.kernel import Shape
+from latency_nas.measure import device_runner
+from latency_nas.measure.device_runner import POWER_MODES, PRECISIONS
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["PRECISIONS", "ExecutedOp", "MNNNetwork", "check_ops", "convert", "engine_version", "expected_ops"]
-
-# MNN's name of a precision, by ours. Its "low" is fp16 on some chips and fp32 on others, and it does not say which:
-# a datasheet could not be true, so that it is left out.
-PRECISIONS = {"fp32": "high"}
+__all__ = [
+    "POWER_MODES",
+    "PRECISIONS",
+    "ExecutedOp",
+    "MNNNetwork",
+    "check_ops",
+    "convert",
+    "described_ops",
+    "engine_version",
+    "expected_ops",
+    "runner_errors",
+]
 
 # kernel family -> the type of the op that MNN executes
 _EXECUTED_AS = {
@@ -127,112 +132,58 @@ def convert(model: onnx.ModelProto | Path, target: Path) -> Path:
 
 
 class MNNNetwork:
-    """A network in one MNN session, ready to run.
+    """A network in one MNN session in this process, ready to run.
 
     Args:
         path: the ``.mnn`` file.
         threads: of the session.
         precision: one of `PRECISIONS`.
+        power_mode: one of `POWER_MODES`: which cores its threads prefer.
         seed: of the random input.
 
     Raises:
-        MeasureError: if an option is out of range or the file is no MNN model.
+        MeasureError: if an option is out of range, the chip lacks the precision or the file is no MNN model.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, precision: str = "fp32", seed: int = 0) -> None:
-        if precision not in PRECISIONS:
-            raise MeasureError(f"Expected `precision` to be one of {', '.join(PRECISIONS)}, but got {precision!r}.")
-        if threads < 1:
-            raise MeasureError(f"Expected `threads` to be a positive integer, but got {threads}.")
-        self._mnn = _import("MNN")
-        config = {"backend": "CPU", "numThread": threads, "precision": PRECISIONS[precision]}
-        with _quiet():
-            self._interpreter = self._open(path)
-            self._interpreter.setSessionMode(0)  # the mode in which ops can be timed; as fast as the default
-            self._session = self._interpreter.createSession(config)
-        random = np.random.default_rng(seed)
-        self._inputs = []
-        for tensor in self._interpreter.getSessionInputAll(self._session).values():
-            shape = tensor.getShape()
-            data = random.standard_normal(shape, dtype=np.float32)
-            host = self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, data, self._mnn.Tensor_DimensionType_Caffe)
-            self._inputs.append((tensor, host))
+    def __init__(
+        self, path: Path, *, threads: int = 1, precision: str = "fp32", power_mode: str = "normal", seed: int = 0
+    ) -> None:
+        _import("MNN")
+        with runner_errors():
+            self._network = device_runner.Network(str(path), threads, precision, power_mode, seed)
 
-    def _open(self, path: Path) -> Any:
-        try:
-            return self._mnn.Interpreter(str(path))
-        except Exception as error:  # MNN raises nothing more specific
-            raise MeasureError(
-                f"MNN {engine_version()} could not open {path}: it is missing, truncated or no MNN model."
-            ) from error
-
-    def _fill(self) -> None:
-        """A session computes in its input's memory, so that each run needs the input again."""
-        for tensor, host in self._inputs:
-            tensor.copyFrom(host)
+    @property
+    def memory_mb(self) -> float:
+        """Memory of the session at its peak, weights and activations, as MNN counts it."""
+        return self._network.memory_mb
 
     def executed_ops(self) -> list[ExecutedOp]:
         """Every op of one run, in order."""
-        inputs: list[tuple[Shape, ...]] = []
-        ops: list[ExecutedOp] = []
-
-        def before(tensors: Any, _: Any) -> bool:
-            inputs.append(tuple(tuple(tensor.getShape()) for tensor in tensors))
-            return True
-
-        def after(tensors: Any, info: Any) -> bool:
-            outputs = tuple(tuple(tensor.getShape()) for tensor in tensors)
-            ops.append(ExecutedOp(info.getType(), tuple(shape for shape in inputs[-1] if shape), outputs))
-            return True
-
-        self._fill()
-        self._interpreter.runSessionWithCallBackInfo(self._session, before, after)
-        return ops
+        return described_ops(self._network.executed())
 
     def run_ms(self, n_runs: int) -> list[float]:
         """Milliseconds of whole runs; copies to and from the host are not in them."""
-        times = []
-        with _no_garbage_collection():
-            for _ in range(n_runs):
-                self._fill()
-                start = time.perf_counter_ns()
-                self._interpreter.runSession(self._session)
-                times.append((time.perf_counter_ns() - start) / 1e6)
-        if min(times) < 1e-4:
-            raise MeasureError(f"MNN ran a network in {min(times)} ms, which is impossible: it did not run.")
-        return times
+        with runner_errors():
+            return self._network.run_ms(n_runs)
 
     def profile_ms(self, n_runs: int) -> list[list[float]]:
         """Milliseconds of each op in each run, calling back included, of shape ``(n_runs, n_ops)``."""
-        now = time.perf_counter_ns
-        starts: list[int] = []
-        ends: list[int] = []
-
-        def before(_tensors: Any, _info: Any) -> bool:
-            starts.append(now())
-            return True
-
-        def after(_tensors: Any, _info: Any) -> bool:
-            ends.append(now())
-            return True
-
-        runs = []
-        with _no_garbage_collection():
-            for _ in range(n_runs):
-                self._fill()
-                starts.clear()
-                ends.clear()
-                self._interpreter.runSessionWithCallBackInfo(self._session, before, after)
-                runs.append([(end - start) / 1e6 for start, end in zip(starts, ends, strict=True)])
-        return runs
+        return self._network.profile_ms(n_runs)
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.disable()
+def runner_errors() -> Iterator[None]:
+    """What the device side says is wrong, as an error of this library."""
     try:
         yield
-    finally:
-        if enabled:
-            gc.enable()
+    except device_runner.RunnerError as error:
+        raise MeasureError(str(error)) from error
+
+
+def described_ops(ops: Sequence[Sequence[Any]]) -> list[ExecutedOp]:
+    """The device side's description of the executed ops; scalar operands are left out."""
+    shapes = [[tuple(map(tuple, side)) for side in op[2:4]] for op in ops]
+    return [
+        ExecutedOp(op[1], tuple(shape for shape in inputs if shape), outputs)
+        for op, (inputs, outputs) in zip(ops, shapes, strict=True)
+    ]
