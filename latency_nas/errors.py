@@ -11,7 +11,11 @@
     ├── UnknownTableError(LookupError)     no table of that name or path
     ├── DownloadError(ConnectionError)     a table cannot be downloaded, or is not the one that was asked for
     ├── MissingKernelError(LookupError)    kernels that nothing can price
+    ├── OpSpaceError(ValueError)           an op space's file is malformed, or names what does not import
+    │   └── IllegalOpError                 arguments that make no module, or a shape that it does not take
     ├── MeasureError(RuntimeError)         an engine could not convert, run or profile a network
+    │   ├── RunnerLostError                a device no longer answers
+    │   └── SessionError                   a session's file is damaged, in use, or cannot be written
     ├── SearchError(ValueError)            a supernet, its gates or a target cannot be used
     └── MissingExtraError(ImportError)     an optional dependency is not installed
 
@@ -24,13 +28,17 @@ __all__ = [
     "CatalogueError",
     "DownloadError",
     "GraphError",
+    "IllegalOpError",
     "InputMismatchError",
     "KernelError",
     "LatencyNASError",
     "MeasureError",
     "MissingExtraError",
     "MissingKernelError",
+    "OpSpaceError",
+    "RunnerLostError",
     "SearchError",
+    "SessionError",
     "TableError",
     "TableFileError",
     "UnknownTableError",
@@ -85,6 +93,22 @@ class MissingKernelError(LatencyNASError, LookupError):
 
 class MeasureError(LatencyNASError, RuntimeError):
     """An engine could not convert, run or profile a network."""
+
+
+class RunnerLostError(MeasureError):
+    """The device, or the program on it, no longer answers. What was measured before stands."""
+
+
+class SessionError(MeasureError):
+    """A session's file is damaged, in use, or cannot be written. What it holds stands."""
+
+
+class OpSpaceError(LatencyNASError, ValueError):
+    """The file of an op space is malformed, or names a module that does not import."""
+
+
+class IllegalOpError(OpSpaceError):
+    """The arguments make no module, or the module does not take the shape: no op, and nothing that failed."""
 
 
 class SearchError(LatencyNASError, ValueError):

@@ -19,9 +19,9 @@ from latency_nas.measure.meter import (
     NetworkTimes,
     Visit,
     _callback_ms,
-    _summarise,
     measure_networks,
     measure_table,
+    summarise,
 )
 from latency_nas.measure.plan import covering_architectures, random_architectures
 from latency_nas.search.choice import find_choices
@@ -150,7 +150,7 @@ def test_the_batch_size_lands_in_the_datasheet() -> None:
 
 def test_what_slows_network_and_yardstick_alike_cancels() -> None:
     """Three visits at speeds 1, 2 and 3 of a network that takes four yardsticks."""
-    times = _summarise([visit(0.5 * slow, 2.0 * slow) for slow in (1, 2, 3)], n_runs=6, unit_ms=0.5)
+    times = summarise([visit(0.5 * slow, 2.0 * slow) for slow in (1, 2, 3)], n_runs=6, unit_ms=0.5)
     assert (times.latency_ms, times.std_ms, times.raw_ms, times.n_samples) == (2.0, 0.0, 4.0, 18)
     assert times.ops_ms.tolist() == [1.0, 1.0]
     assert times.ops_std_ms.tolist() == [0.0, 0.0]
@@ -159,7 +159,7 @@ def test_what_slows_network_and_yardstick_alike_cancels() -> None:
 def test_the_standard_error_is_that_of_a_median() -> None:
     """Against its sampling distribution: 4,000 sessions of 25 normally distributed visits."""
     random = np.random.default_rng(0)
-    sessions = [_summarise([visit(1.0, ms) for ms in random.normal(10, 1, 25)], 1, 1.0) for _ in range(4000)]
+    sessions = [summarise([visit(1.0, ms) for ms in random.normal(10, 1, 25)], 1, 1.0) for _ in range(4000)]
     spread = np.std([times.latency_ms for times in sessions])
     assert np.mean([times.std_ms for times in sessions]) == pytest.approx(spread, rel=0.1)
 

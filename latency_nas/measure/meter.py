@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.fusion_mnn import fuse_mnn
-from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.kernel import Kernel
 from latency_nas.measure.bench import Bench, Calm, Progress, Visit, visit_all
 from latency_nas.measure.mnn_engine import ExecutedOp, convert, engine_version, expected_ops
 from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
-__all__ = ["Drift", "NetworkTimes", "measure_networks", "measure_table"]
+__all__ = ["Drift", "NetworkTimes", "entries_of", "measure_networks", "measure_table", "spread", "summarise"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +56,13 @@ class Drift:
     n_unstable: int
 
     def __str__(self) -> str:
-        verdict = f"unstable: {self.n_unstable} networks were never met undisturbed" if self.n_unstable else "stable"
-        return (
-            f"{verdict}; {self.n_visits} visits, {self.n_repeated} of them in place of disturbed ones; "
-            f"the yardstick took {self.yardstick_ms:.3f} ms undisturbed and {self.slowest:.2f} x that at worst"
-        )
+        moved = f"the yardstick moved {self.slowest - 1:.0%}"
+        verdict = f"stable: {moved}"
+        if self.n_repeated or self.n_unstable:
+            verdict = f"unstable: {moved}; {self.n_repeated} visits were made again"
+        if self.n_unstable:
+            verdict += f", {self.n_unstable} of the networks were never met undisturbed"
+        return f"{verdict}; {self.n_visits} visits, the yardstick took {self.yardstick_ms:.3f} ms undisturbed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,23 +89,24 @@ class NetworkTimes:
     memory_mb: float | None = None
 
 
-def _spread(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+def spread(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     """A robust standard deviation over the first axis, from the median absolute deviation."""
     return np.asarray(_MAD_TO_STD * np.median(np.abs(samples - np.median(samples, axis=0)), axis=0))
 
 
-def _summarise(visits: list[Visit], n_runs: int, unit_ms: float) -> NetworkTimes:
+def summarise(visits: Sequence[Visit], n_runs: int, unit_ms: float) -> NetworkTimes:
+    """What a network took over its visits, at the speed at which the yardstick takes `unit_ms`."""
     factors = np.array([unit_ms / visit.yardstick_ms for visit in visits])
     whole = np.array([visit.whole_ms for visit in visits])
     normalised = whole * factors
     ops = np.stack([visit.ops_ms for visit in visits]) * factors[:, None]
-    spread = float(_spread(normalised))
+    whole_std_ms = float(spread(normalised))
     return NetworkTimes(
         latency_ms=float(np.median(normalised)),
-        std_ms=float(np.sqrt(np.pi / 2) * spread / np.sqrt(len(visits))),  # the standard error of a median
+        std_ms=float(np.sqrt(np.pi / 2) * whole_std_ms / np.sqrt(len(visits))),  # the standard error of a median
         raw_ms=float(np.median(whole)),
         ops_ms=np.median(ops, axis=0),
-        ops_std_ms=_spread(ops),
+        ops_std_ms=spread(ops),
         n_samples=len(visits) * n_runs,
         memory_mb=visits[0].memory_mb,
     )
@@ -177,7 +179,7 @@ def measure_networks(
     logger.info("%d networks measured: %s", len(networks), drift)
     unit_ms = yardstick_ms or drift.yardstick_ms
     used = [calmly or group for calmly, group in zip(undisturbed, visits, strict=True)]
-    return [_summarise(group, n_runs, unit_ms) for group in used], drift
+    return [summarise(group, n_runs, unit_ms) for group in used], drift
 
 
 def _callback_ms(times: Sequence[NetworkTimes]) -> float:
@@ -185,19 +187,29 @@ def _callback_ms(times: Sequence[NetworkTimes]) -> float:
     return max(0.0, float(np.median([(item.ops_ms.sum() - item.latency_ms) / len(item.ops_ms) for item in times])))
 
 
-def _entries(calls: Sequence[Sequence[KernelCall]], times: Sequence[NetworkTimes]) -> dict[Kernel, Entry]:
+def entries_of(networks: Sequence[Sequence[Kernel]], times: Sequence[NetworkTimes]) -> dict[Kernel, Entry]:
+    """What each kernel costs, from the networks in which it was met.
+
+    Args:
+        networks: the kernels that each network runs, in order.
+        times: of each network, with its ops.
+
+    Returns:
+        Kernel -> the median over the places where it was met, less what calling back costs an op; its standard
+        deviation is over these places, or over the visits where there is one place only.
+    """
     overhead = _callback_ms(times)
     samples: dict[Kernel, list[tuple[float, float]]] = defaultdict(list)
     counts: dict[Kernel, int] = defaultdict(int)
-    for network, item in zip(calls, times, strict=True):
-        for call, op_ms, std_ms in zip(network, item.ops_ms, item.ops_std_ms, strict=True):
-            samples[call.kernel].append((max(op_ms - overhead, _LEAST_SHARE * op_ms), std_ms))
-            counts[call.kernel] += item.n_samples
+    for network, item in zip(networks, times, strict=True):
+        for kernel, op_ms, std_ms in zip(network, item.ops_ms, item.ops_std_ms, strict=True):
+            samples[kernel].append((max(op_ms - overhead, _LEAST_SHARE * op_ms), std_ms))
+            counts[kernel] += item.n_samples
     entries = {}
     for kernel, places in samples.items():
         times_ms, stds_ms = np.array(places).T
-        spread = _spread(times_ms) if len(places) > 1 else stds_ms[0]
-        entries[kernel] = Entry(latency_ms=np.median(times_ms), std_ms=spread.item(), n_samples=counts[kernel])
+        spread_ms = spread(times_ms) if len(places) > 1 else stds_ms[0]
+        entries[kernel] = Entry(latency_ms=np.median(times_ms), std_ms=spread_ms.item(), n_samples=counts[kernel])
     return entries
 
 
@@ -257,7 +269,9 @@ def measure_table(
         yardstick_ms=drift.yardstick_ms,
         notes=str(drift),
     )
-    return LatencyTable.of(_entries([fuse_mnn(network) for network in networks], times), datasheet)
+    return LatencyTable.of(
+        entries_of([[call.kernel for call in fuse_mnn(network)] for network in networks], times), datasheet
+    )
 
 
 def _processor() -> str:

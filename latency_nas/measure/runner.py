@@ -15,15 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from latency_nas.errors import MeasureError
+from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure import device_runner
 from latency_nas.measure.bench import N_WARMUP, N_YARDSTICK
 
-__all__ = ["LocalRunner", "Runner", "RunnerLostError", "VisitOptions", "ask"]
-
-
-class RunnerLostError(MeasureError):
-    """The device, or the program on it, no longer answers. What was measured before stands."""
+__all__ = ["LocalRunner", "Runner", "VisitOptions", "ask"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

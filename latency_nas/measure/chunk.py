@@ -1,0 +1,112 @@
+"""One chunk of a session: its pieces read, composed into networks, and each network built when it is first visited."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from latency_nas.errors import GraphError, LatencyNASError, MeasureError, OpSpaceError
+from latency_nas.graph import OpGraph
+from latency_nas.kernel import Kernel
+from latency_nas.measure.compose import Branches, compose, cover, executed_calls, join, own_kernels, side_by_side
+from latency_nas.measure.mnn_engine import ExecutedOp, convert, expected_ops
+from latency_nas.measure.onnx_writer import write_onnx
+from latency_nas.measure.session import Session, StoredNetwork
+
+__all__ = ["Chunk"]
+
+logger = logging.getLogger(__name__)
+
+
+class Chunk:
+    """Pieces that are composed and visited together.
+
+    Args:
+        session: whose chunk it is.
+        number: of the chunk.
+        folder: for the networks' files.
+    """
+
+    def __init__(self, session: Session, number: int, folder: Path) -> None:
+        self._session, self._number, self._folder = session, number, folder
+        self._pieces = session.chunk(number)
+        self._graphs: dict[int, OpGraph] = {}
+        self._files: dict[int, Path] = {}
+
+    def _graph(self, piece: int) -> OpGraph:
+        if piece not in self._graphs:
+            self._graphs[piece] = self._pieces[piece].graph()
+        return self._graphs[piece]
+
+    def plan(self) -> None:
+        """Decide on the chunk's networks, unless that was done: as few pieces as hold every kernel not yet planned."""
+        if self._session.is_planned(self._number):
+            return
+        kernels = {piece: found for piece in self._pieces if (found := self._read(piece)) is not None}
+        whole = {piece for piece in kernels if self._pieces[piece].kind == "network"}
+        known = set(self._session.kernels().values())
+        parts = cover({piece: found for piece, found in kernels.items() if piece not in whole}, known)
+        networks: list[Branches] = [((piece,),) for piece in sorted(whole)]
+        networks += self._composed(parts)
+        self._session.plan(self._number, [(branches, self._kernels(branches)) for branches in networks])
+
+    def _read(self, piece: int) -> set[Kernel] | None:
+        """The kernels of a piece; a piece that cannot be read is put aside."""
+        try:
+            return own_kernels(self._graph(piece))
+        except (OpSpaceError, GraphError, MeasureError) as error:
+            self._put_aside(piece, error)
+            return None
+
+    def _put_aside(self, piece: int, error: LatencyNASError) -> None:
+        logger.warning("%s is put aside: %s", self._pieces[piece].label, error)
+        self._session.set_problem(piece, f"{type(error).__name__}: {error}")
+
+    def _composed(self, parts: Sequence[int]) -> list[Branches]:
+        options = self._session.options
+        if options.context == "alone":
+            return [((piece,),) for piece in parts]
+        graphs = {piece: self._graph(piece) for piece in parts}
+        foldable = any(self._pieces[piece].kind == "op" for piece in parts)
+        networks: list[Branches] = []
+        for context in range(options.contexts):
+            seed = hash((options.seed, self._number, context)) % 2**32  # of integers: the same in every process
+            fold = foldable and context % 2 == 1
+            networks += compose(graphs, n_pieces=options.n_pieces, seed=seed, fold=fold)
+        return networks
+
+    def _branches(self, branches: Branches) -> list[OpGraph]:
+        return [join([self._graph(piece) for piece in branch]) for branch in branches]
+
+    def _kernels(self, branches: Branches) -> list[Kernel]:
+        return [call.kernel for call in executed_calls(self._branches(branches))]
+
+    def networks(self) -> list[StoredNetwork]:
+        """The networks as they are planned now."""
+        return list(self._session.networks(self._number))
+
+    def build(self, network: StoredNetwork) -> tuple[Path, list[ExecutedOp]]:
+        """The network's MNN file, made when first asked for, and the ops that MNN should run.
+
+        Raises:
+            MeasureError: if it cannot be written or converted.
+            GraphError: if a module cannot be read.
+        """
+        branches = self._branches(network.branches)
+        if network.id not in self._files:
+            target = self._folder / f"network_{network.id}.mnn"
+            seed = self._session.options.seed + network.id
+            self._files[network.id] = convert(write_onnx(side_by_side(branches), seed=seed), target)
+        return self._files[network.id], expected_ops(executed_calls(branches))
+
+    def fail(self, network: StoredNetwork, error: LatencyNASError) -> None:
+        """Put a network aside; of several pieces each is tried alone from now on, so that the rest loses nothing."""
+        self._session.drop_network(network.id, str(error))
+        pieces = [piece for branch in network.branches for piece in branch]
+        if len(pieces) == 1:
+            self._put_aside(pieces[0], error)
+            return
+        known = {item.branches for item in self.networks()}
+        singles: list[Branches] = [((piece,),) for piece in pieces if ((piece,),) not in known]
+        self._session.plan(self._number, [(item, self._kernels(item)) for item in singles], last=False)

@@ -1,0 +1,161 @@
+"""Networks composed of pieces, so that each piece runs inside several networks and not alone.
+
+A piece is the graph of an op, of a kernel, or of a whole network. A composed network is a set of *branches*: chains in
+which each piece reads what the piece before it wrote, so that activations lie in memory as they would in a network,
+and weights are cold because other layers ran in between. Where no piece fits, a new branch begins at an input of its
+own: that costs one copy, and no adapter whose own time would have to be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from latency_nas.errors import MeasureError
+from latency_nas.graph import Node, OpGraph, Value
+from latency_nas.graph.fusion_mnn import fuse_mnn
+from latency_nas.graph.kernel_call import KernelCall
+from latency_nas.kernel import Kernel
+
+__all__ = ["Branches", "compose", "cover", "executed_calls", "join", "own_kernels", "side_by_side"]
+
+_MOST_BYTES = 64 * 2**20  # of a composed network, if it is of more than one piece
+
+Branches = tuple[tuple[int, ...], ...]  # ids of pieces: chains, in the order in which they are written
+
+
+def own_kernels(graph: OpGraph) -> set[Kernel]:
+    """The kernels of a graph but for the copies between layouts, which depend on what stands around it."""
+    return {call.kernel for call in fuse_mnn(graph) if call.kernel.op != "raster"}
+
+
+def cover(kernels: Mapping[int, set[Kernel]], known: set[Kernel]) -> list[int]:
+    """As few pieces as hold every kernel that is not `known`: greedily the piece with the most new ones first."""
+    missing = set().union(*kernels.values()) - known if kernels else set()
+    left, taken = dict(kernels), []
+    while missing:
+        best = max(left, key=lambda piece: (len(left[piece] & missing), -piece))
+        missing -= left.pop(best)
+        taken.append(best)
+    return sorted(taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What a piece reads and writes, where it has one input and one output; None otherwise."""
+
+    reads: Value | None
+    writes: Value | None
+
+    @classmethod
+    def of(cls, graph: OpGraph) -> _Ends:
+        single = len(graph.inputs) == len(graph.outputs) == 1
+        ends = (graph.values[graph.inputs[0]], graph.values[graph.outputs[0]]) if single else (None, None)
+        return cls(*(end and replace(end, parameter="") for end in ends))
+
+
+def compose(graphs: Mapping[int, OpGraph], *, n_pieces: int, seed: int, fold: bool) -> list[Branches]:
+    """Networks of at most `n_pieces` pieces in which each piece stands once.
+
+    Args:
+        graphs: piece -> its graph.
+        n_pieces: the most pieces of a network.
+        seed: of the order.
+        fold: whether the engine may fold a piece into the one before it, as it would in a network; if not, such
+            pieces are kept apart, so that each runs as the kernels that it is alone.
+    """
+    random = np.random.default_rng(seed)
+    left = dict.fromkeys(int(piece) for piece in random.permutation(sorted(graphs)))
+    ends = {piece: _Ends.of(graph) for piece, graph in graphs.items()}
+    networks: list[Branches] = []
+    while left:
+        branches: list[list[int]] = []
+        size_bytes = 0
+        while left and sum(map(len, branches)) < n_pieces:
+            piece = _follower(branches, left, graphs, ends, fold=fold) if branches else None
+            begins = piece is None
+            if piece is None:
+                piece = max(left, key=lambda item: prod(_input(graphs[item]).shape))
+            size_bytes += _size_bytes(graphs[piece])
+            if branches and size_bytes > _MOST_BYTES:
+                break
+            if begins:
+                branches.append([])
+            branches[-1].append(piece)
+            del left[piece]
+        networks.append(tuple(map(tuple, branches)))
+    return networks
+
+
+def _size_bytes(graph: OpGraph) -> int:
+    """Of everything that the graph holds, weights and activations, in fp32."""
+    return 4 * sum(prod(value.shape) for value in graph.values)
+
+
+def _input(graph: OpGraph) -> Value:
+    return graph.values[graph.inputs[0]]
+
+
+def _follower(
+    branches: list[list[int]], left: Mapping[int, None], graphs: Mapping[int, OpGraph], ends: Mapping[int, _Ends],
+    *, fold: bool,
+) -> int | None:  # fmt: skip
+    """The first piece left that reads what the last branch writes."""
+    last = branches[-1][-1]
+    if ends[last].writes is None:
+        return None
+    for piece in left:
+        if ends[piece].reads == ends[last].writes and (fold or not _folds(graphs[last], graphs[piece])):
+            return piece
+    return None
+
+
+def _folds(first: OpGraph, second: OpGraph) -> bool:
+    """Whether some kernel of either is not run as such when one follows the other."""
+    return not own_kernels(first) | own_kernels(second) <= own_kernels(join([first, second]))
+
+
+def join(graphs: Sequence[OpGraph]) -> OpGraph:
+    """One after the other: each reads what the one before it wrote."""
+    values: list[Value] = []
+    nodes: list[Node] = []
+    outputs: tuple[int, ...] = ()
+    for number, graph in enumerate(graphs):
+        at = {index: len(values) + index for index in range(len(graph.values))}
+        if outputs:
+            at |= dict(zip(graph.inputs, outputs, strict=True))
+        values += graph.values
+        nodes += _moved(graph, at, f"p{number}.")
+        outputs = tuple(at[index] for index in graph.outputs)
+    return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=graphs[0].inputs, outputs=outputs)
+
+
+def _moved(graph: OpGraph, at: Mapping[int, int], prefix: str) -> Iterator[Node]:
+    for node in graph.nodes:
+        inputs, outputs = (tuple(at[index] for index in side) for side in (node.inputs, node.outputs))
+        yield replace(node, name=prefix + node.name, inputs=inputs, outputs=outputs)
+
+
+def side_by_side(graphs: Sequence[OpGraph]) -> OpGraph:
+    """One graph of several that do not touch."""
+    values: list[Value] = []
+    nodes: list[Node] = []
+    inputs: list[int] = []
+    outputs: list[int] = []
+    for number, graph in enumerate(graphs):
+        at = {index: len(values) + index for index in range(len(graph.values))}
+        values += graph.values
+        nodes += _moved(graph, at, f"b{number}.")
+        inputs += [at[index] for index in graph.inputs]
+        outputs += [at[index] for index in graph.outputs]
+    return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=tuple(inputs), outputs=tuple(outputs))
+
+
+def executed_calls(branches: Sequence[OpGraph]) -> tuple[KernelCall, ...]:
+    """The kernels that MNN runs for branches side by side: it takes them from the last output backwards."""
+    if not branches:
+        raise MeasureError("Expected at least one branch in a network, but got none.")
+    return tuple(call for branch in reversed(branches) for call in fuse_mnn(branch))

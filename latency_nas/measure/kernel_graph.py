@@ -1,0 +1,53 @@
+"""The graph of one kernel: the inverse of `OpGraph.kernel`, so that a kernel can be metered by its key alone."""
+
+from __future__ import annotations
+
+from latency_nas.errors import LatencyNASError, MeasureError
+from latency_nas.graph import Node, OpGraph, Value
+from latency_nas.graph.fusion_mnn import fuse_mnn
+from latency_nas.kernel import Kernel, Shape
+
+__all__ = ["kernel_graph"]
+
+
+def _weight(kernel: Kernel) -> Shape | None:
+    """The shape of a convolution's weight; the writer derives every other weight from the activations."""
+    if not kernel.op.startswith("conv"):
+        return None
+    area, group = kernel.attributes["kernel"], kernel.attributes["group"]
+    c_in, c_out = kernel.inputs[0][1], kernel.outputs[0][1]
+    if not isinstance(area, tuple) or not isinstance(group, int):
+        raise MeasureError(f"Expected {kernel} to have a kernel size and a group.")
+    return (c_in, c_out // group, *area) if "transpose" in kernel.op else (c_out, c_in // group, *area)
+
+
+def kernel_graph(kernel: Kernel) -> OpGraph:
+    """A graph of which MNN makes this kernel, between copies from and to plain memory.
+
+    Raises:
+        MeasureError: if there is none: copies, for one, come about only inside networks.
+    """
+    attrs = {name: value for name, value in kernel.attrs if name != "act"}
+    act = kernel.attributes.get("act")
+    values = [Value(shape=shape) for shape in kernel.inputs]
+    inputs = tuple(range(len(values)))
+    weight = _weight(kernel)
+    if weight is not None:
+        values.append(Value(shape=weight, constant=True))
+    first = len(values)
+    values += [Value(shape=shape, dtype=kernel.dtype) for shape in kernel.outputs]
+    outputs = tuple(range(first, len(values)))
+    nodes = [Node(name=f"{kernel.op}", op=kernel.op, inputs=tuple(range(first)), outputs=outputs, attrs=attrs)]
+    if act is not None:
+        values.append(Value(shape=kernel.outputs[0], dtype=kernel.dtype))
+        last = (len(values) - 1,)
+        nodes.append(Node(name=f"{act}", op=str(act), inputs=outputs, outputs=last, attrs={}))
+        outputs = last
+    graph = OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=inputs, outputs=outputs)
+    try:
+        made = [call.kernel for call in fuse_mnn(graph)]
+    except LatencyNASError as error:
+        raise MeasureError(f"No network is known of which MNN makes {kernel}: {error}") from error
+    if kernel.op == "raster" or kernel not in made:
+        raise MeasureError(f"No network is known of which MNN makes {kernel}: measure it inside the network it is of.")
+    return graph

@@ -1,0 +1,143 @@
+"""Runs a session: plans it chunk by chunk, visits networks in shuffled rounds, and stops each when it is known."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from latency_nas.errors import GraphError, MeasureError, RunnerLostError, SessionError
+from latency_nas.measure.bench import Calm, Progress, Visit, visit_of
+from latency_nas.measure.chunk import Chunk
+from latency_nas.measure.meter import spread
+from latency_nas.measure.mnn_engine import check_ops, convert, described_ops
+from latency_nas.measure.onnx_writer import write_onnx
+from latency_nas.measure.runner import Runner
+from latency_nas.measure.session import Session, StoredNetwork
+from latency_nas.measure.yardstick import yardstick_graph
+
+__all__ = ["run_session"]
+
+logger = logging.getLogger(__name__)
+
+_HALF_WIDTH = 1.96 * np.sqrt(np.pi / 2)  # standard errors of a mean -> half of the 95 % interval of a median
+_FLOOR = 0.02  # an op below this part of its network's time need not be known better than that part
+
+
+def run_session(session: Session, runner: Runner, *, on_progress: Progress | None = None) -> None:
+    """Meter what a session has left to meter; a session that was cut off goes on where it was.
+
+    Args:
+        session: open for writing.
+        runner: where the networks run.
+        on_progress: told of each visit: visits so far, and in all as far as is known.
+
+    Raises:
+        RunnerLostError: if the device no longer answers; what was measured is kept.
+        SessionError: if the file cannot be written; what was measured is kept.
+        MeasureError: if the device is another one than the session began on, or lacks the precision.
+    """
+    _meet(session, runner)
+    with tempfile.TemporaryDirectory() as name:
+        yardstick = convert(write_onnx(yardstick_graph()), Path(name, "yardstick.mnn"))
+        loop = _Loop(session, runner, yardstick, on_progress)
+        for number in range(session.n_chunks):
+            if session.fact(f"chunk {number}") == "done":
+                continue
+            with tempfile.TemporaryDirectory(dir=name) as folder:
+                loop.run(Chunk(session, number, Path(folder)), number)
+            session.note(f"chunk {number}", "done")
+
+
+def _meet(session: Session, runner: Runner) -> None:
+    """Remember the device; one session is of one device and one engine."""
+    hello = runner.hello()
+    for name in ("machine", "processor", "engine", "engine_version", "governor"):
+        known, found = session.fact(name), str(hello.get(name, ""))
+        if known and known != found and name != "governor":
+            raise MeasureError(
+                f"Expected to go on with {session.path} where {name} is {known}, but here it is {found}: "
+                f"a session is of one device and one engine."
+            )
+        session.note(name, found)
+
+
+class _Loop:
+    """Visits of one run of a session.
+
+    Args:
+        session: where samples go.
+        runner: where they come from.
+        yardstick: its file.
+        on_progress: told of each visit.
+    """
+
+    def __init__(self, session: Session, runner: Runner, yardstick: Path, on_progress: Progress | None) -> None:
+        self._session, self._runner, self._yardstick = session, runner, yardstick
+        self._on_progress = on_progress
+        self._calm = Calm(session.options.max_drift, None)
+        for before, after in session.yardsticks_ms():
+            self._calm.note_ms((before + after) / 2)
+        self._n_visits = session.n_visits
+        self._random = np.random.default_rng([session.options.seed, self._n_visits])
+
+    def run(self, chunk: Chunk, number: int) -> None:
+        """Visit the chunk's networks until each has its rounds or is known well enough."""
+        chunk.plan()
+        visits: dict[int, list[Visit]] = {}
+        while True:
+            networks = chunk.networks()
+            for network in networks:
+                if network.id not in visits:
+                    visits[network.id] = [visit_of(raw) for raw in self._session.visits(network.id)]
+            due = [network for network in networks if self._is_due(visits[network.id])]
+            if not due:
+                return
+            for index in self._random.permutation(len(due)):
+                self._visit(chunk, due[index], visits[due[index].id])
+                self._tell(number, networks, visits)
+
+    def _visit(self, chunk: Chunk, network: StoredNetwork, visits: list[Visit]) -> None:
+        try:
+            file, expected = chunk.build(network)
+            options = self._session.options.visit
+            raw = self._runner.visit(file, self._yardstick, options, describe=not visits)
+            if not visits:
+                check_ops(described_ops(raw["ops"]), expected, file)
+        except (RunnerLostError, SessionError):
+            raise
+        except (MeasureError, GraphError) as error:
+            chunk.fail(network, error)
+            return
+        self._session.add_visit(network.id, raw)
+        visits.append(visit_of(raw))
+        self._calm.note_ms(visits[-1].yardstick_ms)
+        self._n_visits += 1
+
+    def _is_due(self, visits: Sequence[Visit]) -> bool:
+        options = self._session.options
+        calm = [visit for visit in visits if not self._calm.disturbed(visit)]
+        if len(calm) >= options.rounds or len(visits) >= 2 * options.rounds:
+            return False
+        return not (
+            options.stop_at is not None and len(calm) >= options.least_rounds and _half_width(calm) <= options.stop_at
+        )
+
+    def _tell(self, number: int, networks: Sequence[StoredNetwork], visits: dict[int, list[Visit]]) -> None:
+        """Progress, with the visits of chunks that are not planned yet as this one's."""
+        if self._on_progress:
+            due = [visits[network.id] for network in networks if self._is_due(visits[network.id])]
+            left = sum(max(1, self._session.options.least_rounds - len(made)) for made in due)
+            chunks_left = self._session.n_chunks - number - 1
+            made = sum(len(visits[network.id]) for network in networks)
+            self._on_progress(self._n_visits, self._n_visits + left + chunks_left * (made + left))
+
+
+def _half_width(visits: Sequence[Visit]) -> float:
+    """Of the worst op, half of its 95 % interval over its time (or over `_FLOOR` of the network's, if that is more)."""
+    ops = np.stack([visit.ops_ms / visit.yardstick_ms for visit in visits])
+    half = _HALF_WIDTH * spread(ops) / np.sqrt(len(visits))
+    return float(np.max(half / np.maximum(np.median(ops, axis=0), _FLOOR * np.median(ops.sum(axis=1)))))

@@ -1,0 +1,82 @@
+"""`OpSpace`: the ops and kernels that a file asks for, in MMT's grammar or in this library's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from latency_nas.errors import OpSpaceError
+from latency_nas.kernel import Kernel
+from latency_nas.measure.space.mmt_grammar import expand_mmt
+from latency_nas.measure.space.op import Op
+from latency_nas.measure.space.own_grammar import expand_own
+from latency_nas.measure.space.yaml_file import read_yaml
+
+__all__ = ["OpSpace", "kernels_yaml", "read_space"]
+
+_MOST_OPS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpSpace:
+    """What a file asks to be metered.
+
+    Args:
+        items: each op and kernel once, in the file's order.
+        source: what a datasheet calls it.
+    """
+
+    items: tuple[Op | Kernel, ...]
+    source: str = ""
+
+    def check_imports(self) -> None:
+        """Import every class once.
+
+        Raises:
+            OpSpaceError: if one does not import.
+        """
+        for item in {(item.module, item.name): item for item in self.items if isinstance(item, Op)}.values():
+            item.find_class()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def read_space(path: str | os.PathLike[str]) -> OpSpace:
+    """Read an op space; nothing of it is imported yet.
+
+    A file with the key ``latency_nas`` is in this library's grammar, any other in MMT's.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OpSpaceError: if it is no YAML, a YAML bomb, or does not follow the grammar; the message names the file, the
+            path in it, what was expected and what was found.
+    """
+    source = Path(path)
+    data = read_yaml(source)
+    if not isinstance(data, dict) or not data:
+        raise OpSpaceError(f"Expected {source} to be a mapping of Python modules to classes, but got {_kind(data)}.")
+    expand = expand_own if "latency_nas" in data else expand_mmt
+    return OpSpace(items=tuple(_distinct(source, expand(source, data))), source=source.name)
+
+
+def _kind(data: object) -> str:
+    return "an empty file" if not data else type(data).__name__
+
+
+def _distinct(source: Path, items: Iterable[Op | Kernel]) -> Iterator[Op | Kernel]:
+    seen: set[str] = set()
+    for count, item in enumerate(items):
+        if count == _MOST_OPS:
+            raise OpSpaceError(f"Expected at most {_MOST_OPS:,} ops in {source}, but there are more.")
+        if str(item) not in seen:
+            seen.add(str(item))
+            yield item
+
+
+def kernels_yaml(kernels: Iterable[Kernel], comment: str) -> str:
+    """An op space in this library's grammar that asks for these kernels."""
+    lines = [f"# {comment}", "latency_nas: 1", "kernels:", *(f"  - {kernel.key!r}" for kernel in kernels)]
+    return "\n".join(lines) + "\n"

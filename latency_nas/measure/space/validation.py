@@ -1,0 +1,45 @@
+"""Foreign data held against a pydantic type; what is wrong is said with the file and the path in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from latency_nas.errors import OpSpaceError, shown
+
+__all__ = ["validated"]
+
+T = TypeVar("T")
+
+# what pydantic found -> what was expected, in this library's manner
+_EXPECTED = {
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "string_type": "a text",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "missing": "a value, and there is none",
+    "extra_forbidden": "no key of this name",
+    "too_short": "at least {min_length}",
+    "too_long": "at most {max_length}",
+    "greater_than_equal": "at least {ge}",
+    "literal_error": "{expected}",
+    "model_type": "a mapping",
+}
+
+
+def validated(adapter: TypeAdapter[T], data: Any, path: Path, where: tuple[str, ...] = ()) -> T:
+    """`data` as the adapter's type.
+
+    Raises:
+        OpSpaceError: naming the file, the path in it, what was expected and what was found.
+    """
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, (*where, *first["loc"]))) or "the whole file"
+        expected = _EXPECTED.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
+        raise OpSpaceError(f"{path}: {place}: Expected {expected}, but got {shown(first['input'])}.") from error

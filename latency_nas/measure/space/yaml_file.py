@@ -1,0 +1,75 @@
+"""YAML files of strangers: plain data alone, and no more of it than a person could mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from latency_nas.errors import OpSpaceError
+
+__all__ = ["read_yaml"]
+
+_MOST_BYTES = 32 * 2**20
+_MOST_NODES = 2_000_000  # once every alias is written out
+_MOST_LEVELS = 32
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain data of a YAML file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OpSpaceError: if it is no YAML, asks for more than plain data, or grows beyond bounds when its aliases are
+            written out.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected an op space at {path}, but there is no such file.")
+    if path.stat().st_size > _MOST_BYTES:
+        raise OpSpaceError(f"Expected {path} to be of at most {_MOST_BYTES >> 20} MB, but it is larger.")
+    loader = _Loader(path.read_bytes())
+    try:
+        node = loader.get_single_node()
+        if node is not None:
+            _weigh(path, node, {}, 0)
+        return None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, UnicodeError, ValueError, RecursionError) as error:
+        if isinstance(error, OpSpaceError):
+            raise
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error).strip().splitlines()[0]
+        raise OpSpaceError(f"Expected {path} to be YAML of plain data, but{where}: {reason}.") from error
+    finally:
+        loader.dispose()
+
+
+def _weigh(path: Path, node: Any, known: dict[int, int], level: int) -> int:
+    """The number of nodes below `node` with every alias written out; a node under itself has no end."""
+    if level > _MOST_LEVELS:
+        raise OpSpaceError(f"Expected at most {_MOST_LEVELS} levels in {path}, but there are more.")
+    if id(node) in known:
+        if not known[id(node)]:
+            raise OpSpaceError(f"Expected {path} to be a tree, but an alias in line {_line(node)} holds itself.")
+        return known[id(node)]
+    known[id(node)] = 0  # being weighed
+    below: list[Any] = []
+    if isinstance(node, yaml.MappingNode):
+        below = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        below = node.value
+    weight = 1 + sum(_weigh(path, part, known, level + 1) for part in below)
+    if weight > _MOST_NODES:
+        raise OpSpaceError(
+            f"Expected at most {_MOST_NODES:,} values in {path} once its aliases are written out, "
+            f"but those of line {_line(node)} are more."
+        )
+    known[id(node)] = weight
+    return weight
+
+
+def _line(node: Any) -> int:
+    return int(node.start_mark.line) + 1
