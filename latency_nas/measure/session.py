@@ -165,10 +165,12 @@ class Session:
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(str(verdict).splitlines()[-1])
-                version = connection.execute("SELECT value FROM facts WHERE name = 'version'").fetchone()
-                if version != (str(_VERSION),):
+                found = connection.execute("SELECT value FROM facts WHERE name = 'version'").fetchone()
+                version = found[0] if found else ""
+                if version != str(_VERSION):
                     raise SessionError(
-                        f"Expected {source} to be a session of version {_VERSION}, but it is of version {version}."
+                        f"Expected {source} to be a session of version {_VERSION}, "
+                        f"but it is of version {version or 'none'}."
                     )
                 return cls(source, connection, lock)
         except BaseException:
