@@ -122,11 +122,13 @@ def test_one_input_must_be_given(both: bool) -> None:
     assert str(caught.value) == "Expected either `example_input` or `input_shape`, and not both."
 
 
-@pytest.mark.parametrize(("given", "kind"), [({"x": torch.zeros(1)}, "dict"), ((torch.zeros(1), 3), "int")])
-def test_an_input_that_is_no_tensor_is_refused(given: object, kind: str) -> None:
+@pytest.mark.parametrize(("given", "kind"), [({"x": 1}, "dict"), ((2, 3), "tuple"), ("x", "str"), ({}, "dict")])
+def test_an_input_without_a_tensor_is_refused(given: object, kind: str) -> None:
     with pytest.raises(GraphError) as caught:
         read_torch(nn.ReLU(), given)  # type: ignore[arg-type]
-    assert str(caught.value) == f"Expected `example_input` to be a tensor or a tuple of tensors, but got {kind}."
+    assert str(caught.value) == (
+        f"Expected `example_input` to be a tensor, or a tuple or dict with tensors in it, but got {kind}."
+    )
 
 
 def test_candidates_of_unlike_shapes_are_refused() -> None:

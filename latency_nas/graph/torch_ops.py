@@ -10,9 +10,7 @@ from torch import Tensor
 
 from latency_nas.kernel import AttrValue
 
-__all__ = ["DTYPES", "Attrs", "is_identity", "read_op"]
-
-aten = torch.ops.aten
+__all__ = ["DTYPES", "IDENTITY", "SHAPE_ONLY", "Attrs", "name_of", "read_op"]
 
 DTYPES = {
     torch.float32: "fp32",
@@ -22,150 +20,286 @@ DTYPES = {
     torch.uint8: "int8",
     torch.int64: "int64",
     torch.int32: "int32",
+    torch.int16: "int16",
     torch.bool: "bool",
     torch.float64: "fp32",  # engines for phones have no double; exporters narrow it
 }
 
 Attrs = dict[str, AttrValue]
-_Read = tuple[str, Attrs]
+_Read = tuple[str, Attrs] | None  # None: not this op after all, but what it decomposes into
 
 
-def _pair(values: Sequence[int], rank: int) -> tuple[int, ...]:
-    return tuple(values) * rank if len(values) == 1 else tuple(values)
+def _each(values: int | Sequence[int], n_axes: int) -> tuple[int, ...]:
+    sizes = (values,) if isinstance(values, int) else tuple(values)
+    return sizes * n_axes if len(sizes) == 1 else sizes
 
 
-def _both_sides(padding: Sequence[int], rank: int) -> tuple[int, ...]:
-    return _pair(padding, rank) * 2
+def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """Before each axis, then after each; "same" pads an odd one after."""
+    if padding == "valid":
+        return (0,) * 2 * len(kernel)
+    if padding == "same":
+        total = [step * (size - 1) for size, step in zip(kernel, dilation, strict=True)]
+        return *(size // 2 for size in total), *(size - size // 2 for size in total)
+    return _each(padding, len(kernel)) * 2
+
+
+def _conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1,
+) -> _Read:  # fmt: skip
+    if x.dim() != weight.dim():
+        return None  # an image without a batch
+    kernel = tuple(weight.shape[2:])
+    n_axes = len(kernel)
+    dilation = _each(dilation, n_axes)
+    return f"conv{n_axes}d", {
+        "kernel": kernel,
+        "stride": _each(stride, n_axes),
+        "pad": _padding(padding, kernel, dilation),
+        "dilation": dilation,
+        "group": groups,
+        "bias": int(bias is not None),
+    }
+
+
+def _conv_transpose(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+    groups: int = 1, dilation: Any = 1,
+) -> _Read:  # fmt: skip
+    read = _conv(x, weight, bias, stride, padding, dilation, groups)
+    if read is None:
+        return None
+    return read[0].replace("conv", "conv_transpose"), read[1] | {"output_pad": _each(output_padding, weight.dim() - 2)}
 
 
 def _convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, transposed: bool,
     output_padding: Any, groups: int,
 ) -> _Read:  # fmt: skip
-    rank = weight.dim() - 2
-    attrs: Attrs = {
-        "kernel": tuple(weight.shape[2:]),
-        "stride": _pair(stride, rank),
-        "pad": _both_sides(padding, rank),
-        "dilation": _pair(dilation, rank),
-        "group": groups,
-        "bias": int(bias is not None),
-    }
     if transposed:
-        attrs["output_pad"] = _pair(output_padding, rank)
-    return f"conv{'_transpose' if transposed else ''}{rank}d", attrs
+        return _conv_transpose(x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _conv(x, weight, bias, stride, padding, dilation, groups)
 
 
-def _max_pool(
-    x: Tensor, kernel: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), ceil_mode: bool = False
-) -> _Read:
-    if set(dilation) != {1}:
-        return "aten.max_pool2d_dilated", {}
-    return _pool("max", kernel, stride, padding, ceil_mode)
-
-
-def _avg_pool(x: Tensor, kernel: Any, stride: Any = (), padding: Any = (0,), ceil_mode: bool = False, *_: Any) -> _Read:
-    return _pool("avg", kernel, stride, padding, ceil_mode)
-
-
-def _pool(kind: str, kernel: Any, stride: Any, padding: Any, ceil_mode: bool) -> _Read:
-    attrs: Attrs = {
-        "type": kind,
-        "kernel": _pair(kernel, 2),
-        "stride": _pair(stride or kernel, 2),
-        "pad": _both_sides(padding, 2),
-    }
-    return "pool2d", attrs | ({"ceil": 1} if ceil_mode else {})
-
-
-def _mean(x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, **_: Any) -> _Read:
-    """A global average pool is a mean, too: torch itself makes one of it, also where it exports ONNX."""
-    axes = tuple(sorted(dim % x.dim() for dim in (dims or range(x.dim()))))
-    return "reduce_mean", {"axes": axes, "keepdim": int(keepdim)}
-
-
-def _hardtanh(x: Tensor, low: float = -1.0, high: float = 1.0) -> _Read:
-    return ("relu6", {}) if (low, high) == (0, 6) else ("aten.hardtanh", {})
-
-
-def _binary(op: str) -> Callable[..., _Read]:
-    def read(x: Any, other: Any, **_: Any) -> _Read:
-        return op, {} if isinstance(x, Tensor) and isinstance(other, Tensor) else {"scalar": 1}
+def _pool(kind: str, n_axes: int) -> Callable[..., _Read]:
+    def read(x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, *rest: Any, **named: Any) -> _Read:
+        if x.dim() != n_axes + 2:
+            return None
+        dilation = (*rest, 1)[0] if kind == "max" else 1  # of an average the next is `ceil_mode`
+        ceil = named.get("ceil_mode", (*rest, False, False)[1 if kind == "max" else 0])
+        attrs: Attrs = {
+            "type": kind,
+            "kernel": _each(kernel, n_axes),
+            "stride": _each(stride or kernel, n_axes),
+            "pad": _each(padding, n_axes) * 2,
+        }
+        if set(_each(dilation, n_axes)) != {1}:
+            attrs["dilation"] = _each(dilation, n_axes)
+        return f"pool{n_axes}d", attrs | ({"ceil": 1} if ceil else {})
 
     return read
 
 
-def _plain(op: str, **attrs: int) -> Callable[..., _Read]:
+def _adaptive_pool(kind: str) -> Callable[..., _Read]:
+    """The window of an adaptive pool, where it is the same everywhere."""
+
+    def read(x: Tensor, size: Sequence[int]) -> _Read:
+        n_axes = len(size)
+        sources = x.shape[-n_axes:]
+        if x.dim() != n_axes + 2 or any(source % target for source, target in zip(sources, size, strict=True)):
+            return f"aten.adaptive_{kind}_pool{n_axes}d", {}
+        window = tuple(source // target for source, target in zip(sources, size, strict=True))
+        return f"pool{n_axes}d", {"type": kind, "kernel": window, "stride": window, "pad": (0,) * 2 * n_axes}
+
+    return read
+
+
+def _reduce(op: str) -> Callable[..., _Read]:
+    """A global average pool is a mean, too: torch itself makes one of it, also where it exports ONNX."""
+
+    def read(x: Tensor, dims: Any = None, keepdim: bool = False, **_: Any) -> _Read:
+        listed = [dims] if isinstance(dims, int) else dims or range(x.dim())
+        return op, {"axes": tuple(sorted(dim % x.dim() for dim in listed)), "keepdim": int(keepdim)}
+
+    return read
+
+
+def _argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> _Read:
+    return "argmax", {} if dim is None else {"axis": dim % x.dim(), "keepdim": int(keepdim)}
+
+
+def _layer_norm(op: str) -> Callable[..., _Read]:
+    def read(x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> _Read:
+        return op, {"axis": x.dim() - len(normalized_shape)} if len(normalized_shape) > 1 else {}
+
+    return read
+
+
+def _clamp(x: Tensor, low: Any = None, high: Any = None) -> _Read:
+    return ("relu", {}) if (low, high) == (0, None) else ("relu6", {}) if (low, high) == (0, 6) else ("clip", {})
+
+
+def _on_axis(op: str) -> Callable[..., _Read]:
+    return lambda x, dim, *_, **__: (op, {"axis": dim % max(1, x.dim())})
+
+
+def _plain(op: str, **attrs: AttrValue) -> Callable[..., _Read]:
     fixed: Attrs = dict(attrs)
     return lambda *_, **__: (op, dict(fixed))
 
 
-def _transpose(x: Tensor, first: int, second: int) -> _Read:
+def _transpose(x: Tensor, first: int = 0, second: int = 1) -> _Read:
+    if x.dim() < 2:
+        return "reshape", {}
     perm = list(range(x.dim()))
     perm[first], perm[second] = perm[second], perm[first]
     return "transpose", {"perm": tuple(perm)}
 
 
-# aten op -> a function of its arguments that gives the op and its attributes
-_READ: dict[Any, Callable[..., _Read]] = {
-    aten.convolution.default: _convolution,
-    aten._native_batch_norm_legit_no_training.default: _plain("batch_norm"),
-    aten.native_batch_norm.default: _plain("batch_norm"),
-    aten.cudnn_batch_norm.default: _plain("batch_norm"),
-    aten.native_layer_norm.default: _plain("layer_norm"),
-    aten.addmm.default: _plain("linear", bias=1),
-    aten.mm.default: _plain("linear", bias=0),
-    aten.bmm.default: _plain("matmul"),
-    aten.relu.default: _plain("relu"),
-    aten.relu_.default: _plain("relu"),
-    aten.hardtanh.default: _hardtanh,
-    aten.hardtanh_.default: _hardtanh,
-    aten.hardswish.default: _plain("hard_swish"),
-    aten.hardswish_.default: _plain("hard_swish"),
-    aten.hardsigmoid.default: _plain("hard_sigmoid"),
-    aten.hardsigmoid_.default: _plain("hard_sigmoid"),
-    aten.sigmoid.default: _plain("sigmoid"),
-    aten.sigmoid_.default: _plain("sigmoid"),
-    aten.silu.default: _plain("swish"),
-    aten.silu_.default: _plain("swish"),
-    aten.tanh.default: _plain("tanh"),
-    aten.gelu.default: _plain("gelu"),
-    aten._softmax.default: lambda x, dim, *_: ("softmax", {"axis": dim % x.dim()}),
-    aten.add.Tensor: _binary("add"),
-    aten.add_.Tensor: _binary("add"),
-    aten.sub.Tensor: _binary("sub"),
-    aten.sub_.Tensor: _binary("sub"),
-    aten.mul.Tensor: _binary("mul"),
-    aten.mul_.Tensor: _binary("mul"),
-    aten.div.Tensor: _binary("div"),
-    aten.div_.Tensor: _binary("div"),
-    aten.mean.dim: _mean,
-    aten.avg_pool2d.default: _avg_pool,
-    aten.max_pool2d_with_indices.default: _max_pool,
-    aten.cat.default: lambda tensors, dim=0: ("concat", {"axis": dim % tensors[0].dim()}),
-    aten.view.default: _plain("reshape"),
-    aten._unsafe_view.default: _plain("reshape"),
-    aten.unsqueeze.default: _plain("reshape"),
-    aten.squeeze.dim: _plain("reshape"),
-    aten.squeeze.dims: _plain("reshape"),
-    aten.permute.default: lambda x, dims: ("transpose", {"perm": tuple(dim % x.dim() for dim in dims)}),
-    aten.transpose.int: _transpose,
-    aten.t.default: lambda x: _transpose(x, 0, 1),
+def _slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> _Read:
+    size = x.shape[dim]
+    first = min(max((start or 0) + (size if (start or 0) < 0 else 0), 0), size)
+    attrs: Attrs = {"axes": (dim % x.dim(),), "starts": (first,)}
+    return "slice", attrs | ({"steps": (step,)} if step != 1 else {})
+
+
+def _pad(mode: str) -> Callable[..., _Read]:
+    def read(x: Tensor, pad: Sequence[int], *_: Any) -> _Read:
+        """Torch lists (before, after) of the last axis first."""
+        unpadded = (0,) * (x.dim() - len(pad) // 2)
+        return "pad", {"mode": mode, "pads": (*unpadded, *pad[-2::-2], *unpadded, *pad[::-2])}
+
+    return read
+
+
+_UNARY = {
+    "relu": "relu", "relu6": "relu6", "leaky_relu": "leaky_relu", "prelu": "prelu", "_prelu_kernel": "prelu",
+    "elu": "elu", "selu": "selu", "mish": "mish", "hardswish": "hard_swish", "hardsigmoid": "hard_sigmoid",
+    "sigmoid": "sigmoid", "silu": "swish", "tanh": "tanh", "gelu": "gelu", "softplus": "softplus", "exp": "exp",
+    "log": "log", "sqrt": "sqrt", "rsqrt": "rsqrt", "reciprocal": "reciprocal", "erf": "erf", "sin": "sin",
+    "cos": "cos", "abs": "abs", "neg": "neg", "sign": "sign", "floor": "floor", "ceil": "ceil", "round": "round",
+    "logical_not": "logical_not",
+}  # fmt: skip
+_BINARY = {
+    "add": "add", "sub": "sub", "rsub": "sub", "mul": "mul", "div": "div", "pow": "pow", "remainder": "mod",
+    "fmod": "mod", "maximum": "maximum", "minimum": "minimum", "eq": "equal", "ne": "not_equal", "gt": "greater",
+    "ge": "greater_equal", "lt": "less", "le": "less_equal", "logical_and": "logical_and",
+    "logical_or": "logical_or", "where": "where",
+}  # fmt: skip
+_SAME_DATA = ("view", "reshape", "_unsafe_view", "unsqueeze", "squeeze", "flatten", "unflatten", "view_as")
+_RESIZE = {
+    "linear": ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "_upsample_bilinear2d_aa"),
+    "cubic": ("upsample_bicubic2d", "_upsample_bicubic2d_aa"),
+    "nearest": tuple(f"{kind}{n}d" for kind in ("upsample_nearest", "_upsample_nearest_exact") for n in (1, 2, 3)),
 }
 
-# ops whose output is their input, for a deployed network
-_IDENTITY = frozenset({
-    aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default, aten.dropout.default,
-    aten.lift_fresh.default, aten.lift_fresh_copy.default,
+# aten op, as `name_of` gives it -> a function of its arguments that gives the op and its attributes
+_READ: dict[str, Callable[..., _Read]] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _conv_transpose),
+    "convolution": _convolution,
+    **{f"max_pool{n}d": _pool("max", n) for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices": _pool("max", n) for n in (2, 3)},
+    **{f"avg_pool{n}d": _pool("avg", n) for n in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{n}d": _adaptive_pool("avg") for n in (2, 3)},
+    **{f"adaptive_max_pool{n}d": _adaptive_pool("max") for n in (2, 3)},
+    "batch_norm": _plain("batch_norm"),
+    "native_batch_norm": _plain("batch_norm"),
+    "_native_batch_norm_legit_no_training": _plain("batch_norm"),
+    "cudnn_batch_norm": _plain("batch_norm"),
+    "layer_norm": _layer_norm("layer_norm"),
+    "native_layer_norm": _layer_norm("layer_norm"),
+    "rms_norm": _layer_norm("rms_norm"),
+    "_fused_rms_norm": _layer_norm("rms_norm"),
+    "group_norm": lambda x, groups, *_, **__: ("group_norm", {"group": groups}),
+    "native_group_norm": lambda x, w, b, n, c, size, groups, eps: ("group_norm", {"group": groups}),
+    "instance_norm": _plain("instance_norm"),
+    **{name: _plain(op) for name, op in _UNARY.items()},
+    **{name: _plain(op) for name, op in _BINARY.items()},
+    "masked_fill": _plain("where"),
+    "bitwise_and": lambda x, *_: ("logical_and" if x.dtype == torch.bool else "aten.bitwise_and", {}),
+    "bitwise_or": lambda x, *_: ("logical_or" if x.dtype == torch.bool else "aten.bitwise_or", {}),
+    "bitwise_not": lambda x: ("logical_not" if x.dtype == torch.bool else "aten.bitwise_not", {}),
+    "hardtanh": lambda x, low=-1.0, high=1.0: _clamp(x, low, high),
+    "clamp": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": _plain("clip"),
+    **dict.fromkeys(("softmax", "_softmax", "_safe_softmax"), _on_axis("softmax")),
+    **dict.fromkeys(("log_softmax", "_log_softmax"), _on_axis("log_softmax")),
+    "cumsum": _on_axis("cumsum"),
+    "mean": _reduce("reduce_mean"),
+    "sum": _reduce("reduce_sum"),
+    "amax": _reduce("reduce_max"),
+    "amin": _reduce("reduce_min"),
+    "prod": _reduce("reduce_prod"),
+    "argmax": _argmax,
+    "topk": lambda x, k, dim=-1, *_: ("topk", {"k": k, "axis": dim % x.dim()}),
+    "cat": lambda tensors, dim=0: ("concat", {"axis": dim % max(tensor.dim() for tensor in tensors)}),
+    "split": lambda x, _, dim=0: ("split", {"axis": dim % x.dim()}),
+    "split_with_sizes": lambda x, _, dim=0: ("split", {"axis": dim % x.dim()}),
+    "slice": _slice,
+    "constant_pad_nd": _pad("constant"),
+    **{f"reflection_pad{n}d": _pad("reflect") for n in (1, 2, 3)},
+    **{f"replication_pad{n}d": _pad("edge") for n in (1, 2, 3)},
+    **{name: _plain("resize", mode=mode) for mode, names in _RESIZE.items() for name in names},
+    **dict.fromkeys(_SAME_DATA, _plain("reshape")),
+    "permute": lambda x, dims: ("transpose", {"perm": tuple(dim % x.dim() for dim in dims)}),
+    "transpose": _transpose,
+    "t": _transpose,
+    "expand": _plain("expand"),
+    "repeat": _plain("tile"),
+    "index_select": lambda x, dim, _: ("gather", {"axis": dim % x.dim()}),
+    "embedding": _plain("embedding"),
+    "_to_copy": _plain("cast"),
+    "quantize_per_tensor": _plain("quantize"),
+    "dequantize": _plain("dequantize"),
+}
+
+# ops whose output is their first input, for a deployed network
+IDENTITY = frozenset({
+    "alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "alpha_dropout", "native_dropout",
+    "lift_fresh", "lift_fresh_copy", "resolve_conj", "resolve_neg",
 })  # fmt: skip
 
+# ops that take nothing but the shape of their inputs
+SHAPE_ONLY = frozenset({
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
+    "new_full", "new_empty",
+})  # fmt: skip
 
-def read_op(func: Any, args: Any, kwargs: Any) -> tuple[str, Attrs]:
-    """The op and attributes of an aten call; one that is not known stays as itself, ``aten.name``."""
-    read = _READ.get(func)
-    return read(*args, **kwargs) if read else (str(func.overloadpacket), {})
+_PRODUCTS = frozenset({"linear", "matmul", "mm", "bmm", "addmm"})
 
 
-def is_identity(func: Any) -> bool:
-    """Whether a deployed network has nothing in its place."""
-    return func in _IDENTITY
+def name_of(func: Any) -> str:
+    """The name of an aten op without its overload and without the underscore of a write in place."""
+    return str(func.overloadpacket.__name__).rstrip("_")
+
+
+def _product(name: str, args: Sequence[Any], constant: Callable[[Tensor], bool]) -> _Read:
+    """Weights on the right make it a linear layer; a constant on the left stays a matmul of one input."""
+    bias = {"linear": (*args, None, None)[2], "addmm": args[0]}.get(name)
+    left, right = args[1:3] if name == "addmm" else args[:2]
+    if min(left.dim(), right.dim()) < 2 or (bias is not None and not constant(bias)):
+        return None
+    if constant(right) and not constant(left):
+        return ("linear", {"bias": int(bias is not None)}) if right.dim() == 2 else (f"aten.{name}", {})
+    if name in {"linear", "addmm"}:
+        return None
+    return (f"aten.{name}", {}) if constant(left) and left.dim() > 2 else ("matmul", {})
+
+
+def read_op(func: Any, args: Any, kwargs: Any, constant: Callable[[Tensor], bool]) -> tuple[str, Attrs] | None:
+    """The op and attributes of an aten call, or None where it is what it decomposes into.
+
+    Args:
+        func: the aten op.
+        args: its arguments.
+        kwargs: its named arguments.
+        constant: whether a tensor is known before the model runs.
+    """
+    name = name_of(func)
+    if name in _PRODUCTS:
+        return _product(name, args, constant)
+    read = _READ.get(name)
+    return read(*args, **kwargs) if read else None

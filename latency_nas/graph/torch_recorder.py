@@ -1,0 +1,160 @@
+"""Records the aten ops that a module dispatches as the nodes of an `OpGraph`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from latency_nas.errors import GraphError
+from latency_nas.graph.op_graph import CHOICE, Node, Value
+from latency_nas.graph.torch_ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, name_of, read_op
+from latency_nas.graph.torch_rewrites import REWRITES
+from latency_nas.kernel import OPS
+
+__all__ = ["Recorder"]
+
+_IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
+_WITH_SCALARS = frozenset(op for op, (_, optional) in OPS.items() if "scalar" in optional)
+_WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not taken apart into steps in time
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    """Whether torch defines the op by others."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Turns each aten op that is dispatched into a `Node`."""
+
+    def __init__(self, fake_mode: FakeTensorMode, names: Mapping[int, str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.fake_mode = fake_mode
+        self.parameter_names = names
+        self.values: list[Value] = []
+        self.nodes: list[Node] = []
+        self.modules: list[str] = []
+        self.failed_in: list[str] | None = None
+        self._index: dict[int, int] = {}  # id of a fake tensor -> value
+        self._fake: dict[int, Tensor] = {}  # id of a real tensor -> its fake
+        self._alive: list[Tensor] = []  # ids stay unique while the tensors live
+        self._used_names: Counter[str] = Counter()
+
+    def fake(self, tensor: Tensor) -> Tensor:
+        """The fake of a real tensor, made once, so that nothing real is read or written."""
+        if isinstance(tensor, FakeTensor):
+            return tensor
+        if id(tensor) not in self._fake:
+            self._alive.append(tensor)
+            made = self.fake_mode.from_tensor(tensor, static_shapes=True)
+            self._fake[id(tensor)] = made
+            self.add(made, constant=True, parameter=self.parameter_names.get(id(tensor), ""))
+        return self._fake[id(tensor)]
+
+    def add(self, tensor: Tensor, *, constant: bool = False, parameter: str = "") -> int:
+        """A new value for `tensor`."""
+        dtype = DTYPES.get(tensor.dtype)
+        if dtype is None:
+            raise GraphError(f"Expected tensors of type {', '.join(map(str, DTYPES))}, but got {tensor.dtype}.")
+        self.values.append(Value(shape=tuple(tensor.shape), dtype=dtype, constant=constant, parameter=parameter))
+        self._alive.append(tensor)
+        self._index[id(tensor)] = len(self.values) - 1
+        return len(self.values) - 1
+
+    def find(self, tensor: Tensor) -> int:
+        """The value of `tensor`; one that was never seen is a constant."""
+        index = self._index.get(id(tensor))
+        return self.add(tensor, constant=True) if index is None else index
+
+    def is_constant(self, tensor: Tensor) -> bool:
+        """Whether `tensor` is known before the model runs."""
+        return self.values[self.find(self.fake(tensor))].constant
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.namespace == "prim":  # asks for a property, such as the device
+            return func(*args, **kwargs)
+        name = name_of(func)
+        scaled = f"{name}.alpha" if kwargs.get("alpha", 1) != 1 else name
+        op = None if scaled in REWRITES else read_op(func, args, kwargs, self.is_constant)
+        if op is None and name not in IDENTITY and name not in SHAPE_ONLY:
+            rewrite = REWRITES.get(scaled) if func.overloadpacket.__name__ == name else None
+            if rewrite is not None and not (name in {"max", "min"} and isinstance((*args, None)[1], Tensor)):
+                with self:
+                    return rewrite(*args, **kwargs)
+            if name not in _WHOLE and _is_composite(func):
+                with self:
+                    return func.decompose(*args, **kwargs)
+        leaves: list[Tensor] = []
+        args = tuple(self._faked(item, leaves) for item in args)
+        kwargs = {key: self._faked(item, leaves) for key, item in kwargs.items()}
+        inputs = tuple(map(self.find, leaves))
+        result = func(*args, **kwargs)
+        made = [result] if isinstance(result, Tensor) else [x for x in tree_flatten(result)[0] if isinstance(x, Tensor)]
+        if made:
+            self._record(name, op or (f"aten.{name}", {}), inputs, made)
+        return result
+
+    def _faked(self, item: Any, leaves: list[Tensor]) -> Any:
+        """The argument with fakes for its tensors, which are added to `leaves`: no more nesting than aten has."""
+        if isinstance(item, Tensor):
+            leaves.append(self.fake(item))
+            return leaves[-1]
+        if isinstance(item, list | tuple):
+            return [self._faked(part, leaves) for part in item]
+        return item
+
+    def _record(self, name: str, read: tuple[str, Attrs], inputs: tuple[int, ...], made: list[Tensor]) -> None:
+        if name in SHAPE_ONLY or all(self.values[index].constant for index in inputs):
+            for tensor in made:
+                self._index.pop(id(tensor), None)  # computed from constants alone: folded by every converter
+            return
+        op, attrs = read
+        source = self.values[inputs[0]]
+        same_shape, same_dtype = tuple(made[0].shape) == source.shape, DTYPES.get(made[0].dtype) == source.dtype
+        if name in IDENTITY or (op in _IDLE_IF_SAME_SHAPE and same_shape) or (op == "cast" and same_dtype):
+            self._alive.append(made[0])
+            self._index[id(made[0])] = inputs[0]
+            return
+        if op in _WITH_SCALARS and self._has_scalar(op, inputs):
+            attrs = {"scalar": 1}
+        outputs = made[:1] if op.endswith("_norm") or op.startswith("pool") else made  # the others are for training
+        self.append(op, attrs, inputs, tuple(self.add(tensor) for tensor in outputs))
+
+    def _has_scalar(self, op: str, inputs: tuple[int, ...]) -> bool:
+        """Whether an operand is a number: not a tensor, or a constant of one element."""
+        held = [self.values[index] for index in inputs]
+        n_operands = 3 if op == "where" else 2
+        return len(held) < n_operands or any(value.constant and prod(value.shape) == 1 for value in held)
+
+    def append(self, op: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        """File a node under the module that is running."""
+        name = f"{self.modules[-1] if self.modules else ''}/{op}"
+        self._used_names[name] += 1
+        if self._used_names[name] > 1:
+            name = f"{name}_{self._used_names[name]}"
+        modules = tuple(self.modules)
+        self.nodes.append(Node(name=name, op=op, attrs=attrs, inputs=inputs, outputs=outputs, modules=modules))
+
+    def choose(self, name: str, candidates: Sequence[Tensor]) -> Tensor:
+        """A new tensor that stands for one of `candidates`."""
+        for index, tensor in enumerate(candidates):
+            if not isinstance(tensor, Tensor) or tensor.shape != candidates[0].shape:
+                raise GraphError(
+                    f"Expected all candidates of `{name}` to give one tensor of the same shape, but candidate {index} "
+                    f"gives {tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__} "
+                    f"and candidate 0 gives {tuple(candidates[0].shape)}."
+                )
+        inputs = tuple(self.find(tensor) for tensor in candidates)
+        result = candidates[0].clone()
+        self.append(CHOICE, {"name": name}, inputs, (self.add(result),))
+        return result

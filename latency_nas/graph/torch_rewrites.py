@@ -1,0 +1,124 @@
+"""Aten ops that are read as others, as torch's own exporter and the engines take them apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["REWRITES"]
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0, causal: bool = False,
+    *, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """Both factors are scaled by the root, so that half precision does not overflow."""
+    if enable_gqa:
+        repeats = query.shape[-3] // key.shape[-3]
+        key, value = (x.repeat_interleave(repeats, -3) for x in (key, value))
+    root = math.sqrt(1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    scores = (query * root) @ (key.transpose(-2, -1) * root)
+    if causal:
+        mask = torch.zeros(scores.shape[-2:], device=query.device, dtype=query.dtype)
+    if mask is not None:
+        mask = torch.where(mask, 0.0, -math.inf) if mask.dtype == torch.bool else mask
+        scores = scores + mask
+    return torch.softmax(scores, -1) @ value
+
+
+def _baddbmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    product = left @ right
+    return bias * beta + (product if alpha == 1 else product * alpha)
+
+
+def _add_scaled(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    total: Tensor = x + other * alpha
+    return total
+
+
+def _pixel_shuffle(x: Tensor, factor: int) -> Tensor:
+    *batch, c, h, w = x.shape
+    parts = x.reshape(-1, c // factor**2, factor, factor, h, w).permute(0, 1, 4, 2, 5, 3)
+    return parts.reshape(*batch, c // factor**2, h * factor, w * factor)
+
+
+def _pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
+    *batch, c, h, w = x.shape
+    parts = x.reshape(-1, c, h // factor, factor, w // factor, factor).permute(0, 1, 3, 5, 2, 4)
+    return parts.reshape(*batch, c * factor**2, h // factor, w // factor)
+
+
+def _channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    n, c, *spatial = x.shape
+    return x.reshape(n, groups, c // groups, *spatial).transpose(1, 2).reshape(x.shape)
+
+
+def _select(x: Tensor, dim: int, index: int) -> Tensor:
+    return x.narrow(dim, index % x.shape[dim], 1).squeeze(dim)
+
+
+def _unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
+    return [_select(x, dim, index) for index in range(x.shape[dim])]
+
+
+def _stack(tensors: list[Tensor], dim: int = 0) -> Tensor:
+    return torch.cat([tensor.unsqueeze(dim) for tensor in tensors], dim)
+
+
+def _extreme(reduce: Callable[..., Tensor], find: Callable[..., Tensor]) -> Callable[..., Any]:
+    def rewrite(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+        axes = tuple(range(x.dim())) if dim is None else dim
+        value = reduce(x, axes, keepdim)
+        return value if dim is None else (value, find(x, dim, keepdim))
+
+    return rewrite
+
+
+def _glu(x: Tensor, dim: int = -1) -> Tensor:
+    kept, gate = x.chunk(2, dim)
+    return kept * torch.sigmoid(gate)
+
+
+def _addcmul(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
+    product = first * second
+    return x + (product if value == 1 else product * value)
+
+
+def _variance(x: Tensor, dim: Any = None, *, correction: float | None = 1, keepdim: bool = False) -> Tensor:
+    centred = x - x.mean(dim, keepdim=True)
+    return (centred * centred).mean(dim, keepdim=keepdim)
+
+
+def _adaptive_avg_pool(x: Tensor, size: list[int]) -> Tensor:
+    """To one pixel it is a mean, as in torch's own exporter."""
+    if all(each == 1 for each in size):
+        return x.mean((-2, -1), keepdim=True)
+    pooled: Tensor = torch.ops.aten._adaptive_avg_pool2d(x, size)
+    return pooled
+
+
+# name of an aten op -> what it is read as; "add.alpha" is an addition whose second term is scaled
+REWRITES: dict[str, Callable[..., Any]] = {
+    "scaled_dot_product_attention": _attention,
+    "baddbmm": _baddbmm,
+    "add.alpha": _add_scaled,
+    "sub.alpha": lambda x, other, *, alpha=1: x - other * alpha,
+    "addmm": _baddbmm,
+    "addcmul": _addcmul,
+    "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
+    "channel_shuffle": _channel_shuffle,
+    "native_channel_shuffle": _channel_shuffle,
+    "select": _select,
+    "unbind": _unbind,
+    "stack": _stack,
+    "max": _extreme(torch.amax, torch.argmax),
+    "min": _extreme(torch.amin, torch.argmin),
+    "adaptive_avg_pool2d": _adaptive_avg_pool,
+    "glu": _glu,
+    "var": _variance,
+}
