@@ -30,8 +30,8 @@ def test_sparse_convolution() -> None:
     attrs |= {"Input": (1, 16, 28, 28), "NonZeroWeights": (96,)}
     op = OptimisedOp(type="sparse_conv2d", inputs=(), outputs=((1, 24, 28, 28),), attrs=attrs)
     assert write_paddleslim_key(op) == (
-        "sparse_conv2d in=(1, 16, 28, 28) weight=(24, 16, 1, 1) out=(1, 24, 28, 28) pad=0 stride=1 group=1 dilation=1 "
-        "quant=None bit_length=None NonZeroWeights=96"
+        "sparse_conv2d in=(1, 16, 28, 28) weight=(24, 16, 1, 1) out=(1, 24, 28, 28) pad=0 stride=1 group=1 "
+        "dilation=1 quant=None bit_length=None NonZeroWeights=96"
     )
 
 
@@ -53,8 +53,8 @@ def test_sparse_convolution() -> None:
                 {"strides": [2, 2], "paddings": [0, 0], "dilations": [1, 1], "groups": 1},
             ),
             (
-                "conv2d_transpose in=(1, 8, 4, 4) weight=(8, 16, 2, 2) out=(1, 16, 8, 8) pad=0 stride=2 group=1 dilation=1 "
-                "quant=None bit_length=None"
+                "conv2d_transpose in=(1, 8, 4, 4) weight=(8, 16, 2, 2) out=(1, 16, 8, 8) pad=0 stride=2 group=1 "
+                "dilation=1 quant=None bit_length=None"
             ),
         ),
     ],

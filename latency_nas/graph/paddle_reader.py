@@ -23,7 +23,7 @@ from latency_nas.graph.paddle_program import PaddleOp, PaddleProgram
 from latency_nas.graph.paddle_shapes import infer_shapes
 from latency_nas.kernel import DTYPES, OPS, Kernel, Shape
 
-__all__ = ["read_paddle", "read_program"]
+__all__ = ["program_shapes", "read_paddle", "read_program"]
 
 _PARSERS = {".pdmodel": parse_pdmodel, ".json": parse_pir}
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, KernelError)
@@ -94,8 +94,28 @@ def read_paddle(
     Example:
         >>> read_paddle("model.pdmodel", input_shape=(1, 3, 224, 224))  # doctest: +SKIP
     """
-    program = read_program(model_file, param_file)
-    builder = _Builder(program, str(model_file), None if input_shape is None else tuple(input_shape))
+    return _build(read_program(model_file, param_file), model_file, input_shape).graph()
+
+
+def program_shapes(
+    program: PaddleProgram, source: _Path, *, input_shape: Sequence[int] | None = None
+) -> dict[str, Shape]:
+    """The shape of each variable that the program uses, none of its sizes open.
+
+    Args:
+        program: as `read_program` gives it.
+        source: what messages call it.
+        input_shape: as in `read_paddle`.
+
+    Raises:
+        GraphError: as `read_paddle`, and so `InputMismatchError`.
+    """
+    builder = _build(program, source, input_shape)
+    return {name: builder.values[index].shape for name, index in builder.index.items()}
+
+
+def _build(program: PaddleProgram, source: _Path, input_shape: Sequence[int] | None) -> _Builder:
+    builder = _Builder(program, str(source), None if input_shape is None else tuple(input_shape))
     for number, op in enumerate(program.ops):
         try:
             builder.add(number, op)
@@ -104,10 +124,10 @@ def read_paddle(
                 raise
             reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
             raise GraphError(
-                f"Expected the operators of {model_file} to fit each other, but number {number} ({op.type}) does not: "
+                f"Expected the operators of {source} to fit each other, but number {number} ({op.type}) does not: "
                 f"{reason}."
             ) from error
-    return builder.graph()
+    return builder
 
 
 class _Builder:
