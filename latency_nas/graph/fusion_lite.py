@@ -11,6 +11,8 @@ Limitations:
 1. A mean over height and width that keeps both is taken for the global pool that Paddle would write, since torch writes
    one as the other.
 2. Dropout, which Paddle-Lite runs as a copy, is not part of an operator graph.
+3. What makes a row of each image is taken into the linear layer after it, as opt takes a flatten. A squeeze, or a
+   flatten with dropout after it, stays an operator there, which moves nothing.
 """
 
 from __future__ import annotations
@@ -35,14 +37,17 @@ _FOLDS_2_11: _Folds = {
     ("conv2d", "batch_norm"): {"bias": 1},
     ("conv2d", "bias"): {"bias": 1},
     **{("conv2d", act): {"act": act} for act in ("relu", "relu6", "leaky_relu")},
+    ("conv2d", "conv2d"): {},
     ("conv_transpose2d", "batch_norm"): {"bias": 1},
     ("conv_transpose2d", "bias"): {"bias": 1},
     ("conv_transpose2d", "relu"): {"act": "relu"},
-    ("add", "relu"): {"act": "relu"},
+    **{(op, "relu"): {"act": "relu"} for op in ("add", "sub", "mul")},
+    ("paddle.scale", "paddle.scale"): {},
 }
 _FOLDS: _Folds = {
     **_FOLDS_2_11,
     ("conv2d", "hard_swish"): {"act": "hard_swish"},  # but not after a depthwise one
+    ("flatten", "linear"): {},  # a reshape that makes a row of each image: see `_Program.is_flatten`
     ("linear", "bias"): {"bias": 1},
     ("linear", "relu"): {"act": "relu"},
 }
@@ -71,6 +76,7 @@ class _Program:
         self.steps: list[_Step] = []
         self.maker: dict[int, _Step] = {}
         self.done: set[str] = set()
+        self.flattened: dict[int, str] = {}  # value -> the flatten that made it, which its reader carries out
 
     def shape(self, index: int) -> Shape:
         return self.graph.values[index].shape
@@ -111,12 +117,23 @@ class _Program:
         nodes = [node]
         for op in ("transpose", "reshape"):
             made = nodes[-1].outputs[0]
-            if self.consumers[made] != 1 or made not in self.readers or self.readers[made].op != op:
+            if self.consumers[made] != 1 or not self.reader_is(made, op):
                 return []
             nodes.append(self.readers[made])
         source, split, target = (self.shape(index) for index in (node.inputs[0], node.outputs[0], nodes[2].outputs[0]))
         swaps = nodes[1].attrs["perm"] == (0, 2, 1, *range(3, len(split)))
         return nodes if source == target and len(split) == len(source) + 1 == 5 and swaps else []
+
+    def is_flatten(self, node: Node) -> bool:
+        """Whether the node flattens what only a linear layer reads, and opt takes it into that."""
+        made = node.outputs[0]
+        if node.op != "reshape" or ("flatten", "linear") not in self.folds or self.consumers[made] != 1:
+            return False
+        source, target = self.shape(node.inputs[0]), self.shape(made)
+        return len(target) == 2 < len(source) and source[0] == target[0] and self.reader_is(made, "linear")
+
+    def reader_is(self, index: int, op: str) -> bool:
+        return index in self.readers and self.readers[index].op == op
 
     def place(self, node: Node) -> None:
         """Fold the node into the step that makes its input, or make it a step."""
@@ -129,24 +146,47 @@ class _Program:
             names = tuple(item.name for item in nodes)
             self.add("shuffle_channel", {"group": self.shape(node.outputs[0])[1]}, nodes[0], nodes[2], names)
             return
+        if self.is_flatten(node):
+            self.flattened[node.outputs[0]] = node.name
+            return
         op, attrs = self.in_paddles_words(node)
         activations = self.graph.activations(node)
         step = self.maker.get(activations[0]) if activations else None
-        if step is not None and len(activations) == 1 and self.consumers[activations[0]] == 1 and self.fold(step, op):
+        if (
+            step is not None
+            and len(activations) == 1
+            and self.consumers[activations[0]] == 1
+            and self.fold(step, op, node)
+        ):
             step.outputs, step.names = node.outputs, (*step.names, node.name)
             self.maker[node.outputs[0]] = step
             return
-        self.add(node.op if op == "bias" else op, attrs, node, node, (node.name,))
+        before = [self.flattened[index] for index in activations if index in self.flattened]
+        self.add(node.op if op == "bias" else op, attrs, node, node, (*before, node.name))
 
-    def fold(self, step: _Step, op: str) -> bool:
-        """Take `op` into the step, where opt does so."""
+    def fold(self, step: _Step, op: str, node: Node) -> bool:
+        """Take the node, in Paddle's words an `op`, into the step, where opt does so."""
         extra = self.folds.get((step.op, op))
         if extra is None or "act" in step.attrs or step.attrs.get("scalar"):
             return False
         if op == "hard_swish" and step.attrs["group"] == self.shape(step.inputs[0])[1] > 1:
             return False
+        if op in ("batch_norm", "bias") and self.consumers[step.inputs[1]] > 1:  # other layers share these weights
+            return False
+        if op == "conv2d" and not self.multiplies(step, node):
+            return False
         step.attrs.update(extra)
         return True
+
+    def multiplies(self, step: _Step, node: Node) -> bool:
+        """Whether opt multiplies the weights of a convolution by those of the 1 x 1 convolution that follows it."""
+        c_in, c_mid, c_out = (
+            self.shape(step.inputs[0])[1],
+            self.shape(node.inputs[0])[1],
+            self.shape(node.outputs[0])[1],
+        )
+        plain = {"kernel": (1, 1), "stride": (1, 1), "pad": (0,) * 4, "group": 1}.items() <= node.attrs.items()
+        return plain and step.attrs["group"] == 1 and c_in * (c_out - c_mid) <= c_mid * c_out
 
     def add(self, op: str, attrs: dict[str, AttrValue], first: Node, last: Node, names: tuple[str, ...]) -> None:
         layer = first.modules[-1] if first.modules else ""
@@ -160,10 +200,17 @@ class _Program:
         kernel = Kernel(op=op, inputs=inputs, outputs=outputs, attrs=tuple(attrs.items()), dtype=dtype)
         return KernelCall(kernel=kernel, layer=step.layer, nodes=step.names)
 
+    def operand(self, index: int) -> Shape:
+        """A value's shape; a weight's from its first size that is not 1, as Paddle writes a bias."""
+        shape = self.shape(index)
+        while self.constant(index) and len(shape) > 1 and shape[0] == 1:
+            shape = shape[1:]
+        return shape
+
     def calls(self, step: _Step) -> tuple[KernelCall, ...]:
         """The kernels of one step. A weight that is added or multiplied is an operand; any other is not named."""
         whole = step.op in (*_BINARY, "matmul")
-        inputs = tuple(self.shape(index) for index in step.inputs if whole or not self.constant(index))
+        inputs = tuple(self.operand(index) for index in step.inputs if whole or not self.constant(index))
         if step.op != "linear" or ("linear", "bias") in self.folds:
             return (self.call(step, step.op, inputs, step.attrs),)
         source, target = inputs[0], self.shape(step.outputs[0])

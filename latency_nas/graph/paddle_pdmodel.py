@@ -50,7 +50,9 @@ def _value(attr: Any) -> Any:
 
 
 def _op(op: Any, variables: dict[str, PaddleVariable]) -> PaddleOp:
-    inputs, outputs = ({slot.parameter: tuple(slot.arguments) for slot in slots} for slots in (op.inputs, op.outputs))
+    inputs, outputs = (
+        {slot.parameter: tuple(slot.arguments) for slot in slots if slot.arguments} for slots in (op.inputs, op.outputs)
+    )
     weights = (name for names in inputs.values() for name in names if name in variables and variables[name].persistable)
     layer, point, _ = next(weights, "").rpartition(".")  # conv2d_0.w_0 is a weight of conv2d_0
     attrs = {attr.name: _value(attr) for attr in op.attrs if attr.type in ATTR_FIELDS}
