@@ -10,6 +10,7 @@ from rich.console import Console
 
 import latency_nas
 from latency_nas.cli import tables
+from latency_nas.cli.predict import predict
 from latency_nas.errors import LatencyNASError
 
 __all__ = ["app", "main"]
@@ -22,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("tables")(tables.list_tables)
+app.command("predict")(predict)
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -163,25 +164,27 @@ class LatencyEstimator:
 
     def predict(
         self,
-        model: nn.Module,
+        model: nn.Module | str | os.PathLike[str] | bytes,
         example_input: Tensor | tuple[Tensor, ...] | None = None,
         *,
         input_shape: Sequence[int] | None = None,
     ) -> Estimate:
-        """The latency of a torch module.
+        """The latency of a model.
 
         Args:
-            model: the module; it is read without being run, and is not changed.
-            example_input: what its forward takes.
+            model: a torch module, which is read without being run, and not changed; or what else `read_model` takes: a
+                file of ONNX's or Paddle's, or ``package.module:callable``.
+            example_input: what the forward of a torch module takes.
             input_shape: instead of `example_input`, the shape of its one float input, such as ``(1, 3, 224, 224)``.
 
         Raises:
+            GraphError: if the model cannot be read.
             InputMismatchError: if the input does not fit a layer.
             MissingKernelError: if kernels have no price, as `on_missing` says; the message lists them.
         """
-        from latency_nas.graph.torch_reader import read_torch
+        from latency_nas.graph.reader import read_model
 
-        return self.predict_graph(read_torch(model, example_input, input_shape=input_shape))
+        return self.predict_graph(read_model(model, example_input, input_shape=input_shape))
 
     def predict_graph(self, graph: OpGraph) -> Estimate:
         """The latency of a graph without open choices."""

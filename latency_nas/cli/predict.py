@@ -1,0 +1,78 @@
+"""``latency-nas predict``: the latency of a model's file by a table, and what it is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from latency_nas.errors import GraphError
+
+if TYPE_CHECKING:
+    from latency_nas.estimate import Estimate
+    from latency_nas.table import LatencyTable
+
+__all__ = ["predict"]
+
+_PIPED = 240  # columns of a table that goes to a file or another program
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="A file .onnx, .pdmodel or .json, or package.module:callable.")],
+    table: Annotated[str, typer.Option("--table", "-t", help="The name or the file of a latency table.")],
+    input_shape: Annotated[
+        str,
+        typer.Option(help="Of the model's input, as 1,3,224,224; needed for torch, and where a file leaves it open."),
+    ] = "",
+    on_missing: Annotated[
+        str,
+        typer.Option(
+            help="Of kernels that the table lacks: error, regress, or warn (leaves out what it cannot price)."
+        ),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Predict the latency of a model, in milliseconds with one standard deviation."""
+    from latency_nas.estimate import LatencyEstimator
+
+    estimator = LatencyEstimator(table, on_missing=on_missing or None)  # type: ignore[arg-type]
+    estimate = estimator.predict(model, input_shape=_shape(input_shape))
+    if as_json:
+        typer.echo(json.dumps(_plain(model, estimate, estimator.table), indent=2))
+        return
+    from latency_nas.report.text import kernel_table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED)
+    console.print(kernel_table(estimate))
+    console.print(f"{model} by {estimator.table.name} ({estimator.table.datasheet}):", markup=False, soft_wrap=True)
+    console.print(
+        f"{estimate.figure()}, coverage {estimate.coverage:.1%} of {len(estimate.kernels)} kernels", highlight=False
+    )
+
+
+def _shape(text: str) -> tuple[int, ...] | None:
+    if not text:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise GraphError(f"Expected --input-shape to be positive integers such as 1,3,224,224, but got {text!r}.")
+    return tuple(map(int, parts))
+
+
+def _plain(model: str, estimate: Estimate, table: LatencyTable) -> dict[str, Any]:
+    """All of an estimate as plain data."""
+    kernels = [{**dataclasses.asdict(item), "kernel": item.kernel.key} for item in estimate.kernels]
+    return {
+        "model": model,
+        "latency_ms": estimate.latency_ms,
+        "std_ms": estimate.std_ms,
+        "coverage": estimate.coverage,
+        "sources": estimate.sources,
+        "table": {"name": table.name, "fingerprint": table.fingerprint(), "datasheet": table.datasheet.to_dict()},
+        "kernels": kernels,
+    }

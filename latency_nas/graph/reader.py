@@ -1,0 +1,105 @@
+"""`read_model`: a model of whichever source as an `OpGraph`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latency_nas.errors import GraphError, shown
+from latency_nas.graph.op_graph import OpGraph
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["make_model", "read_model"]
+
+_Shape = Sequence[int] | None
+
+
+def _read_onnx(source: Any, input_shape: _Shape) -> OpGraph:
+    reader: Any = importlib.import_module("latency_nas.graph.onnx_reader")  # onnx, only where it is used
+    graph: OpGraph = reader.read_onnx(source, input_shape=input_shape)
+    return graph
+
+
+def _read_paddle(source: Path, input_shape: _Shape) -> OpGraph:
+    from latency_nas.graph.paddle_reader import read_paddle
+
+    weights = source.with_suffix(".pdiparams")
+    return read_paddle(source, weights if weights.is_file() else None, input_shape=input_shape)
+
+
+# ending of a file -> its reader
+_READERS: dict[str, Callable[[Path, _Shape], OpGraph]] = {
+    ".onnx": _read_onnx,
+    ".pdmodel": _read_paddle,
+    ".json": _read_paddle,
+}
+
+
+def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = None) -> OpGraph:
+    """Read a model.
+
+    Args:
+        source: a torch module; a file ``.onnx``, ``.pdmodel`` or PIR ``.json``; ``package.module:callable``, as
+            `make_model` takes it; or an ONNX model in memory, as bytes or a ``ModelProto``.
+        example_input: what the forward of a torch module takes.
+        input_shape: of its one float input; a file needs it where it leaves sizes open.
+
+    Raises:
+        GraphError: if it is none of these, or cannot be read.
+        InputMismatchError: if the input does not fit.
+
+    Example:
+        >>> from torch import nn
+        >>> [node.op for node in read_model(nn.ReLU(), input_shape=(1, 8)).nodes]
+        ['relu']
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if path.suffix in _READERS:
+            return _READERS[path.suffix](path, input_shape)
+        if ":" not in str(source):
+            raise GraphError(
+                f"Expected a model's file ({', '.join(_READERS)}) or package.module:callable, but got {str(source)!r}."
+            )
+        source = make_model(str(source))
+    torch_module = sys.modules.get("torch.nn.modules.module")
+    if torch_module is not None and isinstance(source, torch_module.Module):
+        from latency_nas.graph.torch_reader import read_torch
+
+        return read_torch(source, example_input, input_shape=None if input_shape is None else tuple(input_shape))
+    if isinstance(source, bytes) or type(source).__name__ == "ModelProto":
+        return _read_onnx(source, input_shape)
+    raise GraphError(f"Expected a torch module, a model's file or an ONNX model, but got {shown(source)}.")
+
+
+def make_model(source: str) -> nn.Module:
+    """The torch module that a callable gives.
+
+    Args:
+        source: ``package.module:callable``; the working folder is searched too.
+
+    Raises:
+        GraphError: if it does not import, fails, or gives something else.
+    """
+    from torch import nn
+
+    module_name, _, attribute = source.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(importlib.import_module(module_name), attribute)()
+    except Exception as error:  # whatever a user's module or constructor raises
+        raise GraphError(
+            f"Expected {source!r} to be package.module:callable that gives a torch module, but it fails "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    if not isinstance(made, nn.Module):
+        raise GraphError(f"Expected {source!r} to give a torch module, but it gives {type(made).__name__}.")
+    return made
