@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 import latency_nas
-from latency_nas.cli import tables
+from latency_nas.cli import measure, space, table, tables
 from latency_nas.cli.predict import predict
 from latency_nas.errors import LatencyNASError
 
@@ -24,6 +24,9 @@ app = typer.Typer(
 )
 app.command("tables")(tables.list_tables)
 app.command("predict")(predict)
+app.command("measure")(measure.measure)
+app.add_typer(space.app)
+app.add_typer(table.app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -45,7 +48,7 @@ def main() -> None:
     """Run the command line; an error of this library is one message on standard error, and exit status 1."""
     try:
         app()
-    except LatencyNASError as error:
+    except (LatencyNASError, FileNotFoundError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
         Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(str(error))
         sys.exit(1)

@@ -1,0 +1,87 @@
+"""``latency-nas measure``: begin a metering session, or go on with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from latency_nas.measure.piece import Piece
+
+__all__ = ["measure"]
+
+
+def measure(
+    source: Annotated[
+        str, typer.Argument(help="An op space (a YAML file), or package.module:callable of a model or supernet.")
+    ],
+    session: Annotated[Path, typer.Option("--session", "-s", help="The session's file; one that is there goes on.")],
+    input_shape: Annotated[str, typer.Option(help="Of a model's input: 1,3,224,224.")] = "",
+    device: Annotated[str, typer.Option(help="What the datasheet calls this machine.")] = "",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
+    precision: Annotated[str, typer.Option(help="fp32, or fp16 where the chip has it.")] = "fp32",
+    power_mode: Annotated[str, typer.Option(help="Cores to prefer: normal, high or low.")] = "normal",
+    batch: Annotated[int, typer.Option(min=1, help="Images a run: every shape's first size is multiplied.")] = 1,
+    context: Annotated[str, typer.Option(help="composed: inside networks; alone: each op by itself.")] = "composed",
+    contexts: Annotated[int, typer.Option(min=1, help="Networks in which each op is met.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Visits of each network, at most.")] = 5,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs a visit.")] = 6,
+    stop_at: Annotated[
+        float, typer.Option(min=0.0, help="Stop a network once its kernels are known to this part; 0: never.")
+    ] = 0.02,
+    max_drift: Annotated[float, typer.Option(min=0.0, help="How far the yardstick may move in a visit.")] = 0.1,
+) -> None:
+    """Meter an op space, a model or a supernet on this machine; run it again to go on where it was cut off."""
+    from latency_nas.errors import MeasureError
+    from latency_nas.measure.runner import LocalRunner, VisitOptions
+    from latency_nas.measure.session import Session, SessionOptions
+    from latency_nas.measure.session_run import run_session
+    from latency_nas.measure.session_table import session_result
+    from latency_nas.report.progress import progress_bar
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if session.exists():
+        opened = Session.open(session)
+        console.print(f"going on with {session} after {opened.n_visits} visits, with the options that it began with")
+    else:
+        if context not in ("composed", "alone"):
+            raise MeasureError(f"Expected --context to be composed or alone, but got {context!r}.")
+        known_context: Literal["composed", "alone"] = "alone" if context == "alone" else "composed"
+        visit = VisitOptions(threads=threads, precision=precision, power_mode=power_mode, n_runs=runs)
+        options = SessionOptions(
+            visit=visit, context=known_context, contexts=contexts, rounds=rounds, stop_at=stop_at or None,
+            max_drift=max_drift, device=device, source=source,
+        )  # fmt: skip
+        opened = Session.create(session, _pieces(source, input_shape, batch, contexts), options)
+    with opened, LocalRunner() as runner:
+        with progress_bar("metering", console) as on_progress:
+            run_session(opened, runner, on_progress=on_progress)
+        for label, problem in opened.problems().items():
+            console.print(f"put aside: {label}: {problem}", markup=False)
+        result = session_result(opened)
+        heaviest = max(times.memory_mb or 0.0 for times in result.times)
+        console.print(f"{len(set().union(*result.kernels))} kernels in {len(result.times)} networks; {result.drift}")
+        console.print(f"the largest network held {heaviest:.1f} MB at its peak")
+        console.print(f"next: latency-nas table build {session} -o TABLE")
+
+
+def _pieces(source: str, input_shape: str, batch: int, contexts: int) -> list[Piece]:
+    """What is to be metered."""
+    from latency_nas.cli.model_source import architectures_of, parse_shape
+    from latency_nas.errors import GraphError
+    from latency_nas.measure.piece import Piece
+    from latency_nas.measure.space import read_space
+    from latency_nas.measure.space.survey import with_batch
+
+    if ":" not in source or Path(source).is_file():
+        space = with_batch(read_space(source), batch)
+        space.check_imports()
+        return [Piece.of(item) for item in space.items]
+    if not input_shape:
+        raise GraphError("Expected --input-shape beside a model, such as --input-shape 1,3,224,224.")
+    first, *rest = parse_shape(input_shape)
+    graphs = architectures_of(source, (first * batch, *rest), contexts)
+    return [Piece.of(graph, f"architecture {number}") for number, graph in enumerate(graphs)]

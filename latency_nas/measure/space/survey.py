@@ -1,0 +1,129 @@
+"""What an op space comes to before it is measured: its ops, its kernels, and the time that a session will take."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from latency_nas.errors import GraphError, IllegalOpError, MeasureError
+from latency_nas.kernel import Kernel, n_flops, n_params
+from latency_nas.measure.compose import cover, own_kernels
+from latency_nas.measure.mnn_engine import MNNNetwork, convert
+from latency_nas.measure.onnx_writer import write_onnx
+from latency_nas.measure.piece import Piece
+from latency_nas.measure.session import SessionOptions
+from latency_nas.measure.space.op import Op
+from latency_nas.measure.space.space_file import OpSpace
+from latency_nas.measure.yardstick import yardstick_graph
+
+__all__ = ["Survey", "session_seconds", "survey_space", "with_batch", "yardstick_flops_per_s"]
+
+# What building costs here, on an old x86 core; only the estimate of a session's time rests on it.
+_YARDSTICK_FLOPS = 32_956_416  # of a run
+_OVERHEAD_S, _BUILD_S, _BUILD_S_PER_BYTE, _OP_S = 1.5, 0.05, 6e-9, 4e-6
+
+
+def with_batch(space: OpSpace, batch: int) -> OpSpace:
+    """The same space for so many times the images a run: the first size of every shape is multiplied."""
+    if batch < 1:
+        raise MeasureError(f"Expected `batch` to be a positive integer, but got {batch}.")
+
+    def scaled(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (batch * shape[0], *shape[1:]) if shape else shape
+
+    items: list[Op | Kernel] = []
+    for item in space.items:
+        if isinstance(item, Op):
+            items.append(replace(item, input_shape=scaled(item.input_shape)))
+        else:
+            shapes = [tuple(map(scaled, side)) for side in (item.inputs, item.outputs)]
+            items.append(replace(item, inputs=shapes[0], outputs=shapes[1]))
+    return replace(space, items=tuple(items))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """An op space, read but not measured.
+
+    Args:
+        n_ops: combinations in all.
+        illegal: combinations that are no op -> the reason.
+        failures: ops that cannot be metered -> the reason.
+        kernels: distinct kernels, copies between layouts left out.
+        n_metered: ops that are enough to meter every kernel.
+        n_flops: of these ops, run once.
+        size_bytes: of their weights.
+    """
+
+    n_ops: int
+    illegal: Mapping[str, str]
+    failures: Mapping[str, str]
+    kernels: frozenset[Kernel]
+    n_metered: int
+    n_flops: int
+    size_bytes: int
+
+
+def survey_space(space: OpSpace, on_progress: Callable[[int, int], None] | None = None) -> Survey:
+    """Construct and read every op of a space.
+
+    Raises:
+        OpSpaceError: if a class does not import.
+    """
+    space.check_imports()
+    illegal: dict[str, str] = {}
+    failures: dict[str, str] = {}
+    kernels: dict[int, set[Kernel]] = {}
+    for number, item in enumerate(space.items):
+        try:
+            kernels[number] = own_kernels(Piece.of(item).graph())
+        except IllegalOpError as error:
+            illegal[str(item)] = str(error).removeprefix(f"{item}: ")
+        except (GraphError, MeasureError) as error:
+            failures[str(item)] = str(error).removeprefix(f"{item}: ")
+        if on_progress:
+            on_progress(number + 1, len(space))
+    metered = cover(kernels, set())
+    run = [kernel for number in metered for kernel in kernels[number]]
+    return Survey(
+        n_ops=len(space),
+        illegal=illegal,
+        failures=failures,
+        kernels=frozenset().union(*kernels.values()),
+        n_metered=len(metered),
+        n_flops=sum(map(n_flops, run)),
+        size_bytes=4 * sum(map(n_params, run)),
+    )
+
+
+def session_seconds(survey: Survey, options: SessionOptions, flops_per_s: float) -> tuple[float, float]:
+    """How long a session over a space takes at the least and at the most, disturbances apart.
+
+    Args:
+        survey: of the space.
+        options: of the session.
+        flops_per_s: of the device; `yardstick_flops_per_s` measures it.
+
+    Returns:
+        Seconds if every kernel is known after the fewest rounds, and if none ever is.
+    """
+    visit = options.visit
+    contexts = options.contexts if options.context == "composed" else 1
+    n_pieces = options.n_pieces if options.context == "composed" else 1
+    n_networks = contexts * -(-survey.n_metered // n_pieces)
+    runs = visit.n_warmup + visit.n_runs * (2 if visit.profile else 1)
+    a_run = contexts * (survey.n_flops / flops_per_s + _OP_S * len(survey.kernels))
+    yardsticks = n_networks * 2 * visit.n_yardstick * _YARDSTICK_FLOPS / flops_per_s
+    a_round = runs * a_run + yardsticks
+    build = _OVERHEAD_S + n_networks * _BUILD_S + contexts * survey.size_bytes * _BUILD_S_PER_BYTE
+    least = options.rounds if options.stop_at is None else min(options.least_rounds, options.rounds)
+    return build + least * a_round, build + options.rounds * a_round
+
+
+def yardstick_flops_per_s(threads: int) -> float:
+    """How fast this machine runs the yardstick."""
+    with tempfile.TemporaryDirectory() as name:
+        network = MNNNetwork(convert(write_onnx(yardstick_graph()), Path(name, "yardstick.mnn")), threads=threads)
+        return _YARDSTICK_FLOPS / (sorted(network.run_ms(30))[15] / 1e3)
