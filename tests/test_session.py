@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from latency_nas.errors import MeasureError, RunnerLostError, SessionError
 from latency_nas.graph import fuse
+from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import Kernel
 from latency_nas.measure.compose import compose, cover, executed_calls, join, own_kernels, side_by_side
 from latency_nas.measure.graph_text import format_graph, parse_graph
@@ -302,6 +304,16 @@ def test_pieces_that_would_be_folded_together_are_kept_apart_unless_folding_is_m
     graphs = {0: kernel_graph(plain), 1: kernel_graph(Kernel.of("relu", [(1, 8, 8, 8)], [(1, 8, 8, 8)]))}
     assert {compose(graphs, n_pieces=2, seed=seed, fold=False)[0] for seed in range(4)} <= {((1, 0),), ((0,), (1,))}
     assert ((0, 1),) in {compose(graphs, n_pieces=2, seed=seed, fold=True)[0] for seed in range(4)}
+
+
+def test_a_head_reads_what_a_pooling_wrote_flattened() -> None:
+    mean = Op(module="torch.nn", name="AdaptiveAvgPool2d", arguments={"output_size": 1}, input_shape=(1, 8, 4, 4))
+    head = Op(module="torch.nn", name="Linear", arguments={"in_features": 8, "out_features": 3}, input_shape=(1, 8))
+    graphs = {0: mean.read(), 1: head.read()}
+    assert compose(graphs, n_pieces=2, seed=0, fold=False) == [((0, 1),)]
+    whole = read_torch(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)), input_shape=(1, 8, 4, 4))
+    ours = executed_calls([join([graphs[0], graphs[1]])])
+    assert [call.kernel for call in ours] == [call.kernel for call in fuse(whole, "MNN")]
 
 
 def test_a_cover_holds_every_kernel_and_nothing_that_is_not_needed() -> None:

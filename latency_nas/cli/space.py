@@ -26,8 +26,9 @@ def show(
     from latency_nas.report.progress import progress_bar
 
     console = Console(highlight=False, soft_wrap=True)
+    space = read_space(file)
     with progress_bar("reading", Console(stderr=True)) as on_progress:
-        survey = survey_space(read_space(file), on_progress)
+        survey = survey_space(space, on_progress)
     n_legal = survey.n_ops - len(survey.illegal) - len(survey.failures)
     console.print(
         f"{survey.n_ops} combinations: {n_legal} ops, {len(survey.illegal)} illegal, {len(survey.failures)} that fail"

@@ -105,12 +105,18 @@ def _follower(
 ) -> int | None:  # fmt: skip
     """The first piece left that reads what the last branch writes."""
     last = branches[-1][-1]
-    if ends[last].writes is None:
-        return None
     for piece in left:
-        if ends[piece].reads == ends[last].writes and (fold or not _folds(graphs[last], graphs[piece])):
+        if _fits(ends[last].writes, ends[piece].reads) and (fold or not _folds(graphs[last], graphs[piece])):
             return piece
     return None
+
+
+def _fits(writes: Value | None, reads: Value | None) -> bool:
+    """Whether one can be read as the other: as it is, or flattened, as before the head of a network."""
+    if writes is None or reads is None:
+        return False
+    flat = writes.shape[1:].count(1) == len(writes.shape) - 2 and reads.shape == writes.shape[:2]
+    return writes.dtype == reads.dtype and (writes.shape == reads.shape or flat)
 
 
 def _folds(first: OpGraph, second: OpGraph) -> bool:
@@ -119,15 +125,18 @@ def _folds(first: OpGraph, second: OpGraph) -> bool:
 
 
 def join(graphs: Sequence[OpGraph]) -> OpGraph:
-    """One after the other: each reads what the one before it wrote."""
+    """One after the other: each reads what the one before it wrote, flattened where that is what it takes."""
     values: list[Value] = []
     nodes: list[Node] = []
     outputs: tuple[int, ...] = ()
     for number, graph in enumerate(graphs):
         at = {index: len(values) + index for index in range(len(graph.values))}
-        if outputs:
-            at |= dict(zip(graph.inputs, outputs, strict=True))
         values += graph.values
+        if outputs and values[outputs[0]].shape != _input(graph).shape:
+            flat = (at[graph.inputs[0]],)
+            nodes.append(Node(name=f"p{number}.flatten", op="reshape", inputs=outputs, outputs=flat, attrs={}))
+        elif outputs:
+            at |= dict(zip(graph.inputs, outputs, strict=True))
         nodes += _moved(graph, at, f"p{number}.")
         outputs = tuple(at[index] for index in graph.outputs)
     return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=graphs[0].inputs, outputs=outputs)

@@ -212,6 +212,22 @@ class Session:
         with self._writing() as connection:
             connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, value])
 
+    def set_options(self, options: SessionOptions) -> None:
+        """Other options, for a session that has not begun.
+
+        Raises:
+            SessionError: if it has.
+        """
+        if self.is_planned(0):
+            raise SessionError(f"Expected {self.path} not to have begun, but it has {self.n_visits} visits.")
+        self.note("options", json.dumps(asdict(options)))
+        self.options = options
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every piece, whatever became of it."""
+        for kind, label, text in self._rows("SELECT kind, label, text FROM pieces ORDER BY id"):
+            yield Piece(kind=kind, label=label, text=text)
+
     @property
     def n_pieces(self) -> int:
         """Pieces in all."""

@@ -1,0 +1,213 @@
+"""MMT's pickles, ``meta_latency.pkl`` and ``*.mnn.pj``, read without importing or running anything of theirs.
+
+Two generations. Before 2.2.0 an op's pickled instance names its class in the pickle itself; from 2.2.0 on the class
+stands in a file of its own beside it, ``<mnn_fname>.pj``, a pickle that is nothing but the name.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+import pickletools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from latency_nas.errors import TableError, TableFileError, UnsafePickleError, shown
+from latency_nas.kernel import Shape
+from latency_nas.table.datasheet import finite
+
+__all__ = ["MMTOp", "import_mmt", "read_class_name"]
+
+logger = logging.getLogger(__name__)
+
+_META_CLASSES = frozenset({("mmt.utils", "ops_meta"), ("core.utils", "ops_meta")})
+_MOST_BYTES, _MOST_CLASS_BYTES = 2**28, 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MMTOp:
+    """One row of MMT's: a module, and what it took alone.
+
+    Args:
+        class_name: module and qualified name of its class, as ``torch.nn.modules.conv.Conv2d``.
+        repr: its ``repr``, which with class and shape is MMT's key.
+        input_shape: of its first input.
+        arguments: of its constructor; None if there were none.
+        latency_ms: mean; `least_ms` and `most_ms` are the extremes.
+        least_ms: see there.
+        most_ms: see there.
+        file: its MNN file's name.
+    """
+
+    class_name: str
+    repr: str
+    input_shape: Shape
+    latency_ms: float
+    least_ms: float
+    most_ms: float
+    arguments: Mapping[str, Any] | None = None
+    file: str = ""
+
+
+@dataclass(slots=True)
+class _ClassName:
+    """Stands for a class that is named and never imported."""
+
+    name: str
+
+
+class _Meta:
+    """Stands for MMT's ``ops_meta``: it takes the instance's fields and does nothing."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict):
+            raise UnsafePickleError(f"Expected the fields of an op, but got {shown(state)}.")
+        self.fields = state
+
+
+# Opcodes that call something of the pickle's choosing. What is left makes an empty `_Meta` and gives it its fields.
+_REFUSED = frozenset({
+    "REDUCE", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "EMPTY_SET", "FROZENSET",
+    "ADDITEMS", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8",
+})  # fmt: skip
+
+
+class _MetaUnpickler(pickle._Unpickler):  # noqa: SLF001
+    """Makes `_Meta`, names and plain data; tuples become lists: as keys they could take for ever to hash."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
+
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _Meta if (module, name) in _META_CLASSES else _ClassName(f"{module}.{name}")
+
+    def load_some(self, n: int) -> None:
+        """The last `n` items as a list."""
+        self.stack[-n:] = [self.stack[-n:]]
+
+    def load_marked(self) -> None:
+        """The items since the mark as a list."""
+        self.append(self.pop_mark())
+
+
+_MetaUnpickler.dispatch.update({
+    pickle.TUPLE[0]: _MetaUnpickler.load_marked,
+    pickle.TUPLE1[0]: lambda unpickler: unpickler.load_some(1),
+    pickle.TUPLE2[0]: lambda unpickler: unpickler.load_some(2),
+    pickle.TUPLE3[0]: lambda unpickler: unpickler.load_some(3),
+})  # fmt: skip
+
+
+def _load(source: Path) -> Any:
+    data = source.read_bytes()
+    if len(data) > _MOST_BYTES:
+        raise TableFileError(f"Expected {source} to be of at most {_MOST_BYTES >> 20} MB, but it is larger.")
+    try:
+        for opcode, argument, position in pickletools.genops(data):
+            if opcode.name in _REFUSED:
+                raise UnsafePickleError(
+                    f"Refused {source}: at byte {position} the pickle holds {opcode.name} {shown(argument)}, and only "
+                    f"ops of MMT's are read. Nothing of the file was run."
+                )
+        return _MetaUnpickler(io.BytesIO(data)).load()
+    except (UnsafePickleError, TableFileError):
+        raise
+    except Exception as error:  # the pickle module raises almost anything on damaged input
+        reason = str(error) or type(error).__name__
+        raise TableFileError(
+            f"Expected {source} to be a pickle of MMT's, but it is truncated or of another format ({reason})."
+        ) from error
+
+
+def read_class_name(path: str | os.PathLike[str]) -> str:
+    """The class that a ``.pj`` file names; the file is read as text of opcodes and never loaded.
+
+    Raises:
+        TableFileError: if it is no pickle of one class by reference.
+    """
+    source = Path(path)
+    texts: list[str] = []
+    names: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(source.read_bytes()[:_MOST_CLASS_BYTES]):
+            if opcode.name in ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE"):
+                texts.append(str(argument))
+            elif opcode.name == "STACK_GLOBAL":
+                names.append(".".join(texts[-2:]))
+            elif opcode.name == "GLOBAL":
+                names.append(str(argument).replace(" ", "."))
+            elif opcode.name not in ("PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "STOP"):
+                raise ValueError(f"it holds {opcode.name}")
+    except (ValueError, IndexError) as error:
+        raise TableFileError(f"Expected {source} to be a pickle of one class, but {error}.") from error
+    if len(names) != 1:
+        raise TableFileError(f"Expected {source} to be a pickle of one class, but it names {len(names)}.")
+    return names[0]
+
+
+@dataclass(slots=True)
+class _Report:
+    """Files that several rows share, by name: MMT timed only the last of them, for all."""
+
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def note(self, op: MMTOp, source: Path) -> None:
+        if op.file and op.file in self.seen:
+            logger.warning(
+                "%s: %s and %s share the file %s, so that MMT timed one of them for both: at least one row is wrong.",
+                source, self.seen[op.file], op.repr, op.file,
+            )  # fmt: skip
+        self.seen.setdefault(op.file, op.repr)
+
+
+def import_mmt(path: str | os.PathLike[str]) -> tuple[MMTOp, ...]:
+    """Read MMT's ``meta_latency.pkl``, of either generation.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        UnsafePickleError: if the pickle holds more than such ops; nothing of it has run.
+        TableFileError: if it is truncated, of another format, or was not timed yet.
+    """
+    source = Path(path)
+    rows = _load(source)
+    if not isinstance(rows, list) or not all(isinstance(row, _Meta) for row in rows) or not rows:
+        raise TableFileError(f"Expected {source} to be a list of MMT's ops, but got {shown(type(rows).__name__)}.")
+    report, ops = _Report(), []
+    for number, row in enumerate(rows):
+        try:
+            ops.append(_op(source, row.fields))
+        except (KeyError, TypeError, ValueError, TableError, OSError) as error:
+            raise TableFileError(f"Row {number} of {source} is not valid: {error}") from error
+        report.note(ops[-1], source)
+    return tuple(ops)
+
+
+def _op(source: Path, fields: Mapping[str, Any]) -> MMTOp:
+    named, file = fields.get("classname"), str(fields.get("mnn_fname") or "")
+    if named is not None and not isinstance(named, _ClassName):
+        raise TableError(f"Expected `classname` to be a class, but got {shown(named)}.")
+    if Path(file).name != file:
+        raise TableError(f"Expected `mnn_fname` to be a file's name, but got {file!r}.")
+    arguments = fields["init_param"]
+    if arguments is not None and not isinstance(arguments, dict):
+        raise TableError(f"Expected `init_param` to be a mapping, but got {shown(arguments)}.")
+    return MMTOp(
+        class_name=named.name if named else read_class_name(source.with_name(f"{file}.pj")),
+        repr=str(fields["repr"]),
+        input_shape=tuple(int(size) for size in fields["input_shape"]),
+        latency_ms=finite("avg", fields["avg"], zero=False),
+        least_ms=finite("min", fields["min"]),
+        most_ms=finite("max", fields["max"]),
+        arguments=arguments,
+        file=file,
+    )
