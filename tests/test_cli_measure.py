@@ -85,8 +85,8 @@ def test_the_op_space_of_a_supernet_holds_every_kernel_of_it(folder: Path) -> No
         (
             "measure nomodule:b -s s.sqlite --input-shape 1,3,8,8",
             (
-                "GraphError: Expected 'nomodule:b' to be package.module:callable that gives a torch module, but it fails "
-                "(ModuleNotFoundError: No module named 'nomodule')."
+                "GraphError: Expected 'nomodule:b' to be package.module:callable that gives a torch module, but it "
+                "fails (ModuleNotFoundError: No module named 'nomodule')."
             ),
         ),
         (
