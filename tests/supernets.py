@@ -15,7 +15,9 @@ from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import Kernel
 from latency_nas.search.choice import Choice, find_choices
 from latency_nas.search.loss import LatencyLoss
-from latency_nas.search.plan import CostPlan, make_plan
+from latency_nas.search.plan import CostPlan
+from latency_nas.search.pricing import make_plan
+from latency_nas.search.space import graph_space
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
 DATASHEET = Datasheet(device="No device", engine="MNN", method="imported", threads=1, notes="made up for tests")
@@ -156,7 +158,7 @@ def plan_of(
 ) -> CostPlan:
     """The supernet's plan."""
     found = choices or find_choices(supernet)
-    return make_plan(graph_of(supernet, example, found), names_of(found), LatencyEstimator(table))
+    return make_plan(graph_space(graph_of(supernet, example, found), found, "MNN"), LatencyEstimator(table))
 
 
 def loss_of(

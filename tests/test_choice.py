@@ -12,10 +12,18 @@ from latency_nas.errors import SearchError
 from latency_nas.search.choice import Choice, find_choices, read_supernet
 
 NOTHING_FOUND = (
-    "Expected {kind} to hold modules that own a ModuleList of candidates and one parameter vector of the same length, "
-    "but found none; module lists seen: {seen}. Name the choices: attach(supernet, x, choices=[Choice("
-    "module='blocks.0', candidates=('blocks.0.ops.0', 'blocks.0.ops.1'), weights=lambda net: net.alphas[0])])."
+    "Expected {kind} to be a supernet of a known style (a module with a list of candidates and a parameter vector of "
+    "its own; matrices with a row for each list of candidates in a cell; lists of lists of candidates, without "
+    "architecture parameters), but it is none. Found: lists of modules: {lists}; parameter vectors beside them: "
+    "{vectors}; matrices: {matrices}. Missing: {missing}. Name the choices: latency.attach(supernet, "
+    "run=lambda net: net(x), groups={{'first': supernet.blocks[0].ops}}, "
+    "gates=lambda net: {{'first': net.alphas[0].softmax(-1)}}); without architecture parameters leave `gates` out; an "
+    "elastic supernet is given as latency.attach(supernet, x, options={{'depth': (2, 3, 4)}}, "
+    "subnet=lambda net, config: net.subnet(**config))."
 )
+UNLIKE = "architecture parameters as long as the lists they would belong to"
+NO_WEIGHTS = "architecture parameters, one for each of a list's modules"
+NO_LISTS = "a ModuleList or ModuleDict of candidates"
 
 
 def test_the_example_is_recognised() -> None:
@@ -51,27 +59,47 @@ class Odd(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("lengths", "vectors"), [((), 0), ((2,), 1), ((3, 3), 2)], ids=["no parameter", "another length", "two that fit"]
+    ("lengths", "vectors", "missing"),
+    [
+        ((), "none", NO_WEIGHTS),
+        ((2,), "`1.vector0` (2)", UNLIKE),
+        ((3, 3), "`1.vector0` (3), `1.vector1` (3)", UNLIKE),
+    ],
+    ids=["no parameter", "another length", "two that fit"],
 )
-def test_what_came_near_is_listed(lengths: tuple[int, ...], vectors: int) -> None:
+def test_what_was_found_and_what_is_missing_is_said(lengths: tuple[int, ...], vectors: str, missing: str) -> None:
     with pytest.raises(SearchError) as caught:
         find_choices(nn.Sequential(nn.ReLU(), Odd(*lengths)))
-    seen = f"`1.ops` (3 modules, {vectors} parameter vectors of its own)"
-    assert str(caught.value) == NOTHING_FOUND.format(kind="Sequential", seen=seen)
+    assert str(caught.value) == NOTHING_FOUND.format(
+        kind="Sequential", lists="`1.ops` (3 modules)", vectors=vectors, matrices="none", missing=missing
+    )
 
 
-def test_nothing_came_near() -> None:
+def test_nothing_was_found() -> None:
     with pytest.raises(SearchError) as caught:
         find_choices(nn.Linear(2, 2))
-    assert str(caught.value) == NOTHING_FOUND.format(kind="Linear", seen="none")
+    assert str(caught.value) == NOTHING_FOUND.format(
+        kind="Linear", lists="none", vectors="none", matrices="none", missing=NO_LISTS
+    )
 
 
-def test_a_matrix_on_the_root_is_not_recognised_but_can_be_named() -> None:
+def test_a_matrix_that_does_not_fit_is_listed() -> None:
     supernet = MatrixNet()
-    with pytest.raises(SearchError, match="module lists seen: `blocks` "):
+    supernet.matrix = torch.zeros(2, 3, requires_grad=True)
+    with pytest.raises(SearchError) as caught:
         find_choices(supernet)
-    weights = torch.stack([choice.weights(supernet) for choice in supernet.choices()])
-    assert torch.equal(weights, supernet.matrix)
+    lists = "`blocks` (3 modules), `blocks.0.ops` (3 modules), `blocks.1.ops` (3 modules), `blocks.2.ops` (3 modules)"
+    assert str(caught.value) == NOTHING_FOUND.format(
+        kind="MatrixNet", lists=lists, vectors="none", matrices="`matrix` (2 x 3)", missing=UNLIKE
+    )
+
+
+def test_a_matrix_on_the_root_is_recognised() -> None:
+    supernet = MatrixNet()
+    choices = find_choices(supernet)
+    assert [choice.module for choice in choices] == ["matrix[0]", "matrix[1]", "matrix[2]"]
+    assert [choice.candidates for choice in choices] == [choice.candidates for choice in supernet.choices()]
+    assert torch.equal(torch.stack([choice.weights(supernet) for choice in choices]), supernet.matrix)
 
 
 class Backwards(ChainNet):

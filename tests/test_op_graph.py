@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from supernets import MixedOp
 from torch import nn
 
 from latency_nas.errors import GraphError
@@ -12,11 +13,9 @@ from latency_nas.graph.torch_reader import read_torch
 
 @pytest.fixture
 def graph() -> OpGraph:
-    candidates = nn.ModuleList(
-        [nn.Conv2d(4, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()), nn.Identity()]
-    )
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), candidates, nn.Conv2d(4, 2, 1))
-    return read_torch(model, input_shape=(1, 3, 8, 8), choices={"1": ("1.0", "1.1", "1.2")})
+    candidates = [nn.Conv2d(4, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()), nn.Identity()]
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), MixedOp(candidates), nn.Conv2d(4, 2, 1))
+    return read_torch(model, input_shape=(1, 3, 8, 8), choices={"1": ("1.ops.0", "1.ops.1", "1.ops.2")})
 
 
 def test_choices_are_counted(graph: OpGraph) -> None:
@@ -25,7 +24,7 @@ def test_choices_are_counted(graph: OpGraph) -> None:
 
 @pytest.mark.parametrize(
     ("candidate", "names"),
-    [(0, ["1.0/conv2d"]), (1, ["1.1.0/conv2d", "1.1.1/relu"]), (2, [])],
+    [(0, ["1.ops.0/conv2d"]), (1, ["1.ops.1.0/conv2d", "1.ops.1.1/relu"]), (2, [])],
 )
 def test_a_candidate_stands_alone_in_its_place(graph: OpGraph, candidate: int, names: list[str]) -> None:
     network = graph.extract({"1": candidate})

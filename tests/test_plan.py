@@ -24,11 +24,15 @@ from torch import Tensor, nn
 
 from latency_nas.errors import MissingKernelError, SearchError
 from latency_nas.estimate import LatencyEstimator
+from latency_nas.graph import fuse
+from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import Kernel
 from latency_nas.measure.plan import random_architectures
 from latency_nas.search.choice import find_choices
-from latency_nas.search.plan import CostPlan, make_plan
-from latency_nas.table import LatencyTable
+from latency_nas.search.plan import CostPlan
+from latency_nas.search.pricing import make_plan
+from latency_nas.search.space import graph_space
+from latency_nas.table import Entry, LatencyTable
 
 PLAN = CostPlan(
     choices=("a", "b"),
@@ -40,6 +44,10 @@ PLAN = CostPlan(
 
 def priced(network: nn.Module, table: LatencyTable, example: Tensor = EXAMPLE) -> float:
     return LatencyEstimator(table).predict(network, example).latency_ms
+
+
+def fused(network: nn.Module, example: Tensor = EXAMPLE) -> list[Kernel]:
+    return [call.kernel for call in fuse(read_torch(network, example), "MNN")]
 
 
 def folded(kernel: int) -> Kernel:
@@ -143,25 +151,39 @@ def test_fusion_into_a_fixed_follower_belongs_to_the_candidate() -> None:
         assert plan.latency_ms({"blocks.0": index}) == pytest.approx(priced(network, table), rel=1e-9)
 
 
-def test_fusion_across_two_choices_is_refused() -> None:
+def test_fusion_across_two_choices_is_a_term_of_both() -> None:
+    """A ReLU is free behind a convolution and a kernel of its own behind an identity."""
     supernet = chain_of([bare_conv(), nn.Identity()], [nn.ReLU(), nn.Sigmoid()])
     table = table_of(supernet)
-    true_ms = {tuple(architecture.values()): latency_ms for architecture, latency_ms in brute_force(supernet, table)}
-    sum_ms = true_ms[0, 1] + true_ms[1, 0] - true_ms[0, 0]
-    with pytest.raises(SearchError) as caught:
-        plan_of(supernet, table)
-    assert str(caught.value) == (
-        f"Expected the cost of each choice not to depend on the others, but the sum gives {sum_ms:.6f} ms and the "
-        f"network {true_ms[1, 1]:.6f} ms for {{'blocks.0': 1, 'blocks.1': 1}}: the engine fuses or copies across the "
-        f"border of neighbouring choices."
-    )
+    plan = plan_of(supernet, table)
+    assert {len(term.candidates) for term in plan.terms} == {2}
+    every = brute_force(supernet, table)
+    for architecture, latency_ms in every:
+        assert plan.latency_ms(architecture) == pytest.approx(latency_ms, rel=1e-9)
+    assert plan.bounds_ms() == pytest.approx((min(ms for _, ms in every), max(ms for _, ms in every)), rel=1e-9)
 
 
-def test_fusion_across_one_pair_of_many_candidates_is_refused() -> None:
+def test_fusion_across_one_pair_of_many_candidates_is_found() -> None:
     many = [conv_relu(4, 4, kernel) for kernel in (1, 3, 5, 7, 9, 11, 13)]
     supernet = chain_of([*many, bare_conv()], [*many, nn.ReLU()], many)
-    with pytest.raises(SearchError, match="across the border of neighbouring choices"):
-        plan_of(supernet, table_of(supernet))
+    table = table_of(supernet)
+    plan = plan_of(supernet, table)
+    for architecture in [*random_architectures(graph_of(supernet).choices, 30, seed=0), dict.fromkeys(plan.choices, 6)]:
+        subnet = supernet.subnet(architecture)
+        assert plan.latency_ms(architecture) == pytest.approx(priced(subnet, table), rel=1e-9)
+    pair = {"blocks.0": 7, "blocks.1": 7, "blocks.2": 0}
+    assert plan.latency_ms(pair) == pytest.approx(priced(supernet.subnet(pair), table), rel=1e-9)
+
+
+def test_fusion_through_an_identity_is_a_term_of_three() -> None:
+    supernet = chain_of([bare_conv(), nn.Identity()], [nn.Identity(), conv_relu(4, 4, 1)], [nn.ReLU(), nn.Sigmoid()])
+    architectures = all_architectures(graph_of(supernet).choices)
+    kernels = [kernel for item in architectures for kernel in fused(supernet.subnet(item))]
+    table = LatencyTable.of({kernel: Entry(latency_ms=made_up_ms(kernel)) for kernel in kernels}, DATASHEET)
+    plan = plan_of(supernet, table)
+    assert max(len(term.candidates) for term in plan.terms) == 3
+    for architecture in architectures:
+        assert plan.latency_ms(architecture) == pytest.approx(priced(supernet.subnet(architecture), table), rel=1e-9)
 
 
 def test_all_that_has_no_price_is_in_one_error() -> None:
@@ -185,9 +207,8 @@ def test_all_that_is_left_out_is_in_one_warning(caplog: pytest.LogCaptureFixture
     table = table_of(supernet)
     less = LatencyTable({key: row for key, row in table.entries.items() if key != folded(5).key}, DATASHEET)
     graph = graph_of(supernet)
-    candidates = {choice.module: choice.candidates for choice in find_choices(supernet)}
     with caplog.at_level("WARNING"):
-        make_plan(graph, candidates, LatencyEstimator(less, on_missing="warn"))
+        make_plan(graph_space(graph, find_choices(supernet), "MNN"), LatencyEstimator(less, on_missing="warn"))
     assert [record.getMessage().split(" different")[0] for record in caplog.records] == [f"1 of {len(table)}"]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from networks import MobileNet, ResNet18, Snippet
+from supernets import MixedOp
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -132,9 +133,9 @@ def test_an_input_without_a_tensor_is_refused(given: object, kind: str) -> None:
 
 
 def test_candidates_of_unlike_shapes_are_refused() -> None:
-    model = nn.Sequential(nn.ModuleList([nn.Conv2d(3, 4, 1), nn.Conv2d(3, 5, 1)]))
+    model = nn.Sequential(MixedOp([nn.Conv2d(3, 4, 1), nn.Conv2d(3, 5, 1)]))
     with pytest.raises(GraphError) as caught:
-        read_torch(model, input_shape=(1, 3, 8, 8), choices={"0": ("0.0", "0.1")})
+        read_torch(model, input_shape=(1, 3, 8, 8), choices={"0": ("0.ops.0", "0.ops.1")})
     assert str(caught.value) == (
         "Expected all candidates of `0` to give one tensor of the same shape, but candidate 1 gives (1, 5, 8, 8) "
         "and candidate 0 gives (1, 4, 8, 8)."

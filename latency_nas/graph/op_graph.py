@@ -106,22 +106,15 @@ class OpGraph:
             if not 0 <= index < choices[name]:
                 raise GraphError(f"Expected a candidate of `{name}` from 0 to {choices[name] - 1}, but got {index}.")
         chosen: dict[int, int] = {}
-        nodes = []
         for node in self.nodes:
-            inputs = tuple(chosen.get(index, index) for index in node.inputs)
             if node.op == CHOICE:
-                chosen[node.outputs[0]] = inputs[architecture[str(node.attrs["name"])]]
-            else:
-                nodes.append(replace(node, inputs=inputs))
+                picked = node.inputs[architecture[str(node.attrs["name"])]]
+                chosen[node.outputs[0]] = chosen.get(picked, picked)
         outputs = tuple(chosen.get(index, index) for index in self.outputs)
-        return replace(self, nodes=tuple(_live(nodes, outputs)), outputs=outputs)
-
-
-def _live(nodes: list[Node], outputs: tuple[int, ...]) -> list[Node]:
-    """The nodes that `outputs` depend on, in order."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if not needed.isdisjoint(node.outputs):
-            kept.append(node)
-            needed.update(node.inputs)
-    return kept[::-1]
+        needed, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if node.op != CHOICE and not needed.isdisjoint(node.outputs):
+                inputs = tuple(chosen.get(index, index) for index in node.inputs)
+                kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+                needed.update(inputs)
+        return replace(self, nodes=tuple(reversed(kept)), outputs=outputs)

@@ -8,6 +8,7 @@ Limitations:
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.op_graph import OpGraph
+from latency_nas.graph.torch_choices import CandidateCalls
 from latency_nas.graph.torch_recorder import Recorder
 
 __all__ = ["read_torch", "unchanged"]
@@ -56,31 +63,25 @@ def _watched(model: nn.Module, recorder: Recorder) -> Iterator[None]:
 def unchanged(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; afterwards every module holds what it held, and every random state is as before."""
     held = [(module, dict(vars(module))) for module in model.modules()]
-    tensors = [
-        (vars(module)[kind], dict(vars(module)[kind])) for module, _ in held for kind in ("_parameters", "_buffers")
+    containers = [
+        (value, copy.copy(value)) for _, before in held for value in before.values() if isinstance(value, dict | list)
     ]
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    states = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     try:
         for module, _ in held:
             module.training = False
-        yield
+        with torch.random.fork_rng(devices):
+            yield
     finally:
-        for attributes, before in [*((vars(module), before) for module, before in held), *tensors]:
-            attributes.clear()
-            attributes.update(before)
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])
-
-
-def _run_all_candidates(model: nn.Module, choices: Mapping[str, Sequence[str]], recorder: Recorder) -> None:
-    """From now on each module that chooses runs all of its candidates on its first argument and mixes none."""
-
-    def forward_of(name: str, candidates: list[nn.Module]) -> Callable[..., Tensor]:
-        return lambda x, *_, **__: recorder.choose(name, [candidate(x) for candidate in candidates])
-
-    for name, paths in choices.items():
-        vars(model.get_submodule(name))["forward"] = forward_of(name, [model.get_submodule(path) for path in paths])
+        for module, before in held:
+            vars(module).clear()
+            vars(module).update(before)
+        for value, was in containers:
+            value.clear()
+            value.extend(was) if isinstance(value, list) else value.update(was)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def read_torch(
@@ -88,7 +89,8 @@ def read_torch(
     example_input: Any = None,
     *,
     input_shape: Sequence[int] | None = None,
-    choices: Mapping[str, Sequence[str]] | None = None,
+    choices: Mapping[str, Sequence[str | None]] | None = None,
+    run: Callable[[Any], Any] | None = None,
 ) -> OpGraph:
     """Read a torch module by running it once on fake tensors.
 
@@ -100,8 +102,10 @@ def read_torch(
         example_input: what its forward takes: a tensor, a tuple of arguments or a dict of named ones, with tensors
             anywhere in them (token ids, say). Of tensors only shapes and types matter.
         input_shape: instead of `example_input`, the shape of its one float input.
-        choices: for a supernet, the name of each module that chooses -> the names of its candidates. Such a module is
-            taken to give the output of one candidate, called with its own first argument.
+        choices: for a supernet, a name for each place that chooses -> the names of its candidates, None for one that is
+            switched off. Where the forward calls some of them, all are read (see `latency_nas.graph.torch_choices`).
+        run: instead of `example_input`, a function that calls the module once, with whatever else its forward takes;
+            the tensors among the arguments that need no gradient are its inputs.
 
     Returns:
         The graph, each op filed under the modules that called it.
@@ -115,28 +119,32 @@ def read_torch(
         >>> [node.name for node in graph.nodes]
         ['0/linear', '1/relu']
     """
-    if (example_input is None) == (input_shape is None):
+    if run is None and (example_input is None) == (input_shape is None):
         raise GraphError("Expected either `example_input` or `input_shape`, and not both.")
     model = getattr(model, "_orig_mod", model)  # of `torch.compile`
     names = {id(tensor): name for name, tensor in [*model.named_buffers(), *model.named_parameters()]}
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
     recorder = Recorder(fake_mode, names)
-    args, kwargs = _fake_inputs(model, fake_mode, example_input, input_shape)
-    indices = tuple(recorder.add(tensor) for tensor in _tensors((args, kwargs)))
+    args, kwargs = ((), {}) if run else _fake_inputs(model, fake_mode, example_input, input_shape)
+    indices = [recorder.add(tensor) for tensor in _tensors((args, kwargs))]
     with ExitStack() as stack:
         stack.enter_context(unchanged(model))
-        _run_all_candidates(model, choices or {}, recorder)  # undone by `unchanged`
+        if choices:
+            recorder.choices = CandidateCalls(recorder, choices)
+            recorder.choices.intercept(model)  # undone by `unchanged`
+        stack.callback(recorder.put_back)
+        if run is not None:
+            stack.enter_context(_inputs_faked(model, recorder, indices))
         stack.enter_context(_watched(model, recorder))
         stack.enter_context(_as_written(model))
         stack.enter_context(torch.inference_mode())  # torch hands on whole ops, such as `linear`, and not their parts
-        stack.enter_context(fake_mode)
         stack.enter_context(recorder)
-        result = _run(model, args, kwargs, recorder)
+        result = _run(model, args, kwargs, recorder, run)
     outputs = _tensors(result)
     return OpGraph(
         values=tuple(recorder.values),
         nodes=tuple(recorder.nodes),
-        inputs=indices,
+        inputs=tuple(indices),
         outputs=tuple(recorder.find(tensor) for tensor in outputs),
     )
 
@@ -181,10 +189,39 @@ def _fake_inputs(
     return fakes
 
 
-def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> Any:
+@contextmanager
+def _inputs_faked(model: nn.Module, recorder: Recorder, indices: list[int]) -> Iterator[None]:
+    """Makes inputs of the tensors that the model is called with; those that need a gradient are gates, and stay."""
+    made: dict[int, Tensor] = {}
+
+    def fake(tensor: Tensor) -> Tensor:
+        if tensor.requires_grad or isinstance(tensor, FakeTensor):
+            return tensor
+        if id(tensor) not in made:
+            made[id(tensor)] = recorder.fake_mode.from_tensor(tensor, static_shapes=True)
+            indices.append(recorder.add(made[id(tensor)]))
+        return made[id(tensor)]
+
+    def enter(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        return tree_map_only(Tensor, fake, (args, kwargs))
+
+    handle = model.register_forward_pre_hook(enter, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _run(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    recorder: Recorder,
+    run: Callable[[Any], Any] | None,
+) -> Any:
     """Call the model; an error gets the layer's name, once, here."""
     try:
-        return model(*args, **kwargs)
+        return model(*args, **kwargs) if run is None else run(model)
     except GraphError:
         raise
     except Exception as error:

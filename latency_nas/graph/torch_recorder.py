@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 
 from latency_nas.errors import GraphError
-from latency_nas.graph.op_graph import CHOICE, Node, Value
+from latency_nas.graph.op_graph import Node, Value
+from latency_nas.graph.torch_choices import CandidateCalls
 from latency_nas.graph.torch_ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, name_of, read_op
 from latency_nas.graph.torch_rewrites import REWRITES
 from latency_nas.kernel import OPS
@@ -44,8 +45,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.nodes: list[Node] = []
         self.modules: list[str] = []
         self.failed_in: list[str] | None = None
+        self.choices: CandidateCalls | None = None
         self._index: dict[int, int] = {}  # id of a fake tensor -> value
         self._fake: dict[int, Tensor] = {}  # id of a real tensor -> its fake
+        self._zeros: set[int] = set()  # ids of fakes that are made of zeros
+        self._before: dict[int, tuple[Tensor, int, torch.UntypedStorage]] = {}  # what was written to in place
         self._alive: list[Tensor] = []  # ids stay unique while the tensors live
         self._used_names: Counter[str] = Counter()
 
@@ -57,6 +61,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._alive.append(tensor)
             made = self.fake_mode.from_tensor(tensor, static_shapes=True)
             self._fake[id(tensor)] = made
+            if self.choices is not None and not tensor.is_meta and not tensor.any():
+                self._zeros.add(id(made))
             self.add(made, constant=True, parameter=self.parameter_names.get(id(tensor), ""))
         return self._fake[id(tensor)]
 
@@ -79,11 +85,32 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Whether `tensor` is known before the model runs."""
         return self.values[self.find(self.fake(tensor))].constant
 
+    def is_zero(self, tensor: Tensor) -> bool:
+        """Whether a fake stands for zeros that were there before the model ran."""
+        return id(tensor) in self._zeros
+
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether a fake stands for one number that was computed from constants."""
+        value = self.values[self.find(tensor)]
+        return tensor.numel() == 1 and value.constant and not value.parameter
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func.namespace == "prim":  # asks for a property, such as the device
             return func(*args, **kwargs)
         name = name_of(func)
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
+            self._keep(func, tensors)
+            return func(*args, **kwargs)
+        mixture = None if self.choices is None else self.choices.mixed(name, args, list(map(self.fake, tensors)))
+        if self.choices is not None and mixture is not None:
+            args, kwargs = tree_map_only(Tensor, self.fake, (args, kwargs))
+            result = func(*args, **kwargs)
+            self.choices.join(result, mixture)
+            self._index[id(result)] = self.find(mixture)
+            self._alive.append(result)
+            return result
         scaled = f"{name}.alpha" if kwargs.get("alpha", 1) != 1 else name
         op = None if scaled in REWRITES else read_op(func, args, kwargs, self.is_constant)
         if op is None and name not in IDENTITY and name not in SHAPE_ONLY:
@@ -104,6 +131,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._record(name, op or (f"aten.{name}", {}), inputs, made)
         return result
 
+    def _keep(self, func: Any, tensors: Sequence[Tensor]) -> None:
+        """Copy what an operator on real tensors may be about to overwrite."""
+        if func._schema.is_mutable:
+            for tensor in tensors:
+                storage = tensor.untyped_storage()
+                if storage.data_ptr() and storage.data_ptr() not in self._before:
+                    before = torch.UntypedStorage(storage.nbytes(), device=storage.device)  # type: ignore[no-untyped-call]
+                    version = 0 if tensor.is_inference() else tensor._version
+                    self._before[storage.data_ptr()] = tensor, version, before.copy_(storage)
+
+    def put_back(self) -> None:
+        """Undo what was written to real tensors in place."""
+        for tensor, version, before in self._before.values():
+            tensor.untyped_storage().copy_(before)
+            if not tensor.is_inference():
+                torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
+
     def _faked(self, item: Any, leaves: list[Tensor]) -> Any:
         """The argument with fakes for its tensors, which are added to `leaves`: no more nesting than aten has."""
         if isinstance(item, Tensor):
@@ -114,6 +158,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return item
 
     def _record(self, name: str, read: tuple[str, Attrs], inputs: tuple[int, ...], made: list[Tensor]) -> None:
+        if name in ("zeros_like", "new_zeros"):
+            self._alive += made
+            self._zeros.update(map(id, made))
         if name in SHAPE_ONLY or all(self.values[index].constant for index in inputs):
             for tensor in made:
                 self._index.pop(id(tensor), None)  # computed from constants alone: folded by every converter
@@ -144,17 +191,3 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             name = f"{name}_{self._used_names[name]}"
         modules = tuple(self.modules)
         self.nodes.append(Node(name=name, op=op, attrs=attrs, inputs=inputs, outputs=outputs, modules=modules))
-
-    def choose(self, name: str, candidates: Sequence[Tensor]) -> Tensor:
-        """A new tensor that stands for one of `candidates`."""
-        for index, tensor in enumerate(candidates):
-            if not isinstance(tensor, Tensor) or tensor.shape != candidates[0].shape:
-                raise GraphError(
-                    f"Expected all candidates of `{name}` to give one tensor of the same shape, but candidate {index} "
-                    f"gives {tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__} "
-                    f"and candidate 0 gives {tuple(candidates[0].shape)}."
-                )
-        inputs = tuple(self.find(tensor) for tensor in candidates)
-        result = candidates[0].clone()
-        self.append(CHOICE, {"name": name}, inputs, (self.add(result),))
-        return result

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import pi, sqrt
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import OnMissing
-from latency_nas.search.choice import Choice, read_supernet
+from latency_nas.search.choice import Choice, choices_of_groups, choices_of_options, find_choices, read_choices
 from latency_nas.search.constraint import Constraint
 from latency_nas.search.control import Controlled, Penalty
-from latency_nas.search.plan import CostPlan, make_plan
+from latency_nas.search.gate_reader import GateReader
+from latency_nas.search.gates import PackedPlan
+from latency_nas.search.plan import CostPlan
+from latency_nas.search.pricing import make_plan
 from latency_nas.search.schedule import Schedule
+from latency_nas.search.space import Subnet, graph_space, option_space
 from latency_nas.table import LatencyTable
 
 __all__ = ["LatencyLoss"]
@@ -78,23 +81,42 @@ class LatencyLoss(Controlled):
         )
         self._plan: CostPlan | None = None
         self.choices: tuple[Choice, ...] = ()
-        self._matrices: dict[torch.device, _Matrix] = {}
+        self._reader: GateReader | None = None
+        self._packed: PackedPlan | None = None
         self._dtype = torch.float32  # of the architecture parameters
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule of the loss
 
     def attach(
         self,
         supernet: nn.Module,
-        example_input: Tensor | tuple[Tensor, ...],
+        example_input: Tensor | tuple[Tensor, ...] | None = None,
         *,
+        run: Callable[[Any], Any] | None = None,
         choices: Sequence[Choice] | None = None,
+        groups: Mapping[str, Iterable[nn.Module | None]] | None = None,
+        options: Mapping[str, Sequence[Any]] | None = None,
+        subnet: Subnet | None = None,
+        gates: Callable[[Any], Mapping[str, Tensor]] | None = None,
+        sampled: bool = False,
     ) -> CostPlan:
         """Find the choices of `supernet`, and trace and price every candidate once. The supernet is not changed.
+
+        Where it chooses is recognised (`find_choices`), or else named in one of three ways: as `choices`; as `groups`
+        of candidates; or as `options` of a supernet that is configured.
 
         Args:
             supernet: the network that is searched.
             example_input: what its forward takes; the batch size matters, since latency does.
-            choices: where it chooses; by default what `find_choices` recognises.
+            run: instead of `example_input`, a function that calls the supernet once: ``lambda net: net(x, 5.0)``.
+            choices: where it chooses.
+            groups: a name for each choice -> the modules that are its candidates.
+            options: a name for each choice -> its options; with `subnet`.
+            subnet: a function of the supernet and a configuration that gives the module to be priced (see
+                `latency_nas.search.space.option_space`).
+            gates: with `groups` or `options`, a function of the supernet that gives each choice's weights, which sum to
+                one and carry gradients; None where configurations are sampled, which `price` prices.
+            sampled: the gates of a step are those that the supernet drew in its forward, caught there; the
+                architecture parameters alone are used where none were drawn.
 
         Returns:
             The plan: what each candidate costs.
@@ -104,12 +126,31 @@ class LatencyLoss(Controlled):
             MissingKernelError: if kernels have no price.
             InputMismatchError: if the input does not fit a layer.
         """
-        graph, found = read_supernet(supernet, example_input, choices)
-        plan = make_plan(graph, {choice.module: choice.candidates for choice in found}, self.estimator)
+        engine = self.estimator.table.datasheet.engine
+        if sum(way is not None for way in (choices, groups, options)) > 1 or (options is None) != (subnet is None):
+            raise SearchError("Expected one of `choices`, `groups`, or `options` with `subnet`, to name the choices.")
+        if options is not None and subnet is not None:
+            space = option_space(supernet, options, subnet, example_input, engine)
+            found = choices_of_options(space.candidates, gates)
+        else:
+            given = find_choices(supernet) if choices is None else tuple(choices)
+            given = given if groups is None else choices_of_groups(supernet, groups, gates)
+            graph, found = read_choices(supernet, given, example_input, run)
+            space = graph_space(graph, found, engine)
+        reader = GateReader(supernet, found, sampled=sampled)
+        plan = make_plan(space, self.estimator)
         self._check_target(self.target_ms, plan)
+        self.detach()
         self.choices, self._plan, self._supernet = found, plan, (supernet,)
-        self._matrices = {torch.device("cpu"): _Matrix.of(plan, found)}
+        self._reader, self._packed = reader, PackedPlan(plan, [choice.logits for choice in found])
+        reader.watch()
         return plan
+
+    def detach(self) -> None:
+        """Let go of the supernet; what `sampled` added to catch gates is taken away."""
+        if self._reader is not None:
+            self._reader.release()
+        self.choices, self._plan, self._supernet, self._reader, self._packed = (), None, (), None, None
 
     @property
     def plan(self) -> CostPlan:
@@ -127,88 +168,84 @@ class LatencyLoss(Controlled):
         """Whether `attach` was called."""
         return self._plan is not None
 
-    def _weights(self) -> list[Tensor]:
-        """The weights of each choice."""
-        if not self.choices:
-            raise SearchError(_NOT_ATTACHED)
-        weights = [choice.weights(self._supernet[0]) for choice in self.choices]
-        if any(tensor.shape != (len(choice.candidates),) for tensor, choice in zip(weights, self.choices, strict=True)):
-            sizes = {choice.module: tuple(tensor.shape) for choice, tensor in zip(self.choices, weights, strict=True)}
-            raise SearchError(f"Expected a vector with a weight for each candidate of each choice, but got {sizes}.")
-        self._dtype = weights[0].dtype
-        return weights
-
     def gates(self) -> Tensor:
         """The probability of each candidate, of shape ``(choices, most candidates)``, padded with zeros."""
-        return self._gates(self._weights())
+        flat, plan = self.flat_gates(), self.plan
+        padded = flat.new_zeros(len(plan.choices), max(map(len, plan.candidates)))
+        padded[[index for index, names in enumerate(plan.candidates) for _ in names],
+               [index for names in plan.candidates for index in range(len(names))]] = flat  # fmt: skip
+        return padded
 
-    def _gates(self, weights: list[Tensor]) -> Tensor:
-        values = torch.cat(weights).to(torch.float64)
-        matrix = self._costs_on(values.device)
-        scaled = matrix.nowhere.index_copy(0, matrix.slots, values / self.temperature).view_as(matrix.costs_ms)
-        if all(choice.logits for choice in self.choices):
-            return scaled.softmax(dim=1)
-        given = torch.zeros_like(matrix.nowhere).index_copy(0, matrix.slots, values).view_as(matrix.costs_ms)
-        return torch.where(matrix.is_logits, scaled.softmax(dim=1), given)
+    def flat_gates(self) -> Tensor:
+        """The probability of each candidate, of one choice after the other: shape ``(gates,)``, float64.
 
-    def _costs_on(self, device: torch.device) -> _Matrix:
-        if device not in self._matrices:
-            self._matrices[device] = self._matrices[torch.device("cpu")].to(device)
-        return self._matrices[device]
+        They are those of the architecture parameters, also where a step is priced by what the supernet drew.
+        """
+        reader, packed = self._attached()
+        weights, picks = reader.weights()
+        return packed.gates(weights, picks, self.temperature)
+
+    def _attached(self) -> tuple[GateReader, PackedPlan]:
+        if self._reader is None or self._packed is None:
+            raise SearchError(_NOT_ATTACHED)
+        return self._reader, self._packed
 
     def expected_ms(self) -> Tensor:
-        """E[LAT] in milliseconds, a float64 scalar, differentiable with respect to the architecture parameters."""
-        return self._expected_ms(self._weights())
+        """E[LAT] in milliseconds, a float64 scalar, differentiable with respect to the architecture parameters.
 
-    def _expected_ms(self, weights: list[Tensor]) -> Tensor:
-        gates = self._gates(weights)
-        return self.plan.fixed_ms + (gates * self._costs_on(gates.device).costs_ms).sum()
+        Raises:
+            SearchError: before `attach`, if there are no gates, or if they are NaN (on a CPU; elsewhere that would be
+                waiting for the device, and `architecture` says so).
+        """
+        reader, packed = self._attached()
+        if reader.drawn:
+            weights, picks = reader.sampled(), None
+            packed = PackedPlan(packed.plan, [choice.logits and choice.sample is None for choice in self.choices])
+        else:
+            weights, picks = reader.weights()
+        self._dtype = weights[0].dtype
+        return packed.expected_ms(weights, picks, self.temperature)
 
     def std_ms(self) -> Tensor:
-        """One standard deviation of the estimate, a float64 scalar."""
-        error = self.estimator.table.datasheet.expected_error
-        if error is None:
-            raise SearchError("Expected a table that says its error, but it has no `expected_error`.")
-        return sqrt(pi / 2) * error * self.expected_ms()
+        """One standard deviation of the estimate at the gates, in milliseconds: a float64 scalar, differentiable.
+
+        Raises:
+            SearchError: if the table says neither its error nor that of its kernels.
+        """
+        plan, gates = self.plan, self.flat_gates()
+        if plan.uncertain is None:
+            raise SearchError(
+                f"Expected a table with an expected error, or with a standard deviation for each kernel, but "
+                f"{self.estimator.table.name} has neither."
+            )
+        return self._attached()[1].std_of(gates)
 
     def forward(self) -> Tensor:
         """The term, of shape ``()``, in the type of the architecture parameters."""
         return self.term().to(self._dtype)
 
-    def architecture(self) -> dict[str, int]:
-        """The likeliest candidate of each choice, by the name of the module that chooses."""
-        plan = self.plan
-        gates = self.gates().detach()
-        best = cast(list[int], gates.argmax(dim=1).tolist())
-        return dict(zip(plan.choices, best, strict=True))
+    def price(self, config: Mapping[str, Any]) -> float:
+        """The latency of one architecture or configuration, in milliseconds.
 
-    def argmax_ms(self) -> float:
-        """The latency of `architecture`, in milliseconds."""
-        return self.plan.latency_ms(self.architecture())
+        Args:
+            config: choice -> candidate, by its index or its name; of a supernet that is configured, its option.
+        """
+        plan = self.plan
+        names = dict(zip(plan.choices, plan.candidates, strict=True))
+        options = {name: str(picked) for name, picked in config.items() if str(picked) in names.get(name, ())}
+        return plan.latency_ms({**config, **options})
+
+    def architecture(self) -> dict[str, int]:
+        """The candidate of each choice that has the largest weight, by the name of the choice.
+
+        Raises:
+            SearchError: if the gates are NaN.
+        """
+        plan = self.plan
+        rows = np.split(plan.check_gates(self.flat_gates().detach().cpu().numpy()), plan.offsets[1:-1])
+        return {name: int(row.argmax()) for name, row in zip(plan.choices, rows, strict=True)}
 
     def extra_repr(self) -> str:
         """Shown by `repr`."""
         table = self.estimator.table.name
         return f"table={table!r}, target_ms={self.target_ms}, weight={self.weight}, penalty={self.penalty_name!r}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Matrix:
-    """A plan's costs as one padded matrix, for each weight its place in it, and which rows want a softmax."""
-
-    costs_ms: Tensor
-    slots: Tensor
-    is_logits: Tensor
-    nowhere: Tensor  # the matrix, flat, before any weight is put in: what is padding gets no share of a softmax
-
-    @classmethod
-    def of(cls, plan: CostPlan, choices: Sequence[Choice]) -> _Matrix:
-        padded = torch.from_numpy(plan.padded_costs_ms())
-        width = padded.shape[1]
-        slots = [row * width + column for row, costs in enumerate(plan.costs_ms) for column in range(len(costs))]
-        is_logits = torch.tensor([[choice.logits] for choice in choices])
-        return cls(padded, torch.tensor(slots), is_logits, torch.full_like(padded, -torch.inf).flatten())
-
-    def to(self, device: torch.device) -> _Matrix:
-        """The same on another device; not buffers, so that casting a model to half precision leaves them whole."""
-        return _Matrix(*(tensor.to(device) for tensor in (self.costs_ms, self.slots, self.is_logits, self.nowhere)))

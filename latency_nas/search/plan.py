@@ -2,45 +2,180 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from math import fsum, isclose
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import accumulate
+from math import pi, sqrt
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from latency_nas.errors import SearchError
-from latency_nas.estimate import LatencyEstimator
-from latency_nas.graph import KernelCall, OpGraph, fuse
-from latency_nas.kernel import Kernel
+from latency_nas.errors import SearchError, shown
+from latency_nas.search.bounds import dearest_ms
 
-__all__ = ["CostPlan", "make_plan"]
+__all__ = ["MAE_TO_STD", "Cost", "CostPlan", "Term", "leave_one_out"]
 
-_TOLERANCE = 1e-9
+MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution, as in `latency_nas.estimate`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CostPlan:
-    """Latency as a sum: T = fixed + sum over choices of the cost of the candidate that was chosen.
+class Cost:
+    """What something adds to a network's latency, and how sure that is.
 
-    Under independent gates p the expected latency is E[T] = fixed + sum_i sum_j p_ij t_ij (ProxylessNAS, arXiv
-    1812.00332, eq. 2).
+    Args:
+        latency_ms: in milliseconds.
+        table_ms: the part of it that the table itself holds.
+        variance_ms2: of the rest, or of all where the table's kernels have standard deviations; None: not known.
+        source: the least sure of ``"table"``, ``"regressed"`` and ``"missing"``, or ``"none"`` where nothing runs.
+    """
+
+    latency_ms: float
+    table_ms: float = 0.0
+    variance_ms2: float | None = 0.0
+    source: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """What several candidates of different choices add where they are chosen together.
+
+    Args:
+        candidates: their places among the candidates of all choices, one choice after the other.
+        cost: what they add.
+    """
+
+    candidates: tuple[int, ...]
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPlan:
+    """Latency as a sum: T = fixed + sum over choices of the chosen candidate's cost + terms of several choices.
+
+    Under independent gates p the expected latency is E[T] = fixed + sum_ij p_ij t_ij (ProxylessNAS, arXiv 1812.00332,
+    eq. 2), and p_i q_j t_ij more for every pair of candidates whose cost depends on both, such as an elastic kernel
+    and an elastic width, or an activation that the engine folds into the convolution of the choice before.
 
     Args:
         choices: the name of each choice.
         candidates: the names of each choice's candidates.
         costs_ms: t_ij in milliseconds, as `candidates`.
         fixed_ms: what does not depend on any choice.
+        terms: what depends on several choices.
+        costs: `costs_ms` with how sure they are, or empty.
+        fixed: `fixed_ms` with how sure it is.
+        expected_error: of the table's whole networks; None where it is not known.
+
+    Raises:
+        SearchError: if the lengths differ, a number is not finite or a term names no candidate.
     """
 
     choices: tuple[str, ...]
     candidates: tuple[tuple[str, ...], ...]
     costs_ms: tuple[tuple[float, ...], ...]
     fixed_ms: float
+    terms: tuple[Term, ...] = ()
+    costs: tuple[tuple[Cost, ...], ...] = ()
+    fixed: Cost | None = None
+    expected_error: float | None = None
 
-    def latency_ms(self, architecture: Mapping[str, int]) -> float:
-        """The latency of one architecture, choice -> index of its candidate.
+    def __post_init__(self) -> None:
+        lengths = [len(self.choices), len(self.candidates), len(self.costs_ms)]
+        if len(set(lengths)) > 1 or any(map(_unlike, self.candidates, self.costs_ms)):
+            raise SearchError("Expected a cost for each candidate of each choice of a plan, but the lengths differ.")
+        numbers = [self.fixed_ms, *sum(self.costs_ms, ()), *(term.cost.latency_ms for term in self.terms)]
+        if not np.isfinite(numbers).all():
+            raise SearchError(f"Expected the costs of a plan to be finite, but got {shown(numbers)}.")
+        if any(not 0 <= index < self.n_gates for term in self.terms for index in term.candidates):
+            raise SearchError(f"Expected the terms of a plan to name candidates from 0 to {self.n_gates - 1}.")
+
+    # --- packed
+
+    @cached_property
+    def offsets(self) -> NDArray[np.intp]:
+        """Where the candidates of each choice begin in a flat vector of gates, and at last its length."""
+        return np.array([0, *accumulate(map(len, self.candidates))], np.intp)
+
+    @property
+    def n_gates(self) -> int:
+        """The candidates of all choices."""
+        return sum(map(len, self.candidates))
+
+    @cached_property
+    def flat_costs_ms(self) -> NDArray[np.float64]:
+        """`costs_ms`, flat: shape ``(gates,)``."""
+        return np.array([cost for costs in self.costs_ms for cost in costs], np.float64)
+
+    @cached_property
+    def term_gates(self) -> NDArray[np.intp]:
+        """The gates of each term, of shape ``(terms, most gates of one)``; padded with ``gates``, whose gate is 1."""
+        most = max((len(term.candidates) for term in self.terms), default=2)
+        padded = [(*term.candidates, *[self.n_gates] * (most - len(term.candidates))) for term in self.terms]
+        return np.array(padded, np.intp).reshape(len(self.terms), most)
+
+    @cached_property
+    def term_costs_ms(self) -> NDArray[np.float64]:
+        """What each term costs: shape ``(terms,)``."""
+        return np.array([term.cost.latency_ms for term in self.terms], np.float64)
+
+    def padded_costs_ms(self) -> NDArray[np.float64]:
+        """`costs_ms` as one array of shape ``(choices, most candidates)``, padded with zeros."""
+        padded = np.zeros((len(self.choices), max(map(len, self.costs_ms))))
+        for row, costs in zip(padded, self.costs_ms, strict=True):
+            row[: len(costs)] = costs
+        return padded
+
+    # --- of gates
+
+    def expected_ms(self, gates: ArrayLike) -> float:
+        """E[T] in milliseconds.
+
+        Args:
+            gates: the weight of each candidate, flat, of shape ``(gates,)``.
+
+        Raises:
+            SearchError: if there are more or fewer, or they are not finite.
+        """
+        vector = self.check_gates(gates)
+        total = self.fixed_ms + float(vector @ self.flat_costs_ms)
+        return total + float(self._factors(vector).prod(1) @ self.term_costs_ms) if self.terms else total
+
+    def gradient_ms(self, gates: ArrayLike) -> NDArray[np.float64]:
+        """dE[T]/dgates, of shape ``(gates,)``."""
+        vector = self.check_gates(gates)
+        gradient = self.flat_costs_ms.copy()
+        if self.terms:
+            factors = self._factors(vector)
+            parts = leave_one_out(factors) * self.term_costs_ms[:, None]
+            gradient += np.bincount(self.term_gates.ravel(), parts.ravel(), self.n_gates + 1)[:-1]
+        return gradient
+
+    def _factors(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        factors: NDArray[np.float64] = np.append(vector, 1.0)[self.term_gates]
+        return factors
+
+    def check_gates(self, gates: ArrayLike) -> NDArray[np.float64]:
+        """`gates` as a vector of float64; its length and numbers are checked."""
+        vector = np.asarray(gates, np.float64)
+        if vector.shape != (self.n_gates,):
+            raise SearchError(
+                f"Expected a flat vector of {self.n_gates} gates, one for each candidate of the {len(self.choices)} "
+                f"choices, but got the shape {vector.shape}."
+            )
+        if not np.isfinite(vector).all():
+            rows = np.searchsorted(self.offsets, np.flatnonzero(~np.isfinite(vector)), side="right") - 1
+            names = ", ".join(f"`{self.choices[row]}`" for row in dict.fromkeys(rows))
+            raise SearchError(f"Expected finite gates, but those of {names} are NaN or infinite.")
+        return vector
+
+    # --- of architectures
+
+    def one_hot(self, architecture: Mapping[str, int | str]) -> NDArray[np.float64]:
+        """The gates of one architecture: choice -> the index of its candidate, or its name.
 
         Raises:
             SearchError: if the architecture does not give each choice one of its candidates.
@@ -50,97 +185,145 @@ class CostPlan:
             raise SearchError(
                 f"Expected an architecture with a candidate for each choice and no more, but {odd} differ."
             )
-        for name, costs in zip(self.choices, self.costs_ms, strict=True):
-            if not 0 <= architecture[name] < len(costs):
+        gates = np.zeros(self.n_gates)
+        for name, candidates, offset in zip(self.choices, self.candidates, self.offsets, strict=False):
+            picked = architecture[name]
+            index = candidates.index(picked) if picked in candidates else picked
+            if not isinstance(index, int | np.integer) or not 0 <= index < len(candidates):
+                names = f" or one of {', '.join(candidates)}" if isinstance(picked, str) else ""
                 raise SearchError(
-                    f"Expected a candidate of `{name}` from 0 to {len(costs) - 1}, but got {architecture[name]}."
+                    f"Expected a candidate of `{name}` from 0 to {len(candidates) - 1}{names}, but got {picked}."
                 )
-        chosen = [costs[architecture[name]] for name, costs in zip(self.choices, self.costs_ms, strict=True)]
-        return fsum([self.fixed_ms, *chosen])
+            gates[offset + index] = 1.0
+        return gates
 
-    def bounds_ms(self) -> tuple[float, float]:
-        """The latency of the cheapest and of the dearest architecture."""
-        cheapest, dearest = (fsum([self.fixed_ms, *map(pick, self.costs_ms)]) for pick in (min, max))
-        return cheapest, dearest
+    def latency_ms(self, architecture: Mapping[str, int | str]) -> float:
+        """The latency of one architecture, choice -> index or name of its candidate.
 
-    def padded_costs_ms(self) -> NDArray[np.float64]:
-        """`costs_ms` as one array of shape ``(choices, most candidates)``, padded with zeros."""
-        padded = np.zeros((len(self.choices), max(map(len, self.costs_ms))))
-        for row, costs in zip(padded, self.costs_ms, strict=True):
-            row[: len(costs)] = costs
-        return padded
+        Raises:
+            SearchError: if the architecture does not give each choice one of its candidates.
+        """
+        return self.expected_ms(self.one_hot(architecture))
 
+    def std_ms(self, architecture: Mapping[str, int | str]) -> float | None:
+        """One standard deviation of `latency_ms`; None where the table says neither its error nor its kernels'.
 
-def make_plan(graph: OpGraph, candidates: Mapping[str, Sequence[str]], estimator: LatencyEstimator) -> CostPlan:
-    """Price every candidate of every choice of a supernet's graph.
+        As `Estimate.std_ms`, but that kernels which were regressed err each on their own.
+        """
+        costs = self.uncertain
+        if costs is None:
+            return None
+        fixed, table, variance = costs
+        gates = self.one_hot(architecture)
+        every = np.append(gates, self._factors(gates).prod(1))
+        error_ms = (self.expected_error or 0.0) * MAE_TO_STD * (fixed[0] + every @ table)
+        return sqrt(error_ms**2 + fixed[1] + every @ variance)
 
-    Each candidate is priced in place, as the engine would fuse it there, by replacing it alone in a network of first
-    candidates. The sum is then held against the estimator wherever two neighbouring choices could meet.
-
-    Args:
-        graph: a supernet's graph.
-        candidates: the names of the candidates of each choice.
-        estimator: prices the kernels; all that it cannot price are named in one error.
-
-    Raises:
-        MissingKernelError: if a kernel has no price.
-        SearchError: if the cost of a choice depends on another choice, so that no such sum is true.
-    """
-    engine = estimator.table.datasheet.engine
-    reference = dict.fromkeys(graph.choices, 0)
-    variants = {(name, index): reference | {name: index} for name, n in graph.choices.items() for index in range(1, n)}
-    checked = list(_every_pair(graph.choices))
-    base, *others = (fuse(graph.extract(network), engine) for network in (reference, *variants.values(), *checked))
-    prices_ms = _prices_ms([base, *others], estimator)
-
-    def total_ms(calls: Iterable[KernelCall]) -> float:
-        return fsum(prices_ms[call.kernel] for call in calls)
-
-    own_ms = {name: total_ms(_inside(base, [name, *candidates[name]])) for name in graph.choices}
-    added_ms = {variant: total_ms(calls) - total_ms(base) for variant, calls in zip(variants, others, strict=False)}
-    plan = CostPlan(
-        choices=tuple(graph.choices),
-        candidates=tuple(tuple(candidates[name]) for name in graph.choices),
-        costs_ms=tuple(
-            tuple(own_ms[name] + added_ms.get((name, index), 0.0) for index in range(n))
-            for name, n in graph.choices.items()
-        ),
-        fixed_ms=total_ms(base) - fsum(own_ms.values()),
-    )
-    for architecture, calls in zip(checked, others[len(variants) :], strict=True):
-        _check(plan, architecture, total_ms(calls))
-    return plan
-
-
-def _prices_ms(networks: Iterable[Sequence[KernelCall]], estimator: LatencyEstimator) -> dict[Kernel, float]:
-    """Every kernel priced once, so that all that has no price stands in one error or one warning."""
-    distinct = {call.kernel: call for calls in networks for call in calls}
-    return {item.kernel: item.latency_ms for item in estimator.price(list(distinct.values())).kernels}
-
-
-def _inside(calls: Iterable[KernelCall], modules: Sequence[str]) -> list[KernelCall]:
-    """The kernels inside `modules`: the share of a network that is shown as a choice's, and not as fixed."""
-    return [call for call in calls if any(f"{call.layer}.".startswith(f"{name}.") for name in modules)]
-
-
-def _check(plan: CostPlan, architecture: Mapping[str, int], true_ms: float) -> None:
-    sum_ms = plan.latency_ms(architecture)
-    if not isclose(sum_ms, true_ms, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-        raise SearchError(
-            f"Expected the cost of each choice not to depend on the others, but the sum gives {sum_ms:.6f} ms and the "
-            f"network {true_ms:.6f} ms for {architecture}: the engine fuses or copies across the border of "
-            f"neighbouring choices."
+    @cached_property
+    def uncertain(self) -> tuple[tuple[float, float], NDArray[np.float64], NDArray[np.float64]] | None:
+        """`table_ms` and `variance_ms2`: of what is fixed, and of the candidates and terms; None: not known."""
+        every = [*sum(self.costs, ()), *(term.cost for term in self.terms)]
+        if self.fixed is None or any(cost.variance_ms2 is None for cost in [self.fixed, *every]):
+            return None
+        variance = np.array([cost.variance_ms2 for cost in every], np.float64)
+        return (
+            (self.fixed.table_ms, self.fixed.variance_ms2 or 0.0),
+            np.array([cost.table_ms for cost in every]),
+            variance,
         )
 
+    def bounds_ms(self) -> tuple[float, float]:
+        """The latency of the cheapest and of the dearest architecture, exactly.
 
-def _every_pair(choices: Mapping[str, int]) -> Iterator[dict[str, int]]:
-    """Architectures in which any two choices that follow each other meet with every pair of their candidates.
+        Choices that share no term are bounded each on their own; of the others one after the other is eliminated
+        (bucket elimination, Dechter 1999).
 
-    An orthogonal array (Bush 1952): row (x, y) takes x + i y modulo a prime for choice i, so that two choices whose
-    distance is no multiple of the prime see every pair once.
-    """
-    prime = max(choices.values(), default=1)
-    while any(prime % divisor == 0 for divisor in range(2, prime)):
-        prime += 1
-    for x, y in product(range(prime), repeat=2):
-        yield {name: (x + i * y) % prime % size for i, (name, size) in enumerate(choices.items())}
+        Raises:
+            SearchError: if too many choices depend on each other at once.
+        """
+        return -dearest_ms(self, -1.0), dearest_ms(self)
+
+    # --- shown and saved
+
+    def table(self) -> str:
+        """The plan as text: choice, candidate, milliseconds, ± and source, a line a candidate."""
+        lines = [("choice", "candidate", "ms", "±", "source")]
+        lines.append(("", "(fixed)", *_cells(self.fixed_ms, self.fixed, self.expected_error)))
+        for number, (choice, names) in enumerate(zip(self.choices, self.candidates, strict=True)):
+            costs = self.costs[number] if self.costs else [None] * len(names)
+            for name, cost_ms, cost in zip(names, self.costs_ms[number], costs, strict=True):
+                lines.append((choice, name, *_cells(cost_ms, cost, self.expected_error)))
+        flat = [
+            f"{choice}={name}" for choice, names in zip(self.choices, self.candidates, strict=True) for name in names
+        ]
+        for term in self.terms:
+            together = " & ".join(flat[index] for index in term.candidates)
+            lines.append(("", together, *_cells(term.cost.latency_ms, term.cost, self.expected_error)))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = [
+            [cell.rjust(width) if 2 <= column <= 3 else cell.ljust(width) for column, (cell, width) in enumerate(cells)]
+            for cells in (zip(line, widths, strict=True) for line in lines)
+        ]
+        return "\n".join("  ".join(line).rstrip() for line in aligned)
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan as NumPy's ``.npz``: its packed arrays, and all else as one text in JSON; no pickle."""
+        text = json.dumps(asdict(self))
+        with Path(path).open("wb") as file:
+            np.savez_compressed(
+                file, plan=np.frombuffer(text.encode(), np.uint8), offsets=self.offsets, costs_ms=self.flat_costs_ms,
+                term_gates=self.term_gates, term_costs_ms=self.term_costs_ms,
+            )  # fmt: skip
+
+    @classmethod
+    def load(cls, path: str | Path) -> CostPlan:
+        """Read what `save` wrote.
+
+        Raises:
+            SearchError: if the file is no plan.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                read = json.loads(arrays["plan"].tobytes())
+            return _plan_of(read)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, FileNotFoundError | SearchError):
+                raise
+            raise SearchError(
+                f"Expected {path} to be a plan that CostPlan.save wrote, but reading it fails: {error}"
+            ) from error
+
+
+def leave_one_out(factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each factor of each row, the product of the row's others."""
+    before, after = np.ones_like(factors), np.ones_like(factors)
+    np.cumprod(factors[:, :-1], axis=1, out=before[:, 1:])
+    after[:, :-1] = np.cumprod(factors[:, :0:-1], axis=1)[:, ::-1]
+    product: NDArray[np.float64] = before * after
+    return product
+
+
+def _unlike(one: Sequence[object], other: Sequence[object]) -> bool:
+    return len(one) != len(other)
+
+
+def _cells(latency_ms: float, cost: Cost | None, expected_error: float | None) -> tuple[str, str, str]:
+    if cost is None or cost.variance_ms2 is None:
+        return f"{latency_ms:.4f}", "unknown", cost.source if cost else ""
+    error_ms = (expected_error or 0.0) * MAE_TO_STD * cost.table_ms
+    return f"{latency_ms:.4f}", f"{sqrt(error_ms**2 + cost.variance_ms2):.4f}", cost.source
+
+
+def _plan_of(read: dict[str, Any]) -> CostPlan:
+    """From JSON's lists to the plan's tuples."""
+    terms = [Term(candidates=tuple(term["candidates"]), cost=Cost(**term["cost"])) for term in read["terms"]]
+    return CostPlan(
+        choices=tuple(read["choices"]),
+        candidates=tuple(map(tuple, read["candidates"])),
+        costs_ms=tuple(map(tuple, read["costs_ms"])),
+        fixed_ms=read["fixed_ms"],
+        terms=tuple(terms),
+        costs=tuple(tuple(Cost(**cost) for cost in row) for row in read["costs"]),
+        fixed=None if read["fixed"] is None else Cost(**read["fixed"]),
+        expected_error=read["expected_error"],
+    )

@@ -1,0 +1,130 @@
+"""`Sample`: the gates that a supernet drew in the step that is under way, caught where they pass by.
+
+A supernet that draws its gates (Gumbel-softmax, GDAS's straight-through argmax) weighs its candidates by one sample;
+the price of the step is that of the same sample, not of another one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from latency_nas.errors import SearchError
+
+__all__ = ["Sample"]
+
+
+class Sample:
+    """Catches gates while the supernet runs.
+
+    Args:
+        module: the name of the module that the gates pass through.
+        argument: the name of the argument of `method` that they are; None: they are what
+            `torch.nn.functional.gumbel_softmax` gives inside the module's forward.
+        row: of a matrix of gates, the row.
+        method: which of the module's methods is given them.
+
+    Example:
+        >>> Choice(module="a", candidates=("a.0", "a.1"), weights=..., sample=Sample("a"))   # doctest: +SKIP
+    """
+
+    def __init__(
+        self, module: str, *, argument: str | None = None, row: int | None = None, method: str = "forward"
+    ) -> None:
+        self.module, self.argument, self.row, self.method = module, argument, row, method
+        self.gates: Tensor | None = None
+        self._release: list[Callable[[], None]] = []
+        self._mode: _GumbelCatcher | None = None
+
+    def watch(self, supernet: nn.Module) -> None:
+        """From now on, catch; the hooks are the only thing that is added to the supernet.
+
+        Raises:
+            SearchError: if the module has no such method or argument.
+        """
+        self.release()
+        module = supernet.get_submodule(self.module)
+        if self.argument is None:
+            enter = module.register_forward_pre_hook(self._enter)
+            leave = module.register_forward_hook(self._leave, always_call=True)
+            self._release = [enter.remove, leave.remove]
+            return
+        method = getattr(module, self.method, None)
+        names = list(inspect.signature(method).parameters) if method is not None else []
+        if self.argument not in names:
+            raise SearchError(
+                f"Expected `{self.module}` to have a method {self.method} with an argument `{self.argument}` that the "
+                f"gates are given by, but it has {', '.join(names) or 'no such method'}."
+            )
+        index = names.index(self.argument)
+        if self.method == "forward":
+            hook = module.register_forward_pre_hook(_Catch(self, index), with_kwargs=True)
+            self._release = [hook.remove]
+        else:
+            vars(module)[self.method] = _Wrapped(self, index, method)
+            self._release = [lambda: vars(module).pop(self.method)]
+
+    def release(self) -> None:
+        """Catch no more."""
+        for release in self._release:
+            release()
+        self._release, self.gates = [], None
+
+    def catch(self, gates: Any) -> None:
+        """Keep what passed by."""
+        if isinstance(gates, Tensor):
+            self.gates = gates if self.row is None else gates[self.row]
+
+    def _enter(self, *_: Any) -> None:
+        self._mode = _GumbelCatcher(self)
+        self._mode.__enter__()  # type: ignore[no-untyped-call]
+
+    def _leave(self, *_: Any) -> None:
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self._mode = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "gates": None, "_release": [], "_mode": None}
+
+
+class _Catch:
+    """A forward pre-hook that gives one argument to a sample."""
+
+    def __init__(self, sample: Sample, index: int) -> None:
+        self.sample, self.index = sample, index
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = args[self.index] if self.index < len(args) else kwargs.get(str(self.sample.argument))
+        self.sample.catch(given)
+
+
+class _Wrapped:
+    """A method that is not forward, and so has no hooks, whose argument is given to a sample."""
+
+    def __init__(self, sample: Sample, index: int, method: Any) -> None:
+        self.sample, self.index, self.method = sample, index, method
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        given = args[self.index] if self.index < len(args) else kwargs.get(str(self.sample.argument))
+        self.sample.catch(given)
+        return self.method(*args, **kwargs)
+
+
+class _GumbelCatcher(TorchFunctionMode):
+    """Gives what `gumbel_softmax` returns to a sample."""
+
+    def __init__(self, sample: Sample) -> None:
+        super().__init__()
+        self.sample = sample
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is functional.gumbel_softmax:
+            self.sample.catch(result)
+        return result
