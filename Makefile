@@ -5,13 +5,16 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Paddle-Lite's wheels end at CPython 3.10; without one, what needs Paddle-Lite is skipped and says so.
+PYTHON310 ?= $(firstword $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null) $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python))
+LITE := $(if $(PYTHON310),.venv-lite/installed)
 
 .PHONY: demo test clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/search_digits.py $(ARGS)
 
-test: $(VENV)/installed
+test: $(VENV)/installed $(LITE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -26,5 +29,10 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+.venv-lite/installed:
+	$(PYTHON310) -m venv .venv-lite
+	.venv-lite/bin/pip install --quiet --disable-pip-version-check paddlelite==2.13rc0 "numpy<2"
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-lite runs
