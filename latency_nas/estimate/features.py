@@ -1,69 +1,102 @@
-"""Features of a kernel that its time depends on."""
+"""Features of kernels that their time depends on, computed for many kernels at once."""
 
 from __future__ import annotations
 
-from math import log, prod
+from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.kernel import Kernel, n_bytes, n_flops, n_params
 
-__all__ = ["FEATURES", "features"]
+__all__ = ["COORDINATES", "FEATURES", "LOG_LINEAR", "feature_matrix", "features"]
+
+# What can be read off a kernel; sizes are of its first input and output.
+_SIZES = (
+    "flops", "bytes", "params", "size_in", "size_out", "channels_in", "channels_out", "pixels_in", "pixels_out",
+    "width_out", "kernel_area", "kernel_aspect", "stride", "pad", "dilation", "group", "has_activation", "kind",
+)  # fmt: skip
+
+# The one categorical feature that a family may have: where a copy comes from, or what a pool computes.
+_KINDS = {"packed": 1, "plain": 2, "avg": 1, "max": 2}
+
+# Engines pad channels and pixels to their registers and tiles (4, 8 and 12 floats on ARM, 16 on AVX-512), and share
+# blocks of channels out among threads: each (size, block) gives the remainder and the part of the padded size in use.
+_BLOCKS = (
+    ("channels_in", 4), ("channels_in", 8), ("channels_out", 4), ("channels_out", 8), ("channels_out", 12),
+    ("channels_out", 16), ("channels_out", 32), ("pixels_out", 8), ("pixels_out", 12), ("pixels_out", 16),
+    ("width_out", 4), ("width_out", 8),
+)  # fmt: skip
+
+_LOGS = (
+    "flops", "bytes", "params", "size_in", "size_out", "channels_in", "channels_out", "pixels_in", "pixels_out",
+    "group", "depth", "im2col",
+)  # fmt: skip
+_PLAIN = ("kernel_area", "kernel_aspect", "stride", "pad", "dilation", "has_activation", "kind")
 
 FEATURES = (
-    "log_flops",
-    "log_bytes",
-    "log_params",
+    *(f"log_{name}" for name in _LOGS),
     "log_intensity",
-    "log_size_in",
-    "log_size_out",
-    "log_channels_in",
-    "log_channels_out",
-    "log_pixels_out",
-    "kernel_area",
-    "stride",
-    "channels_in_mod_4",
-    "channels_out_mod_4",
-    "channels_out_mod_8",
-    "channels_out_mod_16",
-    "has_activation",
-    "kind",
+    "log_shrink",
+    "log_widen",
+    *_PLAIN,
+    *(f"{name}_mod_{block}" for name, block in _BLOCKS),
+    *(f"{name}_fill_{block}" for name, block in _BLOCKS),
 )
+
+# The few in which distances between kernels are measured, and those of the log-linear form.
+COORDINATES = (
+    "log_channels_in", "log_channels_out", "log_pixels_out", "log_shrink", "log_bytes", "log_group", *_PLAIN,
+    "channels_out_fill_4", "channels_out_fill_8", "pixels_out_fill_8",
+)  # fmt: skip
+LOG_LINEAR = (
+    "log_flops", "log_bytes", "log_params", "log_size_in", "log_size_out", "log_channels_in", "log_channels_out",
+    "log_pixels_out", "log_depth", "stride", "has_activation", "kind",
+)  # fmt: skip
 
 
 def _channels(shape: tuple[int, ...]) -> int:
     return shape[1] if len(shape) > 1 else prod(shape)
 
 
-def features(kernel: Kernel) -> NDArray[np.float64]:
-    """The features of a kernel, of shape ``(len(FEATURES),)``; sizes are logarithms of one plus the size."""
+def _first(value: object, default: int) -> int:
+    return value[0] if isinstance(value, tuple) and value else default
+
+
+def _sizes(kernel: Kernel) -> tuple[float, ...]:
     source = kernel.inputs[0] if kernel.inputs else ()
     target = kernel.outputs[0] if kernel.outputs else ()
-    flops, size_bytes = n_flops(kernel), n_bytes(kernel)
-    area = kernel.attributes.get("kernel", (1, 1))
-    stride = kernel.attributes.get("stride", (1, 1))
-    c_in, c_out = _channels(source), _channels(target)
-    return np.array([
-        log(1 + flops),
-        log(1 + size_bytes),
-        log(1 + n_params(kernel)),
-        log((1 + flops) / (1 + size_bytes)),
-        log(1 + prod(source)),
-        log(1 + prod(target)),
-        log(1 + c_in),
-        log(1 + c_out),
-        log(1 + prod(target[2:])),
-        prod(area) if isinstance(area, tuple) else 1,
-        stride[0] if isinstance(stride, tuple) and stride else 1,
-        c_in % 4,
-        c_out % 4,
-        c_out % 8,
-        c_out % 16,
-        float("act" in kernel.attributes),
-        _KINDS.get(str(kernel.attributes.get("source", kernel.attributes.get("type", ""))), 0),
-    ])  # fmt: skip
+    attrs = kernel.attributes
+    area = attrs.get("kernel", (1,))
+    area = area if isinstance(area, tuple) and area else (1,)
+    group = attrs.get("group", 1)
+    return (
+        n_flops(kernel), n_bytes(kernel), n_params(kernel), prod(source), prod(target),
+        _channels(source), _channels(target), prod(source[2:]), prod(target[2:]), target[-1] if target else 1,
+        prod(area), area[-1] / area[0] if area[0] else 1, _first(attrs.get("stride"), 1), _first(attrs.get("pad"), 0),
+        _first(attrs.get("dilation"), 1), group if isinstance(group, int) else 1, "act" in attrs,
+        _KINDS.get(str(attrs.get("source", attrs.get("type", ""))), 0),
+    )  # fmt: skip
 
 
-# the one categorical feature that a family may have: where a copy comes from, or what a pool computes
-_KINDS = {"packed": 1, "plain": 2, "avg": 1, "max": 2}
+def feature_matrix(kernels: Sequence[Kernel]) -> NDArray[np.float64]:
+    """The features of kernels, of shape ``(len(kernels), len(FEATURES))``; logarithms are of one plus the size."""
+    raw = np.array([_sizes(kernel) for kernel in kernels], dtype=np.float64).reshape(len(kernels), len(_SIZES))
+    size = dict(zip(_SIZES, raw.T, strict=True))
+    # as a matrix product: what one output element sums over, and the unfolded input of a spatial kernel
+    size["depth"] = size["flops"] / np.maximum(2 * size["size_out"], 1)
+    size["im2col"] = np.where(size["kernel_area"] > 1, size["depth"] * size["pixels_out"], 0)
+    columns = [np.log1p(size[name]) for name in _LOGS]
+    columns.append(np.log((1 + size["flops"]) / (1 + size["bytes"])))
+    columns.append(np.log((1 + size["pixels_in"]) / (1 + size["pixels_out"])))
+    columns.append(np.log((1 + size["channels_out"]) / (1 + size["channels_in"])))
+    columns += [size[name] for name in _PLAIN]
+    columns += [size[name] % block for name, block in _BLOCKS]
+    columns += [size[name] / np.maximum(np.ceil(size[name] / block) * block, 1) for name, block in _BLOCKS]
+    return np.stack(columns, axis=1)
+
+
+def features(kernel: Kernel) -> NDArray[np.float64]:
+    """The features of one kernel, of shape ``(len(FEATURES),)``."""
+    return np.asarray(feature_matrix([kernel])[0])

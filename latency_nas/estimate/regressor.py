@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from latency_nas.estimate.features import features
+from latency_nas.estimate.choice_of_form import Choice, choose_form
+from latency_nas.estimate.family import FamilyModel, Rows
+from latency_nas.estimate.features import feature_matrix
+from latency_nas.estimate.fit_cache import read_choice, write_choice
 from latency_nas.kernel import Kernel, n_macs
 from latency_nas.table import LatencyTable
 
-__all__ = ["KernelRegressor", "Regressed"]
+__all__ = ["KernelRegressor", "Regressed", "rows_of", "shape_of"]
 
 _MIN_ROWS = 8  # fewer rows of a family are no ground for a regression
-_MIN_ROWS_OF_TREES = 100
-_FOLDS = 5
-_Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
+_MIN_ROWS_CACHED = 1000  # a smaller family is fitted in about a second
 _Key = tuple[str, str]  # family, dtype
 _SMALL = "ops that only touch memory"
 
@@ -36,8 +32,9 @@ class Regressed:
 
     Args:
         latency_ms: the prediction, in milliseconds.
-        std_ms: one standard deviation, from the cross-validated error of the family.
-        extrapolated: whether a feature of the kernel lies outside what the table covers.
+        std_ms: one standard deviation: with a chance of 90 % the latency is within a factor of
+            exp(1.645 std_ms / latency_ms), by the errors of rows that were left out.
+        extrapolated: whether the kernel lies outside what the table covers.
     """
 
     latency_ms: float
@@ -47,42 +44,31 @@ class Regressed:
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    model: Any
-    log_std: float
+    model: FamilyModel
+    choice: Choice
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
+    def predict(self, x: NDArray[np.float64]) -> list[Regressed]:
+        guesses, variance = self.model.forms(x)
+        latency_ms = np.exp(guesses[self.choice.form])
+        std_ms = latency_ms * self.choice.deviation(variance, latency_ms)
+        outside = ((x < self.low - 1e-9) | (x > self.high + 1e-9)).any(axis=1)
+        outside |= self.choice.difficulty(variance) > self.choice.farthest
+        columns = (latency_ms.tolist(), std_ms.tolist(), outside.tolist())
+        return [Regressed(latency_ms=t, std_ms=s, extrapolated=o) for t, s, o in zip(*columns, strict=True)]
 
-def _candidates(n_rows: int) -> list[Any]:
-    ridge = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-4, 3, 8)))
-    trees = HistGradientBoostingRegressor(learning_rate=0.1, min_samples_leaf=5, random_state=0)
-    return [ridge, trees] if n_rows >= _MIN_ROWS_OF_TREES else [ridge]
 
-
-def _group(kernel: Kernel) -> str:
-    """Kernels that differ in channels alone are near-duplicates: they stay on one side of a split."""
+def shape_of(kernel: Kernel) -> str:
+    """What kernels that differ in channels alone share: near-duplicates, which stay on one side of a split."""
     spatial = [shape[2:] for shape in (*kernel.inputs, *kernel.outputs)]
     return str((spatial, kernel.attributes.get("kernel"), kernel.attributes.get("stride")))
 
 
-def _fit(rows: list[tuple[Kernel, float]]) -> _Family:
-    """The model with the smaller cross-validated error, and that error."""
-    x = np.stack([features(kernel) for kernel, _ in rows])
-    y = np.log([latency_ms for _, latency_ms in rows])
-    groups = np.unique([_group(kernel) for kernel, _ in rows], return_inverse=True)[1]
-    n_folds = min(_FOLDS, int(groups.max()) + 1)
-    if n_folds < 2:  # one shape only: fall back to folds of single rows
-        groups, n_folds = np.arange(len(rows)), _FOLDS
-    scored = []
-    # one thread: on a few thousand rows, waiting for each other costs a second thread more than it brings
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn warns of constant features, which small families have
-        for model in _candidates(len(rows)):
-            errors = np.abs(y - cross_val_predict(model, x, y, groups=groups, cv=GroupKFold(n_folds)))
-            scored.append((float(np.median(errors)), float(np.quantile(errors, 0.9)) / _Z90, model))
-        _, log_std, model = min(scored, key=lambda item: item[0])
-        model.fit(x, y)
-    return _Family(model, log_std, x.min(axis=0), x.max(axis=0))
+def rows_of(kernels: Sequence[Kernel], latency_ms: Sequence[float]) -> Rows:
+    """What a family's forms are fitted to."""
+    groups = np.unique([shape_of(kernel) for kernel in kernels], return_inverse=True)[1]
+    return Rows(x=feature_matrix(kernels), latency_ms=np.array(latency_ms, dtype=np.float64), groups=groups)
 
 
 class KernelRegressor:
@@ -92,10 +78,13 @@ class KernelRegressor:
     cost is mostly the memory that they touch.
 
     Args:
-        table: where the rows are from. Nothing is written or read.
+        table: where the rows are from.
+        cache: a folder that keeps, for large families, what was decided when they were fitted: JSON, named by the
+            table's fingerprint. None keeps nothing.
     """
 
-    def __init__(self, table: LatencyTable) -> None:
+    def __init__(self, table: LatencyTable, *, cache: Path | None = None) -> None:
+        self._table, self._cache = table, cache
         self._rows: dict[_Key, list[tuple[Kernel, float]]] = defaultdict(list)
         for kernel, entry in table.items():
             row = (kernel, entry.latency_ms)
@@ -104,16 +93,45 @@ class KernelRegressor:
                 self._rows[_SMALL, kernel.dtype].append(row)
         self._fitted: dict[_Key, _Family] = {}
 
+    def fit(self) -> None:
+        """Fit the families with enough rows now, rather than when they are first asked for."""
+        for key, rows in self._rows.items():
+            if len(rows) >= _MIN_ROWS:
+                self._family(key)
+
     def predict(self, kernel: Kernel) -> Regressed | None:
         """The kernel's regressed latency; None where the table has too few rows to go by."""
-        keys = [(kernel.family, kernel.dtype)] + ([] if n_macs(kernel) else [(_SMALL, kernel.dtype)])
-        key = next((key for key in keys if len(self._rows.get(key, ())) >= _MIN_ROWS), None)
-        if key is None:
-            return None
-        if key not in self._fitted:
-            self._fitted[key] = _fit(self._rows[key])
-        family, x = self._fitted[key], features(kernel)
+        return self.predict_many([kernel])[0]
+
+    def predict_many(self, kernels: Sequence[Kernel]) -> list[Regressed | None]:
+        """As `predict`, of many kernels at once, in their order."""
+        found: list[Regressed | None] = [None] * len(kernels)
+        by_key: dict[_Key, list[int]] = defaultdict(list)
+        for index, kernel in enumerate(kernels):
+            if (key := self._key(kernel)) is not None:
+                by_key[key].append(index)
+        # one thread in the numeric libraries: waiting for each other, theirs cost more than they bring on two cores
         with threadpool_limits(1):
-            latency_ms = float(np.exp(family.model.predict(x[None])[0]))
-        outside = bool(np.any(x < family.low - 1e-9) or np.any(x > family.high + 1e-9))
-        return Regressed(latency_ms=latency_ms, std_ms=latency_ms * family.log_std, extrapolated=outside)
+            for key, indices in by_key.items():
+                guesses = self._family(key).predict(feature_matrix([kernels[index] for index in indices]))
+                for index, guess in zip(indices, guesses, strict=True):
+                    found[index] = guess
+        return found
+
+    def _key(self, kernel: Kernel) -> _Key | None:
+        keys = [(kernel.family, kernel.dtype)] + ([] if n_macs(kernel) else [(_SMALL, kernel.dtype)])
+        return next((key for key in keys if len(self._rows.get(key, ())) >= _MIN_ROWS), None)
+
+    def _family(self, key: _Key) -> _Family:
+        if key not in self._fitted:
+            rows = rows_of(*zip(*self._rows[key], strict=True))
+            cache = self._cache if len(rows.latency_ms) >= _MIN_ROWS_CACHED else None
+            path = cache / f"{self._table.fingerprint()}-{'-'.join(key)}.json" if cache else None
+            choice = read_choice(path) if path else None
+            model = FamilyModel(rows, choice.covariance if choice else None)
+            if choice is None:
+                choice = choose_form(model)
+                if path:
+                    write_choice(path, choice)
+            self._fitted[key] = _Family(model, choice, rows.x.min(axis=0), rows.x.max(axis=0))
+        return self._fitted[key]

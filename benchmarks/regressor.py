@@ -1,0 +1,189 @@
+"""How far regressed latencies are from measured ones, on kernels that the regressor has not seen.
+
+    python benchmarks/regressor.py [--data ../shared/data/paddleslim_optables] [--only "depthwise"]
+
+Beside each row stands a forest as PaddleSlim trains it (PaddleSlim PR 1054: its features, milliseconds, depth 70), on
+the same rows of the same run. A kernel that the source holds several times is one row (its first measurement), so that
+no kernel stands on both sides of a split. Splits: `random`, a fifth of the rows; `channels`, a fifth of the blocks of
+kernels whose channels lie in the same quarter of an octave, all else but padding equal; `shape`, a fifth of the shapes:
+kernels that differ in channels alone stay together. `channels` and `shape` leave each row out once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.model_selection import GroupKFold
+
+from latency_nas import Datasheet, LatencyTable
+from latency_nas.estimate.regressor import KernelRegressor, shape_of
+from latency_nas.kernel import Kernel
+from latency_nas.table import Entry, import_paddleslim
+from latency_nas.table.paddleslim import parse_paddleslim_key
+
+Ints, Floats = NDArray[np.intp], NDArray[np.float64]
+Split = tuple[Ints, Ints]  # rows to fit, rows left out
+
+SHEET = Datasheet(device="SD710 (inferred)", engine="Paddle-Lite 2.11", method="imported", threads=4)
+DATA = Path(__file__).parents[2] / "shared/data/paddleslim_optables"
+FEW = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """The measured kernels of one family on one device."""
+
+    name: str
+    kernels: list[Kernel]
+    latency_ms: Floats
+
+    def table(self, rows: Ints) -> LatencyTable:
+        """A table of some of the rows."""
+        return LatencyTable.of(
+            {self.kernels[row]: Entry(latency_ms=float(self.latency_ms[row])) for row in rows}, SHEET
+        )
+
+
+def samples(path: Path) -> dict[str, Family]:
+    """The families of the op samples, batch 1."""
+    table = pq.read_table(path, columns=["key", "n", "latency_ms"])  # type: ignore[no-untyped-call]
+    rows: dict[str, dict[Kernel, float]] = {}
+    for item in table.to_pylist():
+        if item["n"] == 1:
+            kernel = parse_paddleslim_key(item["key"])
+            rows.setdefault(kernel.family, {}).setdefault(kernel, item["latency_ms"])
+    return {name: _family(f"SD710 {name}", part) for name, part in rows.items()}
+
+
+def published(path: Path) -> dict[str, Family]:
+    """The families of a table as PaddleSlim publishes it."""
+    rows: dict[str, dict[Kernel, float]] = {}
+    for kernel, entry in import_paddleslim(path)[0].items():
+        rows.setdefault(kernel.family, {})[kernel] = entry.latency_ms
+    return {name: _family(f"RK3288 {name}", part) for name, part in rows.items()}
+
+
+def _family(name: str, rows: dict[Kernel, float]) -> Family:
+    return Family(name=name, kernels=list(rows), latency_ms=np.array(list(rows.values())))
+
+
+def forest_of_paddleslim(family: Family, split: Split) -> Floats:
+    """What PaddleSlim's forest, with 100 trees, says of the rows left out."""
+
+    def columns(rows: Ints) -> Floats:
+        return np.array([_columns(family.kernels[row]) for row in rows], dtype=np.float64)
+
+    forest = RandomForestRegressor(100, max_depth=70, max_features=0.9, n_jobs=2, random_state=10)
+    return np.asarray(forest.fit(columns(split[0]), family.latency_ms[split[0]]).predict(columns(split[1])))
+
+
+def _columns(kernel: Kernel) -> list[float]:
+    (batch, c_in, *source), (_, c_out, *target) = kernel.inputs[0], kernel.outputs[0]
+    attrs = kernel.attributes
+    first = [attrs[name][0] for name in ("kernel", "stride", "pad")]  # type: ignore[index]
+    group = attrs["group"]
+    return [batch, c_in, c_out, *first, group, np.prod(source), np.prod(target)]  # type: ignore[list-item]
+
+
+def splits(family: Family) -> Iterator[tuple[str, list[Split]]]:
+    """The ways to leave rows out, by name."""
+    rows = np.arange(len(family.kernels))
+    order = np.random.default_rng(0).permutation(rows)
+    yield "random", [(order[len(rows) // 5 :], order[: len(rows) // 5])]
+    for name, key in (("channels", _channel_block), ("shape", shape_of)):
+        groups = np.unique([key(kernel) for kernel in family.kernels], return_inverse=True)[1]
+        folds = GroupKFold(5, shuffle=True, random_state=0).split(rows, groups=groups)
+        yield name, list(folds)
+    if len(rows) > 10 * FEW:
+        orders = [np.random.default_rng(seed).permutation(rows) for seed in range(5)]
+        yield f"{FEW} rows", [(order[:FEW], order[FEW : FEW + 3000]) for order in orders]
+
+
+def _channel_block(kernel: Kernel) -> str:
+    return f"{shape_of(kernel)} {[int(4 * np.log2(shape[1])) for shape in (kernel.inputs[0], kernel.outputs[0])]}"
+
+
+def score(family: Family, parts: list[Split]) -> str:
+    """The line of a family and a split."""
+    measured, ours, std, theirs = [], [], [], []
+    start = time.perf_counter()
+    for kept, held in parts:
+        regressor = KernelRegressor(family.table(kept))
+        guesses = regressor.predict_many([family.kernels[row] for row in held])
+        measured.append(family.latency_ms[held])
+        ours.append([guess.latency_ms for guess in guesses if guess])
+        std.append([guess.std_ms for guess in guesses if guess])
+        theirs.append(forest_of_paddleslim(family, (kept, held)))
+    seconds = time.perf_counter() - start
+    truth, ms, deviation, forest = (np.concatenate(part) for part in (measured, ours, std, theirs))
+    inside = np.abs(np.log(truth / ms)) <= 1.645 * deviation / ms
+    text = f"{len(truth):6} {_error(ms, truth)} {inside.mean():8.1%}    {_error(forest, truth)}"
+    return f"{text} {seconds:7.0f} s"
+
+
+def _error(guess: Floats, truth: Floats) -> str:
+    relative = np.abs(guess / truth - 1)
+    return f"{relative.mean():7.2%} {np.median(relative):7.2%} {(relative <= 0.1).mean():7.1%}"
+
+
+def speed(families: dict[str, Family]) -> str:
+    """Seconds to fit 20,000 rows of convolutions, and to price 10,000 other ones."""
+    rows = {
+        kernel: ms
+        for name in ("conv2d", "depthwise_conv2d")
+        for kernel, ms in zip(families[name].kernels, families[name].latency_ms, strict=True)
+    }
+    kernels = list(rows)
+    order = np.random.default_rng(0).permutation(len(kernels))
+    fitted = {kernels[row]: Entry(latency_ms=float(rows[kernels[row]])) for row in order[:20_000]}
+    # unseen: the rows left over, and such with other channels
+    unseen = [kernels[row] for row in order[20_000:]]
+    unseen += [_wider(kernels[row]) for row in order[: 10_000 - len(unseen)]]
+    regressor = KernelRegressor(LatencyTable.of(fitted, SHEET))
+    start = time.perf_counter()
+    regressor.fit()
+    fit = time.perf_counter() - start
+    start = time.perf_counter()
+    regressor.predict_many(unseen)
+    return f"20,000 rows fitted in {fit:.1f} s; {len(unseen):,} kernels priced in {time.perf_counter() - start:.2f} s"
+
+
+def _wider(kernel: Kernel) -> Kernel:
+    (batch, c_in, *source), (_, c_out, *target) = kernel.inputs[0], kernel.outputs[0]
+    attrs = dict(kernel.attributes)
+    if attrs["group"] != 1:
+        c_in = c_out = attrs["group"] = c_out + 1
+        return Kernel.of(kernel.op, [(batch, c_in, *source)], [(batch, c_out, *target)], dtype=kernel.dtype, **attrs)
+    return Kernel.of(kernel.op, [(batch, c_in, *source)], [(batch, c_out + 1, *target)], dtype=kernel.dtype, **attrs)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--data", type=Path, default=DATA, help="the folder of PaddleSlim's op tables")
+    parser.add_argument("--only", default="", help="a part of the name of a family or a split")
+    options = parser.parse_args()
+    measured = samples(options.data / "op_samples_fp32_threads4_SD710inferred_unique.parquet")
+    rk3288 = published(options.data / "rk3288_threads_4_power_mode_0.pkl")
+    names = ("conv2d", "depthwise_conv2d")
+    print(f"{'':36} {'rows':>5}    MAPE  median within 10 % in 90 %    MAPE  median within 10 % by PaddleSlim's forest")
+    for family in [*(measured[name] for name in names), *(rk3288[name] for name in names)]:
+        for split, parts in splits(family):
+            if options.only in f"{family.name}, {split}":
+                print(f"{family.name + ', ' + split:36}{score(family, parts)}")
+                sys.stdout.flush()
+    if options.only in "speed":
+        print(speed(measured))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Which form of regression fits a family best, and how far it errs: decided on rows that were left out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, KFold
+
+from latency_nas.estimate.family import FORMS, FamilyModel, Floats
+from latency_nas.estimate.local_gp import Covariance
+
+__all__ = ["Z90", "Choice", "choose_form"]
+
+Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
+
+_FOLDS = 5
+_N_TREES = 30
+_MOST_CHECKED = 4000  # rows left out to decide on
+_GAIN = 0.98  # a form is taken before a simpler one where it makes the error smaller by 2 %
+_MOST_ERROR = 1.0  # one absurd guess is no reason to drop a form
+_BINS, _ROWS_OF_BIN = 8, 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What was decided for a family: enough to fit it again at once.
+
+    Args:
+        form: one of `FORMS`.
+        covariance: of its process.
+        near_error: mean absolute relative error of single rows that were left out.
+        far_error: the same where all rows of a shape were left out.
+        edges: bounds between difficulties, each of which has an interval of its own.
+        widths: of each difficulty, the 90 % quantile of the left-out errors, in units of the stated deviation.
+        farthest: the difficulty that 1 % of the left-out rows exceed.
+    """
+
+    form: str
+    covariance: Covariance
+    near_error: float
+    far_error: float
+    edges: tuple[float, ...]
+    widths: tuple[float, ...]
+    farthest: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Choice:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: if a part is missing or of another kind.
+        """
+        try:
+            covariance = {name: _numbers(value) for name, value in data["covariance"].items()}
+            parts = {name: value if name == "form" else _numbers(value) for name, value in data.items()}
+            choice = cls(**parts | {"covariance": Covariance(**covariance)})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"Expected the parts of a choice, but got {data!r:.80}.") from error
+        if choice.form not in FORMS or len(choice.widths) != len(choice.edges) + 1:
+            raise ValueError(f"Expected a form and its widths, but got {choice.form!r}.")
+        return choice
+
+    def deviation(self, variance: Floats, latency_ms: Floats) -> Floats:
+        """One standard deviation of log latencies, from the process's variance and the latencies."""
+        width = np.asarray(self.widths)[np.searchsorted(self.edges, self.difficulty(variance))]
+        return np.asarray(width * _stated(self.covariance, variance, latency_ms) / Z90)
+
+    def difficulty(self, variance: Floats) -> Floats:
+        """How little the rows say of a kernel: 0 for one that stands among them, 1 for one far from all."""
+        return np.asarray(variance / (self.covariance.smooth + self.covariance.rough))
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    return tuple(map(float, value)) if isinstance(value, list) else float(value)
+
+
+def _stated(covariance: Covariance, variance: Floats, latency_ms: Floats) -> Floats:
+    return np.sqrt(variance + covariance.noise(latency_ms))
+
+
+def choose_form(model: FamilyModel) -> Choice:
+    """Decide for the rows that a model is fitted to.
+
+    Every form is tried on single rows that are left out (a kernel whose neighbours are in the table) and on whole
+    groups of near-duplicates that are (a kernel unlike all of the table's); the smaller mean of both errors decides.
+    The intervals rest on the same errors, by how difficult the process finds each kernel.
+    """
+    near = _left_out(model, None) if not model.has_forest else _own_rows_left_out(model)
+    far = _left_out(model, model.rows.groups) if np.ptp(model.rows.groups) else near
+    errors = {form: (_mean(near[form]), _mean(far[form])) for form in FORMS if form in near}
+    best = next(iter(errors))
+    for form, pair in errors.items():
+        if sum(pair) < _GAIN * sum(errors[best]):
+            best = form
+    covariance = model.covariance
+    error, variance, latency = (np.concatenate([part[name] for part in (near, far)]) for name in (best, "v", "t"))
+    ratio = np.abs(error) / _stated(covariance, variance, latency)
+    difficulty = variance / (covariance.smooth + covariance.rough)
+    n_bins = int(np.clip(len(ratio) // _ROWS_OF_BIN, 1, _BINS))
+    edges = np.unique(np.quantile(difficulty, np.linspace(0, 1, n_bins + 1)[1:-1]))
+    where = np.searchsorted(edges, difficulty)
+    widths = [_quantile(ratio[where == i]) for i in range(len(edges) + 1)]
+    return Choice(
+        form=best, covariance=covariance, near_error=errors[best][0], far_error=errors[best][1],
+        edges=tuple(edges.tolist()), widths=tuple(widths), farthest=float(np.quantile(difficulty, 0.99)),
+    )  # fmt: skip
+
+
+def _mean(error: Floats) -> float:
+    return float(np.minimum(np.abs(np.expm1(error)), _MOST_ERROR).mean())
+
+
+def _quantile(ratio: Floats) -> float:
+    """The 90 % quantile, as conformal prediction takes it: a little higher of few rows."""
+    level = min(1.0, 0.9 * (len(ratio) + 1) / max(len(ratio), 1))
+    return float(np.quantile(ratio, level, method="higher")) if len(ratio) else Z90
+
+
+def _some(index: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    return index if len(index) <= most else np.sort(np.random.default_rng(0).choice(index, most, replace=False))
+
+
+def _own_rows_left_out(model: FamilyModel) -> dict[str, Floats]:
+    rows = _some(np.arange(len(model.rows.latency_ms)), _MOST_CHECKED)
+    return _errors(*model.without_own_row(rows), model.rows.latency_ms[rows])
+
+
+def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, Floats]:
+    rows = model.rows
+    n_folds = min(_FOLDS, len(np.unique(groups)) if groups is not None else len(rows.latency_ms))
+    folds = GroupKFold(n_folds) if groups is not None else KFold(n_folds, shuffle=True, random_state=0)
+    parts = []
+    for kept, held in folds.split(rows.x, groups=groups):
+        some = _some(held, _MOST_CHECKED // n_folds)
+        fitted = FamilyModel(rows.take(kept), model.covariance, n_trees=_N_TREES)
+        parts.append(_errors(*fitted.forms(rows.x[some]), rows.latency_ms[some]))
+    names = set.intersection(*(set(part) for part in parts))
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _errors(guesses: dict[str, Floats], variance: Floats, latency_ms: Floats) -> dict[str, Floats]:
+    """Log errors by form; under "v" the variances, under "t" the latencies."""
+    return {form: guess - np.log(latency_ms) for form, guess in guesses.items()} | {"v": variance, "t": latency_ms}

@@ -1,0 +1,138 @@
+"""The forms of regression, fitted to the rows of one family of kernels."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from latency_nas.estimate.features import COORDINATES, FEATURES, LOG_LINEAR
+from latency_nas.estimate.local_gp import Covariance, learn_covariance, local_predictions
+
+__all__ = ["FORMS", "FamilyModel", "Rows"]
+
+Floats = NDArray[np.float64]
+
+# Simplest first.
+FORMS = ("log-linear", "Gaussian process", "forest", "forest and process")
+
+_MIN_ROWS_OF_FOREST = 100
+_N_TREES = 100
+_TAIL = 4.0  # degrees of freedom of the errors: outliers pull less
+_COLUMN = {name: index for index, name in enumerate(FEATURES)}
+_AT, _LINEAR = [_COLUMN[name] for name in COORDINATES], [_COLUMN[name] for name in LOG_LINEAR]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows that a family is fitted to.
+
+    Args:
+        x: features, ``(rows, len(FEATURES))``.
+        latency_ms: of each row.
+        groups: near-duplicates share a number.
+    """
+
+    x: Floats
+    latency_ms: Floats
+    groups: NDArray[np.intp]
+
+    def take(self, index: NDArray[np.intp]) -> Rows:
+        """Some of the rows."""
+        return Rows(x=self.x[index], latency_ms=self.latency_ms[index], groups=self.groups[index])
+
+
+class FamilyModel:
+    """All forms, fitted to some rows."""
+
+    def __init__(self, rows: Rows, covariance: Covariance | None = None, *, n_trees: int = _N_TREES) -> None:
+        self.rows, self._n_trees = rows, n_trees
+        self._y = np.log(rows.latency_ms)
+        # the work that the time of most kernels is nearly proportional to: a forest cannot go beyond its rows, but its
+        # time for each unit of work is more alike
+        self._work = _COLUMN["log_flops"] if np.ptp(rows.x[:, _COLUMN["log_depth"]]) else _COLUMN["log_bytes"]
+        coordinates = rows.x[:, _AT]
+        spread = coordinates.std(axis=0)
+        self._shift, self._scale = coordinates.mean(axis=0), np.where(spread > 0, spread, 1)
+        self.linear = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-4, 3, 8)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scikit-learn warns of constant features, which small families have
+            self.linear.fit(rows.x[:, _LINEAR], self._y)
+        self._trend = self.linear.predict(rows.x[:, _LINEAR])
+        self.covariance = covariance or learn_covariance(
+            self._at(rows.x), self._y - self._trend, np.exp(self._guess), self._doubt(0.01)
+        )
+
+    @cached_property
+    def forest(self) -> Any:
+        """Extremely randomised trees on the logarithm of the time for each unit of work."""
+        forest = ExtraTreesRegressor(
+            self._n_trees,
+            max_features=0.5,
+            min_samples_leaf=2,
+            bootstrap=True,
+            oob_score=True,
+            n_jobs=2,
+            random_state=0,
+        )
+        return forest.fit(self.rows.x, self._y - self.rows.x[:, self._work])
+
+    @property
+    def has_forest(self) -> bool:
+        """Whether there are enough rows for one."""
+        return len(self.rows.latency_ms) >= _MIN_ROWS_OF_FOREST
+
+    @cached_property
+    def _guess(self) -> Floats:
+        """Log latencies as seen without each row itself."""
+        if not self.has_forest:
+            return np.asarray(self._trend)
+        return np.asarray(self.forest.oob_prediction_ + self.rows.x[:, self._work])
+
+    def _doubt(self, variance: float | Floats) -> Floats:
+        """How much wider the noise of a row is taken because it is out of line, as Student's t would."""
+        return np.maximum(1, (np.square(self._y - self._guess) / (4 * variance) + _TAIL) / (_TAIL + 1))
+
+    def _at(self, x: Floats) -> Floats:
+        return np.asarray((x[:, _AT] - self._shift) / self._scale)
+
+    def forms(self, x: Floats) -> tuple[dict[str, Floats], Floats]:
+        """Log latencies by each form, and the variance of the process: how far from the rows each kernel is.
+
+        Args:
+            x: features of kernels, ``(kernels, len(FEATURES))``.
+        """
+        forest = self.forest.predict(x) + x[:, self._work] if self.has_forest else None
+        return self._forms(self.linear.predict(x[:, _LINEAR]), self._process(x), forest)
+
+    def without_own_row(self, index: NDArray[np.intp]) -> tuple[dict[str, Floats], Floats]:
+        """As `forms`, of some of the rows, each as seen without itself; the log-linear form alone has seen it."""
+        process = self._process(self.rows.x[index], itself=True)
+        return self._forms(self._trend[index], process, self._guess[index])
+
+    def _process(self, x: Floats, *, itself: bool = False) -> tuple[Floats, Floats]:
+        noise = self.covariance.noise(np.exp(self._guess))
+        return local_predictions(
+            self.covariance, self._at(self.rows.x), self._y - self._trend, noise * self._doubt(noise), self._at(x),
+            itself=itself,
+        )  # fmt: skip
+
+    def _forms(
+        self, linear: Floats, process: tuple[Floats, Floats], forest: Floats | None
+    ) -> tuple[dict[str, Floats], Floats]:
+        mean, variance = process
+        guesses = {"log-linear": linear, "Gaussian process": linear + mean}
+        if forest is not None:
+            # half of each, and less of the process where the rows say less to it: it is the worse one to go far
+            share = 0.5 * (1 - variance / (self.covariance.smooth + self.covariance.rough))
+            mixed = share * guesses["Gaussian process"] + (1 - share) * forest
+            guesses |= {"forest": forest, "forest and process": mixed}
+        return guesses, variance
