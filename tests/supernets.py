@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +20,7 @@ from latency_nas.search.choice import Choice, find_choices
 from latency_nas.search.loss import LatencyLoss
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.pricing import make_plan
-from latency_nas.search.space import graph_space
+from latency_nas.search.torch_space import graph_space
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
 DATASHEET = Datasheet(device="No device", engine="MNN", method="imported", threads=1, notes="made up for tests")
@@ -175,3 +178,18 @@ def loss_of(
     loss = LatencyLoss(table, cheapest + at * (dearest - cheapest), **options)
     loss.attach(supernet, example, choices=choices)
     return loss
+
+
+def snapshot(supernet: nn.Module) -> dict[str, Any]:
+    """All that attaching could change, in a form that compares by value."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+    tensors = [*supernet.named_parameters(), *supernet.named_buffers()]
+    return {
+        "values": {name: (type(tensor), tensor.detach().numpy().tobytes()) for name, tensor in tensors},
+        "same": {name: (id(tensor), tensor._version) for name, tensor in tensors},
+        "needs gradient": {name: (tensor.requires_grad, tensor.grad) for name, tensor in tensors},
+        "training": {name: module.training for name, module in supernet.named_modules()},
+        "attributes": {name: sorted(module.__dict__) for name, module in supernet.named_modules()},
+        "hooks": {name: [len(getattr(module, key)) for key in hooks] for name, module in supernet.named_modules()},
+        "random": (torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state(legacy=False))),
+    }

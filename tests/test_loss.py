@@ -25,6 +25,7 @@ from supernets import (
     graph_of,
     loss_of,
     plan_of,
+    snapshot,
     table_of,
 )
 from torch import Tensor, nn
@@ -245,21 +246,6 @@ class Restless(ChainNet):
     def forward(self, x: Tensor) -> Tensor:
         noise = random.gauss(0, 1) + float(np.random.rand())
         return super().forward(x + noise * torch.rand_like(x))
-
-
-def snapshot(supernet: nn.Module) -> dict[str, Any]:
-    """All that attaching could change, in a form that compares by value."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
-    tensors = [*supernet.named_parameters(), *supernet.named_buffers()]
-    return {
-        "values": {name: (type(tensor), tensor.detach().numpy().tobytes()) for name, tensor in tensors},
-        "same": {name: (id(tensor), tensor._version) for name, tensor in tensors},
-        "needs gradient": {name: (tensor.requires_grad, tensor.grad) for name, tensor in tensors},
-        "training": {name: module.training for name, module in supernet.named_modules()},
-        "attributes": {name: sorted(module.__dict__) for name, module in supernet.named_modules()},
-        "hooks": {name: [len(getattr(module, key)) for key in hooks] for name, module in supernet.named_modules()},
-        "random": (torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state(legacy=False))),
-    }
 
 
 @pytest.mark.parametrize("make", [Restless, lambda: Supernet(stages=((8, 2),))], ids=["restless", "gumbel"])

@@ -20,7 +20,7 @@ from latency_nas.search.gates import PackedPlan
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.pricing import make_plan
 from latency_nas.search.schedule import Schedule
-from latency_nas.search.space import Subnet, graph_space, option_space
+from latency_nas.search.torch_space import Subnet, graph_space, option_space
 from latency_nas.table import LatencyTable
 
 __all__ = ["LatencyLoss"]
@@ -112,7 +112,7 @@ class LatencyLoss(Controlled):
             groups: a name for each choice -> the modules that are its candidates.
             options: a name for each choice -> its options; with `subnet`.
             subnet: a function of the supernet and a configuration that gives the module to be priced (see
-                `latency_nas.search.space.option_space`).
+                `latency_nas.search.torch_space.option_space`).
             gates: with `groups` or `options`, a function of the supernet that gives each choice's weights, which sum to
                 one and carry gradients; None where configurations are sampled, which `price` prices.
             sampled: the gates of a step are those that the supernet drew in its forward, caught there; the

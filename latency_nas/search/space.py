@@ -1,22 +1,14 @@
-"""The architectures of a supernet as a plan is made of them: what an engine runs for each."""
+"""The architectures of a supernet as a plan is made of them: what an engine runs for each. Of no framework."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
-
-from torch import Tensor, nn
+from dataclasses import dataclass, replace
 
 from latency_nas.errors import SearchError
 from latency_nas.graph import KernelCall, OpGraph, fuse
-from latency_nas.graph.op_graph import CHOICE
-from latency_nas.graph.torch_reader import read_torch, unchanged
-from latency_nas.search.choice import Choice
 
-__all__ = ["Space", "Subnet", "graph_space", "option_space"]
-
-Subnet = Callable[[Any, dict[str, Any]], Any]
+__all__ = ["Space", "candidate_space"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,72 +18,56 @@ class Space:
     Args:
         candidates: the names of the candidates of each choice.
         calls: what the engine runs for one architecture, choice -> index of its candidate.
+
+    Raises:
+        SearchError: if there is no choice, or one has fewer than two candidates.
     """
 
     candidates: Mapping[str, tuple[str, ...]]
     calls: Callable[[Mapping[str, int]], Sequence[KernelCall]]
 
-
-def graph_space(graph: OpGraph, choices: Sequence[Choice], engine: str) -> Space:
-    """The architectures of a supernet that holds its candidates as modules.
-
-    A candidate that gives zeros, or is None, is free; what it enters, such as the sum of a node, is priced as if it
-    were there, as the networks that DARTS and NAS-Bench-201 derive run it.
-
-    Args:
-        graph: the supernet's graph, with its places as choices.
-        choices: which places each choice decides.
-        engine: whose kernels.
-    """
-    places = {name: (choice.module, place) for choice in choices for name, place in choice.places.items()}
-    free = tuple(
-        f"{places[str(node.attrs['name'])][1][index]}."
-        for node in graph.nodes
-        if node.op == CHOICE
-        for index in cast(tuple[int, ...], node.attrs.get("free", ()))
-    )
-
-    def calls(architecture: Mapping[str, int]) -> list[KernelCall]:
-        network = graph.extract({name: architecture[choice] for name, (choice, _) in places.items()})
-        return [call for call in fuse(network, engine) if not f"{call.layer}.".startswith(free)]
-
-    return Space(candidates={choice.module: choice.names for choice in choices}, calls=calls)
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            raise SearchError("Expected at least one choice, but got none.")
+        for name, candidates in self.candidates.items():
+            if len(candidates) < 2:
+                raise SearchError(f"Expected at least two candidates of `{name}`, but got {len(candidates)}.")
 
 
-def option_space(
-    supernet: nn.Module,
-    options: Mapping[str, Sequence[Any]],
-    subnet: Subnet,
-    example_input: Tensor | tuple[Tensor, ...] | None,
-    engine: str,
+def candidate_space(
+    choices: Mapping[str, Mapping[str, OpGraph | None]], engine: str, *, fixed: OpGraph | None = None
 ) -> Space:
-    """The architectures of a supernet that is configured: elastic kernels, widths, depths, resolutions.
+    """The architectures of a supernet whose candidates were read one by one, whichever framework they came from.
+
+    Each is fused on its own: what an engine would fold across the border of a choice is not seen. Where that matters,
+    make a `Space` whose `calls` gives whole networks.
 
     Args:
-        supernet: the network.
-        options: of each choice, by name.
-        subnet: a function of the supernet and a configuration, choice -> option, that gives the module to be priced:
-            the supernet itself once it is configured, or better a network that was taken out of it; with its input as
-            a pair, where that depends on the configuration.
-        example_input: what the module's forward takes, unless `subnet` says so.
+        choices: of each choice, the graph of each candidate by name; None for one that runs nothing.
         engine: whose kernels.
+        fixed: what runs whatever is chosen.
 
     Raises:
-        SearchError: if a choice has fewer than two options, or `subnet` gives no module.
+        SearchError: if a choice has fewer than two candidates.
+
+    Example:
+        >>> from latency_nas import LatencyEstimator                                        # doctest: +SKIP
+        >>> space = candidate_space({"first": {"3x3": read_paddle("a.pdmodel"), "skip": None}}, "MNN")  # doctest: +SKIP
+        >>> plan = make_plan(space, LatencyEstimator("SD865"))                               # doctest: +SKIP
+        >>> plan.expected_ms([0.25, 0.75]), plan.gradient_ms([0.25, 0.75])                   # doctest: +SKIP
     """
-    for name, values in options.items():
-        if len(values) < 2:
-            raise SearchError(f"Expected at least two options of `{name}`, but got {len(values)}.")
+    always = _filed(fixed, engine, "")
+    held = {
+        choice: [_filed(graph, engine, f"{choice}={name}/") for name, graph in group.items()]
+        for choice, group in choices.items()
+    }
 
-    def calls(architecture: Mapping[str, int]) -> Sequence[KernelCall]:
-        config = {name: values[architecture[name]] for name, values in options.items()}
-        with unchanged(supernet):
-            made = subnet(supernet, config)
-            network, example = made if isinstance(made, tuple) else (made, example_input)
-            if not isinstance(network, nn.Module):
-                raise SearchError(
-                    f"Expected `subnet` to give a module, or a module and its input, but got {type(network).__name__}."
-                )
-            return fuse(read_torch(network, example), engine)
+    def calls(architecture: Mapping[str, int]) -> list[KernelCall]:
+        return sum((held[choice][index] for choice, index in architecture.items()), always)
 
-    return Space(candidates={name: tuple(map(str, values)) for name, values in options.items()}, calls=calls)
+    return Space(candidates={choice: tuple(group) for choice, group in choices.items()}, calls=calls)
+
+
+def _filed(graph: OpGraph | None, engine: str, prefix: str) -> list[KernelCall]:
+    """The kernels of a graph, filed under layers of its own."""
+    return [replace(call, layer=prefix + call.layer) for call in (fuse(graph, engine) if graph else ())]
