@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,13 @@ import onnx
 import pytest
 import torch
 from networks import SNIPPETS, Snippet
+from PIL import Image
+from torch import nn
 
 from latency_nas.errors import MeasureError
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import n_macs
+from latency_nas.measure.meter import measure_networks
 from latency_nas.measure.mnn_engine import MNNNetwork, convert
 from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.yardstick import yardstick_graph
@@ -77,7 +83,7 @@ def test_nothing_is_printed(yardstick: Path, capfd: pytest.CaptureFixture[str]) 
     ("options", "message"),
     [
         ({"threads": 0}, "Expected `threads` to be a positive integer, but got 0."),
-        ({"precision": "int4"}, "Expected `precision` to be one of fp32, fp16, but got 'int4'."),
+        ({"precision": "int4"}, "Expected `precision` to be one of fp32, fp16, int8, but got 'int4'."),
         ({"power_mode": "max"}, "Expected `power_mode` to be one of normal, high, low, but got 'max'."),
     ],
 )
@@ -93,3 +99,30 @@ def test_a_file_that_is_no_mnn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MeasureError) as caught:
         MNNNetwork(source)
     assert str(caught.value) == f"MNN 3.6.1 could not open {source}: it is missing, truncated or no MNN model."
+
+
+def test_a_network_that_mnn_quantised_is_measured_as_int8(tmp_path: Path) -> None:
+    """Quantised by MNN's own tool, in a process of its own, since it ends with a crash now and then."""
+    layers = (nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1))
+    plain = convert(write_onnx(read_torch(nn.Sequential(*layers), input_shape=(1, 3, 48, 48))), tmp_path / "plain.mnn")
+    (tmp_path / "images").mkdir()
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+    wanted = {"format": "RGB", "mean": [127.5] * 3, "normal": [1 / 127.5] * 3, "width": 48, "height": 48}
+    wanted |= {"path": f"{tmp_path / 'images'}/", "used_image_num": 4, "batch_size": 2, "quant_bits": 8}
+    wanted |= {"feature_quantize_method": "EMA", "weight_quantize_method": "MAX_ABS"}
+    (tmp_path / "wanted.json").write_text(json.dumps(wanted))
+    arguments = ["mnnquant", str(plain), str(tmp_path / "int8.mnn"), str(tmp_path / "wanted.json")]
+    command = [sys.executable, "-c", f"import _tools; _tools.mnnquant({arguments})"]
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    (times,), _ = measure_networks([tmp_path / "int8.mnn"], precision="int8", rounds=2, n_runs=2)
+    assert times.latency_ms > 0
+    executed = MNNNetwork(tmp_path / "int8.mnn", precision="int8").executed_ops()
+    assert sum(op.type.startswith("Convolution") and "INT8" in op.type for op in executed) == 3
+    with pytest.raises(MeasureError) as caught:
+        measure_networks([plain], precision="int8", rounds=1)
+    assert str(caught.value) == (
+        f"Expected a quantised network for `precision` int8, but MNN runs no int8 op of {plain}: quantise it with "
+        f"MNN's own mnnquant first, or measure with fp32."
+    )

@@ -205,7 +205,7 @@ def test_a_survey_counts_ops_kernels_and_what_is_illegal(tmp_path: Path) -> None
     options = SessionOptions(visit=VisitOptions(n_runs=10), rounds=4, least_rounds=2, contexts=1)
     least_s, most_s = session_seconds(survey, options, flops_per_s=1e3)
     a_run_s, yardstick_s = 2 * 8 * 81 / 1e3 + 4e-6, 32_956_416 / 1e3
-    assert most_s - least_s == pytest.approx(2 * (22 * a_run_s + 14 * yardstick_s))
+    assert most_s - least_s == pytest.approx(2 * (14 * a_run_s + 14 * yardstick_s))
 
 
 def test_a_batch_multiplies_every_first_size(tmp_path: Path) -> None:

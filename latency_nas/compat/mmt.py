@@ -120,7 +120,8 @@ def _options(times: int, threads: int, precision: str, source: str) -> SessionOp
     """As many timed runs as are asked for, spread over networks and visits."""
     contexts = min(_CONTEXTS, max(1, times))
     rounds = max(1, round(times / (contexts * _RUNS)))
-    visit = VisitOptions(n_runs=ceil(max(1, times) / (contexts * rounds)), threads=threads, precision=precision)
+    n_runs = ceil(max(1, times) / (contexts * rounds))
+    visit = VisitOptions(n_runs=n_runs, n_whole=1, n_warmup=1, threads=threads, precision=precision)
     return SessionOptions(
         visit=visit, contexts=contexts, rounds=rounds, least_rounds=rounds, stop_at=None, source=source
     )

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from latency_nas.errors import GraphError, LatencyNASError, MeasureError, OpSpaceError
+from latency_nas.errors import GraphError, IllegalOpError, LatencyNASError, MeasureError, OpSpaceError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel
 from latency_nas.measure.compose import Branches, compose, cover, executed_calls, join, own_kernels, side_by_side
@@ -45,7 +45,8 @@ class Chunk:
             return
         kernels = {piece: found for piece in self._pieces if (found := self._read(piece)) is not None}
         whole = {piece for piece in kernels if self._pieces[piece].kind == "network"}
-        known = set(self._session.kernels().values())
+        keys = self._session.kernel_keys()
+        known = {kernel for found in kernels.values() for kernel in found if kernel.key in keys}
         parts = cover({piece: found for piece, found in kernels.items() if piece not in whole}, known)
         networks: list[Branches] = [((piece,),) for piece in sorted(whole)]
         networks += self._composed(parts)
@@ -60,7 +61,9 @@ class Chunk:
             return None
 
     def _put_aside(self, piece: int, error: LatencyNASError) -> None:
-        logger.warning("%s is put aside: %s", self._pieces[piece].label, error)
+        label = self._pieces[piece].label
+        level = logging.INFO if isinstance(error, IllegalOpError) else logging.WARNING
+        logger.log(level, "%s is put aside: %s", label, str(error).removeprefix(f"{label}: "))
         self._session.set_problem(piece, f"{type(error).__name__}: {error}")
 
     def _composed(self, parts: Sequence[int]) -> list[Branches]:

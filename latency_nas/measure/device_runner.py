@@ -35,7 +35,8 @@ __all__ = ["POWER_MODES", "PRECISIONS", "Network", "RunnerError", "hello", "main
 VERSION = 1
 # MNN's name of a precision, by ours. Its "low" is fp16 on chips that have it and fp32 on others, and it does not say
 # which: fp16 is granted only where MNN's own list of the chip's features has it.
-PRECISIONS = {"fp32": "high", "fp16": "low"}
+# int8 is a property of the network: its quantised ops run as such, the others in fp32.
+PRECISIONS = {"fp32": "high", "fp16": "low", "int8": "high"}
 POWER_MODES = ("normal", "high", "low")  # as MNN names them: which cores of a big.LITTLE chip its threads prefer
 _IMPOSSIBLE_MS = 1e-4
 _N_DRAWN = 4099  # random numbers, used again and again: a prime, so that no layout's period meets theirs
@@ -274,6 +275,7 @@ def visit(
     n_yardstick: int = 7,
     profile: bool = True,
     describe: bool = False,
+    n_whole: int = 0,
 ) -> dict[str, Any]:
     """Open a network afresh and time it between two runs of the yardstick.
 
@@ -284,37 +286,43 @@ def visit(
         precision: of its arithmetic.
         power_mode: the cores that its threads prefer.
         n_warmup: untimed runs.
-        n_runs: timed runs, whole and (with `profile`) op by op in turn.
+        n_runs: timed runs, op by op with `profile`, and else whole.
         n_yardstick: runs of the yardstick before, and as many after.
         profile: whether each op is timed as well.
         describe: whether the ops are told.
+        n_whole: timed whole runs among those op by op; 0 for as many.
 
     Returns:
         ``yardstick_before_ms``, ``yardstick_after_ms``, ``whole_ms``: lists; ``ops_ms``: a list for each run; ``ops``:
         ``[name, type, shapes read, shapes written]`` of each op, or None; ``memory_mb``.
     """
-    options = (threads, precision, power_mode)
+    options = (threads, "fp32" if precision == "int8" else precision, power_mode)
     standard = _yardsticks.get((yardstick, *options))
     if standard is None:
         _yardsticks.clear()
         standard = _yardsticks[(yardstick, *options)] = Network(yardstick, *options)
         standard.run_ms(10 * n_yardstick)  # caches and clocks warm up
     network = Network(file, *options)
-    ops = network.executed() if describe else None
-    network.run_ms(n_warmup)
+    ops = network.executed() if describe or precision == "int8" else None
+    if ops is not None and precision == "int8" and not any("INT8" in op[1] for op in ops):
+        raise RunnerError(
+            f"Expected a quantised network for `precision` int8, but MNN runs no int8 op of {file}: "
+            f"quantise it with MNN's own mnnquant first, or measure with fp32."
+        )
+    network.run_ms(n_warmup - (ops is not None))  # whoever told its ops has run once
     before = standard.run_ms(n_yardstick)
     whole: list[float] = []
     by_op: list[list[float]] = []
-    for _ in range(n_runs):
-        whole += network.run_ms(1)
-        if profile:
-            by_op += network.profile_ms(1)
+    n_whole = n_whole if profile and n_whole else n_runs
+    for number in range(max(n_runs, n_whole)):
+        whole += network.run_ms(int(number < n_whole))
+        by_op += network.profile_ms(int(profile and number < n_runs))
     return {
         "yardstick_before_ms": before,
         "yardstick_after_ms": standard.run_ms(n_yardstick),
         "whole_ms": whole,
         "ops_ms": by_op,
-        "ops": ops,
+        "ops": ops if describe else None,
         "memory_mb": network.memory_mb,
     }
 

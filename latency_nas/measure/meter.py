@@ -130,7 +130,8 @@ def measure_networks(
     Args:
         networks: graphs (measured with random weights) or ``.mnn`` files.
         threads: of the engine.
-        precision: of the arithmetic, ``"fp32"``.
+        precision: of the arithmetic: ``"fp32"``, ``"fp16"`` where the chip has it, or ``"int8"`` of ``.mnn`` files that
+            were quantised.
         rounds: visits of each network, in shuffled order.
         n_runs: timed runs a visit.
         profile: time each op as well; networks must then be graphs, and MNN must run exactly the kernels that they

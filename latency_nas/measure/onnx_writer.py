@@ -23,6 +23,7 @@ except ImportError as error:
 __all__ = ["write_onnx"]
 
 _OPSET, _IR_VERSION = 18, 9
+_N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs
 _UNARY = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
 
@@ -34,7 +35,7 @@ class _Writer:
         self.graph = graph
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
-        self.random = np.random.default_rng(seed)
+        self.drawn = np.random.default_rng(seed).random(_N_DRAWN, np.float32)
         self.names = {index: f"input_{position}" for position, index in enumerate(graph.inputs)}
 
     def tensor(self, name: str, array: NDArray[np.generic]) -> str:
@@ -44,8 +45,8 @@ class _Writer:
     def weight(self, name: str, shape: Sequence[int], *, low: float = -1.0) -> str:
         """A random tensor, scaled so that activations neither vanish nor overflow."""
         fan_in = max(1, int(np.prod(shape[1:])))
-        values = self.random.uniform(low, 1.0, size=tuple(shape)) / np.sqrt(fan_in / 3)
-        return self.tensor(name, values.astype(np.float32))
+        values = (low + (1.0 - low) * self.drawn) / np.float32(np.sqrt(fan_in / 3))
+        return self.tensor(name, np.resize(values, tuple(shape)))
 
     def emit(self, node: Node, op_type: str, inputs: Sequence[str], **attributes: Any) -> None:
         self.nodes.append(helper.make_node(op_type, list(inputs), [node.name], name=node.name, **attributes))

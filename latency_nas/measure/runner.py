@@ -31,9 +31,10 @@ class VisitOptions:
         precision: of its arithmetic: ``"fp32"``, or ``"fp16"`` where the chip has it.
         power_mode: the cores that its threads prefer, as MNN names them: ``"normal"``, ``"high"`` or ``"low"``.
         n_warmup: untimed runs.
-        n_runs: timed runs, whole and op by op in turn.
+        n_runs: timed runs, op by op if `profile`, and else whole.
         n_yardstick: runs of the yardstick before, and as many after.
         profile: whether each op is timed as well.
+        n_whole: timed whole runs among those op by op: they tell what calling back costs.
 
     Raises:
         MeasureError: if a field is out of range.
@@ -46,9 +47,10 @@ class VisitOptions:
     n_runs: int = 6
     n_yardstick: int = N_YARDSTICK
     profile: bool = True
+    n_whole: int = 2
 
     def __post_init__(self) -> None:
-        for name, least in (("threads", 1), ("n_warmup", 0), ("n_runs", 1), ("n_yardstick", 1)):
+        for name, least in (("threads", 1), ("n_warmup", 0), ("n_runs", 1), ("n_yardstick", 1), ("n_whole", 1)):
             if getattr(self, name) < least:
                 kind = "a positive integer" if least else "an integer >= 0"
                 raise MeasureError(f"Expected `{name}` to be {kind}, but got {getattr(self, name)}.")

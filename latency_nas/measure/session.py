@@ -264,6 +264,10 @@ class Session:
         """Every kernel of the planned networks, by id."""
         return {number: Kernel.parse(key) for number, key in self._rows("SELECT id, key FROM kernels ORDER BY id")}
 
+    def kernel_keys(self) -> set[str]:
+        """The keys of the kernels of the planned networks."""
+        return {key for (key,) in self._rows("SELECT key FROM kernels")}
+
     def networks(self, chunk: int | None = None) -> Iterator[StoredNetwork]:
         """The planned networks, of one chunk or of all, but for those that had a problem."""
         where, values = ("", []) if chunk is None else ("AND chunk = ?", [chunk])
@@ -310,7 +314,7 @@ class Session:
         query = f"SELECT {', '.join(_ARRAYS)}, memory_mb FROM visits WHERE network = ? ORDER BY id"  # noqa: S608
         for *blobs, memory_mb in self._rows(query, [network]):
             raw: dict[str, Any] = {name: np.frombuffer(blob, "<f8") for name, blob in zip(_ARRAYS, blobs, strict=True)}
-            raw["ops_ms"] = raw["ops_ms"].reshape(len(raw["whole_ms"]), -1)
+            raw["ops_ms"] = raw["ops_ms"].reshape(self.options.visit.n_runs, -1)
             yield {**raw, "memory_mb": memory_mb}
 
     def yardsticks_ms(self) -> Iterator[tuple[float, float]]:

@@ -113,7 +113,7 @@ def session_seconds(survey: Survey, options: SessionOptions, flops_per_s: float)
     contexts = options.contexts if options.context == "composed" else 1
     n_pieces = options.n_pieces if options.context == "composed" else 1
     n_networks = contexts * -(-survey.n_metered // n_pieces)
-    runs = visit.n_warmup + visit.n_runs * (2 if visit.profile else 1)
+    runs = visit.n_warmup + visit.n_runs + (visit.n_whole if visit.profile else 0)
     a_run = contexts * (survey.n_flops / flops_per_s + _OP_S * len(survey.kernels))
     yardsticks = n_networks * 2 * visit.n_yardstick * _YARDSTICK_FLOPS / flops_per_s
     a_round = runs * a_run + yardsticks

@@ -1,0 +1,98 @@
+"""A session over 20,000 kernels: its memory, and how soon it measures.
+
+    python benchmarks/session_scale.py [--visits 200]
+
+The file with the op space is read, the session made, and visits are counted until they are enough; then the process
+tells its peak memory. The device side is a process of its own and is told apart. With `--ops` the space is of 20,000
+torch modules, with the reader's torch in memory, instead of kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+MODULES = """
+latency_nas: 1
+ops:
+  - class: torch.nn.Conv2d
+    parameters:
+      in_channels: {range: [8, 320, 8]}
+      out_channels: {range: [8, 400, 8]}
+      kernel_size: [1, 3]
+      padding: {tied_to: kernel_size, values: [0, 1]}
+    sizes: {size: [4, 7, 10, 14, 20]}
+"""
+
+
+class EnoughError(Exception):
+    """Enough visits were made."""
+
+
+def kernels_text() -> str:
+    """40 x 50 x 10 convolutions."""
+    from latency_nas.kernel import Kernel
+    from latency_nas.measure.space.space_file import kernels_yaml
+
+    return kernels_yaml(
+        (
+            Kernel.of(
+                "conv2d", [(1, c_in, size, size)], [(1, c_out, size, size)], kernel=(kernel, kernel), stride=(1, 1),
+                pad=(kernel // 2,) * 4, dilation=(1, 1), group=1, bias=1, act="relu",
+            )
+            for c_in in range(8, 328, 8)
+            for c_out in range(8, 408, 8)
+            for kernel in (1, 3)
+            for size in (4, 7, 10, 14, 20)
+        ),
+        "20,000 kernels",
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Run as far as asked and print what it took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--visits", type=int, default=200)
+    parser.add_argument("--ops", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "ops.yaml")
+        source.write_text(MODULES if options.ops else kernels_text())
+        run(source, Path(folder, "session.sqlite"), options.visits)
+
+
+def run(source: Path, path: Path, n_visits: int) -> None:
+    """One session, from reading its file to the last visit that is wanted."""
+    start = time.perf_counter()
+    from latency_nas.measure.piece import Piece
+    from latency_nas.measure.runner import LocalRunner
+    from latency_nas.measure.session import Session, SessionOptions
+    from latency_nas.measure.session_run import run_session
+    from latency_nas.measure.space import read_space
+
+    space = read_space(source)
+    print(f"{len(space)} pieces read after {time.perf_counter() - start:.1f} s")
+    first_s: list[float] = []
+
+    def on_progress(done: int, _total: int) -> None:
+        first_s.append(time.perf_counter() - start)
+        if done >= n_visits:
+            raise EnoughError
+
+    with Session.create(path, (Piece.of(item) for item in space.items), SessionOptions()) as session:
+        del space
+        with LocalRunner() as runner, contextlib.suppress(EnoughError):
+            run_session(session, runner, on_progress=on_progress)
+    peak_mb, child_mb = (
+        resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    print(f"first visit done after {first_s[0]:.1f} s, {len(first_s)} visits after {first_s[-1]:.1f} s")
+    print(f"peak memory: {peak_mb:.0f} MB here, {child_mb:.0f} MB of the device side")
+
+
+if __name__ == "__main__":
+    main()
