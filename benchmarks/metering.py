@@ -81,7 +81,7 @@ def speed(options: argparse.Namespace, folder: Path) -> None:
     print(f"mnn-meter 2.2.0: {wall_s:.1f} s ({theirs['generate_s']:.1f} converting, {theirs['meter_s']:.1f} metering), "
           f"of which {theirs['inference_s']:.1f} s inside inference")  # fmt: skip
     print(f"latency_nas:     {mine['wall_s']:.1f} s, of which {mine['inference_s']:.1f} s inside inference of networks "
-          f"and {mine['yardstick_s']:.1f} s of the yardstick; each kernel ran {mine['runs']} times or more")  # fmt: skip
+          f"and {mine['yardstick_s']:.1f} s of the yardstick; a kernel ran {mine['runs']} or more times")  # fmt: skip
     outside = wall_s - theirs["inference_s"], mine["wall_s"] - inside_s
     print(f"ops per second, from op list to table: {wall_s / mine['wall_s']:.1f} x mnn-meter's")
     print(f"the same, what runs inside the engine left out: {outside[0] / outside[1]:.1f} x "
