@@ -20,7 +20,11 @@ def measure(
     ],
     session: Annotated[Path, typer.Option("--session", "-s", help="The session's file; one that is there goes on.")],
     input_shape: Annotated[str, typer.Option(help="Of a model's input: 1,3,224,224.")] = "",
-    device: Annotated[str, typer.Option(help="What the datasheet calls this machine.")] = "",
+    device: Annotated[str, typer.Option(help="What the datasheet calls the device.")] = "",
+    on: Annotated[
+        str, typer.Option(help="Where: local, ssh://user@host:port, adb, adb:serial, or prefix:command.")
+    ] = "local",
+    python: Annotated[str, typer.Option(help="The command there that starts a Python with MNN.")] = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     precision: Annotated[str, typer.Option(help="fp32, or fp16 where the chip has it.")] = "fp32",
     power_mode: Annotated[str, typer.Option(help="Cores to prefer: normal, high or low.")] = "normal",
@@ -34,15 +38,17 @@ def measure(
     ] = 0.02,
     max_drift: Annotated[float, typer.Option(min=0.0, help="How far the yardstick may move in a visit.")] = 0.1,
 ) -> None:
-    """Meter an op space, a model or a supernet on this machine; run it again to go on where it was cut off."""
+    """Meter an op space, a model or a supernet on a device; run it again to go on where it was cut off."""
     from latency_nas.errors import MeasureError
-    from latency_nas.measure.runner import LocalRunner, VisitOptions
+    from latency_nas.measure.device import open_runner
+    from latency_nas.measure.runner import VisitOptions
     from latency_nas.measure.session import Session, SessionOptions
     from latency_nas.measure.session_run import run_session
     from latency_nas.measure.session_table import session_result
     from latency_nas.report.progress import progress_bar
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    device_runner = open_runner(on, python=python)
     if session.exists():
         opened = Session.open(session)
         console.print(f"going on with {session} after {opened.n_visits} visits, with the options that it began with")
@@ -53,10 +59,10 @@ def measure(
         visit = VisitOptions(threads=threads, precision=precision, power_mode=power_mode, n_runs=runs)
         options = SessionOptions(
             visit=visit, context=known_context, contexts=contexts, rounds=rounds, stop_at=stop_at or None,
-            max_drift=max_drift, device=device, source=source,
+            max_drift=max_drift, device=device or on.removeprefix("local"), source=source,
         )  # fmt: skip
         opened = Session.create(session, _pieces(source, input_shape, batch, contexts), options)
-    with opened, LocalRunner() as runner:
+    with opened, device_runner as runner:
         with progress_bar("metering", console) as on_progress:
             run_session(opened, runner, on_progress=on_progress)
         for label, problem in opened.problems().items():

@@ -154,6 +154,8 @@ class LatencyEstimator:
         derived = self.table.datasheet.method == "derived"
         if derived:
             logger.warning("%s", _derived(self.table))
+        if self.table.datasheet.emulated:
+            logger.warning("%s was measured under emulation: its times are no device's.", self.table.name)
         self.on_missing: OnMissing = on_missing or ("regress" if derived else "error")
 
     @cached_property

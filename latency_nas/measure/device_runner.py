@@ -4,8 +4,11 @@ Runs on this machine and, copied there, on any board with Python 3.8 or newer an
 program it serves: a request a line on standard input, an answer a line on standard output, both JSON.
 
 ``{"do": "hello"}`` is answered by what the device is: ``runner`` (the version of this protocol), ``python``,
-``system``, ``machine``, ``processor``, ``cores``, ``governor``, ``engine``, ``engine_version`` and ``features``, what
-MNN itself says that the chip has (``{"fp16": 0, "i8sdot": 0}``).
+``system``, ``machine``, ``processor``, ``cores``, ``governor``, ``emulated``, ``engine``, ``engine_version`` and
+``features``, what MNN itself says that the chip has (``{"fp16": 0, "i8sdot": 0}``).
+
+``{"do": "put", "name": "network.mnn", "data": ...}`` keeps a file that comes as base64 for as long as this process
+lives, and is answered by ``{"file": its path}``.
 
 ``{"do": "visit", "file": "network.mnn", ...}`` (the rest is in `visit`) is answered by raw samples in milliseconds.
 What cannot be done is answered by ``{"error": text}``, and serving goes on.
@@ -13,6 +16,7 @@ What cannot be done is answered by ``{"error": text}``, and serving goes on.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import gc
@@ -28,9 +32,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator  # noqa: UP035 - Python 3.8
+from typing import Any, Callable, Iterator, Sequence  # noqa: UP035 - Python 3.8
 
-__all__ = ["POWER_MODES", "PRECISIONS", "Network", "RunnerError", "hello", "main", "visit"]
+__all__ = ["POWER_MODES", "PRECISIONS", "Network", "RunnerError", "hello", "main", "put", "visit"]
 
 VERSION = 1
 # MNN's name of a precision, by ours. Its "low" is fp16 on chips that have it and fp32 on others, and it does not say
@@ -69,7 +73,7 @@ def _printed(seen: list[str]) -> Iterator[None]:
 
 def _mnn() -> Any:
     """The engine; its banner is read once for the chip's features."""
-    if not _loaded:
+    if "mnn" not in _loaded:
         seen: list[str] = []
         try:
             with _printed(seen):
@@ -92,8 +96,9 @@ def _features_of_chip() -> dict[str, int]:
     _mnn()
     if not _loaded["features"]:
         command = [sys.executable, "-c", "import MNN"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - this interpreter itself
-        _loaded["features"] = _features(done.stdout.decode("utf-8", "replace"))
+        with contextlib.suppress(OSError):  # under an emulator that starts nothing
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - this interpreter itself
+            _loaded["features"] = _features(done.stdout.decode("utf-8", "replace"))
     return dict(_loaded["features"])
 
 
@@ -102,10 +107,35 @@ def _first_line(path: str, key: str = "") -> str:
         with Path(path).open() as lines:
             for line in lines:
                 if line.startswith(key):
-                    return line.split(":", 1)[-1].strip()
+                    return line.split(":", 1)[-1].strip(" \t\n\0")
     except OSError:
         pass
     return ""
+
+
+def _architecture(program: str) -> bytes:
+    """The machine that a program's ELF header is for; empty where that cannot be read."""
+    try:
+        with Path(program).open("rb") as file:
+            return file.read(20)[18:]
+    except OSError:
+        return b""
+
+
+def _emulated() -> bool:
+    """Whether a program of another architecture, such as QEMU, is what the kernel runs in this process.
+
+    An emulator answers ``/proc/self/exe`` itself, but not by way of the task. A machine that is emulated as a whole,
+    with a kernel of its own, cannot be told from inside.
+    """
+    kernels, own = _architecture(f"/proc/self/task/{os.getpid()}/exe"), _architecture(sys.executable)
+    return bool(kernels and own and kernels != own)
+
+
+def _processor() -> str:
+    """The chip's name, from wherever this kernel tells it."""
+    places = (("/proc/cpuinfo", "model name"), ("/proc/device-tree/model", ""), ("/proc/cpuinfo", "Hardware"))
+    return next(filter(None, (_first_line(*place) for place in places)), platform.machine())
 
 
 def hello() -> dict[str, Any]:
@@ -116,13 +146,34 @@ def hello() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
-        "processor": _first_line("/proc/cpuinfo", "model name") or platform.machine(),
+        "processor": _processor(),
         "cores": os.cpu_count() or 1,
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "emulated": _emulated(),
         "engine": "MNN",
         "engine_version": str(mnn.version()),
         "features": _features_of_chip(),
     }
+
+
+def put(name: str, data: str, forget: Sequence[str] = ()) -> dict[str, str]:
+    """Keep a file until this process ends.
+
+    Args:
+        name: of the file.
+        data: its bytes as base64.
+        forget: paths that earlier calls answered with, to be removed first.
+
+    Returns:
+        ``file``: its path.
+    """
+    if "folder" not in _loaded:
+        _loaded["folder"] = tempfile.TemporaryDirectory(prefix="latency-nas-")
+    for path in forget:
+        Path(path).unlink()
+    target = Path(_loaded["folder"].name, Path(name).name)
+    target.write_bytes(base64.b64decode(data))
+    return {"file": str(target)}
 
 
 class Network:
@@ -327,7 +378,7 @@ def visit(
     }
 
 
-_DO: dict[str, Callable[..., dict[str, Any]]] = {"hello": hello, "visit": visit}
+_DO: dict[str, Callable[..., dict[str, Any]]] = {"hello": hello, "put": put, "visit": visit}
 
 
 def _answer(line: str) -> dict[str, Any]:

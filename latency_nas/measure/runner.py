@@ -97,7 +97,9 @@ def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str,
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
-    line = process.stdout.readline()
+    line = "\n"
+    while line.endswith("\n") and not line.startswith("{"):  # a login shell may have said something first
+        line = process.stdout.readline()
     if not line.endswith("\n"):
         raise RunnerLostError(f"The device side ended (exit status {process.wait()}) before it answered.")
     answer: dict[str, Any] = json.loads(line)

@@ -55,7 +55,7 @@ def run_session(session: Session, runner: Runner, *, on_progress: Progress | Non
 def _meet(session: Session, runner: Runner) -> None:
     """Remember the device; one session is of one device and one engine."""
     hello = runner.hello()
-    for name in ("machine", "processor", "engine", "engine_version", "governor"):
+    for name in ("machine", "processor", "emulated", "engine", "engine_version", "governor"):
         known, found = session.fact(name), str(hello.get(name, ""))
         if known and known != found and name != "governor":
             raise MeasureError(

@@ -89,9 +89,10 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
     how = {"composed": "composed networks", "alone": "networks of one piece each"}[options.context]
     runs = {"median": "median", "min": "least", "mean": "mean"}[statistic]
     power = "" if visit.power_mode == "normal" else visit.power_mode
-    governor = session.fact("governor")
+    governor, emulated = session.fact("governor"), session.fact("emulated") == "True"
+    here = f"{'emulated' if emulated else 'this machine'} ({session.fact('machine')})"
     datasheet = Datasheet(
-        device=options.device or f"this machine ({session.fact('machine')})",
+        device=options.device or here,
         soc=session.fact("processor"),
         engine=session.fact("engine"),
         engine_version=session.fact("engine_version"),
@@ -108,6 +109,7 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
             + (f", of {options.source}" if options.source else ""),
         ),
         yardstick_ms=result.drift.yardstick_ms,
+        emulated=emulated,
         notes=str(result.drift),
     )
     return LatencyTable.of(entries_of(result.kernels, result.times), datasheet, name=str(session.path))

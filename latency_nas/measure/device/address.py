@@ -1,0 +1,57 @@
+"""Addresses of devices, as a person writes them."""
+
+from __future__ import annotations
+
+import shlex
+
+from latency_nas.errors import MeasureError
+from latency_nas.measure.device.remote_runner import RemoteRunner
+from latency_nas.measure.device.transport import Adb, Here, Prefix, Ssh, Transport
+from latency_nas.measure.runner import LocalRunner
+
+__all__ = ["open_runner", "parse_address"]
+
+
+def parse_address(address: str) -> Transport:
+    """The transport of ``local``, ``ssh://user@host:port``, ``adb``, ``adb:serial`` or ``prefix:command``.
+
+    Raises:
+        MeasureError: if it is none of these.
+
+    Example:
+        >>> parse_address("ssh://pi@board:2222")
+        Ssh(host='pi@board', port=2222, options=())
+        >>> parse_address("prefix:docker exec -i board").command(["python3"])
+        ['docker', 'exec', '-i', 'board', 'python3']
+    """
+    if address == "local":
+        return Here()
+    if address == "adb" or address.startswith("adb:"):
+        return Adb(serial=address[4:])
+    if address.startswith("prefix:"):
+        return Prefix(words=tuple(shlex.split(address[7:])))
+    if address.startswith("ssh://"):
+        host, _, port = address[6:].rstrip("/").partition(":")
+        if host and (not port or port.isdecimal()):
+            return Ssh(host=host, port=int(port) if port else None)
+    raise MeasureError(
+        f"Expected a device to be local, ssh://user@host[:port], adb, adb:serial or prefix:command, "
+        f"but got {address!r}."
+    )
+
+
+def open_runner(address: str, *, python: str = "") -> LocalRunner | RemoteRunner:
+    """A runner on a device; nothing is started until it is first asked.
+
+    Args:
+        address: as `parse_address` takes it.
+        python: the command there that starts a Python with MNN, with its arguments; ``python3`` by default, and this
+            interpreter on this machine.
+
+    Raises:
+        MeasureError: if the address is none.
+    """
+    transport = parse_address(address)
+    if isinstance(transport, Here) and not python:
+        return LocalRunner()
+    return RemoteRunner(transport, python=python or "python3")

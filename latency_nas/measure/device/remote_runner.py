@@ -1,0 +1,206 @@
+"""`RemoteRunner`: the device side, started through a transport, and started again when the connection drops."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import logging
+import shlex
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Self, TypeVar
+
+from latency_nas.errors import MeasureError, RunnerLostError
+from latency_nas.measure import device_runner
+from latency_nas.measure.device.transport import Transport
+from latency_nas.measure.runner import VisitOptions, ask
+
+__all__ = ["RemoteRunner"]
+
+_T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
+
+# The device side comes as the first line of its own standard input: nothing has to be there, and nothing is left.
+_BOOT = "import json, sys; exec(compile(json.loads(sys.stdin.readline()), 'device_runner.py', 'exec'))"
+_IDENTITY = ("machine", "processor", "emulated", "engine", "engine_version")
+
+
+class RemoteRunner:
+    """Python with MNN on a device. Files travel inside the requests, and vanish there with the process.
+
+    Args:
+        transport: the way to the device.
+        python: the command there that starts a Python with MNN, with its arguments.
+        n_attempts: how often a request is made before the device is given up.
+        wait_s: between two attempts.
+        timeout_s: for one answer; a device that hangs is one that was lost.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        python: str = "python3",
+        n_attempts: int = 5,
+        wait_s: float = 3.0,
+        timeout_s: float = 600.0,
+    ) -> None:
+        self.transport, self._python = transport, python
+        self._n_attempts, self._wait_s, self._timeout_s = n_attempts, wait_s, timeout_s
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: IO[str] | None = None
+        self._hello: Mapping[str, Any] = {}
+        self._sent: dict[Path, str] = {}  # files that are on the device now
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the device is.
+
+        Raises:
+            MeasureError: if it has no such Python, or that has no MNN.
+            RunnerLostError: if it cannot be reached.
+        """
+        self._persist(self._connected, "")
+        return self._hello
+
+    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
+        """The raw samples of one visit; if the connection drops, it is made again on a new one.
+
+        Raises:
+            MeasureError: if the network cannot be opened or run, or crashes the engine twice.
+            RunnerLostError: if the device does not come back.
+        """
+        request = {"do": "visit", **asdict(options), "describe": describe}
+
+        def attempt() -> dict[str, Any]:
+            self._connected()
+            return self._ask({**request, "yardstick": self._put(yardstick), "file": self._put(file)})
+
+        return self._persist(attempt, file.stem)
+
+    def close(self) -> None:
+        """End the device side."""
+        process, self._process = self._process, None
+        self._sent.clear()
+        if process is not None:
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+            try:
+                process.wait(timeout=self._wait_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._errors is not None:
+            self._errors.close()
+            self._errors = None
+
+    def _persist(self, attempt: Callable[[], _T], network: str) -> _T:
+        """The answer of the first attempt that gets one."""
+        crashes = 0
+        for number in range(1, self._n_attempts + 1):
+            try:
+                return attempt()
+            except RunnerLostError as error:
+                status, lost = self._end_of_process(), error
+            if status in (126, 127):
+                raise MeasureError(
+                    f"Expected `{self._python}` to run on {self.transport.name}, but it does not: {lost}. Install "
+                    f"Python 3.8 or newer with MNN there (pip install MNN), or say how it is started, as "
+                    f"--python '/opt/venv/bin/python'."
+                ) from lost
+            crashed = bool(network) and (status < 0 or 128 < status < 255)
+            crashes += crashed
+            if crashes == 2:
+                raise MeasureError(f"MNN crashed on {network}: {lost}") from lost
+            if number < self._n_attempts and not crashed:
+                logger.warning("%s; attempt %d of %d follows.", lost, number + 1, self._n_attempts)
+                time.sleep(self._wait_s)
+        raise RunnerLostError(
+            f"{lost}. Nothing more was heard in {self._n_attempts} attempts. What was measured is kept: see to the "
+            f"device, and run the same command again to go on."
+        ) from lost
+
+    def _end_of_process(self) -> int:
+        process = self._process
+        self.close()
+        return 0 if process is None else process.returncode
+
+    def _connected(self) -> None:
+        """Start the device side, unless it runs, and hear that it is the device that it was."""
+        if self._process is not None:
+            return
+        command, pipe = self.transport.command([*shlex.split(self._python), "-c", _BOOT]), subprocess.PIPE
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - `close` does
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - what the user asked for
+                command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
+            )
+        except FileNotFoundError as error:
+            raise MeasureError(
+                f"Reaching {self.transport.name} needs `{command[0]}`, but it is not installed here."
+            ) from error
+        source = json.dumps(Path(device_runner.__file__).read_text())
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(source + "\n")  # type: ignore[union-attr]
+        try:
+            hello = self._ask({"do": "hello"})
+        except RunnerLostError:
+            raise
+        except MeasureError as error:
+            self.close()
+            raise MeasureError(f"{self.transport.name}: {error}") from error
+        for name in _IDENTITY:
+            if self._hello and hello[name] != self._hello[name]:
+                self.close()
+                raise MeasureError(
+                    f"Expected {self.transport.name} to be the device that it was, with {name} {self._hello[name]}, "
+                    f"but now it is {hello[name]}."
+                )
+        self._hello = hello
+
+    def _put(self, file: Path) -> str:
+        """The path of a file on the device, sent there if it is not there; those that are gone here go there too."""
+        if file not in self._sent:
+            gone = [path for path in self._sent if not path.exists()]
+            request = {"do": "put", "name": file.name, "data": base64.b64encode(file.read_bytes()).decode()}
+            try:
+                answer = self._ask({**request, "forget": [self._sent.pop(path) for path in gone]})
+            except RunnerLostError:
+                raise
+            except MeasureError as error:  # a full disk there, most likely: no fault of the network
+                raise RunnerLostError(f"{self.transport.name} cannot keep {file.name} ({error})") from error
+            self._sent[file] = answer["file"]
+        return self._sent[file]
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if self._process is None:
+            raise RunnerLostError(f"{self.transport.name} is closed")
+        timer = threading.Timer(self._timeout_s, self._process.kill)
+        timer.start()
+        try:
+            return ask(self._process, request)
+        except RunnerLostError as error:
+            raise RunnerLostError(f"{self.transport.name} was lost ({self._how_it_ended()})") from error
+        finally:
+            timer.cancel()
+
+    def _how_it_ended(self) -> str:
+        if self._process is None or self._errors is None:
+            return "closed"
+        self._errors.seek(0)
+        said = self._errors.read().strip().splitlines()
+        return f"exit status {self._process.wait()}" + (f", saying: {said[-1]}" if said else "")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
