@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from latency_nas.search.callback import LatencyCallback
     from latency_nas.search.choice import Choice, read_supernet
     from latency_nas.search.loss import LatencyLoss
+    from latency_nas.search.schedule import Schedule
+    from latency_nas.search.targets import ResourceCounter, Targets
     from latency_nas.table import Datasheet, LatencyTable, import_paddleslim, load_table, named_tables, save_table
 
 __version__ = "0.1.0"
@@ -30,6 +32,9 @@ _HOMES = {
     "LatencyEstimator": "latency_nas.estimate.estimator",
     "LatencyLoss": "latency_nas.search.loss",
     "LatencyTable": "latency_nas.table",
+    "ResourceCounter": "latency_nas.search.targets",
+    "Schedule": "latency_nas.search.schedule",
+    "Targets": "latency_nas.search.targets",
     "covering_architectures": "latency_nas.measure.plan",
     "import_paddleslim": "latency_nas.table",
     "load_table": "latency_nas.table",
@@ -49,6 +54,9 @@ __all__ = [
     "LatencyEstimator",
     "LatencyLoss",
     "LatencyTable",
+    "ResourceCounter",
+    "Schedule",
+    "Targets",
     "covering_architectures",
     "import_paddleslim",
     "load_table",

@@ -291,13 +291,13 @@ def test_nothing_to_attach_to(lib: ModuleType) -> None:
 
 
 @BOTH
-def test_manual_optimization_is_refused(lib: ModuleType) -> None:
+def test_manual_optimization_of_a_module_that_does_not_hold_the_loss_is_refused(lib: ModuleType) -> None:
     net = make_net()
     with pytest.raises(SearchError) as caught:
         fit(lib, make_module(lib, net, automatic=False), LatencyCallback(loss_of(net)))
     assert str(caught.value) == (
-        "Expected automatic optimization: a module that optimises by hand calls `manual_backward` itself. Write "
-        "`loss = loss + self.latency()` in its training_step and leave the callback out."
+        "Expected Toy, which optimises by hand, to hold the loss and to call it: write `self.latency = latency` in its "
+        "__init__ and `loss = self.latency.combine(loss)` before manual_backward."
     )
 
 

@@ -12,17 +12,34 @@ import torch
 from supernets import ChainNet, loss_of
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan import CostPlan
+from latency_nas.search.plan import Cost, CostPlan, Term
 from latency_nas.search.projection import Budget, likeliest, project
 
 
-def random_plan(rng: np.random.Generator, sizes: tuple[int, ...]) -> CostPlan:
+def random_plan(rng: np.random.Generator, sizes: tuple[int, ...], n_terms: int = 0) -> CostPlan:
+    """With `n_terms`, terms of two and three choices, some of them negative, and a spread of everything."""
     names = tuple(f"c{number}" for number in range(len(sizes)))
+    begins = np.cumsum([0, *sizes])
+
+    def cost(latency_ms: float) -> Cost:
+        return Cost(latency_ms=latency_ms, table_ms=latency_ms, variance_ms2=float(rng.uniform(0, 0.01)))
+
+    def term(number: int) -> Term:
+        chosen = np.sort(rng.choice(len(sizes), 2 + number % 2, replace=False))
+        gates = tuple(int(begins[choice] + rng.integers(sizes[choice])) for choice in chosen)
+        return Term(candidates=gates, cost=cost(float(rng.uniform(-0.5, 1.0))))
+
+    costs_ms = tuple(tuple(map(float, rng.uniform(0.1, 2.0, n))) for n in sizes)
+    fixed_ms = float(rng.uniform(0, 3))
     return CostPlan(
         choices=names,
         candidates=tuple(tuple(f"{name}.{index}" for index in range(n)) for name, n in zip(names, sizes, strict=True)),
-        costs_ms=tuple(tuple(rng.uniform(0.1, 2.0, n)) for n in sizes),
-        fixed_ms=float(rng.uniform(0, 3)),
+        costs_ms=costs_ms,
+        fixed_ms=fixed_ms,
+        terms=tuple(term(number) for number in range(n_terms)),
+        costs=tuple(tuple(map(cost, costs)) for costs in costs_ms),
+        fixed=cost(fixed_ms),
+        expected_error=0.05,
     )
 
 
@@ -54,6 +71,20 @@ def test_the_likeliest_of_all_that_keep_the_budgets(seed: int, n_budgets: int) -
         assert likeliest(scores, narrow) == by_brute_force(scores, narrow)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_terms_of_several_choices_and_the_spread_count(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    plan = random_plan(rng, (4, 3, 5, 2), n_terms=8)
+    scores = random_scores(rng, plan)
+    cheapest, dearest = plan.bounds_ms()
+    for n_std in (0.0, 1.28):
+        for share in (0.3, 0.6):
+            budget = Budget(plan=plan, at_most=cheapest + share * (dearest - cheapest), n_std=n_std)
+            assert likeliest(scores, [budget]) == by_brute_force(scores, [budget])
+            narrow = [replace(budget, at_least=0.97 * budget.at_most)]
+            assert likeliest(scores, narrow) == by_brute_force(scores, narrow)
+
+
 def test_exactly_on_the_budget_is_within_it_and_a_hair_above_is_not() -> None:
     """Closer than any solver's tolerance."""
     plan = random_plan(np.random.default_rng(0), (3, 3))
@@ -70,6 +101,15 @@ def test_only_the_cheapest_architecture_keeps_its_own_cost() -> None:
     scores = random_scores(np.random.default_rng(1), plan)
     cheapest = {name: int(np.argmin(costs)) for name, costs in zip(plan.choices, plan.costs_ms, strict=True)}
     assert project(scores, [Budget(plan=plan, at_most=plan.bounds_ms()[0])]) == cheapest
+
+
+def test_a_quantile_needs_a_spread() -> None:
+    plan = replace(random_plan(np.random.default_rng(2), (2, 2)), fixed=None)
+    with pytest.raises(SearchError) as caught:
+        Budget(plan=plan, at_most=1.0, n_std=1.0)
+    assert str(caught.value) == (
+        "Expected a table with an expected error, or with standard deviations, to keep a quantile of the estimate."
+    )
 
 
 def test_nothing_keeps_the_budget() -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from math import inf
 from statistics import NormalDist
-from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
 from latency_nas.search.constraint import CONSTRAINTS, Constraint, Float64State
@@ -103,6 +102,14 @@ class Controlled(Float64State, ABC):
     def architecture(self) -> dict[str, int]:
         """The likeliest candidate of each choice."""
 
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Equal exactly for equal tables."""
+
+    @abstractmethod
+    def attach(self, supernet: nn.Module, example_input: Tensor | tuple[Tensor, ...]) -> CostPlan:
+        """Make the plan."""
+
     # --- the target
 
     @property
@@ -164,7 +171,21 @@ class Controlled(Float64State, ABC):
         factor = self.penalty(self.controlled_ms(), self.target_ms)
         return task_loss * (1 + self._share() * (factor - 1)).to(task_loss.dtype)
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether the penalty is a factor of the task's loss."""
+        return isinstance(self.penalty, FBNet | ProxylessLog)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the architecture parameters require a gradient now."""
+        return self.expected_ms().requires_grad
+
     # --- the search goes on
+
+    def use_schedule(self, schedule: Schedule) -> None:
+        """Follow another schedule from now on."""
+        self.schedule = schedule
 
     def anneal(self, progress: float) -> None:
         """Set scale and temperature to what the schedule has for `progress`, from 0 to 1."""
@@ -199,9 +220,11 @@ class Controlled(Float64State, ABC):
 
     def argmax_controlled_ms(self) -> float:
         """What is held against the target, of `architecture`."""
-        architecture = self.architecture()
-        latency_ms = self.plan.latency_ms(architecture)
-        return latency_ms + self.n_std * cast(Any, self.plan).std_ms(architecture) if self.n_std else latency_ms
+        return Budget(plan=self.plan, at_most=inf, n_std=self.n_std).cost(self.architecture())
+
+    def on_target(self, tolerance: float) -> bool:
+        """Whether the argmax architecture is within this share of the target; always, if there is none."""
+        return self.target_ms is None or abs(self.argmax_controlled_ms() / self.target_ms - 1) <= tolerance
 
     def figures(self) -> dict[str, float]:
         """Where the search stands, by the names under which it is logged."""

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
 from latency_nas.search.choice import Choice, GatesOf, ParameterOf
+from latency_nas.search.leaves import whole
 
 __all__ = ["GateReader"]
+
+_HERE = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ranks
 
 
 class GateReader:
@@ -63,7 +66,8 @@ class GateReader:
         """
         if self._held is not None and all(parent.get(key) is child for parent, key, child in self._path):
             try:
-                return [held[name] for held, name in self._held], self._picks
+                tensors = [held[name] for held, name in self._held]
+                return tensors if _HERE.issuperset(map(type, tensors)) else list(map(whole, tensors)), self._picks
             except KeyError:
                 pass
         self._forget()
@@ -99,9 +103,9 @@ class GateReader:
             if isinstance(function, GatesOf):
                 key = id(function.gates)
                 given[key] = given[key] if key in given else function.gates(supernet)
-                tensors.append(given[key][function.key])
+                tensors.append(whole(given[key][function.key]))
             else:
-                tensors.append(function(supernet))
+                tensors.append(whole(function(supernet)))
         return tensors
 
     def _find(self, parameters: Sequence[ParameterOf]) -> None:

@@ -9,11 +9,10 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import inf
-from typing import Any, cast
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,13 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan import CostPlan
+from latency_nas.search.plan import MAE_TO_STD, CostPlan
 
 __all__ = ["Budget", "likeliest", "project"]
 
 _OPTIMAL, _INFEASIBLE = 0, 2
+
+_NO_SPREAD = "Expected a table with an expected error, or with standard deviations, to keep a quantile of the estimate."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,9 @@ class Budget:
         at_most: in the plan's unit.
         at_least: in the plan's unit.
         n_std: standard deviations of the estimate that are added to it.
+
+    Raises:
+        SearchError: if they are not known.
     """
 
     plan: CostPlan
@@ -44,10 +48,14 @@ class Budget:
     at_least: float = -inf
     n_std: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.n_std and self.plan.uncertain is None:
+            raise SearchError(_NO_SPREAD)
+
     def cost(self, architecture: Mapping[str, int]) -> float:
         """What is held against the limits."""
         cost = self.plan.latency_ms(architecture)
-        return cost + self.n_std * cast(Any, self.plan).std_ms(architecture) if self.n_std else cost
+        return cost + self.n_std * (self.plan.std_ms(architecture) or 0.0) if self.n_std else cost
 
     def keeps(self, architecture: Mapping[str, int]) -> bool:
         """Whether an architecture is within the limits, exactly."""
@@ -111,12 +119,21 @@ class _Program:
     def limit(self, budget: Budget) -> None:
         """Add the rows of a budget, in units of its upper limit."""
         plan, starts = budget.plan, self.starts()
+        gates = [starts[name] + number for name, costs in zip(plan.choices, plan.costs_ms, strict=True)
+                 for number in range(len(costs))]  # fmt: skip
+        products = [self._product([gates[index] for index in term.candidates]) for term in plan.terms]
         unit = abs(budget.at_most) or 1.0
-        indices = [starts[name] + number for name, costs in zip(plan.choices, plan.costs_ms, strict=True)
-                   for number in range(len(costs))]  # fmt: skip
-        costs = [cost / unit for costs in plan.costs_ms for cost in costs]
-        lower, upper = (budget.at_least - plan.fixed_ms) / unit, (budget.at_most - plan.fixed_ms) / unit
-        self.rows.append((indices, costs, lower, upper))
+        for fixed, costs, lower, upper in _limits(budget):
+            values = [float(cost) / unit for cost in costs]
+            self.rows.append(([*gates, *products], values, (lower - fixed) / unit, (upper - fixed) / unit))
+
+    def _product(self, factors: list[int]) -> int:
+        """A variable that is 1 where all `factors` are, and 0 elsewhere."""
+        product = len(self.objective)
+        self.objective = np.append(self.objective, 0.0)
+        self.rows += [([product, factor], [1.0, -1.0], -inf, 0.0) for factor in factors]
+        self.rows.append(([*factors, product], [1.0] * len(factors) + [-1.0], -inf, len(factors) - 1.0))
+        return product
 
     def exclude(self, architecture: Mapping[str, int]) -> None:
         """Rule one architecture out."""
@@ -143,3 +160,35 @@ class _Program:
         return {
             name: int(np.argmax(result.x[start : start + self.sizes[name]])) for name, start in self.starts().items()
         }
+
+
+def _limits(budget: Budget) -> Iterator[tuple[float, NDArray[np.float64], float, float]]:
+    """Linear limits that everything within a budget keeps: a fixed part, the costs of gates and terms, two bounds.
+
+    A standard deviation sqrt(e^2 + v) has linear e and v. It is not below e, nor below the chord of sqrt(v), and not
+    above the sum of e and a tangent of sqrt(v).
+    """
+    plan = budget.plan
+    costs = np.concatenate([plan.flat_costs_ms, plan.term_costs_ms])
+    if not budget.n_std:
+        yield plan.fixed_ms, costs, budget.at_least, budget.at_most
+        return
+    if plan.uncertain is None:
+        raise SearchError(_NO_SPREAD)
+    (fixed_table, fixed_variance), table, variance = plan.uncertain
+    error = (plan.expected_error or 0.0) * MAE_TO_STD * budget.n_std
+    yield plan.fixed_ms + error * fixed_table, costs + error * table, -inf, budget.at_most
+    gates, terms = variance[: plan.n_gates], variance[plan.n_gates :]
+    begins = plan.offsets[:-1]
+    low = max(0.0, fixed_variance + float(np.minimum.reduceat(gates, begins).sum() + np.minimum(terms, 0).sum()))
+    high = max(0.0, fixed_variance + float(np.maximum.reduceat(gates, begins).sum() + np.maximum(terms, 0).sum()))
+    if high > 0:
+        slope = budget.n_std / (sqrt(high) + sqrt(low))
+        begin = budget.n_std * sqrt(low) + slope * (fixed_variance - low)
+        yield plan.fixed_ms + begin, costs + slope * variance, -inf, budget.at_most
+    if budget.at_least > -inf:
+        middle = (low + high) / 2
+        slope = budget.n_std / (2 * sqrt(middle)) if middle > 0 else 0.0
+        begin = budget.n_std * sqrt(middle) + slope * (fixed_variance - middle)
+        fixed = plan.fixed_ms + error * fixed_table + begin
+        yield fixed, costs + error * table + slope * variance, budget.at_least, inf
