@@ -6,7 +6,7 @@ from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,18 @@ from latency_nas.measure.mnn_engine import ExecutedOp, check_ops, convert, descr
 from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.yardstick import yardstick_graph
 
-__all__ = ["N_WARMUP", "N_YARDSTICK", "Bench", "Calm", "Progress", "Statistic", "Visit", "visit_all", "visit_of"]
+__all__ = [
+    "N_WARMUP",
+    "N_YARDSTICK",
+    "Bench",
+    "Calm",
+    "Progress",
+    "Statistic",
+    "Visit",
+    "Visitor",
+    "visit_all",
+    "visit_of",
+]
 
 Progress = Callable[[int, int], None]  # called with (visits done, visits in all)
 
@@ -88,8 +99,15 @@ def visit_of(raw: Mapping[str, Any], statistic: Statistic = "median") -> Visit:
     )
 
 
+class Visitor(Protocol):
+    """Something that times a network beside the yardstick, as `Bench` does."""
+
+    def visit(self, path: Path, expected: list[ExecutedOp] | None) -> Visit:
+        """Open the network afresh and time it."""
+
+
 def visit_all(
-    bench: Bench,
+    bench: Visitor,
     paths: Sequence[Path],
     expected: Sequence[list[ExecutedOp] | None],
     rounds: int,

@@ -168,16 +168,31 @@ def measure_networks(
         bench = Bench(Path(name), threads, precision, n_runs, profile)
         calm = Calm(max_drift, yardstick_ms)
         visits = visit_all(bench, paths, expected, rounds, calm, seed, on_progress)
+    return settle(visits, calm, rounds, n_runs, yardstick_ms)
+
+
+def settle(
+    visits: Sequence[Sequence[Visit]], calm: Calm, rounds: int, n_runs: int, yardstick_ms: float | None
+) -> tuple[list[NetworkTimes], Drift]:
+    """What the networks took, out of their visits, disturbed ones only where there are no others; and the drift.
+
+    Args:
+        visits: by network.
+        calm: what has noted them all.
+        rounds: visits of a network that were planned.
+        n_runs: timed runs a visit.
+        yardstick_ms: the yardstick's time that latencies are expressed at; None for the undisturbed one of the visits.
+    """
     undisturbed = [[visit for visit in group if not calm.disturbed(visit)] for group in visits]
     n_visits = sum(map(len, visits))
     drift = Drift(
         yardstick_ms=calm.undisturbed_ms,
         slowest=max(visit.yardstick_ms for group in visits for visit in group) / calm.undisturbed_ms,
         n_visits=n_visits,
-        n_repeated=n_visits - rounds * len(networks),
+        n_repeated=n_visits - rounds * len(visits),
         n_unstable=sum(not group for group in undisturbed),
     )
-    logger.info("%d networks measured: %s", len(networks), drift)
+    logger.info("%d networks measured: %s", len(visits), drift)
     unit_ms = yardstick_ms or drift.yardstick_ms
     used = [calmly or group for calmly, group in zip(undisturbed, visits, strict=True)]
     return [summarise(group, n_runs, unit_ms) for group in used], drift
