@@ -21,9 +21,9 @@ _Shape = Sequence[int] | None
 
 
 def _read_onnx(source: Any, input_shape: _Shape) -> OpGraph:
-    reader: Any = importlib.import_module("latency_nas.graph.onnx_reader")  # onnx, only where it is used
-    graph: OpGraph = reader.read_onnx(source, input_shape=input_shape)
-    return graph
+    from latency_nas.graph.onnx_reader import read_onnx
+
+    return read_onnx(source, input_shape=input_shape)
 
 
 def _read_paddle(source: Path, input_shape: _Shape) -> OpGraph:

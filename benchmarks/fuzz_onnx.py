@@ -1,0 +1,234 @@
+"""Feeds damaged ONNX models to the reader: each must be read, or refused with an error of ours, within a second.
+
+    python benchmarks/fuzz_onnx.py --n 200000
+
+The inputs are those of `SOUND`, truncated, with bytes changed, removed, repeated or moved, or with fields, names, sizes
+and nodes replaced. What is read must also fuse. They run in processes of 1000 inputs, so that a crash of native code
+is seen, too. Prints one line, and a traceback for each kind of failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import resource
+import signal
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import onnx
+from onnx import parser
+
+from latency_nas.errors import InputMismatchError, LatencyNASError
+from latency_nas.graph import fuse
+from latency_nas.graph.onnx_reader import read_onnx
+
+_HEAD = '<ir_version: 9, opset_import: ["": {}]>'
+SOUND = (
+    _HEAD.format(18)
+    + """
+    g (float[1, 8, 8, 8] x) => (float[1, 10] y) <int64[4] ws = {8, 8, 3, 3}, int64[2] fs = {512, 10}, int64[1] bs = {8},
+      int64[2] flat = {1, -1}, float zero = {0}, float six = {6}> {
+      w = ConstantOfShape(ws)
+      b = ConstantOfShape(bs)
+      v = ConstantOfShape(fs)
+      c = Conv <pads = [1, 1, 1, 1]> (x, w, b)
+      n = BatchNormalization (c, b, b, b, b)
+      r = Clip(n, zero, six)
+      a = Add(r, x)
+      p = MaxPool <kernel_shape = [3, 3], auto_pad = "SAME_UPPER"> (a)
+      f = Reshape(p, flat)
+      y = MatMul(f, v)
+    }""",
+    _HEAD.format(13)
+    + """
+    g (float[1, 4, 16] x) => (float[1, 4, 16] y) <int64[2] ws = {16, 48}, int64[1] two = {2}, int64[1] one = {1},
+      int64[1] zero = {0}, float half = {0.5}, int64[3] sizes = {16, 16, 16}> {
+      w = ConstantOfShape(ws)
+      h = MatMul(x, w)
+      q, k, v = Split <axis = 2> (h, sizes)
+      s = Shape(k)
+      last = Gather <axis = 0> (s, two)
+      first = Slice(s, zero, two)
+      back = Concat <axis = 0> (first, last)
+      t = Transpose <perm = [0, 2, 1]> (k)
+      m = MatMul(q, t)
+      e = Mul(m, half)
+      p = Softmax <axis = -1> (e)
+      o = MatMul(p, v)
+      r = Reshape(o, back)
+      u = Unsqueeze(r, zero)
+      d = Squeeze(u, zero)
+      g = Erf(d)
+      y = Where(bad, g, d)
+    }""".replace("y = Where(bad, g, d)", "z = ReduceMean <axes = [2], keepdims = 1> (g)\n y = Sub(g, z)"),
+    _HEAD.format(13)
+    + """
+    g (float[N, 3, 8, 8] x) => (float[N, 3, 16, 16] y) <float scale = {0.1}, int8 point = {3},
+      int64[4] ws = {3, 3, 1, 1},
+      float[4] scales = {1, 1, 2, 2}, int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}> {
+      w = ConstantOfShape(ws)
+      q = QuantizeLinear(x, scale, point)
+      d = DequantizeLinear(q, scale, point)
+      wq = QuantizeLinear(w, scale, point)
+      wd = DequantizeLinear(wq, scale, point)
+      c = Conv(d, wd)
+      e = QuantizeLinear(c, scale, point)
+      h = DequantizeLinear(e, scale, point)
+      p = Pad(h, pads)
+      a = AveragePool <kernel_shape = [3, 3]> (p)
+      r = Resize(a, , scales)
+      g = GlobalAveragePool(r)
+      y = Mul(r, g)
+    }""",
+)  # fmt: skip
+_NUMBERS = (-(2**63), -(2**31), -2, -1, 0, 1, 2, 7, 2**31 - 1, 2**63 - 1)
+_MEMORY_BYTES = 4 * 2**30
+
+
+def _bytes(data: bytes, rng: random.Random) -> bytes:
+    """No protobuf any more, or barely."""
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8, 64))):
+        at, size = rng.randrange(len(out) + 1), rng.choice((1, 1, 4, 64))
+        change: list[Callable[[], Any]] = [
+            lambda at=at: out.__delitem__(slice(at, None)),
+            lambda at=at, size=size: out.__delitem__(slice(at, at + size)),
+            lambda at=at, size=size: out.__setitem__(slice(at, at + size), rng.randbytes(size)),
+            lambda at=at, size=size: out.__setitem__(slice(at, at), out[at : at + size]),
+            lambda at=at: at < len(out) and out.__setitem__(at, out[at] ^ 1 << rng.randrange(8)),
+        ]
+        rng.choice(change)()
+    return bytes(out)
+
+
+def _fields(data: bytes, rng: random.Random) -> bytes:
+    """Sound protobuf, unsound model: any field of any message is set, repeated or removed."""
+    model = onnx.ModelProto.FromString(data)
+    names = [name for node in model.graph.node for name in (*node.input, *node.output)]
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        message: Any = model if rng.random() < 0.05 else rng.choice(model.graph.node or [model])
+        if rng.random() < 0.3:
+            message = rng.choice([*model.graph.initializer, *model.graph.input, *model.graph.output, model.graph])
+        while True:
+            fields = message.ListFields()
+            field, value = rng.choice(fields) if fields else (None, None)
+            if field is None:
+                break
+            repeated = not isinstance(value, str | bytes | int | float) and hasattr(value, "__len__")
+            held = rng.choice(value) if repeated and len(value) else value
+            if hasattr(held, "ListFields") and rng.random() < 0.7:
+                message = held
+                continue
+            _replace(message, field.name, value, repeated, names, rng)
+            break
+    return model.SerializeToString()
+
+
+def _replace(message: Any, name: str, value: Any, repeated: bool, names: Sequence[str], rng: random.Random) -> None:
+    kind = rng.randrange(4)
+    held = value[0] if repeated and len(value) else value
+    odd: Any = None
+    if isinstance(held, str):
+        odd = rng.choice((*names, "", "x", "Conv", "MatMul", "Loop", "axis", "Reshape", "axes"))
+    elif isinstance(held, int):
+        odd = rng.choice(_NUMBERS)
+    elif isinstance(held, float):
+        odd = rng.choice((0.0, -1.0, float("nan"), float("inf"), 1e38))
+    elif isinstance(held, bytes):
+        odd = rng.randbytes(rng.randrange(9))
+    try:
+        if kind == 0 or odd is None:
+            message.ClearField(name)
+        elif not repeated:
+            setattr(message, name, odd)
+        elif kind == 1:
+            value.append(odd)
+        else:
+            value[rng.randrange(len(value))] = odd
+    except (TypeError, ValueError):  # a number that the field does not hold
+        message.ClearField(name)
+
+
+@cache
+def _sound(text: str) -> bytes:
+    return bytes(parser.parse_model(text).SerializeToString())
+
+
+def damaged(number: int) -> bytes:
+    """The input of that number."""
+    rng = random.Random(number)  # noqa: S311
+    data = _sound(rng.choice(SOUND))
+    return _bytes(data, rng) if rng.random() < 0.4 else _fields(data, rng)
+
+
+def outcome(data: bytes, shape: tuple[int, ...] | None = None) -> str:
+    """``"read"``, the name of our error, or the traceback of another; of an open input also with a shape."""
+    try:
+        fuse(read_onnx(data, input_shape=shape), "MNN")
+    except InputMismatchError as error:
+        return outcome(data, (2, 3, 8, 8)) if shape is None else type(error).__name__
+    except LatencyNASError as error:
+        return type(error).__name__
+    except Exception:
+        return traceback.format_exc(limit=-3)
+    return "read"
+
+
+def _work(first: int, n: int, at: Any, answer: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    outcomes, slowest = Counter[str](), 0.0
+    for number in range(first, first + n):
+        at.value = number
+        data = damaged(number)
+        signal.setitimer(signal.ITIMER_REAL, 20)  # ends the process
+        start = time.perf_counter()
+        outcomes[outcome(data)] += 1
+        slowest = max(slowest, time.perf_counter() - start)
+    answer.send((outcomes, slowest))
+
+
+def fuzz(n: int, seed: int = 0, *, chunk: int = 1000) -> tuple[Counter[str], float]:
+    """Run `n` inputs; how many had which outcome, and the seconds of the slowest."""
+    outcomes, slowest = Counter[str](), 0.0
+    context = multiprocessing.get_context("fork")
+    first, end = seed * 10**9, seed * 10**9 + n
+    while first < end:
+        at, (receiver, sender) = context.Value("q", first), context.Pipe(duplex=False)
+        size = min(chunk, end - first)
+        process = context.Process(target=_work, args=(first, size, at, sender))
+        process.start()
+        sender.close()
+        try:
+            counted, slow = receiver.recv()
+            outcomes, slowest, first = outcomes + counted, max(slowest, slow), first + size
+        except EOFError:  # killed: go on behind the input that did it
+            process.join()
+            outcomes[f"input {at.value} ended the process ({process.exitcode})"] += 1
+            first = at.value + 1
+        process.join()
+    return outcomes, slowest
+
+
+def main() -> None:
+    """Fuzz, and print what came of it."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--n", type=int, default=200_000)
+    arguments.add_argument("--seed", type=int, default=0)
+    args = arguments.parse_args()
+    outcomes, slowest = fuzz(args.n, args.seed)
+    sound = {name: count for name, count in outcomes.items() if name.isidentifier()}
+    broken = {name: count for name, count in outcomes.items() if not name.isidentifier()}
+    print(f"{args.n} inputs: {sound}, {sum(broken.values())} crashes, slowest {slowest:.3f} s")
+    for name, count in sorted(broken.items(), key=lambda item: -item[1])[:8]:
+        print(f"{count} x {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Groups of nodes that an ONNX file spells out and that are one op of the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from latency_nas.graph.op_graph import Node, OpGraph
+
+__all__ = ["tidy"]
+
+_ACTIVATIONS = frozenset({"relu", "relu6", "clip"})
+
+
+class _Patterns:
+    """A graph whose nodes can be found by what they make and by who reads them."""
+
+    def __init__(self, graph: OpGraph) -> None:
+        self.values, self.nodes, self.outputs = list(graph.values), list(graph.nodes), list(graph.outputs)
+        self.maker = {index: position for position, node in enumerate(self.nodes) for index in node.outputs}
+        self.readers: dict[int, list[int]] = {}
+        for position, node in enumerate(self.nodes):
+            for index in node.inputs:
+                self.readers.setdefault(index, []).append(position)
+        self.gone: set[int] = set()
+        self.alias: dict[int, int] = {}
+
+    def made_by(self, index: int, op: str) -> Node | None:
+        """The node that makes a value, if it is of that op and nothing else reads it."""
+        position = self.maker.get(index)
+        if position is None or position in self.gone or self.nodes[position].op != op or self.n_readers(index) != 1:
+            return None
+        return self.nodes[position]
+
+    def reader(self, index: int, op: str) -> Node | None:
+        """The one node that reads a value, if it is of that op."""
+        readers = self.readers.get(index, [])
+        if self.n_readers(index) != 1 or not readers or self.nodes[readers[0]].op != op:
+            return None
+        return self.nodes[readers[0]]
+
+    def n_readers(self, index: int) -> int:
+        return len(self.readers.get(index, ())) + self.outputs.count(index)
+
+    def remove(self, *nodes: Node) -> None:
+        self.gone.update(self.maker[node.outputs[0]] for node in nodes)
+
+    def activations(self, node: Node) -> list[int]:
+        return [index for index in node.inputs if not self.values[index].constant]
+
+
+def _guarded_softmax(found: _Patterns, position: int) -> None:
+    """Where(IsNaN(s), 0, s): torch's exporter guards attention against rows that are masked as a whole."""
+    node = found.nodes[position]
+    test, source = found.made_by(node.inputs[0], "onnx.IsNaN"), node.inputs[-1]
+    if test is None or test.inputs[0] != source or found.nodes[found.maker.get(source, position)].op != "softmax":
+        return
+    found.remove(test, node)
+    found.alias[node.outputs[0]] = source
+
+
+def _swish(found: _Patterns, position: int) -> None:
+    """X * sigmoid(x), or its hard form."""
+    node = found.nodes[position]
+    for x, gate in (node.inputs, node.inputs[::-1]) if len(node.inputs) == 2 else ():
+        for op, whole in (("sigmoid", "swish"), ("hard_sigmoid", "hard_swish")):
+            sigmoid = found.made_by(gate, op)
+            if sigmoid is not None and sigmoid.inputs[0] == x:
+                found.remove(sigmoid)
+                found.nodes[position] = replace(node, op=whole, inputs=(x,), attrs={})
+                return
+
+
+def _layer_norm(found: _Patterns, position: int) -> None:
+    """(x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias, as before opset 17."""
+    node = found.nodes[position]
+    centred = found.maker.get(node.inputs[0])
+    root = found.made_by(node.inputs[-1], "sqrt")
+    shifted = found.made_by(root.inputs[0], "add") if root else None
+    mean = found.made_by(found.activations(shifted)[0], "reduce_mean") if shifted else None
+    square = (found.made_by(mean.inputs[0], "pow") or found.made_by(mean.inputs[0], "mul")) if mean else None
+    if centred is None or not (root and shifted and mean and square) or found.nodes[centred].op != "sub":
+        return
+    difference = found.nodes[centred]
+    x = difference.inputs[0]
+    first = found.made_by(difference.inputs[-1], "reduce_mean")
+    scale = found.reader(node.outputs[0], "mul")
+    shift = found.reader(scale.outputs[0], "add") if scale else None
+    rank = len(found.values[x].shape)
+    axes = mean.attrs["axes"]
+    axis = rank - len(axes) if isinstance(axes, tuple) else rank
+    parts = [root, shifted, mean, square, difference]
+    if (
+        first is None or scale is None or shift is None or first.inputs[0] != x or first.attrs != mean.attrs
+        or {*found.activations(square)} != {node.inputs[0]} or axes != tuple(range(axis, rank))
+        or any(len(found.activations(part)) != 1 for part in (scale, shift))
+    ):  # fmt: skip
+        return
+    found.remove(*parts, first, node, scale)
+    constants = [index for part in (scale, shift) for index in part.inputs if found.values[index].constant]
+    attrs = {} if axis == rank - 1 else {"axis": axis}
+    found.nodes[found.maker[shift.outputs[0]]] = replace(shift, op="layer_norm", inputs=(x, *constants), attrs=attrs)
+
+
+def _gelu(found: _Patterns, position: int) -> None:
+    """X * (1 + erf(x / sqrt 2)) * 0.5, its products in any order."""
+    node = found.nodes[position]
+    erf = found.made_by(node.inputs[0], "erf")
+    scaled = found.made_by(erf.inputs[0], "div") or found.made_by(erf.inputs[0], "mul") if erf else None
+    if erf is None or scaled is None or not scaled.attrs.get("scalar"):
+        return
+    (x,) = found.activations(scaled)
+    parts, last = [erf, scaled, node], node
+    for _ in range(2):
+        product = found.reader(last.outputs[0], "mul")
+        if product is None:
+            return
+        last = product
+        parts.append(last)
+    others = {index for part in parts[3:] for index in found.activations(part)} - {part.outputs[0] for part in parts}
+    halves = {found.maker[index] for index in others - {x} if found.made_by(index, "mul")}
+    if others - {x} and [found.activations(found.nodes[half]) for half in halves] != [[x]]:
+        return
+    found.remove(*parts[:-1], *(found.nodes[half] for half in halves))
+    found.nodes[found.maker[last.outputs[0]]] = replace(last, op="gelu", inputs=(x,), attrs={})
+
+
+def _bias(found: _Patterns, position: int) -> None:
+    """A product with weights, and the addition of a number for each of its columns."""
+    node = found.nodes[position]
+    activations = found.activations(node)
+    constants = [found.values[index] for index in node.inputs if found.values[index].constant]
+    if len(activations) != 1 or len(constants) != 1:
+        return
+    linear = found.made_by(activations[0], "linear")
+    columns = found.values[activations[0]].shape[-1]
+    if linear is None or linear.attrs["bias"] or constants[0].shape != (columns,):
+        return
+    if found.values[node.outputs[0]].shape != found.values[activations[0]].shape:
+        return
+    (added,) = (index for index in node.inputs if found.values[index].constant)
+    found.nodes[position] = replace(linear, inputs=(*linear.inputs, added), outputs=node.outputs, attrs={"bias": 1})
+    found.remove(linear)
+
+
+def _swapped(found: _Patterns, position: int) -> None:
+    """The last two axes swapped with all others flattened into one, as torch's exporter writes of attention."""
+    node = found.nodes[position]
+    swap = found.made_by(node.inputs[0], "transpose")
+    flat = found.made_by(swap.inputs[0], "reshape") if swap else None
+    if swap is None or flat is None or swap.attrs["perm"] != (0, 2, 1):
+        return
+    *batch, rows, columns = found.values[flat.inputs[0]].shape
+    between = found.values[flat.outputs[0]].shape
+    if between[1:] == (rows, columns) and found.values[node.outputs[0]].shape == (*batch, columns, rows):
+        rank = len(batch) + 2
+        perm = (*range(rank - 2), rank - 1, rank - 2)
+        found.remove(flat, swap)
+        found.nodes[position] = replace(node, op="transpose", inputs=flat.inputs[:1], attrs={"perm": perm})
+
+
+# the op that a pattern is recognised by -> what is tried there
+_PATTERNS: dict[str, tuple[Callable[[_Patterns, int], None], ...]] = {
+    "where": (_guarded_softmax,),
+    "mul": (_swish,),
+    "div": (_layer_norm,),
+    "add": (_gelu, _bias),
+    "reshape": (_swapped,),
+}
+
+
+def tidy(graph: OpGraph) -> OpGraph:
+    """The graph with its spelt-out groups as one node each, and what is between quantisers in int8."""
+    found = _Patterns(graph)
+    for position, node in enumerate(graph.nodes):
+        for pattern in _PATTERNS.get(node.op, ()):
+            if position not in found.gone:
+                pattern(found, position)
+    return _in_int8(_rebuilt(graph, found))
+
+
+def _rebuilt(graph: OpGraph, found: _Patterns) -> OpGraph:
+    def last(index: int) -> int:
+        while index in found.alias:
+            index = found.alias[index]
+        return index
+
+    nodes = (
+        replace(node, inputs=tuple(map(last, node.inputs)))
+        for position, node in enumerate(found.nodes)
+        if position not in found.gone
+    )
+    return replace(
+        graph, values=tuple(found.values), nodes=tuple(nodes), outputs=tuple(last(index) for index in graph.outputs)
+    )
+
+
+def _in_int8(graph: OpGraph) -> OpGraph:
+    """Ops whose inputs come from dequantisers and whose output goes to quantisers alone compute in int8."""
+    if not any(node.op == "quantize" for node in graph.nodes):
+        return graph
+    found = _Patterns(graph)
+    integers: dict[int, int] = {  # a dequantised value -> the int8 value that it is
+        node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "dequantize"
+    }
+    for position, node in enumerate(graph.nodes):
+        if node.op in {"quantize", "dequantize"} or len(node.outputs) != 1:
+            continue
+        activations = found.activations(node)
+        output = node.outputs[0]
+        if activations and all(index in integers for index in activations) and _is_quantised(found, output):
+            inputs = tuple(integers.get(index, index) for index in node.inputs)
+            found.nodes[position] = replace(node, inputs=inputs)
+            found.values[output] = replace(found.values[output], dtype="int8")
+            integers[output] = output
+            for reader in found.readers.get(output, ()):
+                if found.nodes[reader].op == "quantize":
+                    found.gone.add(reader)
+                    found.alias[found.nodes[reader].outputs[0]] = output
+    kept = [node for position, node in enumerate(found.nodes) if node.op != "dequantize" and position not in found.gone]
+    needed = {*graph.outputs, *(index for node in kept for index in node.inputs)}
+    found.gone.update(
+        position
+        for position, node in enumerate(found.nodes)
+        if node.op == "dequantize" and needed.isdisjoint(node.outputs)
+    )
+    return _rebuilt(graph, found)
+
+
+def _is_quantised(found: _Patterns, index: int) -> bool:
+    """Whether a value is read by quantisers alone, perhaps behind an activation."""
+    readers: Sequence[int] = found.readers.get(index, ())
+    ops = {found.nodes[reader].op for reader in readers}
+    if index in found.outputs or not readers:
+        return False
+    if len(readers) == 1 and ops <= _ACTIVATIONS:
+        return _is_quantised(found, found.nodes[readers[0]].outputs[0])
+    return ops == {"quantize"}
