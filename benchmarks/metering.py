@@ -3,8 +3,8 @@
     python benchmarks/metering.py speed --mmt-python ENV/bin/python
     python benchmarks/metering.py accuracy --mmt-python ENV/bin/python [--space resnet18]
 
-ENV is an environment with ``mnn-meter==2.2.0`` beside this library's own packages. Both sides are given the same ops,
-repeats and threads, one after the other on the same machine.
+ENV is an environment with ``mnn-meter==2.2.0`` and ``tabulate`` beside this library's own packages. Both sides are
+given the same ops, repeats and threads, one after the other on the same machine.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import nn
 
 from latency_nas.errors import MeasureError
+from latency_nas.graph import fuse
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import n_macs
 from latency_nas.measure.meter import measure_networks
-from latency_nas.measure.mnn_engine import MNNNetwork, convert
+from latency_nas.measure.mnn_engine import MNNNetwork, convert, expected_ops
 from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.yardstick import yardstick_graph
 
@@ -99,6 +100,17 @@ def test_a_file_that_is_no_mnn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MeasureError) as caught:
         MNNNetwork(source)
     assert str(caught.value) == f"MNN 3.6.1 could not open {source}: it is missing, truncated or no MNN model."
+
+
+def test_layers_of_one_shape_have_weights_of_their_own(tmp_path: Path) -> None:
+    """MNN would share equal ones among them, and run other convolutions for it."""
+    layers = [layer for _ in range(3) for layer in (nn.Conv2d(48, 48, 1, bias=False), nn.Sigmoid())]
+    graph = read_torch(nn.Sequential(*layers), input_shape=(1, 48, 16, 16))
+    model = write_onnx(graph)
+    weights = [onnx.numpy_helper.to_array(item) for item in model.graph.initializer]
+    assert len({weight.tobytes() for weight in weights}) == len(weights) == 3
+    executed = MNNNetwork(convert(model, tmp_path / "m.mnn")).executed_ops()
+    assert executed == expected_ops(fuse(graph, "MNN"))
 
 
 def test_a_network_that_mnn_quantised_is_measured_as_int8(tmp_path: Path) -> None:

@@ -330,3 +330,19 @@ def test_a_graph_in_text_is_the_same_graph(kernel: Kernel) -> None:
     assert own_kernels(graph) == {call.kernel for call in fuse(graph, "MNN")} - {
         call.kernel for call in fuse(graph, "MNN") if call.kernel.op == "raster"
     }
+
+
+def test_a_device_without_mnn_is_said_and_what_was_measured_is_kept(tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    with new_session(tmp_path / "s.sqlite", KERNELS[:3], rounds=1, least_rounds=1) as session:
+        with LocalRunner() as runner:
+            run_session(session, runner)
+        n_visits = session.n_visits
+        with LocalRunner(str(bare)) as runner, pytest.raises(MeasureError) as caught:
+            run_session(session, runner)
+        assert str(caught.value) == (
+            f"Expected MNN to be installed for {sys.executable}, but it is not (No module named 'MNN'): pip install MNN"
+        )
+        assert session.n_visits == n_visits > 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency_nas.errors import GraphError
@@ -44,23 +41,12 @@ def architectures_of(source: str, input_shape: tuple[int, ...], times: int) -> l
     import torch
 
     from latency_nas.errors import SearchError
+    from latency_nas.graph.reader import make_model
     from latency_nas.graph.torch_reader import read_torch
     from latency_nas.measure.plan import covering_architectures
     from latency_nas.search.choice import read_supernet
 
-    module_name, _, attribute = source.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        made = getattr(importlib.import_module(module_name), attribute)()
-    except Exception as error:  # whatever a user's module or constructor raises
-        raise GraphError(
-            f"Expected {source!r} to be package.module:callable that gives a torch module, but it fails "
-            f"({type(error).__name__}: {error})."
-        ) from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
-    if not isinstance(made, torch.nn.Module):
-        raise GraphError(f"Expected {source!r} to give a torch module, but it gives {type(made).__name__}.")
+    made = make_model(source)
     try:
         graph, _choices = read_supernet(made, torch.zeros(input_shape))
     except SearchError:  # it chooses nowhere

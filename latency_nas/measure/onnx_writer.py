@@ -23,7 +23,7 @@ except ImportError as error:
 __all__ = ["write_onnx"]
 
 _OPSET, _IR_VERSION = 18, 9
-_N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs
+_N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs_STEP = 9973  # from where one tensor's numbers begin to where the next one's do
 _UNARY = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
 
@@ -43,9 +43,13 @@ class _Writer:
         return name
 
     def weight(self, name: str, shape: Sequence[int], *, low: float = -1.0) -> str:
-        """A random tensor, scaled so that activations neither vanish nor overflow."""
+        """A random tensor, scaled so that activations neither vanish nor overflow; no two are equal.
+
+        MNN would make equal ones into one, which its convolutions then read as an activation.
+        """
         fan_in = max(1, int(np.prod(shape[1:])))
-        values = (low + (1.0 - low) * self.drawn) / np.float32(np.sqrt(fan_in / 3))
+        drawn = np.roll(self.drawn, _STEP * len(self.initializers))
+        values = (low + (1.0 - low) * drawn) / np.float32(np.sqrt(fan_in / 3))
         return self.tensor(name, np.resize(values, tuple(shape)))
 
     def emit(self, node: Node, op_type: str, inputs: Sequence[str], **attributes: Any) -> None:
