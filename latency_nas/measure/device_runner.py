@@ -16,10 +16,12 @@ What cannot be done is answered by ``{"error": text}``, and serving goes on.
 
 from __future__ import annotations
 
+import array
 import base64
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import itertools
 import json
 import math
@@ -219,9 +221,14 @@ class Network:
             self._interpreter.setSessionMode(0)  # the mode in which ops can be timed; as fast as the default
             self._session = self._interpreter.createSession(config)
         draw = random.Random(seed)  # noqa: S311 - activations
-        self._inputs = []
-        for tensor in self._interpreter.getSessionInputAll(self._session).values():
-            self._inputs.append((tensor, _host_tensor(mnn, tensor.getShape(), tensor.getDataType(), draw)))
+        tensors = self._interpreter.getSessionInputAll(self._session).values()
+        plain = precision == "fp32" and all(t.getDimensionType() == mnn.Tensor_DimensionType_Caffe for t in tensors)
+        if not plain and importlib.util.find_spec("numpy") is None:
+            raise RunnerError(
+                f"Expected numpy to be installed for {sys.executable}, since {path} is run in fp16 or its inputs "
+                f"are not laid out plainly, but it is not: pip install numpy"
+            )
+        self._inputs = [_filler(mnn, tensor, draw) for tensor in tensors]
 
     @property
     def memory_mb(self) -> float:
@@ -230,8 +237,8 @@ class Network:
 
     def _fill(self) -> None:
         """A session computes in its input's memory, so that each run needs the input again."""
-        for tensor, host in self._inputs:
-            tensor.copyFrom(host)
+        for fill in self._inputs:
+            fill()
 
     def executed(self) -> list[tuple[str, str, list[list[int]], list[list[int]]]]:
         """Name, type, shapes read and shapes written of every op of one run, in order."""
@@ -287,18 +294,26 @@ class Network:
         return runs
 
 
-def _host_tensor(mnn: Any, shape: Any, kind: Any, draw: random.Random) -> Any:
-    """A tensor of normally distributed numbers, or of zeros where it is not of floats."""
-    size = math.prod(shape)
-    few = [draw.gauss(0.0, 1.0) if kind == mnn.Halide_Type_Float else 0 for _ in range(min(size, _N_DRAWN))]
+def _filler(mnn: Any, tensor: Any, draw: random.Random) -> Callable[[], Any]:
+    """What fills an input with normally distributed numbers, or with zeros where it is not of floats."""
+    shape, kind = tuple(tensor.getShape()), tensor.getDataType()
+    size, floats = math.prod(shape), kind == mnn.Halide_Type_Float
+    few = [draw.gauss(0.0, 1.0) if floats else 0 for _ in range(min(size, _N_DRAWN))]
+    code = "f" if floats else "q" if kind == mnn.Halide_Type_Int64 else "i"
     try:
         import numpy as np
-    except ImportError:  # much slower, the same numbers
-        values: Any = tuple(itertools.islice(itertools.cycle(few), size))
-    else:
-        dtype = {mnn.Halide_Type_Float: np.float32, mnn.Halide_Type_Int64: np.int64}.get(kind, np.int32)
-        values = np.resize(np.array(few, dtype), shape)
-    return mnn.Tensor(tuple(shape), kind, values, mnn.Tensor_DimensionType_Caffe)
+    except ImportError:
+        values = array.array(code, itertools.islice(itertools.cycle(few), size))
+        return lambda: ctypes.memmove(_address(tensor), values.buffer_info()[0], size * values.itemsize)
+    host = mnn.Tensor(shape, kind, np.resize(np.array(few, code), shape), mnn.Tensor_DimensionType_Caffe)
+    return lambda: tensor.copyFrom(host)
+
+
+def _address(tensor: Any) -> int:
+    """Where a session's tensor lies: any ``MNN.Tensor(...)`` of MNN 3.6 is a crash where numpy is not installed."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return int(pointer(tensor.getHost(), None))
 
 
 @contextlib.contextmanager
