@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from latency_nas.search.callback import LatencyCallback
     from latency_nas.search.choice import Choice, read_supernet
     from latency_nas.search.loss import LatencyLoss
+    from latency_nas.search.paddle_callback import PaddleLatencyCallback
+    from latency_nas.search.paddle_loss import PaddleLatencyLoss
     from latency_nas.search.schedule import Schedule
     from latency_nas.search.targets import ResourceCounter, Targets
     from latency_nas.table import Datasheet, LatencyTable, import_paddleslim, load_table, named_tables, save_table
@@ -32,6 +34,8 @@ _HOMES = {
     "LatencyEstimator": "latency_nas.estimate.estimator",
     "LatencyLoss": "latency_nas.search.loss",
     "LatencyTable": "latency_nas.table",
+    "PaddleLatencyCallback": "latency_nas.search.paddle_callback",
+    "PaddleLatencyLoss": "latency_nas.search.paddle_loss",
     "ResourceCounter": "latency_nas.search.targets",
     "Schedule": "latency_nas.search.schedule",
     "Targets": "latency_nas.search.targets",
@@ -54,6 +58,8 @@ __all__ = [
     "LatencyEstimator",
     "LatencyLoss",
     "LatencyTable",
+    "PaddleLatencyCallback",
+    "PaddleLatencyLoss",
     "ResourceCounter",
     "Schedule",
     "Targets",

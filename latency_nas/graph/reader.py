@@ -45,9 +45,10 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = 
     """Read a model.
 
     Args:
-        source: a torch module; a file ``.onnx``, ``.pdmodel`` or PIR ``.json``; ``package.module:callable``, as
-            `make_model` takes it; or an ONNX model in memory, as bytes or a ``ModelProto``.
-        example_input: what the forward of a torch module takes.
+        source: a torch module; a ``paddle.nn.Layer``; a file ``.onnx``, ``.pdmodel`` or PIR ``.json``;
+            ``package.module:callable``, as `make_model` takes it; or an ONNX model in memory, as bytes or a
+            ``ModelProto``.
+        example_input: what the forward of a torch module or of a Paddle layer takes.
         input_shape: of its one float input; a file needs it where it leaves sizes open.
 
     Raises:
@@ -73,9 +74,16 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = 
         from latency_nas.graph.torch_reader import read_torch
 
         return read_torch(source, example_input, input_shape=None if input_shape is None else tuple(input_shape))
+    paddle = sys.modules.get("paddle")
+    if paddle is not None and isinstance(source, paddle.nn.Layer):
+        from latency_nas.graph.paddle_layer import read_layer
+
+        return read_layer(source, example_input, input_shape=input_shape)
     if isinstance(source, bytes) or type(source).__name__ == "ModelProto":
         return _read_onnx(source, input_shape)
-    raise GraphError(f"Expected a torch module, a model's file or an ONNX model, but got {shown(source)}.")
+    raise GraphError(
+        f"Expected a torch module, a Paddle layer, a model's file or an ONNX model, but got {shown(source)}."
+    )
 
 
 def make_model(source: str) -> nn.Module:

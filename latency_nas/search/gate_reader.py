@@ -13,7 +13,7 @@ from latency_nas.errors import SearchError
 from latency_nas.search.choice import Choice, GatesOf, ParameterOf
 from latency_nas.search.leaves import whole
 
-__all__ = ["GateReader"]
+__all__ = ["GateReader", "GivenWeights"]
 
 _HERE = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ranks
 
@@ -144,3 +144,27 @@ class GateReader:
                 raise SearchError(
                     f"Expected a vector with a weight for each candidate of each choice, but got {sizes}."
                 )
+
+
+class GivenWeights:
+    """In the place of a `GateReader`, weights that a function gives.
+
+    Args:
+        give: gives them all, flat.
+    """
+
+    drawn = False
+
+    def __init__(self, give: Callable[[], Tensor]) -> None:
+        self.give = give
+
+    def weights(self) -> tuple[list[Tensor], None]:
+        """As `GateReader.weights`."""
+        return [self.give()], None
+
+    def sampled(self) -> list[Tensor]:
+        """As `GateReader.sampled`."""
+        return [self.give()]
+
+    def release(self) -> None:
+        """There is nothing to catch."""

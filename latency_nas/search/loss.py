@@ -15,7 +15,7 @@ from latency_nas.estimate.estimator import OnMissing
 from latency_nas.search.choice import Choice, choices_of_groups, choices_of_options, find_choices, read_choices
 from latency_nas.search.constraint import Constraint
 from latency_nas.search.control import Controlled, Penalty
-from latency_nas.search.gate_reader import GateReader
+from latency_nas.search.gate_reader import GateReader, GivenWeights
 from latency_nas.search.gates import PackedPlan
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.pricing import make_plan
@@ -81,7 +81,7 @@ class LatencyLoss(Controlled):
         )
         self._plan: CostPlan | None = None
         self.choices: tuple[Choice, ...] = ()
-        self._reader: GateReader | None = None
+        self._reader: GateReader | GivenWeights | None = None
         self._packed: PackedPlan | None = None
         self._dtype = torch.float32  # of the architecture parameters
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule of the loss
@@ -146,6 +146,24 @@ class LatencyLoss(Controlled):
         reader.watch()
         return plan
 
+    def attach_plan(
+        self, plan: CostPlan, weights: Callable[[], Tensor], *, logits: Sequence[bool] | None = None
+    ) -> None:
+        """Use a plan that was made before: one that was loaded, or that of a supernet in another framework.
+
+        Args:
+            plan: what each candidate costs.
+            weights: gives the weights of all choices, flat, one choice after the other: shape ``(gates,)``.
+            logits: of each choice, whether its weights are still to be normalised by a softmax; None: all are.
+
+        Raises:
+            SearchError: if the target lies outside what the plan can reach.
+        """
+        self._check_target(self.target_ms, plan)
+        self.detach()
+        self._plan, self._reader = plan, GivenWeights(weights)
+        self._packed = PackedPlan(plan, [True] * len(plan.choices) if logits is None else logits)
+
     def detach(self) -> None:
         """Let go of the supernet; what `sampled` added to catch gates is taken away."""
         if self._reader is not None:
@@ -185,7 +203,7 @@ class LatencyLoss(Controlled):
         weights, picks = reader.weights()
         return packed.gates(weights, picks, self.temperature)
 
-    def _attached(self) -> tuple[GateReader, PackedPlan]:
+    def _attached(self) -> tuple[GateReader | GivenWeights, PackedPlan]:
         if self._reader is None or self._packed is None:
             raise SearchError(_NOT_ATTACHED)
         return self._reader, self._packed
