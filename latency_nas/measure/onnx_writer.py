@@ -23,7 +23,8 @@ except ImportError as error:
 __all__ = ["write_onnx"]
 
 _OPSET, _IR_VERSION = 18, 9
-_N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs_STEP = 9973  # from where one tensor's numbers begin to where the next one's do
+_N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs
+_STEP = 9973  # from where one tensor's numbers begin to where the next one's do
 _UNARY = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
 
