@@ -129,7 +129,8 @@ def test_kernels_that_cannot_be_measured_alone(bench: LiteBench) -> None:
         bench.add(kernel_program(resize), "kernel_0")
     ops = (
         "abs, add, batch_norm, clip, concat, conv2d, conv_transpose2d, div, exp, floor, gelu, hard_sigmoid, "
-        "hard_swish, leaky_relu, linear, log, matmul, maximum, minimum, mod, mul, paddle.dropout, paddle.scale, pool2d, pow, "
+        "hard_swish, leaky_relu, linear, log, matmul, maximum, minimum, mod, mul, paddle.dropout, paddle.scale, "
+        "pool2d, pow, "
         "reduce_mean, relu, relu6, reshape, rsqrt, shuffle_channel, sigmoid, softmax, split, sqrt, sub, swish, tanh, "
         "transpose"
     )

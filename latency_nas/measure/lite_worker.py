@@ -4,8 +4,8 @@ Started as a program it serves: a request a line on standard input, an answer a 
 Python 3.8 or newer.
 
 ``{"do": "hello"}`` is answered by ``engine``, ``engine_version`` and ``processor``. ``{"do": "visit", ...}`` (the
-rest is in `visit`) is answered by raw samples in milliseconds, as `device_runner` gives them. What cannot be done is answered
-by ``{"error": text}``, and serving goes on; where Paddle-Lite aborts, the process ends.
+rest is in `visit`) is answered by raw samples in milliseconds, as `device_runner` gives them. What cannot be done is
+answered by ``{"error": text}``, and serving goes on; where Paddle-Lite aborts, the process ends.
 """
 
 from __future__ import annotations
