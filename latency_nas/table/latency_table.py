@@ -91,10 +91,14 @@ class LatencyTable:
                 raise TableError(f"Expected rows without what the datasheet calls unrecorded, but got {kernel}.")
         return table
 
+    def stored(self, kernel: Kernel) -> Kernel:
+        """The kernel as a row of this table names it: less what the datasheet calls unrecorded."""
+        unrecorded = self._unrecorded.get(kernel.op)
+        return kernel.without(unrecorded) if unrecorded else kernel
+
     def get(self, kernel: Kernel) -> Entry | None:
         """The kernel's row, or None."""
-        unrecorded = self._unrecorded.get(kernel.op)
-        return self.entries.get((kernel.without(unrecorded) if unrecorded else kernel).key)
+        return self.entries.get(self.stored(kernel).key)
 
     def __getitem__(self, kernel: Kernel) -> Entry:
         entry = self.get(kernel)
