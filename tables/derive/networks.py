@@ -1,0 +1,60 @@
+"""The networks whose times are published, by the names that the tables of times give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import torch
+from derive import large, mobile
+from torch import nn
+
+from latency_nas.graph import KernelCall, fuse
+from latency_nas.graph.torch_reader import read_torch
+
+__all__ = ["ENGINE", "FAMILIES", "NETWORKS", "kernels"]
+
+ENGINE = "Paddle-Lite 2.11"  # whose operators the op samples are: a linear layer is a product and an addition
+
+_Network = tuple[Callable[[], nn.Module], int]
+
+
+def _scaled(name: str, make: Callable[[float], nn.Module], scales: tuple[float, ...]) -> dict[str, _Network]:
+    return {f"{name}_x{scale:g}": (partial(make, scale), 224) for scale in scales}
+
+
+# name -> (how to make it, height and width of its input)
+NETWORKS: dict[str, _Network] = {
+    "AlexNet": (large.alexnet, 224),
+    "EfficientNetB0": (mobile.efficientnet_b0, 224),
+    "InceptionV1": (large.googlenet, 224),
+    "InceptionV2": (large.bn_inception, 224),
+    "MnasNet": (mobile.mnasnet, 224),
+    "MobileFaceNet": (mobile.mobilefacenet, 112),
+    "PPLCNetV2": (mobile.pplcnet_v2, 224),
+    "ResNet18": (partial(large.resnet, 18), 224),
+    "ResNet50": (partial(large.resnet, 50), 224),
+    "SqueezeNet": (large.squeezenet_v1_1, 224),
+    "SSD_MobileNetV1": (large.ssd_mobilenet_v1, 300),
+    "SSD_MobileNetV3_large": (large.ssdlite_mobilenet_v3, 320),
+    "VGG16": (large.vgg16, 224),
+    "YOLOv5s": (large.yolov5s, 640),
+    **_scaled("ESNet", mobile.esnet, (0.25, 0.5, 0.75, 1)),
+    **_scaled("GhostNet", mobile.ghostnet, (0.5, 1, 1.3)),
+    **_scaled("MobileNetV1", mobile.mobilenet_v1, (0.25, 0.5, 0.75, 1)),
+    **_scaled("MobileNetV2", mobile.mobilenet_v2, (0.25, 0.5, 0.75, 1, 1.5, 2)),
+    **_scaled("MobileNetV3_large", partial(mobile.mobilenet_v3, "large"), (0.35, 0.5, 0.75, 1, 1.25)),
+    **_scaled("MobileNetV3_small", partial(mobile.mobilenet_v3, "small"), (0.35, 0.5, 0.75, 1, 1.25)),
+    **_scaled("PPLCNet", mobile.pplcnet, (0.25, 0.35, 0.5, 0.75, 1, 1.5, 2, 2.5)),
+    **_scaled("ShuffleNetV2", mobile.shufflenet_v2, (0.25, 0.33, 0.5, 1, 1.5, 2)),
+}
+FAMILIES = {name: name.split("_x")[0] for name in NETWORKS}
+
+
+@cache
+def kernels(name: str) -> tuple[KernelCall, ...]:
+    """What Paddle-Lite runs for a network, as its optimiser of release 2.11 names it."""
+    make, size = NETWORKS[name]
+    with torch.device("meta"):
+        network = make()
+    return tuple(fuse(read_torch(network, input_shape=(1, 3, size, size)), ENGINE))
