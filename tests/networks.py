@@ -132,3 +132,7 @@ SNIPPETS: dict[str, Callable[[Snippet, Tensor], Tensor]] = {
     "add of a number": lambda net, x: net.a(x) + 3,
     "flatten": lambda net, x: net.flat(net.a(x).flatten(1)),
 }
+
+
+def relu_of_maps() -> nn.Module:
+    return nn.ReLU()

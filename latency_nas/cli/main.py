@@ -10,6 +10,7 @@ from rich.console import Console
 
 import latency_nas
 from latency_nas.cli import measure, space, table, tables
+from latency_nas.cli.calibrate import calibrate
 from latency_nas.cli.predict import predict
 from latency_nas.errors import LatencyNASError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command("tables")(tables.list_tables)
 app.command("predict")(predict)
+app.command("calibrate")(calibrate)
 app.command("measure")(measure.measure)
 app.add_typer(space.app)
 app.add_typer(table.app)

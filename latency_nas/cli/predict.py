@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from latency_nas.estimate import Estimate
     from latency_nas.table import LatencyTable
 
-__all__ = ["predict"]
+__all__ = ["parse_shape", "predict"]
 
 _PIPED = 240  # columns of a table that goes to a file or another program
 
@@ -39,7 +39,7 @@ def predict(
     from latency_nas.estimate import LatencyEstimator
 
     estimator = LatencyEstimator(table, on_missing=on_missing or None)  # type: ignore[arg-type]
-    estimate = estimator.predict(model, input_shape=_shape(input_shape))
+    estimate = estimator.predict(model, input_shape=parse_shape(input_shape))
     if as_json:
         typer.echo(json.dumps(_plain(model, estimate, estimator.table), indent=2))
         return
@@ -55,7 +55,8 @@ def predict(
     )
 
 
-def _shape(text: str) -> tuple[int, ...] | None:
+def parse_shape(text: str) -> tuple[int, ...] | None:
+    """The sizes of a text such as 1,3,224,224; None of an empty one."""
     if not text:
         return None
     parts = text.split(",")

@@ -15,18 +15,28 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.errors import TableError
-from latency_nas.estimate.estimator import LatencyEstimator
+from latency_nas.estimate.estimator import Estimate, LatencyEstimator
 from latency_nas.graph import KernelCall
 from latency_nas.kernel import Kernel
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
-__all__ = ["CLASSES", "Calibration", "NetworkTime", "calibrate", "fit_scales", "kernel_class", "leave_one_out"]
+__all__ = [
+    "CLASSES",
+    "Calibration",
+    "NetworkTime",
+    "calibrate",
+    "choose_strength",
+    "class_parts",
+    "fit_scales",
+    "kernel_class",
+    "leave_one_out",
+]
 
 CLASSES = ("pointwise", "3x3", "convolution", "depthwise", "product", "exponential", "memory")
 _PRODUCTS = frozenset({"linear", "matmul"})
@@ -81,7 +91,8 @@ class NetworkTime:
             raise TableError(f"Expected the network `{self.name}` to have kernels, but it has none.")
         if not 0 < self.latency_ms < float("inf"):
             raise TableError(
-                f"Expected the time of `{self.name}` to be a positive number of milliseconds, but got {self.latency_ms}."
+                f"Expected the time of `{self.name}` to be a positive number of milliseconds, "
+                f"but got {self.latency_ms}."
             )
 
 
@@ -172,8 +183,13 @@ def _left_out(parts_ms: _Array, measured_ms: _Array, strength: float) -> _Array:
     ])  # fmt: skip
 
 
-def _strength(parts_ms: _Array, measured_ms: _Array) -> float:
-    """The strength of the smallest leave-one-network-out error."""
+def choose_strength(parts_ms: _Array, measured_ms: _Array) -> float:
+    """The strength of the smallest leave-one-network-out error; 0 of fewer than five networks.
+
+    Args:
+        parts_ms: the source's price of each class in each network, of shape ``(networks, classes)``.
+        measured_ms: of shape ``(networks,)``.
+    """
     if len(measured_ms) < _LEAST_NETWORKS:
         return 0.0
 
@@ -196,9 +212,21 @@ def leave_one_out(parts_ms: _Array, measured_ms: _Array) -> _Array:
     predicted = []
     for row in range(len(measured_ms)):
         others = np.arange(len(measured_ms)) != row
-        strength = _strength(parts_ms[others], measured_ms[others])
+        strength = choose_strength(parts_ms[others], measured_ms[others])
         predicted.append(_predict(parts_ms[row], fit_scales(parts_ms[others], measured_ms[others], strength)))
     return np.array(predicted)
+
+
+def class_parts(estimator: LatencyEstimator, kernels: Sequence[KernelCall]) -> _Array:
+    """What each class of kernels costs in a network, in milliseconds, of shape ``(classes,)``."""
+    return _by_class(estimator.price(kernels))
+
+
+def _by_class(estimate: Estimate) -> _Array:
+    parts = np.zeros(len(CLASSES))
+    for item in estimate.kernels:
+        parts[CLASSES.index(kernel_class(item.kernel))] += item.latency_ms
+    return parts
 
 
 def calibrate(
@@ -234,20 +262,17 @@ def calibrate(
             f"Expected measurements of one network or more, each once, but got {', '.join(names) or 'none'}."
         )
     estimator = source if isinstance(source, LatencyEstimator) else LatencyEstimator(source, on_missing="regress")
-    parts_ms = np.zeros((len(names), len(CLASSES)))
-    prices: dict[Kernel, float] = {}
-    for row, item in enumerate(measurements):
-        for kernel in estimator.price(item.kernels).kernels:
-            parts_ms[row, CLASSES.index(kernel_class(kernel.kernel))] += kernel.latency_ms
-            prices[kernel.kernel] = kernel.latency_ms
+    estimates = [estimator.price(item.kernels) for item in measurements]
+    parts_ms = np.array([_by_class(estimate) for estimate in estimates])
+    prices = {item.kernel: item.latency_ms for estimate in estimates for item in estimate.kernels}
     measured_ms = np.array([item.latency_ms for item in measurements])
-    strength = _strength(parts_ms, measured_ms)
+    strength = choose_strength(parts_ms, measured_ms)
     logs = fit_scales(parts_ms, measured_ms, strength)
     left_out = leave_one_out(parts_ms, measured_ms) if len(names) > 1 else np.empty(0)
     factors = dict(zip(CLASSES, np.exp(logs[0] + logs[1:]).tolist(), strict=True))
     result = Calibration(
         names=names, measured_ms=tuple(measured_ms.tolist()), left_out_ms=tuple(left_out.tolist()), strength=strength,
-        scales={name: factors[name] for name, met in zip(CLASSES, parts_ms.any(axis=0), strict=True) if met},
+        scales={name: factors[name] for name, met in zip(CLASSES, parts_ms.sum(axis=0).tolist(), strict=True) if met},
     )  # fmt: skip
     return _scaled(estimator.table, prices, factors, _datasheet(estimator.table, result, datasheet)), result
 

@@ -1,0 +1,1 @@
+"""How the derived tables beside this folder were made."""

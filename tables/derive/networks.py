@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import cache, partial
 
 import torch
-from derive import large, mobile
 from torch import nn
 
+from derive import large, mobile
 from latency_nas.graph import KernelCall, fuse
 from latency_nas.graph.torch_reader import read_torch
 

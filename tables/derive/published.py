@@ -35,7 +35,7 @@ LITE = {
 _CLAS_COPIES = ("ShuffleNetV2_swish",)  # carries the number of ShuffleNetV2_x2_0
 
 
-def lite_times(folder: Path, soc: str, threads: int, *versions: str) -> dict[str, float]:
+def lite_times(folder: Path, *, soc: str, threads: int, versions: tuple[str, ...]) -> dict[str, float]:
     """Paddle-Lite's own times of one phone in milliseconds, by the names here.
 
     The first version counts; a network that only a later one has is brought to it by the median ratio of the networks

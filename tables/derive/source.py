@@ -1,10 +1,10 @@
 """The source of the derived tables: an SD710 with 4 threads, from PaddleSlim's op samples and its RK3288 table.
 
 Convolutions and pools are the samples themselves, less those that beside the others cannot be right: times of a log
-were told apart by their order, and some stand beside the neighbour's kernel. Other operators were measured on an RK3288 only: a law a + b x bytes
-is fitted to each there, divided by the ratio of what the same pools cost on both, and set down for a grid of shapes. To
-the engine, a product of matrices is a convolution with a kernel of one pixel, and so is a transposed convolution whose
-windows do not overlap.
+were told apart by their order, and some stand beside the neighbour's kernel. Other operators were measured on an
+RK3288 only: a law a + b x bytes is fitted to each there, divided by the ratio of what the same pools cost on both, and
+set down for a grid of shapes. To the engine, a product of matrices is a convolution with a kernel of one pixel, and so
+is a transposed convolution whose windows do not overlap.
 
 The RK3288 computes exponentials one by one (0.3 GB/s); releases of Paddle-Lite since compute four at once. A sigmoid, a
 swish or a softmax is taken for three hard swishes, by the number of their instructions; networks calibrate that too.
@@ -19,12 +19,12 @@ from statistics import median
 
 import numpy as np
 import pyarrow.parquet as pq
-from derive.networks import ENGINE
 from scipy.optimize import least_squares
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
+from derive.networks import ENGINE
 from latency_nas.estimate.features import features
 from latency_nas.kernel import Kernel, n_bytes
 from latency_nas.table import Datasheet, Entry, LatencyTable, import_paddleslim
@@ -53,7 +53,10 @@ _LAWS = (
 )  # fmt: skip
 
 _GRID = [(channels, size) for channels in (8, 24, 64, 160, 512, 1280) for size in (0, 1, 7, 14, 28, 56, 112)]
-_ROWS_OF_PRODUCTS = ((64, 64), (256, 256), (1280, 1000), (512, 4096), (2048, 1000), (4096, 4096), (9216, 4096), (25088, 4096))
+_ROWS_OF_PRODUCTS = (
+    (64, 64), (256, 256), (1280, 1000), (512, 4096), (2048, 1000), (4096, 4096),
+    (9216, 4096), (25088, 4096),
+)  # fmt: skip
 _ATTRIBUTES = {"transpose": {"perm": (0, 2, 3, 1)}, "resize": {"mode": "nearest"}, "shuffle_channel": {"group": 2}}
 _OF_MAPS = ("batch_norm", "transpose", "resize", "shuffle_channel")
 _FAMILIES = ("conv2d", "depthwise_conv2d", "pool2d")
@@ -65,7 +68,7 @@ Law = tuple[float, float]  # milliseconds, and milliseconds a byte
 
 
 def fit_law(kernels: list[Kernel], latency_ms: list[float]) -> Law:
-    """a + b x bytes, both positive, of the least error of the logarithm, in which outliers count linearly."""
+    """The law a + b x bytes, both positive, of the least error of the logarithm, in which outliers count linearly."""
     size, time = np.array([n_bytes(kernel) for kernel in kernels], float), np.array(latency_ms)
 
     def error(logs: np.ndarray) -> np.ndarray:
@@ -86,7 +89,7 @@ def _samples(folder: Path) -> dict[Kernel, float]:
 
 
 def _sound(rows: dict[Kernel, float], family: str) -> list[Kernel]:
-    """Kernels whose times are no further than `_OUTLIER` robust deviations from what trees say that did not see them."""
+    """Kernels whose times are within `_OUTLIER` robust deviations of what trees say that did not see them."""
     kernels = [kernel for kernel in rows if kernel.family == family]
     x, y = np.stack([features(kernel) for kernel in kernels]), np.log([rows[kernel] for kernel in kernels])
     trees = HistGradientBoostingRegressor(learning_rate=0.12, max_iter=200, min_samples_leaf=8, random_state=0)
@@ -137,8 +140,8 @@ def _by_convolutions(rows: dict[Kernel, float], add: Law) -> dict[Kernel, float]
             product = [(height * width, c_in), (c_in, c_out)]
             found[Kernel.of("matmul", product, [(height * width, c_out)])] = rows[kernel]
         wide = Kernel.of(
-            "conv_transpose2d", kernel.inputs, [(1, max(1, c_out // 4), 2 * height, 2 * width)], group=1, dilation=(1, 1),
-            kernel=(2, 2), pad=(0, 0, 0, 0), stride=(2, 2),
+            "conv_transpose2d", kernel.inputs, [(1, max(1, c_out // 4), 2 * height, 2 * width)], group=1,
+            dilation=(1, 1), kernel=(2, 2), pad=(0, 0, 0, 0), stride=(2, 2),
         )  # fmt: skip
         found[wide] = rows[kernel] + add[0] + add[1] * n_bytes(wide)
     return found
@@ -157,8 +160,9 @@ def source_table(folder: Path, kernels: Iterable[Kernel] = ()) -> LatencyTable:
         laws[op] = (a / ratio, b / ratio)
     laws[_EXPONENTIAL] = (laws["hard_swish"][0], _HARD_SWISHES * laws["hard_swish"][1])
     rows |= _by_laws(laws, kernels) | _by_convolutions(rows, laws["add"])
-    stored = {kernel.without([item.rpartition(".")[2] for item in UNRECORDED if item.rpartition(".")[0] == kernel.op]): time_ms for kernel, time_ms in rows.items()}
-    return LatencyTable.of({k: Entry(latency_ms=t) for k, t in sorted(stored.items(), key=lambda r: r[0].key)}, SHEET, name="SD710")
+    table = LatencyTable({}, SHEET, "SD710")  # knows what is not recorded of a kernel
+    stored = {table.stored(kernel): Entry(latency_ms=time_ms) for kernel, time_ms in rows.items()}
+    return LatencyTable.of(stored, SHEET, name="SD710")
 
 
 SHEET = Datasheet(

@@ -1,0 +1,67 @@
+"""``latency-nas calibrate``: a table for another device, threads or engine version from the times of a few networks."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from latency_nas.cli.predict import parse_shape
+from latency_nas.errors import TableFileError
+
+if TYPE_CHECKING:
+    from latency_nas.estimate.calibration import NetworkTime
+
+__all__ = ["calibrate"]
+
+_COLUMNS = ("model", "input_shape", "latency_ms")
+
+
+def calibrate(
+    table: Annotated[str, typer.Argument(help="The name or the file of the table to start from.")],
+    runs: Annotated[
+        Path,
+        typer.Argument(
+            help="A CSV file with the columns model, input_shape and latency_ms: a file .onnx, .pdmodel or .json, or "
+            'package.module:callable; its input as "1,3,224,224", or nothing; and its time on your device.'
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The table to write, NAME.parquet.")],
+    device: Annotated[str, typer.Option(help="The name of your device.")],
+    threads: Annotated[int, typer.Option(help="Threads of those runs; 0 is as in the table.")] = 0,
+    engine_version: Annotated[str, typer.Option(help="Of the engine in those runs.")] = "",
+) -> None:
+    """Adapt a table to your device by the times of whole networks: one will do, five to ten are better."""
+    from latency_nas.estimate import calibration
+    from latency_nas.table import load_table, save_table
+
+    source = load_table(table)
+    given = {"threads": threads or source.datasheet.threads, "engine_version": engine_version}
+    result, quality = calibration.calibrate(source, _read(runs, source.datasheet.engine), device=device, **given)
+    typer.echo(f"{save_table(result, output)}: {len(result)} kernels. {result.datasheet}")
+    typer.echo(f"{quality}.")
+
+
+def _read(path: Path, engine: str) -> list[NetworkTime]:
+    """The networks that a file of runs names, and their times."""
+    from latency_nas.estimate.calibration import NetworkTime
+    from latency_nas.graph import fuse
+    from latency_nas.graph.reader import read_model
+
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file of runs at {path}, but there is no such file.")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    networks = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            model, shape, latency_ms = row["model"], row["input_shape"], float(row["latency_ms"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise TableFileError(
+                f"Expected the columns {', '.join(_COLUMNS)} in {path}, the last a number, but run {number} is {row}."
+            ) from error
+        kernels = fuse(read_model(model, input_shape=parse_shape(shape)), engine)
+        networks.append(NetworkTime(name=model, kernels=tuple(kernels), latency_ms=latency_ms))
+    return networks

@@ -1,0 +1,27 @@
+"""Builds the derived tables and the accuracy page: ``cd tables && python -m derive FOLDER``.
+
+FOLDER holds ``paddleslim_optables``, ``paddlelite_docs`` and ``paddleclas_sd855``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from derive.page import write_page
+from derive.phones import build
+from latency_nas.table import save_table
+
+_HERE = Path(__file__).resolve().parents[1]
+
+
+def main(folder: Path, target: Path) -> None:
+    tables, times, predicted = build(folder)
+    for name, table in tables.items():
+        path = target / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_table(table, path)
+    write_page(target / "README.md", tables, times, predicted)
+
+
+main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else _HERE)

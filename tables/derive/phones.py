@@ -1,0 +1,174 @@
+"""The named tables: what each is calibrated to, from which table, and how far it is from networks left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derive.networks import NETWORKS, kernels
+from derive.published import clas_times, lite_times
+from derive.source import source_table
+from latency_nas.estimate import LatencyEstimator
+from latency_nas.estimate.calibration import CLASSES, NetworkTime, calibrate, choose_strength, class_parts, fit_scales
+from latency_nas.kernel import Kernel
+from latency_nas.table import Entry, LatencyTable
+
+__all__ = ["PHONES", "Phone", "Times", "build", "left_out_ms", "own_source", "parts_of"]
+
+_Array = NDArray[np.float64]
+Times = dict[str, float]
+_THIN = 4  # of so many sampled convolutions, one is in a calibrated table: loading and fitting it takes seconds
+_DIGITS = 4  # of a latency
+_LITE = "Paddle-Lite (30fe065b to develop), docs/benchmark, docs/performance, docs/demo_guides: times of networks"
+_CLAS = "PaddleClas (d178931f), docs/zh_CN/models/ImageNet1k: times of networks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phone:
+    """A table to derive.
+
+    Args:
+        source: the name of the table that is calibrated; None is the SD710's.
+        times: the published times, of the folder with the data.
+        device, version, power_mode: for the datasheet.
+        origin: where the times are from.
+    """
+
+    source: str | None
+    times: Callable[[Path], Times]
+    device: str
+    version: str
+    power_mode: str
+    origin: tuple[str, ...] = (_LITE,)
+
+
+def _lite(soc: str, threads: int, *versions: str) -> Callable[[Path], Times]:
+    return partial(lite_times, soc=soc, threads=threads, versions=versions)
+
+
+def _clas_first(threads: int, *versions: str) -> Callable[[Path], Times]:
+    """PaddleClas's times, and those of Paddle-Lite's documents for networks that it lacks."""
+    return lambda folder: _lite("SD855", threads, *versions)(folder) | clas_times(folder, threads)
+
+
+# Phones of one kind of core stand in a row, each the source of the next: an SD865's cores are an SD835's but faster.
+PHONES: dict[str, Phone] = {
+    "SD835/threads=1": Phone(
+        source=None, times=_lite("SD835", 1, "2.13-rc", "2.9", "2.11"), device="Snapdragon 835 phone",
+        version="2.13-rc", power_mode="big core bound",
+    ),
+    "SD865/threads=1": Phone(
+        source="SD835/threads=1", times=_lite("SD865", 1, "2.13-rc", "2.11"), device="Xiaomi MI10 (Snapdragon 865)",
+        version="2.13-rc", power_mode="big core bound",
+    ),
+    "SD625/threads=1": Phone(
+        source=None, times=_lite("SD625", 1, "2.13-rc", "2.11"), device="Snapdragon 625 phone", version="2.13-rc",
+        power_mode="big core bound",
+    ),
+    "SD855/threads=1": Phone(
+        source="SD835/threads=1", times=_clas_first(1, "2.9", "2.11"), device="Snapdragon 855 phone",
+        version="about 2.9", power_mode="HIGH", origin=(_CLAS, _LITE),
+    ),
+    **{
+        f"SD855/threads={n}": Phone(
+            source=None, times=_clas_first(n, "2.9"), device="Snapdragon 855 phone", version="about 2.9",
+            power_mode="NO_BIND", origin=(_CLAS, _LITE),
+        )
+        for n in (2, 4)
+    },
+    "SD845/threads=1": Phone(
+        source="SD855/threads=1", times=_lite("SD845", 1, "2.11", "2.9"), device="Snapdragon 845 phone", version="2.11",
+        power_mode="HIGH",
+    ),
+    **{
+        f"SD845/threads={n}": Phone(
+            source=f"SD855/threads={n}", times=_lite("SD845", n, "2.9"), device="Snapdragon 845 phone", version="2.9",
+            power_mode="NO_BIND",
+        )
+        for n in (2, 4)
+    },
+}  # fmt: skip
+
+
+def own_source(folder: Path) -> LatencyTable:
+    """The SD710's table: `source_table`, and what its regressor says of the published networks' other kernels."""
+    calls = [call for name in NETWORKS for call in kernels(name)]
+    source = source_table(folder, {call.kernel for call in calls})
+    prices = LatencyEstimator(source, on_missing="regress").price(calls).kernels
+    rows = {source.stored(item.kernel): item.latency_ms for item in prices}
+    rows |= {kernel: entry.latency_ms for kernel, entry in source.items()}
+    return _table(rows, replace(source, name="SD710/threads=4"))
+
+
+def _table(rows: dict[Kernel, float], like: LatencyTable) -> LatencyTable:
+    entries = {k: Entry(latency_ms=float(f"{rows[k]:.{_DIGITS}g}")) for k in sorted(rows, key=lambda k: k.key)}
+    return LatencyTable.of(entries, like.datasheet, name=like.name)
+
+
+def parts_of(source: LatencyTable) -> dict[str, _Array]:
+    """What each class of kernels costs in each published network, by the source."""
+    estimator = LatencyEstimator(source, on_missing="regress")
+    return {name: class_parts(estimator, kernels(name)) for name in NETWORKS}
+
+
+def _scales(phone: str | None, times: dict[str, Times], parts: dict[str, _Array], without: str) -> _Array:
+    """The logarithm of each class's scale from the SD710 to a phone, of all networks but one: ``(classes,)``."""
+    if phone is None:
+        return np.zeros(len(CLASSES))
+    before = _scales(PHONES[phone].source, times, parts, without)
+    names = [name for name in times[phone] if name != without]
+    x, y = np.array([parts[name] for name in names]) * np.exp(before), np.array([times[phone][name] for name in names])
+    logs = fit_scales(x, y, choose_strength(x, y))
+    return before + logs[0] + logs[1:]
+
+
+def left_out_ms(phone: str, times: dict[str, Times], parts: dict[str, _Array]) -> Times:
+    """What each network of a phone is said to take when no time of it was used, of this phone or of its sources."""
+    return {name: float(parts[name] @ np.exp(_scales(phone, times, parts, name))) for name in times[phone]}
+
+
+def _thinned(table: LatencyTable) -> LatencyTable:
+    """Every `_THIN`-th convolution, and all kernels of the published networks and all other rows."""
+    wanted = {table.stored(call.kernel).key for name in NETWORKS for call in kernels(name)}
+    of_samples = [key for key in table.entries if key.startswith("conv2d ") and key not in wanted]
+    dropped = set(of_samples) - set(of_samples[::_THIN])
+    rows = {key: entry for key, entry in table.entries.items() if key not in dropped}
+    return LatencyTable(rows, table.datasheet, table.name)
+
+
+def build(folder: Path) -> tuple[dict[str, LatencyTable], dict[str, Times], dict[str, Times]]:
+    """All tables by name; the published times; and what was predicted of each network when it was left out."""
+    source = own_source(folder)
+    parts, times = parts_of(source), {name: phone.times(folder) for name, phone in PHONES.items()}
+    predicted = {name: left_out_ms(name, times, parts) for name in PHONES}
+    tables = {"SD710/threads=4": _named_sd710(source)}
+    thin = _thinned(source)
+    for name, phone in PHONES.items():
+        runs = [NetworkTime(name=n, kernels=kernels(n), latency_ms=t) for n, t in times[name].items()]
+        errors = [abs(predicted[name][n] / t - 1) for n, t in times[name].items()]
+        table, _ = calibrate(
+            tables[phone.source] if phone.source else thin, runs, device=phone.device, soc=name.partition("/")[0],
+            threads=int(name.partition("=")[2]), engine_version=phone.version, power_mode=phone.power_mode,
+            expected_error=round(float(np.mean(errors)), 4),
+            expected_error_method=f"{len(runs)} published networks, each left out",
+            sources=(*source.datasheet.sources, *phone.origin), notes=_NOTES,
+        )  # fmt: skip
+        tables[name] = _table({k: e.latency_ms for k, e in table.items()}, replace(table, name=name))
+    return tables, times, predicted
+
+
+def _named_sd710(source: LatencyTable) -> LatencyTable:
+    sheet = replace(source.datasheet, method="derived", statistic="", notes=_NOTES)
+    return LatencyTable(source.entries, sheet, source.name)
+
+
+_NOTES = (
+    "Kernels are as opt of Paddle-Lite 2.11 names them. Convolutions and pools are samples of an SD710 with 4 threads "
+    "(which phone is inferred, not stated), other operators laws of an RK3288, both scaled by the class of kernel to "
+    "the published times of networks. No kernel was measured on this device."
+)
