@@ -16,12 +16,12 @@ _HERE = Path(__file__).resolve().parents[1]
 
 
 def main(folder: Path, target: Path) -> None:
-    tables, times, predicted = build(folder)
+    tables, scores = build(folder)
     for name, table in tables.items():
         path = target / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_table(table, path)
-    write_page(target / "README.md", tables, times, predicted)
+    write_page(target / "README.md", tables, scores)
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else _HERE)

@@ -69,9 +69,9 @@ _V3 = {
     ],
     "small": [
         (3, 16, 16, 1, "relu", 2), (3, 72, 24, 0, "relu", 2), (3, 88, 24, 0, "relu", 1),
-        (5, 96, 40, 1, "hard_swish", 2), (5, 240, 40, 1, "hard_swish", 1), (5, 240, 40, 1, "hard_swish", 1), (5, 120, 48, 1, "hard_swish", 1),
-        (5, 144, 48, 1, "hard_swish", 1), (5, 288, 96, 1, "hard_swish", 2), (5, 576, 96, 1, "hard_swish", 1),
-        (5, 576, 96, 1, "hard_swish", 1),
+        (5, 96, 40, 1, "hard_swish", 2), (5, 240, 40, 1, "hard_swish", 1), (5, 240, 40, 1, "hard_swish", 1),
+        (5, 120, 48, 1, "hard_swish", 1), (5, 144, 48, 1, "hard_swish", 1), (5, 288, 96, 1, "hard_swish", 2),
+        (5, 576, 96, 1, "hard_swish", 1), (5, 576, 96, 1, "hard_swish", 1),
     ],
 }  # fmt: skip
 

@@ -1,16 +1,92 @@
+"""The accuracy page, ``README.md`` beside the tables."""
+
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 
-def write_page(path, tables, times, predicted):
-    import numpy as np
+import numpy as np
+from numpy.typing import NDArray
 
-    for name, t in times.items():
-        e = np.array([predicted[name][n] / v - 1 for n, v in t.items()])
-        m = abs(e).mean()
-        print(
-            name,
-            len(t),
-            "mape %.4f worst %.3f cover %.2f" % (m, abs(e).max(), (abs(e) < 1.645 * 1.2533 * m).mean()),
-            len(tables[name]),
-        )
-        print("    ", " ".join(f"{n}{x:+.1%}" for n, x in zip(t, e)))
+from derive.networks import FAMILIES
+from latency_nas.table import LatencyTable
+
+__all__ = ["Scores", "write_page"]
+
+_Z90 = 1.645 * np.sqrt(np.pi / 2)  # 90 % of errors, in units of the mean absolute one, of a normal distribution
+Scores = Mapping[str, Mapping[str, tuple[float, float, float]]]
+
+_HEAD = """# Named tables
+
+`load_table("SD865")` is the table `SD865/threads=1.parquet` beside this page; `load_table("SD855/threads=2")` names a
+variant, and a name alone is the variant of the fewest threads. `latency-nas tables` lists them.
+
+**No table of a phone here was measured on that phone.** Convolutions and pools are op samples that PaddleSlim measured
+with Paddle-Lite on a phone that is inferred to be an SD710 (4 threads); other operators follow laws of memory of its
+RK3288 table. Both are scaled, class of kernel by class, to whole-network times that Paddle-Lite and PaddleClas publish
+for the phone. `SD710/threads=4` is the source itself, not calibrated: its error on whole networks is not known here.
+Kernels are as opt of Paddle-Lite 2.11 names them; kernels without a row are regressed.
+
+This page and the tables are made by `cd tables && python -m derive FOLDER`, FOLDER holding `paddleslim_optables`,
+`paddlelite_docs` and `paddleclas_sd855`. A network that is left out is left out everywhere: of the phone's times, of
+the times of the phones that its table started from, and of the choice of how freely classes are scaled.
+
+"""
+
+
+def write_page(path: Path, tables: Mapping[str, LatencyTable], scores: Scores) -> None:
+    """Write the page.
+
+    Args:
+        path: of the page.
+        tables: all derived tables, by name.
+        scores: table -> network -> its published time, what was predicted of it when it was left out, and what one
+            scale for all kernels of the SD710 predicts of it then; in milliseconds.
+    """
+    parts = [
+        _HEAD,
+        "## Whole networks, each left out\n\n",
+        _row("table", "kernels", "networks", "mean error", "worst", "in the 90 % interval", "mean error of one scale"),
+    ]
+    parts.append(_row(*["---"] * 7))
+    pooled: list[NDArray[np.bool_]] = []
+    for name, table in tables.items():
+        if name not in scores:
+            parts.append(_row(f"`{name}`", str(len(table)), "0", "not known", "", "", ""))
+            continue
+        errors, one = _errors(scores[name], 1), _errors(scores[name], 2)
+        mean = np.abs(errors).mean()
+        inside = np.abs(errors) < _Z90 * mean
+        pooled.append(inside)
+        parts.append(
+            _row(
+                f"`{name}`", str(len(table)), str(len(errors)), f"{mean:.1%}", f"{np.abs(errors).max():.1%}",
+                f"{inside.mean():.0%}", f"{np.abs(one).mean():.1%}",
+            )
+        )  # fmt: skip
+    inside = np.concatenate(pooled)
+    parts.append(
+        f"\nThe stated 90 % intervals (1.645 standard deviations) hold for {inside.mean():.0%} of these {len(inside)} "
+        "left-out times. The last column is the same without classes: the SD710's table times one number.\n"
+    )
+    for name, runs in scores.items():
+        parts += [f"\n### {name}\n\n", _row("network", "published ms", "left out ms", "error"), _row(*["---"] * 4)]
+        for network, (published, predicted, _) in runs.items():
+            parts.append(_row(network, f"{published:.2f}", f"{predicted:.2f}", f"{predicted / published - 1:+.1%}"))
+        parts.append(f"\nBy family: {_families(runs)}.\n")
+    path.write_text("".join(parts))
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _errors(runs: Mapping[str, tuple[float, float, float]], column: int) -> NDArray[np.float64]:
+    return np.array([run[column] / run[0] - 1 for run in runs.values()])
+
+
+def _families(runs: Mapping[str, tuple[float, float, float]]) -> str:
+    errors: dict[str, list[float]] = {}
+    for network, (published, predicted, _) in runs.items():
+        errors.setdefault(FAMILIES[network], []).append(abs(predicted / published - 1))
+    return ", ".join(f"{family} {np.mean(values):.1%} ({len(values)})" for family, values in errors.items())

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derive.networks import NETWORKS, kernels
+from derive.page import Scores
 from derive.published import clas_times, lite_times
 from derive.source import source_table
 from latency_nas.estimate import LatencyEstimator
@@ -141,8 +142,17 @@ def _thinned(table: LatencyTable) -> LatencyTable:
     return LatencyTable(rows, table.datasheet, table.name)
 
 
-def build(folder: Path) -> tuple[dict[str, LatencyTable], dict[str, Times], dict[str, Times]]:
-    """All tables by name; the published times; and what was predicted of each network when it was left out."""
+def one_scale_ms(times: Times, parts: dict[str, _Array]) -> Times:
+    """As `left_out_ms`, of the SD710's table times one number."""
+    ratios = {name: time_ms / parts[name].sum() for name, time_ms in times.items()}
+    return {
+        name: float(parts[name].sum() * np.median([ratio for other, ratio in ratios.items() if other != name]))
+        for name in times
+    }
+
+
+def build(folder: Path) -> tuple[dict[str, LatencyTable], Scores]:
+    """All tables by name; and of each network, what `write_page` takes."""
     source = own_source(folder)
     parts, times = parts_of(source), {name: phone.times(folder) for name, phone in PHONES.items()}
     predicted = {name: left_out_ms(name, times, parts) for name in PHONES}
@@ -159,7 +169,11 @@ def build(folder: Path) -> tuple[dict[str, LatencyTable], dict[str, Times], dict
             sources=(*source.datasheet.sources, *phone.origin), notes=_NOTES,
         )  # fmt: skip
         tables[name] = _table({k: e.latency_ms for k, e in table.items()}, replace(table, name=name))
-    return tables, times, predicted
+    scores = {}
+    for name, runs in times.items():
+        one = one_scale_ms(runs, parts)
+        scores[name] = {n: (t, predicted[name][n], one[n]) for n, t in runs.items()}
+    return tables, scores
 
 
 def _named_sd710(source: LatencyTable) -> LatencyTable:

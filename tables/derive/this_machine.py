@@ -1,0 +1,63 @@
+"""Measures ``x86-mnn`` with this library's own meter, on the machine it runs on: ``python -m derive.this_machine``.
+
+Some of the published networks are metered; the table's expected error is of others, whose kernels it mostly lacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from derive.networks import NETWORKS
+from latency_nas.estimate import LatencyEstimator
+from latency_nas.graph import OpGraph
+from latency_nas.graph.torch_reader import read_torch
+from latency_nas.measure.meter import measure_networks, measure_table
+from latency_nas.table import LatencyTable, save_table
+
+__all__ = ["METERED", "OTHERS"]
+
+METERED = (
+    "MobileNetV1_x0.5", "MobileNetV1_x1", "MobileNetV2_x0.5", "MobileNetV2_x0.75", "MobileNetV2_x1",
+    "MobileNetV3_large_x0.5", "MobileNetV3_large_x1", "MobileNetV3_small_x0.5", "MobileNetV3_small_x1.25",
+    "PPLCNet_x0.5", "PPLCNet_x1", "SqueezeNet", "ResNet18", "MnasNet", "InceptionV2",
+)  # fmt: skip
+OTHERS = (
+    "MobileNetV1_x0.75", "MobileNetV2_x0.25", "MobileNetV3_large_x0.75", "MobileNetV3_small_x1", "PPLCNet_x0.75",
+    "PPLCNetV2", "MobileFaceNet",
+)  # fmt: skip
+
+
+def _graph(name: str) -> OpGraph:
+    make, size = NETWORKS[name]
+    with torch.device("meta"):
+        network = make()
+    return read_torch(network, input_shape=(1, 3, size, size))
+
+
+def main(target: Path) -> None:
+    table = measure_table([_graph(name) for name in METERED], rounds=4)
+    others = [_graph(name) for name in OTHERS]
+    estimator = LatencyEstimator(table, on_missing="regress")
+    times, _ = measure_networks(others, rounds=4, yardstick_ms=table.datasheet.yardstick_ms)
+    errors = []
+    for name, graph, time in zip(OTHERS, others, times, strict=True):
+        estimate = estimator.predict_graph(graph)
+        errors.append(estimate.latency_ms / time.latency_ms - 1)
+        logging.info("%s: %s, measured %.3f ms (%+.1f%%)", name, estimate, time.latency_ms, 100 * errors[-1])
+    sheet = replace(
+        table.datasheet,
+        expected_error=round(float(np.abs(errors).mean()), 4),
+        expected_error_method=f"{len(OTHERS)} networks that were not metered, most of their kernels regressed",
+    )
+    save_table(LatencyTable(table.entries, sheet, table.name), target)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / "x86-mnn.parquet")
