@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from derive.networks import NETWORKS, kernels
 from derive.page import Scores
-from derive.published import clas_times, lite_times
+from derive.published import clas_times, joined, lite_times
 from derive.source import source_table
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.calibration import CLASSES, NetworkTime, calibrate, choose_strength, class_parts, fit_scales
@@ -53,8 +53,8 @@ def _lite(soc: str, threads: int, *versions: str) -> Callable[[Path], Times]:
 
 
 def _clas_first(threads: int, *versions: str) -> Callable[[Path], Times]:
-    """PaddleClas's times, and those of Paddle-Lite's documents for networks that it lacks."""
-    return lambda folder: _lite("SD855", threads, *versions)(folder) | clas_times(folder, threads)
+    """PaddleClas's times, and of networks that it lacks those of Paddle-Lite's documents."""
+    return lambda folder: joined(clas_times(folder, threads), _lite("SD855", threads, *versions)(folder))
 
 
 # Phones of one kind of core stand in a row, each the source of the next: an SD865's cores are an SD835's but faster.
@@ -77,8 +77,8 @@ PHONES: dict[str, Phone] = {
     ),
     **{
         f"SD855/threads={n}": Phone(
-            source=None, times=_clas_first(n, "2.9"), device="Snapdragon 855 phone", version="about 2.9",
-            power_mode="NO_BIND", origin=(_CLAS, _LITE),
+            source=f"SD855/threads={n // 2}", times=_clas_first(n, "2.9"), device="Snapdragon 855 phone",
+            version="about 2.9", power_mode="NO_BIND", origin=(_CLAS, _LITE),
         )
         for n in (2, 4)
     },

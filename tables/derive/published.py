@@ -8,7 +8,7 @@ from statistics import median
 
 from derive.networks import NETWORKS
 
-__all__ = ["LITE", "clas_times", "lite_times"]
+__all__ = ["LITE", "clas_times", "joined", "lite_times"]
 
 # what Paddle-Lite's documents call a network, where that is not the name here
 LITE = {
@@ -38,8 +38,7 @@ _CLAS_COPIES = ("ShuffleNetV2_swish",)  # carries the number of ShuffleNetV2_x2_
 def lite_times(folder: Path, *, soc: str, threads: int, versions: tuple[str, ...]) -> dict[str, float]:
     """Paddle-Lite's own times of one phone in milliseconds, by the names here.
 
-    The first version counts; a network that only a later one has is brought to it by the median ratio of the networks
-    that both have.
+    The first version counts; others add networks that it lacks, as `joined` does.
     """
     found: dict[str, dict[str, float]] = {version: {} for version in versions}
     want = {"soc": soc, "threads": str(threads), "abi": "armv8", "precision": "fp32", "backend": "cpu"}
@@ -49,11 +48,16 @@ def lite_times(folder: Path, *, soc: str, threads: int, versions: tuple[str, ...
             here = row["paddlelite_version"] in found and row["density"] == "dense" and name in NETWORKS
             if here and all(row[field] == value for field, value in want.items()):
                 found[row["paddlelite_version"]][name] = float(row["latency_ms"])
-    times = dict(found[versions[0]])
+    times = found[versions[0]]
     for version in versions[1:]:
-        ratio = median(times[name] / found[version][name] for name in times.keys() & found[version].keys())
-        times |= {name: time_ms * ratio for name, time_ms in found[version].items() if name not in times}
-    return dict(sorted(times.items()))
+        times = joined(times, found[version])
+    return times
+
+
+def joined(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
+    """The first source's times, and of networks that it lacks the second's, times the median ratio of those shared."""
+    ratio = median(first[name] / second[name] for name in first.keys() & second.keys())
+    return dict(sorted(({name: time_ms * ratio for name, time_ms in second.items()} | first).items()))
 
 
 def clas_times(folder: Path, threads: int) -> dict[str, float]:
