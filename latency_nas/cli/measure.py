@@ -22,9 +22,16 @@ def measure(
     input_shape: Annotated[str, typer.Option(help="Of a model's input: 1,3,224,224.")] = "",
     device: Annotated[str, typer.Option(help="What the datasheet calls the device.")] = "",
     on: Annotated[
-        str, typer.Option(help="Where: local, ssh://user@host:port, adb, adb:serial, or prefix:command.")
+        str,
+        typer.Option(help="Where: local, ssh://user@host:port, adb[:serial], prefix:command or ray:resource."),
     ] = "local",
     python: Annotated[str, typer.Option(help="The command there that starts a Python with MNN.")] = "",
+    bundle: Annotated[
+        Path | None, typer.Option(help="Measure nothing: write a file that does it by `python3 FILE` on a device.")
+    ] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="Measure nothing: take in what such a file has written on the device.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     precision: Annotated[str, typer.Option(help="fp32, or fp16 where the chip has it.")] = "fp32",
     power_mode: Annotated[str, typer.Option(help="Cores to prefer: normal, high or low.")] = "normal",
@@ -40,7 +47,9 @@ def measure(
 ) -> None:
     """Meter an op space, a model or a supernet on a device; run it again to go on where it was cut off."""
     from latency_nas.errors import MeasureError
+    from latency_nas.measure.bundle import add_samples, write_bundle
     from latency_nas.measure.device import open_runner
+    from latency_nas.measure.fleet import RayFleet
     from latency_nas.measure.runner import VisitOptions
     from latency_nas.measure.session import Session, SessionOptions
     from latency_nas.measure.session_run import run_session
@@ -48,7 +57,7 @@ def measure(
     from latency_nas.report.progress import progress_bar
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    device_runner = open_runner(on, python=python)
+    devices = RayFleet(on[4:], python=python) if on.startswith("ray:") else open_runner(on, python=python)
     if session.exists():
         opened = Session.open(session)
         console.print(f"going on with {session} after {opened.n_visits} visits, with the options that it began with")
@@ -62,9 +71,17 @@ def measure(
             max_drift=max_drift, device=device or on.removeprefix("local"), source=source,
         )  # fmt: skip
         opened = Session.create(session, _pieces(source, input_shape, batch, contexts), options)
-    with opened, device_runner as runner:
-        with progress_bar("metering", console) as on_progress:
-            run_session(opened, runner, on_progress=on_progress)
+    with opened, devices:
+        if bundle:
+            console.print(f"{bundle}: {write_bundle(opened, bundle)} networks")
+            brought = "bring samples.jsonl here, and go on by --samples samples.jsonl"
+            console.print(f"next: python3 {bundle.name} on the device; {brought}")
+            return
+        if samples:
+            console.print(f"{samples}: {add_samples(opened, samples)} visits")
+        else:
+            with progress_bar("metering", console) as on_progress:
+                run_session(opened, devices, on_progress=on_progress)
         for label, problem in opened.problems().items():
             console.print(f"put aside: {label}: {problem}", markup=False)
         result = session_result(opened)

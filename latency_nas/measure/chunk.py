@@ -96,12 +96,16 @@ class Chunk:
             MeasureError: if it cannot be written or converted.
             GraphError: if a module cannot be read.
         """
-        branches = self._branches(network.branches)
         if network.id not in self._files:
             target = self._folder / f"network_{network.id}.mnn"
             seed = self._session.options.seed + network.id
-            self._files[network.id] = convert(write_onnx(side_by_side(branches), seed=seed), target)
-        return self._files[network.id], expected_ops(executed_calls(branches))
+            whole = side_by_side(self._branches(network.branches))
+            self._files[network.id] = convert(write_onnx(whole, seed=seed), target)
+        return self._files[network.id], self.expected(network)
+
+    def expected(self, network: StoredNetwork) -> list[ExecutedOp]:
+        """The ops that MNN should run for a network."""
+        return expected_ops(executed_calls(self._branches(network.branches)))
 
     def fail(self, network: StoredNetwork, error: LatencyNASError) -> None:
         """Put a network aside; of several pieces each is tried alone from now on, so that the rest loses nothing."""

@@ -10,16 +10,18 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure import device_runner
 from latency_nas.measure.bench import N_WARMUP, N_YARDSTICK
 
-__all__ = ["LocalRunner", "Runner", "VisitOptions", "ask"]
+__all__ = ["IDENTITY", "Fleet", "InTurn", "LocalRunner", "Runner", "VisitOptions", "VisitRequest", "ask"]
+
+IDENTITY = ("machine", "processor", "emulated", "engine", "engine_version")  # of a hello: a session is of one such
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,56 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Let go of the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitRequest:
+    """A visit to be made: the arguments of `Runner.visit`."""
+
+    file: Path
+    yardstick: Path
+    options: VisitOptions
+    describe: bool
+
+
+@runtime_checkable
+class Fleet(Protocol):
+    """Something that makes visits on any number of devices of one kind."""
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the devices are."""
+
+    def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, Mapping[str, Any]]]:
+        """Each request's raw samples, or ``{"error": text}`` where the network is at fault, as they come.
+
+        Raises:
+            RunnerLostError: if no device is left: what has not come can be asked for again later.
+        """
+
+
+class InTurn:
+    """One runner as a fleet: one visit after the other.
+
+    Args:
+        runner: that makes them.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the device is."""
+        return self._runner.hello()
+
+    def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, Mapping[str, Any]]]:
+        """Each request's raw samples, or ``{"error": text}``, in order."""
+        for it in requests:
+            try:
+                yield it, self._runner.visit(it.file, it.yardstick, it.options, describe=it.describe)
+            except RunnerLostError:
+                raise
+            except MeasureError as error:
+                yield it, {"error": str(error)}
 
 
 def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str, Any]:

@@ -299,15 +299,16 @@ class Session:
 
     # ---- samples ----
 
-    def add_visit(self, network: int, raw: Mapping[str, Any]) -> None:
-        """Store the raw samples of a visit: one transaction, on the disk when this returns."""
+    def add_visit(self, network: int, raw: Mapping[str, Any], facts: Mapping[str, str] | None = None) -> None:
+        """Store the raw samples of a visit, and facts with them: one transaction, on the disk when this returns."""
         blobs = [np.asarray(raw[name], dtype="<f8").tobytes() for name in _ARRAYS]
         with self._writing() as connection:
             connection.execute(
                 "INSERT INTO visits (network, ended_s, yardstick_before_ms, yardstick_after_ms, whole_ms, ops_ms, "
                 "memory_mb) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [network, time.time(), *blobs, raw.get("memory_mb")],
+                [network, raw.get("ended_s", time.time()), *blobs, raw.get("memory_mb")],
             )
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", (facts or {}).items())
 
     def visits(self, network: int) -> Iterator[dict[str, Any]]:
         """The raw samples of each visit of a network, oldest first."""

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from latency_nas.errors import GraphError, MeasureError, RunnerLostError, SessionError
+from latency_nas.errors import GraphError, MeasureError
 from latency_nas.measure.bench import Calm, Progress, Visit, visit_of
 from latency_nas.measure.chunk import Chunk
 from latency_nas.measure.meter import spread
 from latency_nas.measure.mnn_engine import check_ops, convert, described_ops
 from latency_nas.measure.onnx_writer import write_onnx
-from latency_nas.measure.runner import Runner
+from latency_nas.measure.runner import IDENTITY, Fleet, InTurn, Runner, VisitRequest
 from latency_nas.measure.session import Session, StoredNetwork
 from latency_nas.measure.yardstick import yardstick_graph
 
-__all__ = ["run_session"]
+__all__ = ["meet", "run_session"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +28,12 @@ _HALF_WIDTH = 1.96 * np.sqrt(np.pi / 2)  # standard errors of a mean -> half of 
 _FLOOR = 0.02  # an op below this part of its network's time need not be known better than that part
 
 
-def run_session(session: Session, runner: Runner, *, on_progress: Progress | None = None) -> None:
+def run_session(session: Session, runner: Runner | Fleet, *, on_progress: Progress | None = None) -> None:
     """Meter what a session has left to meter; a session that was cut off goes on where it was.
 
     Args:
         session: open for writing.
-        runner: where the networks run.
+        runner: where the networks run: one device, or several of one kind.
         on_progress: told of each visit: visits so far, and in all as far as is known.
 
     Raises:
@@ -40,10 +41,11 @@ def run_session(session: Session, runner: Runner, *, on_progress: Progress | Non
         SessionError: if the file cannot be written; what was measured is kept.
         MeasureError: if the device is another one than the session began on, or lacks the precision.
     """
-    _meet(session, runner)
+    fleet = runner if isinstance(runner, Fleet) else InTurn(runner)
+    meet(session, fleet.hello())
     with tempfile.TemporaryDirectory() as name:
         yardstick = convert(write_onnx(yardstick_graph()), Path(name, "yardstick.mnn"))
-        loop = _Loop(session, runner, yardstick, on_progress)
+        loop = _Loop(session, fleet, yardstick, on_progress)
         for number in range(session.n_chunks):
             if session.fact(f"chunk {number}") == "done":
                 continue
@@ -52,10 +54,13 @@ def run_session(session: Session, runner: Runner, *, on_progress: Progress | Non
             session.note(f"chunk {number}", "done")
 
 
-def _meet(session: Session, runner: Runner) -> None:
-    """Remember the device; one session is of one device and one engine."""
-    hello = runner.hello()
-    for name in ("machine", "processor", "emulated", "engine", "engine_version", "governor"):
+def meet(session: Session, hello: Mapping[str, Any]) -> None:
+    """Remember the device; one session is of one device and one engine.
+
+    Raises:
+        MeasureError: if it is another one than the session began on.
+    """
+    for name in (*IDENTITY, "governor"):
         known, found = session.fact(name), str(hello.get(name, ""))
         if known and known != found and name != "governor":
             raise MeasureError(
@@ -70,13 +75,13 @@ class _Loop:
 
     Args:
         session: where samples go.
-        runner: where they come from.
+        fleet: where they come from.
         yardstick: its file.
         on_progress: told of each visit.
     """
 
-    def __init__(self, session: Session, runner: Runner, yardstick: Path, on_progress: Progress | None) -> None:
-        self._session, self._runner, self._yardstick = session, runner, yardstick
+    def __init__(self, session: Session, fleet: Fleet, yardstick: Path, on_progress: Progress | None) -> None:
+        self._session, self._fleet, self._yardstick = session, fleet, yardstick
         self._on_progress = on_progress
         self._calm = Calm(session.options.max_drift, None)
         for before, after in session.yardsticks_ms():
@@ -96,25 +101,51 @@ class _Loop:
             due = [network for network in networks if self._is_due(visits[network.id])]
             if not due:
                 return
-            for index in self._random.permutation(len(due)):
-                self._visit(chunk, due[index], visits[due[index].id])
+            asked: dict[Path, StoredNetwork] = {}
+            order = [due[index] for index in self._random.permutation(len(due))]
+            for request, raw in self._fleet.visit_all(self._requests(chunk, order, visits, asked)):
+                self._take(chunk, asked[request.file], request, raw, visits)
                 self._tell(number, networks, visits)
 
-    def _visit(self, chunk: Chunk, network: StoredNetwork, visits: list[Visit]) -> None:
+    def _requests(
+        self,
+        chunk: Chunk,
+        networks: Sequence[StoredNetwork],
+        visits: Mapping[int, Sequence[Visit]],
+        asked: dict[Path, StoredNetwork],
+    ) -> Iterator[VisitRequest]:
+        """A request for each network that can be built, noted in `asked`."""
+        options = self._session.options.visit
+        for network in networks:
+            try:
+                file, _ = chunk.build(network)
+            except (MeasureError, GraphError) as error:
+                chunk.fail(network, error)
+                continue
+            asked[file] = network
+            describe = not visits[network.id]
+            yield VisitRequest(file=file, yardstick=self._yardstick, options=options, describe=describe)
+
+    def _take(
+        self,
+        chunk: Chunk,
+        network: StoredNetwork,
+        request: VisitRequest,
+        raw: Mapping[str, Any],
+        visits: Mapping[int, list[Visit]],
+    ) -> None:
         try:
-            file, expected = chunk.build(network)
-            options = self._session.options.visit
-            raw = self._runner.visit(file, self._yardstick, options, describe=not visits)
-            if not visits:
-                check_ops(described_ops(raw["ops"]), expected, file)
-        except (RunnerLostError, SessionError):
-            raise
+            if "error" in raw:
+                raise MeasureError(raw["error"])
+            if request.describe:
+                check_ops(described_ops(raw["ops"]), chunk.expected(network), request.file)
         except (MeasureError, GraphError) as error:
             chunk.fail(network, error)
             return
         self._session.add_visit(network.id, raw)
-        visits.append(visit_of(raw))
-        self._calm.note_ms(visits[-1].yardstick_ms)
+        visit = visit_of(raw)
+        visits[network.id].append(visit)
+        self._calm.note_ms(visit.yardstick_ms)
         self._n_visits += 1
 
     def _is_due(self, visits: Sequence[Visit]) -> bool:

@@ -19,7 +19,7 @@ from typing import IO, Any, Self, TypeVar
 from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure import device_runner
 from latency_nas.measure.device.transport import Transport
-from latency_nas.measure.runner import VisitOptions, ask
+from latency_nas.measure.runner import IDENTITY, VisitOptions, ask
 
 __all__ = ["RemoteRunner"]
 
@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 # The device side comes as the first line of its own standard input: nothing has to be there, and nothing is left.
 _BOOT = "import json, sys; exec(compile(json.loads(sys.stdin.readline()), 'device_runner.py', 'exec'))"
-_IDENTITY = ("machine", "processor", "emulated", "engine", "engine_version")
 
 
 class RemoteRunner:
@@ -157,7 +156,7 @@ class RemoteRunner:
         except MeasureError as error:
             self.close()
             raise MeasureError(f"{self.transport.name}: {error}") from error
-        for name in _IDENTITY:
+        for name in IDENTITY:
             if self._hello and hello[name] != self._hello[name]:
                 self.close()
                 raise MeasureError(
