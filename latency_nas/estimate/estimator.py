@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import fsum, pi, sqrt
@@ -160,9 +160,11 @@ class LatencyEstimator:
 
     @cached_property
     def _regressor(self) -> KernelRegressor:
-        from latency_nas.estimate.regressor import KernelRegressor  # scikit-learn, only where a kernel is missing
+        # scikit-learn, only where a kernel is missing
+        from latency_nas.estimate.fit_cache import cache_folder
+        from latency_nas.estimate.regressor import KernelRegressor
 
-        return KernelRegressor(self.table)
+        return KernelRegressor(self.table, cache=cache_folder())
 
     def predict(
         self,
@@ -194,27 +196,36 @@ class LatencyEstimator:
 
     def price(self, calls: Sequence[KernelCall]) -> Estimate:
         """The latency of kernels that run one after the other."""
-        prices: dict[Kernel, KernelEstimate] = {}
+        layers: dict[Kernel, str] = {}  # the first of each
         for call in calls:
-            if call.kernel not in prices:
-                prices[call.kernel] = self._price(call)
+            layers.setdefault(call.kernel, call.layer)
+        prices = self._prices(layers)
         missing = [item for item in prices.values() if item.source == "missing"]
         if missing:
             self._complain(missing, len(prices))
         kernels = tuple(replace(prices[call.kernel], layer=call.layer) for call in calls)
         return Estimate(kernels=kernels, expected_error=self.table.datasheet.expected_error)
 
-    def _price(self, call: KernelCall) -> KernelEstimate:
-        blank = KernelEstimate(kernel=call.kernel, layer=call.layer, latency_ms=0.0, std_ms=None, source="missing")
-        entry = self.table.get(call.kernel)
-        if entry is not None:
-            return replace(blank, latency_ms=entry.latency_ms, std_ms=entry.std_ms, source="table")
-        guess = self._regressor.predict(call.kernel) if self.on_missing != "error" else None
-        if guess is None:
-            return blank
-        return replace(
-            blank, latency_ms=guess.latency_ms, std_ms=guess.std_ms, source="regressed", extrapolated=guess.extrapolated
-        )
+    def _prices(self, layers: Mapping[Kernel, str]) -> dict[Kernel, KernelEstimate]:
+        prices = {}
+        for kernel, layer in layers.items():
+            entry = self.table.get(kernel)
+            if entry is None:
+                blank = KernelEstimate(kernel=kernel, layer=layer, latency_ms=0.0, std_ms=None, source="missing")
+                prices[kernel] = blank
+            else:
+                prices[kernel] = KernelEstimate(
+                    kernel=kernel, layer=layer, latency_ms=entry.latency_ms, std_ms=entry.std_ms, source="table"
+                )
+        absent = [kernel for kernel, item in prices.items() if item.source == "missing"]
+        if absent and self.on_missing != "error":
+            for kernel, guess in zip(absent, self._regressor.predict_many(absent), strict=True):
+                if guess is not None:
+                    prices[kernel] = replace(
+                        prices[kernel], latency_ms=guess.latency_ms, std_ms=guess.std_ms, source="regressed",
+                        extrapolated=guess.extrapolated,
+                    )  # fmt: skip
+        return prices
 
     def _complain(self, missing: list[KernelEstimate], n_distinct: int) -> None:
         shown = "; ".join(f"{item.kernel} ({_where(item.layer)})" for item in missing[:_N_SHOWN])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -28,6 +29,7 @@ _MIN_ROWS_OF_FOREST = 100
 _N_TREES = 100
 _TAIL = 4.0  # degrees of freedom of the errors: outliers pull less
 _COLUMN = {name: index for index, name in enumerate(FEATURES)}
+_WORK = [_COLUMN[f"log_{name}"] for name in ("flops", "size_in", "size_out", "params", "im2col")]
 _AT, _LINEAR = [_COLUMN[name] for name in COORDINATES], [_COLUMN[name] for name in LOG_LINEAR]
 
 
@@ -50,23 +52,37 @@ class Rows:
         return Rows(x=self.x[index], latency_ms=self.latency_ms[index], groups=self.groups[index])
 
 
+def _amounts(x: Floats) -> Floats:
+    return np.concatenate([np.ones((len(x), 1)), np.expm1(x[:, _WORK])], axis=1)
+
+
+def _costs(rows: Rows) -> Floats:
+    """What a call, and a unit of each kind of work, takes: none below 0, by least squares of the relative errors."""
+    amounts = _amounts(rows.x) / rows.latency_ms[:, None]
+    scale = np.maximum(np.abs(amounts).max(axis=0), 1e-300)
+    costs = nnls(amounts / scale, np.ones(len(amounts)))[0] / scale
+    costs[0] = max(costs[0], 0.1 * rows.latency_ms.min())  # a kernel of no work takes time
+    return np.asarray(costs)
+
+
 class FamilyModel:
     """All forms, fitted to some rows."""
 
     def __init__(self, rows: Rows, covariance: Covariance | None = None, *, n_trees: int = _N_TREES) -> None:
         self.rows, self._n_trees = rows, n_trees
         self._y = np.log(rows.latency_ms)
-        # the work that the time of most kernels is nearly proportional to: a forest cannot go beyond its rows, but its
-        # time for each unit of work is more alike
-        self._work = _COLUMN["log_flops"] if np.ptp(rows.x[:, _COLUMN["log_depth"]]) else _COLUMN["log_bytes"]
+        # what the forms correct: a forest cannot go beyond its rows, and a logarithm's slopes go astray there
+        self._costs = _costs(rows)
+        excess = self._y - self._work(rows.x)
+        self._low, self._high = float(excess.min()), float(excess.max())
         coordinates = rows.x[:, _AT]
         spread = coordinates.std(axis=0)
         self._shift, self._scale = coordinates.mean(axis=0), np.where(spread > 0, spread, 1)
         self.linear = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-4, 3, 8)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # scikit-learn warns of constant features, which small families have
-            self.linear.fit(rows.x[:, _LINEAR], self._y)
-        self._trend = self.linear.predict(rows.x[:, _LINEAR])
+            self.linear.fit(rows.x[:, _LINEAR], excess)
+        self._trend = self._linear(rows.x)
         self.covariance = covariance or learn_covariance(
             self._at(rows.x), self._y - self._trend, np.exp(self._guess), self._doubt(0.01)
         )
@@ -83,7 +99,7 @@ class FamilyModel:
             n_jobs=2,
             random_state=0,
         )
-        return forest.fit(self.rows.x, self._y - self.rows.x[:, self._work])
+        return forest.fit(self.rows.x, self._y - self._work(self.rows.x))
 
     @property
     def has_forest(self) -> bool:
@@ -95,11 +111,23 @@ class FamilyModel:
         """Log latencies as seen without each row itself."""
         if not self.has_forest:
             return np.asarray(self._trend)
-        return np.asarray(self.forest.oob_prediction_ + self.rows.x[:, self._work])
+        return np.asarray(self.forest.oob_prediction_ + self._work(self.rows.x))
 
     def _doubt(self, variance: float | Floats) -> Floats:
         """How much wider the noise of a row is taken because it is out of line, as Student's t would."""
         return np.maximum(1, (np.square(self._y - self._guess) / (4 * variance) + _TAIL) / (_TAIL + 1))
+
+    def _work(self, x: Floats) -> Floats:
+        """The logarithm of what the work alone would take."""
+        return np.asarray(np.log(_amounts(x) @ self._costs))
+
+    def _bounded(self, x: Floats, guess: Floats) -> Floats:
+        """The guess, but no further from the work than any row is."""
+        work = self._work(x)
+        return np.clip(guess, work + self._low, work + self._high)
+
+    def _linear(self, x: Floats) -> Floats:
+        return self._bounded(x, self.linear.predict(x[:, _LINEAR]) + self._work(x))
 
     def _at(self, x: Floats) -> Floats:
         return np.asarray((x[:, _AT] - self._shift) / self._scale)
@@ -110,13 +138,13 @@ class FamilyModel:
         Args:
             x: features of kernels, ``(kernels, len(FEATURES))``.
         """
-        forest = self.forest.predict(x) + x[:, self._work] if self.has_forest else None
-        return self._forms(self.linear.predict(x[:, _LINEAR]), self._process(x), forest)
+        forest = self.forest.predict(x) + self._work(x) if self.has_forest else None
+        return self._forms(x, self._linear(x), self._process(x), forest)
 
     def without_own_row(self, index: NDArray[np.intp]) -> tuple[dict[str, Floats], Floats]:
         """As `forms`, of some of the rows, each as seen without itself; the log-linear form alone has seen it."""
         process = self._process(self.rows.x[index], itself=True)
-        return self._forms(self._trend[index], process, self._guess[index])
+        return self._forms(self.rows.x[index], self._trend[index], process, self._guess[index])
 
     def _process(self, x: Floats, *, itself: bool = False) -> tuple[Floats, Floats]:
         noise = self.covariance.noise(np.exp(self._guess))
@@ -126,10 +154,10 @@ class FamilyModel:
         )  # fmt: skip
 
     def _forms(
-        self, linear: Floats, process: tuple[Floats, Floats], forest: Floats | None
+        self, x: Floats, linear: Floats, process: tuple[Floats, Floats], forest: Floats | None
     ) -> tuple[dict[str, Floats], Floats]:
         mean, variance = process
-        guesses = {"log-linear": linear, "Gaussian process": linear + mean}
+        guesses = {"log-linear": linear, "Gaussian process": self._bounded(x, linear + mean)}
         if forest is not None:
             # half of each, and less of the process where the rows say less to it: it is the worse one to go far
             share = 0.5 * (1 - variance / (self.covariance.smooth + self.covariance.rough))

@@ -10,17 +10,18 @@ from pathlib import Path
 import pooch
 
 from latency_nas.estimate.choice_of_form import Choice
+from latency_nas.table.download import CACHE_VARIABLE
 
 __all__ = ["cache_folder", "read_choice", "write_choice"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1  # to be raised when the features or the forms change: older files are then decided anew
+_FORMAT = 2  # to be raised when the features or the forms change: older files are then decided anew
 
 
 def cache_folder() -> Path:
-    """Where the user's system keeps what can be made again."""
-    return Path(pooch.os_cache("latency-nas")) / "regressors"
+    """The folder that the environment variable `LATENCY_NAS_CACHE` names, else the user's own."""
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("latency_nas")).expanduser() / "regressors"
 
 
 def read_choice(path: Path) -> Choice | None:
