@@ -33,8 +33,12 @@ class Choice:
         covariance: of its process.
         near_error: mean absolute relative error of single rows that were left out.
         far_error: the same where all rows of a shape were left out.
-        edges: bounds between difficulties, each of which has an interval of its own.
-        widths: of each difficulty, the 90 % quantile of the left-out errors, in units of the stated deviation.
+        near_within: the share of the single rows within 10 %.
+        near_edges: of kernels whose shape is among the rows, bounds between difficulties, each of which has an interval
+            of its own.
+        near_widths: of each difficulty, the 90 % quantile of the errors of single rows, in stated deviations.
+        far_edges: as `near_edges`, of kernels of another shape.
+        far_widths: as `near_widths`, of whole shapes that were left out.
         farthest: the difficulty that 1 % of the left-out rows exceed.
     """
 
@@ -42,8 +46,11 @@ class Choice:
     covariance: Covariance
     near_error: float
     far_error: float
-    edges: tuple[float, ...]
-    widths: tuple[float, ...]
+    near_within: float
+    near_edges: tuple[float, ...]
+    near_widths: tuple[float, ...]
+    far_edges: tuple[float, ...]
+    far_widths: tuple[float, ...]
     farthest: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,24 +70,41 @@ class Choice:
             choice = cls(**parts | {"covariance": Covariance(**covariance)})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"Expected the parts of a choice, but got {data!r:.80}.") from error
-        if choice.form not in FORMS or len(choice.widths) != len(choice.edges) + 1:
+        if choice.form not in FORMS or not choice._is_whole():
             raise ValueError(f"Expected a form and its widths, but got {choice.form!r}.")
         return choice
 
-    def deviation(self, variance: Floats, latency_ms: Floats) -> Floats:
-        """One standard deviation of log latencies, from the process's variance and the latencies."""
-        width = np.asarray(self.widths)[np.searchsorted(self.edges, self.difficulty(variance))]
+    def _is_whole(self) -> bool:
+        pairs = ((self.near_edges, self.near_widths), (self.far_edges, self.far_widths))
+        return all(len(widths) == len(edges) + 1 for edges, widths in pairs)
+
+    def deviation(self, variance: Floats, latency_ms: Floats, seen: NDArray[np.bool_]) -> Floats:
+        """One standard deviation of log latencies.
+
+        Args:
+            variance: of the process, ``(kernels,)``.
+            latency_ms: as predicted.
+            seen: whether the kernel's shape is among the rows.
+        """
+        hard = self.difficulty(variance)
+        near = np.asarray(self.near_widths)[np.searchsorted(self.near_edges, hard)]
+        far = np.asarray(self.far_widths)[np.searchsorted(self.far_edges, hard)]
+        width = np.where(seen, near, np.maximum(near, far))
         return np.asarray(width * _stated(self.covariance, variance, latency_ms) / Z90)
 
     def difficulty(self, variance: Floats) -> Floats:
         """How little the rows say of a kernel: 0 for one that stands among them, 1 for one far from all."""
-        return np.asarray(variance / (self.covariance.smooth + self.covariance.rough))
+        return _difficulty(self.covariance, variance)
 
 
 def _numbers(value: Any) -> Any:
     if isinstance(value, dict):
         return value
     return tuple(map(float, value)) if isinstance(value, list) else float(value)
+
+
+def _difficulty(covariance: Covariance, variance: Floats) -> Floats:
+    return np.asarray(variance / (covariance.smooth + covariance.rough))
 
 
 def _stated(covariance: Covariance, variance: Floats, latency_ms: Floats) -> Floats:
@@ -102,17 +126,24 @@ def choose_form(model: FamilyModel) -> Choice:
         if sum(pair) < _GAIN * sum(errors[best]):
             best = form
     covariance = model.covariance
-    error, variance, latency = (np.concatenate([part[name] for part in (near, far)]) for name in (best, "v", "t"))
-    ratio = np.abs(error) / _stated(covariance, variance, latency)
-    difficulty = variance / (covariance.smooth + covariance.rough)
-    n_bins = int(np.clip(len(ratio) // _ROWS_OF_BIN, 1, _BINS))
-    edges = np.unique(np.quantile(difficulty, np.linspace(0, 1, n_bins + 1)[1:-1]))
-    where = np.searchsorted(edges, difficulty)
-    widths = [_quantile(ratio[where == i]) for i in range(len(edges) + 1)]
+    (near_edges, near_widths), (far_edges, far_widths) = (_widths(covariance, part, best) for part in (near, far))
+    hard = np.concatenate([_difficulty(covariance, part["v"]) for part in (near, far)])
     return Choice(
         form=best, covariance=covariance, near_error=errors[best][0], far_error=errors[best][1],
-        edges=tuple(edges.tolist()), widths=tuple(widths), farthest=float(np.quantile(difficulty, 0.99)),
+        near_within=float((np.abs(np.expm1(near[best])) <= 0.1).mean()), near_edges=near_edges,
+        near_widths=near_widths, far_edges=far_edges, far_widths=far_widths, farthest=float(np.quantile(hard, 0.99)),
     )  # fmt: skip
+
+
+def _widths(
+    covariance: Covariance, left_out: dict[str, Floats], form: str
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    ratio = np.abs(left_out[form]) / _stated(covariance, left_out["v"], left_out["t"])
+    hard = _difficulty(covariance, left_out["v"])
+    n_bins = int(np.clip(len(ratio) // _ROWS_OF_BIN, 1, _BINS))
+    edges = np.unique(np.quantile(hard, np.linspace(0, 1, n_bins + 1)[1:-1]))
+    where = np.searchsorted(edges, hard)
+    return tuple(edges.tolist()), tuple(_quantile(ratio[where == i]) for i in range(len(edges) + 1))
 
 
 def _mean(error: Floats) -> float:

@@ -16,7 +16,7 @@ __all__ = ["cache_folder", "read_choice", "write_choice"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2  # to be raised when the features or the forms change: older files are then decided anew
+_FORMAT = 3  # to be raised when the features or the forms change: older files are then decided anew
 
 
 def cache_folder() -> Path:

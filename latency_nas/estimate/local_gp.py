@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Covariance", "learn_covariance", "local_predictions"]
 
 _N_NEIGHBOURS = 32
-_CHUNK = 2000
+_CHUNK = 200  # so that what is computed stays in the cache
 _JITTER = 1e-6
 _STEPS, _RATE, _N_LEARNT = 40, 0.15, 400
 Floats = NDArray[np.float64]

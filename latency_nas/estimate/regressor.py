@@ -48,11 +48,14 @@ class _Family:
     choice: Choice
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    shapes: frozenset[str]
 
-    def predict(self, x: NDArray[np.float64]) -> list[Regressed]:
+    def predict(self, kernels: Sequence[Kernel]) -> list[Regressed]:
+        x = feature_matrix(kernels)
+        seen = np.array([shape_of(kernel) in self.shapes for kernel in kernels])
         guesses, variance = self.model.forms(x)
         latency_ms = np.exp(guesses[self.choice.form])
-        std_ms = latency_ms * self.choice.deviation(variance, latency_ms)
+        std_ms = latency_ms * self.choice.deviation(variance, latency_ms, seen)
         outside = ((x < self.low - 1e-9) | (x > self.high + 1e-9)).any(axis=1)
         outside |= self.choice.difficulty(variance) > self.choice.farthest
         columns = (latency_ms.tolist(), std_ms.tolist(), outside.tolist())
@@ -99,6 +102,10 @@ class KernelRegressor:
             if len(rows) >= _MIN_ROWS:
                 self._family(key)
 
+    def choices(self) -> dict[tuple[str, str], tuple[int, Choice]]:
+        """Of each family and dtype fitted so far, its number of rows and what was decided."""
+        return {key: (len(self._rows[key]), family.choice) for key, family in self._fitted.items()}
+
     def predict(self, kernel: Kernel) -> Regressed | None:
         """The kernel's regressed latency; None where the table has too few rows to go by."""
         return self.predict_many([kernel])[0]
@@ -113,7 +120,7 @@ class KernelRegressor:
         # one thread in the numeric libraries: waiting for each other, theirs cost more than they bring on two cores
         with threadpool_limits(1):
             for key, indices in by_key.items():
-                guesses = self._family(key).predict(feature_matrix([kernels[index] for index in indices]))
+                guesses = self._family(key).predict([kernels[index] for index in indices])
                 for index, guess in zip(indices, guesses, strict=True):
                     found[index] = guess
         return found
@@ -124,7 +131,8 @@ class KernelRegressor:
 
     def _family(self, key: _Key) -> _Family:
         if key not in self._fitted:
-            rows = rows_of(*zip(*self._rows[key], strict=True))
+            kernels, latency_ms = zip(*self._rows[key], strict=True)
+            rows, shapes = rows_of(kernels, latency_ms), frozenset(map(shape_of, kernels))
             cache = self._cache if len(rows.latency_ms) >= _MIN_ROWS_CACHED else None
             path = cache / f"{self._table.fingerprint()}-{'-'.join(key)}.json" if cache else None
             choice = read_choice(path) if path else None
@@ -133,5 +141,5 @@ class KernelRegressor:
                 choice = choose_form(model)
                 if path:
                     write_choice(path, choice)
-            self._fitted[key] = _Family(model, choice, rows.x.min(axis=0), rows.x.max(axis=0))
+            self._fitted[key] = _Family(model, choice, rows.x.min(axis=0), rows.x.max(axis=0), shapes)
         return self._fitted[key]
