@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import fsum, pi, sqrt
@@ -196,36 +196,38 @@ class LatencyEstimator:
 
     def price(self, calls: Sequence[KernelCall]) -> Estimate:
         """The latency of kernels that run one after the other."""
-        layers: dict[Kernel, str] = {}  # the first of each
+        prices: dict[Kernel, KernelEstimate] = {}
         for call in calls:
-            layers.setdefault(call.kernel, call.layer)
-        prices = self._prices(layers)
+            if call.kernel not in prices:
+                prices[call.kernel] = self._price(call)
         missing = [item for item in prices.values() if item.source == "missing"]
+        if missing and self.on_missing != "error":
+            prices |= self._regress(missing)
+            missing = [item for item in prices.values() if item.source == "missing"]
         if missing:
             self._complain(missing, len(prices))
         kernels = tuple(replace(prices[call.kernel], layer=call.layer) for call in calls)
         return Estimate(kernels=kernels, expected_error=self.table.datasheet.expected_error)
 
-    def _prices(self, layers: Mapping[Kernel, str]) -> dict[Kernel, KernelEstimate]:
-        prices = {}
-        for kernel, layer in layers.items():
-            entry = self.table.get(kernel)
-            if entry is None:
-                blank = KernelEstimate(kernel=kernel, layer=layer, latency_ms=0.0, std_ms=None, source="missing")
-                prices[kernel] = blank
-            else:
-                prices[kernel] = KernelEstimate(
-                    kernel=kernel, layer=layer, latency_ms=entry.latency_ms, std_ms=entry.std_ms, source="table"
-                )
-        absent = [kernel for kernel, item in prices.items() if item.source == "missing"]
-        if absent and self.on_missing != "error":
-            for kernel, guess in zip(absent, self._regressor.predict_many(absent), strict=True):
-                if guess is not None:
-                    prices[kernel] = replace(
-                        prices[kernel], latency_ms=guess.latency_ms, std_ms=guess.std_ms, source="regressed",
-                        extrapolated=guess.extrapolated,
-                    )  # fmt: skip
-        return prices
+    def _price(self, call: KernelCall) -> KernelEstimate:
+        entry = self.table.get(call.kernel)
+        if entry is None:
+            return KernelEstimate(kernel=call.kernel, layer=call.layer, latency_ms=0.0, std_ms=None, source="missing")
+        return KernelEstimate(
+            kernel=call.kernel, layer=call.layer, latency_ms=entry.latency_ms, std_ms=entry.std_ms, source="table"
+        )
+
+    def _regress(self, missing: Sequence[KernelEstimate]) -> dict[Kernel, KernelEstimate]:
+        """All of them in one batch; what the regressor cannot price is left out."""
+        guesses = self._regressor.predict_many([item.kernel for item in missing])
+        return {
+            item.kernel: replace(
+                item, latency_ms=guess.latency_ms, std_ms=guess.std_ms, source="regressed",
+                extrapolated=guess.extrapolated,
+            )
+            for item, guess in zip(missing, guesses, strict=True)
+            if guess is not None
+        }  # fmt: skip
 
     def _complain(self, missing: list[KernelEstimate], n_distinct: int) -> None:
         shown = "; ".join(f"{item.kernel} ({_where(item.layer)})" for item in missing[:_N_SHOWN])
