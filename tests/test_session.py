@@ -148,19 +148,17 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     new_session(path).close()
     data = path.read_bytes()
-    for damaged in (
-        data[: len(data) // 2],
-        np.random.default_rng(0).bytes(5000),
-        data[:200] + bytes(9000) + data[9200:],
+    for damaged, reason in (
+        (data[: len(data) // 2], "database disk image is malformed"),
+        (np.random.default_rng(0).bytes(5000), "file is not a database"),
+        (data[:200] + bytes(9000) + data[9200:], "malformed database schema (?)"),
     ):
         path.write_bytes(damaged)
         with pytest.raises(SessionError) as caught:
             Session.open(path)
-        assert str(caught.value).startswith(
-            f"Expected {path} to be a session, but it is damaged or of another format ("
-        )
-        assert str(caught.value).endswith(
-            f"It was not changed: what can be read of it, `sqlite3 {path} .recover` writes into a new file."
+        assert str(caught.value) == (
+            f"Expected {path} to be a session, but it is damaged or of another format ({reason}). It was not changed: "
+            f"what can be read of it, `sqlite3 {path} .recover` writes into a new file."
         )
         assert path.read_bytes() == damaged
 
@@ -284,6 +282,16 @@ def test_the_datasheet_says_how_the_session_was_metered(tmp_path: Path) -> None:
     assert sheet.sources[0].endswith(" visits of 2 runs each, of ops.yaml")
     assert sheet.notes == str(result.drift)
     assert all(times.memory_mb is not None and times.memory_mb > 0 for times in result.times)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 8])
+def test_a_table_is_of_the_batch_size_of_its_kernels(batch: int, tmp_path: Path) -> None:
+    kernels = [Kernel.of(op, [(batch, 16)], [(batch, 16)]) for op in ("sigmoid", "tanh")]
+    with new_session(tmp_path / "s.sqlite", kernels, rounds=1, least_rounds=1) as session, LocalRunner() as runner:
+        run_session(session, runner)
+        table = build_table(session)
+    assert table.datasheet.batch == batch
+    assert {kernel for kernel in table if kernel.op != "raster"} == set(kernels)
 
 
 def test_each_piece_stands_once_in_each_composition_and_chains_fit() -> None:

@@ -116,13 +116,13 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
 
 
 def _batch(session: Session, result: SessionResult) -> int:
-    """The images of a run: the first size of what convolutions and poolings read."""
-    batches = {
-        kernel.inputs[0][0]
-        for network in result.kernels
-        for kernel in network
-        if kernel.inputs and kernel.op.startswith(("conv", "pool"))
+    """The images of a run: the first size of what convolutions and poolings read, or of all where there are none."""
+    first = {
+        (kernel.op.startswith(("conv", "pool")), kernel.inputs[0][0])
+        for kernel in set().union(*result.kernels)
+        if kernel.inputs and kernel.inputs[0]
     }
+    batches = {size for images, size in first if images} or {size for _, size in first}
     if len(batches) > 1:
         raise MeasureError(
             f"Expected kernels of one batch size in {session.path}, but got {sorted(batches)}: "
