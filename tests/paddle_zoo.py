@@ -18,6 +18,14 @@ VISION = (
     "shufflenet_v2_x0_33", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0",
     "shufflenet_v2_swish", "densenet121", "googlenet", "inception_v3", "resnext50_32x4d", "wide_resnet50_2",
 )  # fmt: skip
+# name -> the network of the torch zoo that it is
+TWINS = {
+    "mobilenet_v1": "MobileNetV1", "mobilenet_v2": "MobileNetV2", "mobilenet_v3_small": "MobileNetV3-small",
+    "mobilenet_v3_large": "MobileNetV3-large", "resnet18": "ResNet18", "resnet50": "ResNet50",
+    "shufflenet_v2_x0_5": "ShuffleNetV2-0.5", "shufflenet_v2_x1_0": "ShuffleNetV2-1.0", "squeezenet1_1": "SqueezeNet-1.1",
+    "densenet121": "DenseNet121", "resnext50_32x4d": "ResNeXt50", "wide_resnet50_2": "Wide-ResNet50",
+}  # fmt: skip
+SIZES = {"inception_v3": (299, 299), **dict.fromkeys(TWINS, (64, 64))}
 OWN = ("encoder", "unet", "head", "gates", "activations", "residuals")
 
 
@@ -29,8 +37,7 @@ def make(name: str) -> tuple[Any, list[Any]]:
     if name in OWN:
         net, *shapes = _own()[name]()
         return net, [InputSpec(shape, "float32") for shape in shapes]
-    size = 299 if name == "inception_v3" else 224
-    return getattr(paddle.vision.models, name)(), [InputSpec([1, 3, size, size], "float32")]
+    return getattr(paddle.vision.models, name)(), [InputSpec([1, 3, *SIZES.get(name, (224, 224))], "float32")]
 
 
 def _unary(name: str, x: Any, **attrs: Any) -> Any:
@@ -164,7 +171,13 @@ def _own() -> dict[str, Callable[[], tuple[Any, ...]]]:
             flat = functional.relu(net.first(y.flatten(1)))
             return functional.softmax(_unary("sigmoid", net.second(flat)))
 
-        return Net(forward, a=conv_bn(8, 8), b=conv_bn(8, 8), first=nn.Linear(512, 16), second=nn.Linear(16, 4)), [
+        return Net(
+            forward,
+            a=conv_bn(8, 8, bias_attr=False),
+            b=conv_bn(8, 8),
+            first=nn.Linear(512, 16),
+            second=nn.Linear(16, 4),
+        ), [
             1,
             8,
             8,

@@ -31,15 +31,12 @@ _BINARY = ("add", "sub", "mul", "div")
 
 _Folds = Mapping[tuple[str, str], Mapping[str, AttrValue]]
 
-# (op, the op that follows it) -> attributes of the one kernel that opt makes of both; "bias" is an addition of weights,
-# one for each channel
+# (op, the op that follows it) -> attributes of the one kernel that opt makes of both
 _FOLDS_2_11: _Folds = {
     ("conv2d", "batch_norm"): {"bias": 1},
-    ("conv2d", "bias"): {"bias": 1},
     **{("conv2d", act): {"act": act} for act in ("relu", "relu6", "leaky_relu")},
     ("conv2d", "conv2d"): {},
     ("conv_transpose2d", "batch_norm"): {"bias": 1},
-    ("conv_transpose2d", "bias"): {"bias": 1},
     ("conv_transpose2d", "relu"): {"act": "relu"},
     **{(op, "relu"): {"act": "relu"} for op in ("add", "sub", "mul")},
     ("paddle.scale", "paddle.scale"): {},
@@ -48,7 +45,6 @@ _FOLDS: _Folds = {
     **_FOLDS_2_11,
     ("conv2d", "hard_swish"): {"act": "hard_swish"},  # but not after a depthwise one
     ("flatten", "linear"): {},  # a reshape that makes a row of each image: see `_Program.is_flatten`
-    ("linear", "bias"): {"bias": 1},
     ("linear", "relu"): {"act": "relu"},
 }
 
@@ -96,21 +92,7 @@ class _Program:
             }  # fmt: skip
         if node.op in _BINARY and attrs.get("scalar"):
             return "paddle.scale", {}
-        if node.op == "add" and "act" not in attrs and len(self.graph.activations(node)) == 1 and self.is_bias(node):
-            return "bias", attrs
         return node.op, attrs
-
-    def is_bias(self, node: Node) -> bool:
-        """Whether the node adds a weight to each channel of what a convolution or a product gives."""
-        constant = next(index for index in node.inputs if self.constant(index))
-        shape, target = self.shape(constant), self.shape(node.outputs[0])
-        step = self.maker.get(self.graph.activations(node)[0])
-        if step is None or step.attrs.get("bias"):
-            return False
-        if step.op == "linear":
-            return shape[-1:] == target[-1:] and set(shape[:-1]) <= {1}
-        channels = (target[1], *(1,) * (len(target) - 2))
-        return step.op in ("conv2d", "conv_transpose2d") and shape in (channels, (1, *channels))
 
     def shuffle(self, node: Node) -> list[Node]:
         """The reshape, transpose and reshape that begin with `node` and swap groups with channels, or nothing."""
@@ -162,7 +144,7 @@ class _Program:
             self.maker[node.outputs[0]] = step
             return
         before = [self.flattened[index] for index in activations if index in self.flattened]
-        self.add(node.op if op == "bias" else op, attrs, node, node, (*before, node.name))
+        self.add(op, attrs, node, node, (*before, node.name))
 
     def fold(self, step: _Step, op: str, node: Node) -> bool:
         """Take the node, in Paddle's words an `op`, into the step, where opt does so."""
@@ -171,7 +153,7 @@ class _Program:
             return False
         if op == "hard_swish" and step.attrs["group"] == self.shape(step.inputs[0])[1] > 1:
             return False
-        if op in ("batch_norm", "bias") and self.consumers[step.inputs[1]] > 1:  # other layers share these weights
+        if op == "batch_norm" and self.consumers[step.inputs[1]] > 1:  # other layers share these weights
             return False
         if op == "conv2d" and not self.multiplies(step, node):
             return False
@@ -211,7 +193,7 @@ class _Program:
         """The kernels of one step. A weight that is added or multiplied is an operand; any other is not named."""
         whole = step.op in (*_BINARY, "matmul")
         inputs = tuple(self.operand(index) for index in step.inputs if whole or not self.constant(index))
-        if step.op != "linear" or ("linear", "bias") in self.folds:
+        if step.op != "linear" or ("linear", "relu") in self.folds:
             return (self.call(step, step.op, inputs, step.attrs),)
         source, target = inputs[0], self.shape(step.outputs[0])
         product = self.call(step, "matmul", (source, (source[-1], target[-1])), {})

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, shown
 from latency_nas.graph.op_graph import Node, OpGraph, Value
+from latency_nas.graph.paddle_biases import with_biases
 from latency_nas.graph.paddle_ops import RANDOM, SIDE_SLOTS, Attrs, is_identity, operands, read_op
 from latency_nas.graph.paddle_pdmodel import parse_pdmodel
 from latency_nas.graph.paddle_pir import parse_pir
@@ -257,6 +258,5 @@ class _Builder:
         """What was read."""
         if not self.inputs or not self.outputs:
             raise GraphError(f"Expected {self.source} to have inputs and outputs (feed, fetch), but it lacks them.")
-        return OpGraph(
-            values=tuple(self.values), nodes=tuple(self.nodes), inputs=tuple(self.inputs), outputs=tuple(self.outputs)
-        )
+        values, nodes = tuple(self.values), tuple(self.nodes)
+        return with_biases(OpGraph(values=values, nodes=nodes, inputs=tuple(self.inputs), outputs=tuple(self.outputs)))
