@@ -22,10 +22,10 @@ VISION = (
 TWINS = {
     "mobilenet_v1": "MobileNetV1", "mobilenet_v2": "MobileNetV2", "mobilenet_v3_small": "MobileNetV3-small",
     "mobilenet_v3_large": "MobileNetV3-large", "resnet18": "ResNet18", "resnet50": "ResNet50",
-    "shufflenet_v2_x0_5": "ShuffleNetV2-0.5", "shufflenet_v2_x1_0": "ShuffleNetV2-1.0", "squeezenet1_1": "SqueezeNet-1.1",
+    "shufflenet_v2_x0_5": "ShuffleNetV2-0.5", "shufflenet_v2_x1_0": "ShuffleNetV2-1.0",
     "densenet121": "DenseNet121", "resnext50_32x4d": "ResNeXt50", "wide_resnet50_2": "Wide-ResNet50",
 }  # fmt: skip
-SIZES = {"inception_v3": (299, 299), **dict.fromkeys(TWINS, (64, 64))}
+SIZES = {"squeezenet1_1": (64, 64), "inception_v3": (299, 299), **dict.fromkeys(TWINS, (64, 64))}
 OWN = ("encoder", "unet", "head", "gates", "activations", "residuals")
 
 

@@ -176,7 +176,8 @@ class _Block:
                 names = self._names[index]
                 inputs[slot] = names if isinstance(names, tuple) else (names,)
         outputs = {
-            slot: self._define(result, f"%{result['%']}") for slot, result in zip(targets, results, strict=False)
+            slot: self._define(result, str(attrs["name"]) if kind == "data" else f"%{result['%']}")
+            for slot, result in zip(targets, results, strict=False)
         }
         layer = str(renamed.pop("struct_name", "")).strip("/")
         return PaddleOp(type=name, inputs=inputs, outputs=outputs, attrs=renamed, layer=layer)

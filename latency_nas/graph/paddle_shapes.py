@@ -157,8 +157,8 @@ def _resize(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
     wanted = (int(op.attrs.get("out_h", -1)), int(op.attrs.get("out_w", -1)))
     if min(wanted) > 0:
         return [(*source[:2], *wanted)]
-    if not factors or min(factors) <= 0 or len(shapes) > 1:
-        raise ValueError("its size is computed as the program runs")
+    if not factors or min(factors) <= 0:
+        raise ValueError("it states neither a size nor a factor")
     return [(*source[:2], int(source[2] * factors[0]), int(source[3] * factors[-1]))]
 
 
@@ -212,6 +212,13 @@ _RULES: Mapping[str, _Rule] = {
 }  # fmt: skip
 
 
+# operators that may be given as a tensor what decides their shape
+_STATED = frozenset({
+    "reshape", "reshape2", "slice", "strided_slice", "expand_v2", "tile", "pad3d", "split",
+    *(f"{mode}_interp_v2" for mode in ("bilinear", "nearest", "bicubic")),
+})  # fmt: skip
+
+
 def infer_shapes(op: PaddleOp, shapes: Sequence[Shape]) -> Sequence[Shape]:
     """The shapes of the operator's results.
 
@@ -227,4 +234,6 @@ def infer_shapes(op: PaddleOp, shapes: Sequence[Shape]) -> Sequence[Shape]:
         raise LookupError("there is no rule for its shape")
     if channels_last(op):
         raise ValueError("channels are last")
+    if op.type in _STATED and len(shapes) > 1:
+        raise ValueError("its shape is computed as the program runs: save the program with a fixed input shape")
     return _RULES[op.type](op, shapes)

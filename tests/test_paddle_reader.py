@@ -1,0 +1,164 @@
+"""Paddle's two formats: kernels by each, by torch and by Paddle-Lite's own optimiser, and what bad files say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lite_oracle import kernels, optimised
+from paddle_zoo import OWN, TWINS
+from zoo import ZOO
+
+from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError
+from latency_nas.graph import OpGraph, fuse
+from latency_nas.graph.paddle_reader import read_paddle
+from latency_nas.graph.torch_reader import read_torch
+from latency_nas.kernel import Kernel
+from latency_nas.measure.lite_environment import find_lite_python
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SMALL = ("mobilenet_v2", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_1")
+NETWORKS = (*(name for name in OWN if name != "activations"), *SMALL)
+SUFFIXES = (".pdmodel", ".json")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("paddle", reason="exports need paddlepaddle")
+    target = tmp_path_factory.mktemp("paddle")
+    script = Path(__file__).with_name("paddle_zoo.py")
+    for kind in ("pdmodel", "json"):
+        subprocess.run([sys.executable, script, kind, target, *NETWORKS], check=True, capture_output=True)  # noqa: S603
+    return target
+
+
+def keys(graph: OpGraph) -> Counter[str]:
+    return Counter(call.kernel.key for call in fuse(graph, "Paddle-Lite"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_both_formats_give_the_same_kernels(folder: Path, name: str) -> None:
+    files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    older, newer = (keys(read_paddle(file, folder / f"{name}.pdiparams")) for file in files)
+    assert older == newer
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name in TWINS])
+def test_torch_gives_the_same_kernels(folder: Path, name: str) -> None:
+    """Products with the operands in one order: Paddle's networks multiply gates by features, torch's the other way."""
+
+    def kernels_of(graph: OpGraph) -> Counter[Kernel]:
+        made = [call.kernel for call in fuse(graph, "Paddle-Lite")]
+        return Counter(replace(k, inputs=tuple(sorted(k.inputs))) if k.op == "mul" else k for k in made)
+
+    make, _ = ZOO[TWINS[name]]
+    theirs = read_torch(make().eval(), input_shape=(1, 3, 64, 64))
+    assert kernels_of(read_paddle(folder / f"{name}.json")) == kernels_of(theirs)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_opt_makes_these_kernels(folder: Path, tmp_path: Path, name: str) -> None:
+    try:
+        python = find_lite_python()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    model = folder / f"{name}.pdmodel"
+    assert keys(read_paddle(model)) == kernels(optimised(python, model, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "lacks"),
+    [
+        (".pdmodel", "(protobuf), but it holds no operators"),
+        (".json", "(JSON), but it is truncated or something else (Expecting value: line 1 column 1 (char 0))"),
+    ],
+)
+def test_truncated_anywhere(folder: Path, tmp_path: Path, suffix: str, lacks: str) -> None:
+    data = (folder / f"gates{suffix}").read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    for tenth in range(10):
+        path.write_bytes(data[: len(data) * tenth // 10])
+        with pytest.raises(GraphError) as caught:
+            read_paddle(path)
+        assert str(path) in str(caught.value)
+    path.write_bytes(b"")
+    with pytest.raises(GraphError) as caught:
+        read_paddle(path)
+    assert str(caught.value) == f"Expected {path} to be a Paddle program {lacks}."
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "reason"),
+    [
+        (".pdmodel", "protobuf", "Error parsing message with type 'latency_nas.paddle.ProgramDesc'"),
+        (".json", "JSON", "'utf-16-le' codec can't decode byte 0x01 in position 254: truncated data"),
+    ],
+)
+def test_random_bytes(tmp_path: Path, suffix: str, kind: str, reason: str) -> None:
+    path = tmp_path / f"noise{suffix}"
+    path.write_bytes(bytes(range(255, 0, -1)))
+    with pytest.raises(GraphError) as caught:
+        read_paddle(path)
+    text = str(caught.value).replace(": Wire format was corrupt", "")  # which not every version of protobuf adds
+    assert text == f"Expected {path} to be a Paddle program ({kind}), but it is truncated or something else ({reason})."
+
+
+def test_files_that_are_missing(folder: Path, tmp_path: Path) -> None:
+    model, weights = tmp_path / "none.json", tmp_path / "none.pdiparams"
+    with pytest.raises(GraphError) as caught:
+        read_paddle(model)
+    assert str(caught.value) == (
+        f"Expected a Paddle program at {model}, but it cannot be read (No such file or directory)."
+    )
+    model = folder / "gates.json"
+    with pytest.raises(GraphError) as caught:
+        read_paddle(model, weights)
+    assert str(caught.value) == (
+        f"Expected the weights of {model} at {weights}, but they cannot be read (No such file or directory)."
+    )
+    weights.write_bytes(b"12345")
+    with pytest.raises(GraphError) as caught:
+        read_paddle(model, weights)
+    assert str(caught.value) == (
+        f"Expected {weights} to hold the 4208 bytes of weights that {model} names, but it has 5 bytes: "
+        f"it is truncated or belongs to another model."
+    )
+
+
+def test_open_sizes(folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / "resnet18.json").read_text())
+
+    def opened(item: object) -> object:
+        if isinstance(item, list):
+            return [-1, 3, -1, -1] if item == [1, 3, 64, 64] else [opened(part) for part in item]
+        return {key: opened(part) for key, part in item.items()} if isinstance(item, dict) else item
+
+    path = tmp_path / "open.json"
+    path.write_text(json.dumps(opened(content)))
+    with pytest.raises(GraphError) as caught:
+        read_paddle(path)
+    assert str(caught.value) == (
+        f"Expected the input 'x' of {path} to have fixed sizes, but they are (-1, 3, -1, -1): give `input_shape`."
+    )
+    with pytest.raises(InputMismatchError) as caught:
+        read_paddle(path, input_shape=(1, 4, 64, 64))
+    assert str(caught.value) == (
+        f"Expected `input_shape` to fit the one input of {path}, but it has 1, 'x' of shape (-1, 3, -1, -1), "
+        f"and `input_shape` is (1, 4, 64, 64)."
+    )
+    assert read_paddle(path, input_shape=(1, 3, 64, 64)).nodes
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_damaged_programs_are_read_or_refused(folder: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from fuzz_paddle import fuzz
+
+    files = [(folder / f"{name}{suffix}").read_bytes() for name in ("encoder", "gates", "head", "residuals", "unet")]
+    report = fuzz(suffix, files, 400, seed=7)
+    assert ", 0 crashes, " in report, report
