@@ -56,11 +56,15 @@ class RayFleet:
 
         Raises:
             MissingExtraError: if Ray is not installed.
+            MeasureError: if it has no MNN.
             RunnerLostError: if there is no such board.
         """
         if not self._hello:
             task = self._task(_hello).remote(*self._device)
-            self._hello = self._answer(self._first([task]))
+            answer = self._answer(self._first([task]))
+            if "error" in answer:
+                raise MeasureError(f"A board with the resource {self._resource!r} cannot measure: {answer['error']}")
+            self._hello = answer
         return self._hello
 
     def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, dict[str, Any]]]:
@@ -127,14 +131,19 @@ class RayFleet:
             answer: dict[str, Any] = ray.get(task)
         except (ray.exceptions.RayTaskError, ray.exceptions.RaySystemError, ray.exceptions.WorkerCrashedError) as error:
             raise RunnerLostError(f"The boards were lost {_N_RETRIES + 1} times at one visit: {error}") from error
+        return self._checked(answer)
+
+    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer of a board that is of the fleet's kind."""
         if "error" in answer:
             return answer
         hello = answer.pop("hello")
-        for name in IDENTITY:
-            if self._hello and hello[name] != self._hello[name]:
+        for name in IDENTITY if self._hello else ():
+            if hello.get(name) != self._hello.get(name):
                 raise MeasureError(
                     f"Expected every board with the resource {self._resource!r} to be of one kind, with {name} "
-                    f"{self._hello[name]}, but one has {hello[name]}: give unlike boards resources of their own."
+                    f"{self._hello.get(name)}, but one has {hello.get(name)}: give unlike boards resources of their "
+                    f"own."
                 )
         return answer or dict(hello)
 
