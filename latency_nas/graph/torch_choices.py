@@ -9,7 +9,8 @@ Limitations:
 1. Candidates of one choice give tensors of one shape.
 2. Multiplying by one number that was computed (and is not itself a parameter) is taken for the weight of a mixture or
    of an edge, which a derived network does not have.
-3. A candidate that is None adds nothing; it is read as the identity, and priced at nothing by the search.
+3. Adding the number 0, with which Python's ``sum`` begins, is left away; a derived network would not do it.
+4. A candidate that is None adds nothing; it is read as the identity, and priced at nothing by the search.
 """
 
 from __future__ import annotations
@@ -166,6 +167,8 @@ class CandidateCalls:
         mixtures = [tensor for tensor in tensors if id(tensor) in self._mixed]
         others = [tensor for tensor in tensors if id(tensor) not in self._mixed]
         if not mixtures:
+            if op == "add" and len(others) == 1 and not isinstance(args[1], Tensor) and args[1] == 0:
+                return others[0]
             scaled = [tensor for tensor in others if not self.graph.is_weight(tensor)]
             return scaled[0] if op == "mul" and (len(others), len(scaled)) == (2, 1) else None
         output = self._mixed[id(mixtures[0])][1]

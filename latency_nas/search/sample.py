@@ -55,6 +55,8 @@ class Sample:
             self._release = [enter.remove, leave.remove]
             return
         method = getattr(module, self.method, None)
+        shared = method if isinstance(method, _Wrapped) else None  # by the samples of other rows
+        method = shared.method if shared else method
         names = list(inspect.signature(method).parameters) if method is not None else []
         if self.argument not in names:
             raise SearchError(
@@ -66,8 +68,9 @@ class Sample:
             hook = module.register_forward_pre_hook(_Catch(self, index), with_kwargs=True)
             self._release = [hook.remove]
         else:
-            vars(module)[self.method] = _Wrapped(self, index, method)
-            self._release = [lambda: vars(module).pop(self.method)]
+            wrapped = vars(module)[self.method] = shared or _Wrapped(method)
+            wrapped.samples.append((self, index))
+            self._release = [lambda: wrapped.leave(self, module)]
 
     def release(self) -> None:
         """Catch no more."""
@@ -81,6 +84,7 @@ class Sample:
             self.gates = gates if self.row is None else gates[self.row]
 
     def _enter(self, *_: Any) -> None:
+        self.gates = None  # of the step before
         self._mode = _GumbelCatcher(self)
         self._mode.__enter__()  # type: ignore[no-untyped-call]
 
@@ -105,15 +109,22 @@ class _Catch:
 
 
 class _Wrapped:
-    """A method that is not forward, and so has no hooks, whose argument is given to a sample."""
+    """A method that is not forward, and so has no hooks, whose arguments are given to samples."""
 
-    def __init__(self, sample: Sample, index: int, method: Any) -> None:
-        self.sample, self.index, self.method = sample, index, method
+    def __init__(self, method: Any) -> None:
+        self.method = method
+        self.samples: list[tuple[Sample, int]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        given = args[self.index] if self.index < len(args) else kwargs.get(str(self.sample.argument))
-        self.sample.catch(given)
+        for sample, index in self.samples:
+            sample.catch(args[index] if index < len(args) else kwargs.get(str(sample.argument)))
         return self.method(*args, **kwargs)
+
+    def leave(self, sample: Sample, module: nn.Module) -> None:
+        """Give no more to `sample`; the last one takes the wrapping away."""
+        self.samples = [item for item in self.samples if item[0] is not sample]
+        if not self.samples:
+            vars(module).pop(sample.method, None)
 
 
 class _GumbelCatcher(TorchFunctionMode):

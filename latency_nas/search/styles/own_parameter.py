@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from latency_nas.search.choice import Choice, ParameterOf
+from latency_nas.search.sample import Sample
 from latency_nas.search.styles.candidate_lists import ModuleGroup, names_in
 
 __all__ = ["find_own_parameters", "vectors_of"]
@@ -17,7 +18,7 @@ def find_own_parameters(supernet: nn.Module) -> tuple[Choice, ...]:
 
     As in FBNet (arXiv 1812.03443), TF-NAS (arXiv 2008.05314) and ProxylessNAS (arXiv 1812.00332), whose binary gates
     are a second such vector: of several, the one called alpha, theta or arch is meant. The weight of a candidate is the
-    softmax of the parameter.
+    softmax of the parameter, or the sample that `gumbel_softmax` draws in its forward.
     """
     found = []
     for name, module in supernet.named_modules():
@@ -35,7 +36,8 @@ def find_own_parameters(supernet: nn.Module) -> tuple[Choice, ...]:
         if len(chosen) == 1:
             path = f"{name}.{key}" if name else key
             weights = ParameterOf(name, chosen[0])
-            found.append(Choice(module=name, candidates=names_in(path, held), weights=weights))
+            sample = Sample(name)
+            found.append(Choice(module=name, candidates=names_in(path, held), weights=weights, sample=sample))
     return tuple(found)
 
 

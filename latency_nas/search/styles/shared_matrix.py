@@ -74,9 +74,14 @@ def matrices_of(supernet: nn.Module) -> dict[str, list[Row]]:
 
 
 def _cells(supernet: nn.Module, n_rows: int, width: int) -> list[tuple[str, nn.Module, list[tuple[str, ModuleGroup]]]]:
-    """The innermost modules that hold `n_rows` lists of `width` candidates: name, module, and its lists by name."""
+    """The innermost modules that hold `n_rows` lists of `width` candidates: name, module, and its lists by name.
+
+    Lists are no cells: what says of which kind a cell is stands beside them.
+    """
     found = []
     for path, module in supernet.named_modules():
+        if isinstance(module, ModuleGroup):
+            continue
         every = [(key, held) for key, held in candidate_lists(module) if len(held) == width]
         lists = [item for item in every if not any(other.startswith(f"{item[0]}.") for other, _ in every)]
         if len(lists) == n_rows:
