@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from io import BytesIO
 from itertools import accumulate
 from math import pi, sqrt
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -282,13 +285,11 @@ class CostPlan:
         Raises:
             SearchError: if the file is no plan.
         """
+        content = BytesIO(Path(path).read_bytes())
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                read = json.loads(arrays["plan"].tobytes())
-            return _plan_of(read)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, FileNotFoundError | SearchError):
-                raise
+            with np.load(content, allow_pickle=False) as arrays:
+                return _plan_of(json.loads(arrays["plan"].tobytes()))
+        except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
             raise SearchError(
                 f"Expected {path} to be a plan that CostPlan.save wrote, but reading it fails: {error}"
             ) from error
