@@ -1,0 +1,160 @@
+"""Times how long a MobileNetV2 takes from its file, or torch module, to milliseconds: ours beside the peers'.
+
+    python benchmarks/reading.py --nn-meter ENV/bin/python --paddleslim ENV/bin/python
+
+nn-Meter 2.0 (given the ONNX file) and PaddleSlim 2.6.0 (given the ``.pdmodel``) run in Pythons of their own, named by
+these options or by NN_METER_PYTHON and PADDLESLIM_PYTHON (`tests/golden/paddleslim/make.py` tells how to make the
+latter); one that is absent is said to be. Sides alternate, after a run of each that is not counted; medians.
+nn-Meter's forests cannot be had any more, so that its time is that of reading the file and finding the kernels alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+
+from latency_nas.estimate import LatencyEstimator
+from latency_nas.graph import fuse
+from latency_nas.graph.reader import read_model
+from latency_nas.measure.lite_program import rewrite_for_lite
+from latency_nas.table import Datasheet, Entry, LatencyTable
+
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path.insert(0, str(TESTS))
+from zoo import ZOO  # noqa: E402
+
+_BOUNDS_S = {"torch": 0.15, "ONNX": 0.1, ".pdmodel": 0.1, ".json": 0.1}
+_ATLEAST = 20
+
+_SERVE = """
+import sys, time
+for _ in sys.stdin:
+    start = time.perf_counter()
+    once()
+    print("seconds", time.perf_counter() - start, flush=True)
+"""
+_NN_METER = """
+import sys
+from nn_meter.ir_converter import model_file_to_graph
+from nn_meter.kernel_detector import KernelDetector
+model, rules = sys.argv[1:]
+def once():
+    detector = KernelDetector(rules)
+    detector.load_graph(model_file_to_graph(model, "onnx"))
+    assert len(detector.get_kernels()) > 40
+"""
+_PADDLESLIM = """
+import sys, contextlib, io
+import matplotlib.backends.backend_pdf
+from paddleslim.analysis import TableLatencyPredictor
+model, weights, table = sys.argv[1:]
+predictor = TableLatencyPredictor(table)
+def once():
+    predictor.predict(model_file=model, param_file=weights, data_type="fp32")
+"""
+_RULES = '{"MON": {"obey": 0}, "FN": {"obey": true}, "BF_conv_bn": {"obey": true}, "BF_conv_relu": {"obey": true}, '
+_RULES += '"BF_dwconv_bn": {"obey": true}, "BF_dwconv_relu": {"obey": true}, "BF_conv_clip": {"obey": true}, '
+_RULES += '"BF_dwconv_clip": {"obey": true}}'
+
+
+class Peer:
+    """A peer in its own Python, asked for one run at a time."""
+
+    def __init__(self, python: str, code: str, *arguments: object) -> None:
+        path = f"{Path(python).parent}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(  # noqa: S603 - this file's own code
+            [python, "-c", code + _SERVE, *map(str, arguments)], env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def __call__(self) -> float:
+        """Seconds of one run, as the peer's own process takes them."""
+        asked, answers = self._process.stdin, self._process.stdout
+        if asked is None or answers is None:
+            raise RuntimeError("the peer was started without pipes")
+        print(file=asked, flush=True)
+        for line in answers:
+            if line.startswith("seconds"):
+                return float(line.split()[1])
+        raise RuntimeError(f"the peer ended with exit status {self._process.wait()}")
+
+
+def _ours(source: object, engine: str) -> Callable[[], float]:
+    shape = (1, 3, 64, 64)
+    kernels = [call.kernel for call in fuse(read_model(source, input_shape=shape), engine)]
+    sheet = Datasheet(device="Example board", engine=engine, method="measured")
+    estimator = LatencyEstimator(LatencyTable.of({kernel: Entry(latency_ms=0.1) for kernel in kernels}, sheet))
+
+    def once() -> float:
+        start = time.perf_counter()
+        estimate = estimator.predict(source, input_shape=shape)
+        took = time.perf_counter() - start
+        if abs(estimate.latency_ms - 0.1 * len(kernels)) > 1e-9:
+            raise RuntimeError(f"expected {len(kernels)} kernels of 0.1 ms, but got {estimate}")
+        return took
+
+    return once
+
+
+def _sides(
+    folder: Path, nn_meter: str | None, paddleslim: str | None, table: str | None
+) -> dict[str, Callable[[], float]]:
+    model = ZOO["MobileNetV2"][0]().eval()
+    onnx = folder / "net.onnx"
+    torch.onnx.export(model, (torch.zeros(1, 3, 64, 64),), onnx, dynamo=True, external_data=False, verbose=False)
+    for kind in ("pdmodel", "json"):
+        script = [sys.executable, str(TESTS / "paddle_zoo.py"), kind, str(folder), "mobilenet_v2"]
+        subprocess.run(script, check=True, capture_output=True)  # noqa: S603
+    paddle = folder / "mobilenet_v2.pdmodel"
+    sides = {"torch": _ours(model, "MNN"), "ONNX": _ours(onnx, "MNN")}
+    sides |= {suffix: _ours(paddle.with_suffix(suffix), "Paddle-Lite") for suffix in (".pdmodel", ".json")}
+    if nn_meter:
+        (folder / "rules.json").write_text(_RULES)
+        sides["nn-Meter"] = Peer(nn_meter, _NN_METER, onnx, folder / "rules.json")
+    if paddleslim and table:
+        rewritten = folder / "rewritten.pdmodel"  # Paddle 3's own crashes its optimiser
+        rewritten.write_bytes(rewrite_for_lite(paddle.read_bytes()))
+        sides["PaddleSlim"] = Peer(paddleslim, _PADDLESLIM, rewritten, paddle.with_suffix(".pdiparams"), table)
+    return sides
+
+
+def main() -> None:
+    """Time every side in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nn-meter", default=os.environ.get("NN_METER_PYTHON"))
+    parser.add_argument("--paddleslim", default=os.environ.get("PADDLESLIM_PYTHON"))
+    parser.add_argument("--paddleslim-table", help="a table of PaddleSlim's, .pkl, which it is given")
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as folder:
+        sides = _sides(Path(folder), args.nn_meter, args.paddleslim, args.paddleslim_table)
+        times: dict[str, list[float]] = {name: [] for name in sides}
+        for number in range(args.rounds + 1):
+            for name, once in sides.items():
+                took = once()
+                if number:
+                    times[name].append(took)
+    medians = {name: median(each) for name, each in times.items()}
+    for name, seconds in medians.items():
+        bound = f" (at most {_BOUNDS_S[name]} s)" if name in _BOUNDS_S else ""
+        print(f"{name}: median {seconds:.4f} s, fastest {min(times[name]):.4f} s{bound}")
+    for peer, ours in (("nn-Meter", "ONNX"), ("PaddleSlim", ".pdmodel")):
+        if peer in medians:
+            print(f"{peer} / ours from {ours}: {medians[peer] / medians[ours]:.1f} (at least {_ATLEAST})")
+        else:
+            print(f"{peer}: absent; name a Python that has it, --{peer.lower()}")
+
+
+if __name__ == "__main__":
+    main()
