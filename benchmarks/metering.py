@@ -4,7 +4,8 @@
     python benchmarks/metering.py accuracy --mmt-python ENV/bin/python [--space resnet18]
 
 ENV is an environment with ``mnn-meter==2.2.0`` and ``tabulate`` beside this library's own packages. Both sides are
-given the same ops, repeats and threads, one after the other on the same machine.
+given the same ops, repeats and threads, one after the other on the same machine. It must be idle: a network that takes
+longer than the scheduler's slice shares the processor with whatever else runs, and the repeat noise says so.
 """
 
 from __future__ import annotations
@@ -56,15 +57,16 @@ def inference_s(folder: Path) -> tuple[float, float, int]:
 
 
 def ours(options: argparse.Namespace, ops: Path, folder: Path) -> dict[str, Any]:
-    """The same two steps by this library's drop-in, in a fresh process as the other's."""
+    """The same two steps by this library's drop-in, in a fresh process and after its imports, as the other's."""
     program = (
-        "import sys; from latency_nas.compat.mmt import generate_ops_list, meter_ops\n"
+        "import time; from latency_nas.compat.mmt import generate_ops_list, meter_ops; start = time.perf_counter()\n"
         f"generate_ops_list({str(ops)!r}, {str(folder)!r})\n"
         f"meter_ops({str(folder)!r}, times={options.times}, threads={options.threads})\n"
+        "print(time.perf_counter() - start)"
     )
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=HERE)  # noqa: S603
-    wall_s = time.perf_counter() - start
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=HERE)  # noqa: S603
+    wall_s = float(done.stdout)
     networks_s, yardsticks_s, runs = inference_s(folder)
     return {"wall_s": wall_s, "inference_s": networks_s, "yardstick_s": yardsticks_s, "runs": runs}
 
@@ -133,11 +135,11 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
         measure_networks(
             held_out, threads=options.threads, rounds=options.rounds, seed=seed,
             yardstick_ms=table.datasheet.yardstick_ms,
-        )[0]
+        )
         for seed in (0, 1)
     ]  # fmt: skip
-    first, second = (np.array([item.latency_ms for item in repeat]) for repeat in repeats)
-    raw = np.array([(one.raw_ms + two.raw_ms) / 2 for one, two in zip(*repeats, strict=True)])
+    first, second = (np.array([item.latency_ms for item in repeat]) for repeat, _ in repeats)
+    raw = np.array([(one.raw_ms + two.raw_ms) / 2 for one, two in zip(repeats[0][0], repeats[1][0], strict=True)])
     measured = (first + second) / 2
     noise = float(np.mean(np.abs(first / second - 1)))
     peers = np.array(theirs["predicted_ms"])
@@ -146,7 +148,7 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
     for row in zip(measured, predicted, raw, peers, strict=True):
         print("measured {:8.3f}  predicted {:8.3f} ms | as clocked {:8.3f}  mnn-meter {:8.3f} ms".format(*row))
     errors = list(zip(np.abs(predicted / measured - 1), np.abs(peers / raw - 1), strict=True))
-    print(f"repeat noise: {noise:.2%}")
+    print(f"repeat noise: {noise:.2%}; {repeats[0][1]}")
     print(summary(space, errors))
     return errors
 
