@@ -182,3 +182,9 @@ def test_command(tmp_path: Path) -> None:
         "one network; its error elsewhere is not known. memory x 4.\n"
     )
     assert load_table(target)[RELU].latency_ms == pytest.approx(2.0)
+
+
+def test_the_same_runs_make_the_same_file(tmp_path: Path) -> None:
+    runs = [NetworkTime(name="a", kernels=calls(RELU, conv(1)), latency_ms=2.0)]
+    files = [save_table(calibrate(source(), runs, device="x")[0], tmp_path / f"{n}.parquet") for n in range(2)]
+    assert files[0].read_bytes() == files[1].read_bytes()

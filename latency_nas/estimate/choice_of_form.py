@@ -120,7 +120,7 @@ def choose_form(model: FamilyModel) -> Choice:
     """
     near = _left_out(model, None) if not model.has_forest else _own_rows_left_out(model)
     far = _left_out(model, model.rows.groups) if np.ptp(model.rows.groups) else near
-    errors = {form: (_mean(near[form]), _mean(far[form])) for form in FORMS if form in near}
+    errors = {form: (_mean(near[form]), _mean(far[form])) for form in FORMS if form in near and form in far}
     best = next(iter(errors))
     for form, pair in errors.items():
         if sum(pair) < _GAIN * sum(errors[best]):

@@ -1,0 +1,147 @@
+"""The tables that come with the library: what they say of themselves, and how near they are to published times.
+
+How they were made (`tables/derive`) is tested in small; `tables/README.md` holds the errors of networks left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+from derive.networks import NETWORKS, kernels
+from derive.phones import PHONES
+from derive.published import clas_times, lite_times
+from derive.source import fit_law
+from latency_nas import Kernel, LatencyEstimator, LatencyLoss, load_table, named_tables
+from latency_nas.kernel import n_bytes, n_macs
+
+DERIVED = ("SD710/threads=4", *PHONES)
+
+# Times that Paddle-Lite publishes for release 2.13-rc (SD865) and PaddleClas for an SD855, in milliseconds.
+PUBLISHED = {
+    "SD865": {"MobileNetV1_x1": 30.146, "MobileNetV3_small_x1": 5.219, "ResNet50": 183.636},
+    "SD855/threads=2": {"MobileNetV2_x1": 12.71, "PPLCNet_x0.5": 2.73, "GhostNet_x1": 8.66},
+}
+# Multiplications of the papers, in millions, whatever the head is.
+MACS = {
+    "AlexNet": 714, "EfficientNetB0": 390, "InceptionV1": 1500, "MnasNet": 315, "MobileNetV1_x1": 569,
+    "MobileNetV2_x1": 300, "MobileNetV3_large_x1": 219, "MobileNetV3_small_x1": 56, "PPLCNet_x1": 161, "ResNet18": 1814,
+    "ResNet50": 4089, "ShuffleNetV2_x1": 146, "SqueezeNet": 349, "VGG16": 15470, "GhostNet_x1": 141,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_datasheet(name: str) -> None:
+    table = load_table(name)
+    sheet = table.datasheet
+    assert (sheet.method, sheet.engine, sheet.precision) == ("derived", "Paddle-Lite 2.11", "fp32")
+    assert f"{sheet.soc}/threads={sheet.threads}" == name
+    assert sheet.licence == "Apache-2.0"
+    assert len(sheet.sources) >= 1
+    assert all(entry.latency_ms > 0 and entry.n_samples == 0 for entry in table.entries.values()) or name == DERIVED[0]
+    if name in PHONES:
+        assert sheet.expected_error is not None
+        assert 0.01 < sheet.expected_error < 0.2
+        assert sheet.expected_error_method.endswith("published networks, each left out")
+
+
+def test_a_name_alone_is_the_variant_of_the_fewest_threads() -> None:
+    places = named_tables()
+    assert set(DERIVED) <= set(places)
+    assert load_table("SD855").datasheet.threads == 1
+    assert load_table("SD710").datasheet.threads == 4
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks(name: str) -> None:
+    estimator = LatencyEstimator(name)
+    for network, published_ms in PUBLISHED[name].items():
+        estimate = estimator.price(kernels(network))
+        assert estimate.coverage == 1
+        assert estimate.latency_ms == pytest.approx(published_ms, rel=0.15)
+
+
+@pytest.mark.parametrize("network", MACS)
+def test_networks_are_those_of_the_papers(network: str) -> None:
+    assert sum(n_macs(call.kernel) for call in kernels(network)) / 1e6 == pytest.approx(MACS[network], rel=0.06)
+
+
+def test_every_network_is_priced_and_larger_ones_cost_more() -> None:
+    estimator = LatencyEstimator("SD865")
+    prices = {name: estimator.price(kernels(name)).latency_ms for name in NETWORKS if name.startswith("MobileNetV2")}
+    assert list(prices.values()) == sorted(prices.values())
+
+
+def test_loss_says_once_that_its_table_is_derived(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="latency_nas"):
+        LatencyLoss(table="SD865")
+    (record,) = caplog.records
+    text = record.getMessage()
+    sheet = load_table("SD865").datasheet
+    assert "is derived, not measured on Xiaomi MI10 (Snapdragon 865): expect an error of" in text
+    assert f"{sheet.expected_error:.1%} ({sheet.expected_error_method})" in text
+    assert "latency-nas calibrate" in text
+
+
+def test_kernels_without_a_row_are_regressed() -> None:
+    odd = nn.Sequential(nn.Conv2d(37, 53, 3, padding=1), nn.ReLU(), nn.GELU())
+    estimate = LatencyEstimator("SD865").predict(odd, input_shape=(1, 37, 21, 21))
+    assert estimate.sources["regressed"] >= 1
+    assert estimate.sources["missing"] == 0
+    assert 0.02 < estimate.latency_ms < 5
+
+
+def test_law_that_made_the_times_is_found() -> None:
+    shapes = [(1, c, h, h) for c in (8, 64, 256) for h in (1, 7, 28, 56)]
+    rows = [Kernel.of("mul", [shape, shape], [shape]) for shape in shapes]
+    times = [0.002 + 2e-7 * n_bytes(row) for row in rows]
+    times[5] *= 10
+    assert fit_law(rows, times) == pytest.approx((0.002, 2e-7), rel=0.02)
+
+
+LITE = "soc,threads,abi,precision,backend,density,paddlelite_version,model,latency_ms\n"
+
+
+def test_versions_are_brought_together_by_the_networks_that_both_have(tmp_path: Path) -> None:
+    lines = [
+        "X,1,armv8,fp32,cpu,dense,2.13,MobileNetV1,12",
+        "X,1,armv8,fp32,cpu,dense,2.11,MobileNetV1,10",
+        "X,1,armv8,fp32,cpu,dense,2.11,ResNet50,100",
+        "X,1,armv8,fp32,cpu,sparse,2.13,ResNet50,1",
+        "X,1,armv7,fp32,cpu,dense,2.13,ResNet18,1",
+        "X,2,armv8,fp32,cpu,dense,2.13,ResNet18,1",
+        "X,1,armv8,fp32,cpu,dense,2.13,SomethingElse,1",
+    ]
+    path = tmp_path / "paddlelite_docs/paddlelite_model_latency.csv"
+    path.parent.mkdir()
+    path.write_text(LITE + "\n".join(lines))
+    found = lite_times(tmp_path, soc="X", threads=1, versions=("2.13", "2.11"))
+    assert found == {"MobileNetV1_x1": 12, "ResNet50": pytest.approx(120)}
+
+
+def test_times_of_paddleclas(tmp_path: Path) -> None:
+    path = tmp_path / "paddleclas_sd855/paddleclas_sd855_latency.csv"
+    path.parent.mkdir()
+    rows = ("GhostNet_x1_3,2,12.25", "GhostNet_x1_3_ssld,2,17.85", "MobileNetV1,2,17.86", "ShuffleNetV2_swish,2,9.06")
+    path.write_text("model,threads,latency_ms\n" + "\n".join(rows))
+    assert clas_times(tmp_path, 2) == {"GhostNet_x1.3": 12.25, "MobileNetV1_x1": 17.86}
+    assert clas_times(tmp_path, 1) == {}
+
+
+def test_left_out_is_left_out_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    from derive import phones
+
+    generator = np.random.default_rng(0)
+    names = list(NETWORKS)[:8]
+    parts = {name: generator.gamma(1.0, 5.0, 7) for name in names}
+    times = {phone: {name: float(parts[name].sum() * 1.3) for name in names} for phone in PHONES}
+    before = phones.left_out_ms("SD865/threads=1", times, parts)
+    times["SD835/threads=1"][names[0]] *= 3
+    times["SD865/threads=1"][names[0]] *= 3
+    after = phones.left_out_ms("SD865/threads=1", times, parts)
+    assert after[names[0]] == pytest.approx(before[names[0]])
+    assert after[names[1]] != pytest.approx(before[names[1]], rel=1e-9)
