@@ -6,8 +6,10 @@ Three things decide it: what its converter folds together (`_FOLDS`), which ops 
 consumer needs.
 
 Limitations:
-1. A convolution of several groups that is not depthwise stays one kernel; MNN splits it into a convolution a group.
-2. Ops outside `_PACKED`, `_POINTWISE`, `_BINARY` and `_VIEWS` are taken to read and write unpacked tensors.
+1. What is concatenated, shuffled and split many times over (ShuffleNetV2) MNN copies once in between; here it does not.
+2. An addition of a constant for each channel counts as one of equal shapes, though MNN runs it as a loop.
+3. Networks of several outputs are listed in the model's order; MNN may run a branch earlier or later.
+4. Ops outside `_PACKED`, `_POINTWISE`, `_BINARY` and `_VIEWS` are taken to read and write unpacked tensors.
 """
 
 from __future__ import annotations
@@ -36,18 +38,27 @@ _FOLDS: dict[tuple[str, str], dict[str, AttrValue]] = {
     ("linear", "relu6"): {"act": "relu6"},
     **{(op, "relu"): {"act": "relu"} for op in _BINARY},  # but never relu6
 }
-_PACKED = frozenset({"conv2d", "pool2d", "batch_norm"})
-_POINTWISE = frozenset({"relu", "relu6", "hard_swish", "sigmoid", "swish", "tanh"})  # in whatever layout they are given
-_VIEWS = frozenset({"reshape", "transpose", "concat"})
+_PACKED = frozenset({"conv2d", "conv_transpose2d", "pool2d", "batch_norm", "resize"})
+_POINTWISE = frozenset({  # in whatever layout they are given
+    "relu", "relu6", "leaky_relu", "hard_swish", "sigmoid", "swish", "tanh", "gelu",
+})  # fmt: skip
+_VIEWS = frozenset({"reshape", "transpose", "concat", "split", "slice"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """How a value lies in memory: packed by four channels or plain; a view has no memory of its own yet."""
+    """How a value lies in memory: packed by four channels or plain; a view has no memory of its own yet.
+
+    A view of channels side by side keeps the layout of its parts (`joined`); one of what a linear layer wrote, merely
+    reshaped, is `flat`; one whose axes were moved is `moved`.
+    """
 
     shapes: tuple[Shape, ...]
     packed: bool
     view: bool = False
+    joined: bool = False
+    flat: bool = False
+    moved: bool = False
 
 
 def _fold(graph: OpGraph) -> list[tuple[Node, tuple[str, ...]]]:
@@ -105,23 +116,26 @@ class _Layout:
 
     def place(self, node: Node, names: tuple[str, ...]) -> None:
         """Emit the kernels of one folded node."""
+        self.stored.update({index: _Stored((self.shape(index),), packed=False) for index in node.outputs})
         inputs, output = self.graph.activations(node), node.outputs[0]
         if node.op in _VIEWS:
-            sources = [self.stored[index] for index in inputs]
-            packed = any(item.packed for item in sources)
-            moves = packed or node.op != "reshape" or sources[0].view
-            shapes = tuple(shape for item in sources for shape in item.shapes) if moves else (self.shape(output),)
-            self.stored[output] = _Stored(shapes, packed=packed, view=moves)
-        elif node.op == "linear" and len(self.shape(inputs[0])) == 2:
+            self._view(node)
+        elif node.op == "linear" and len(self.shape(inputs[0])) >= 2:
             self._linear(node, names)
+        elif node.op == "conv2d" and self._is_split(node):
+            self._groups(node, names)
         elif node.op in _PACKED:
             source = self.need(node, inputs[0], packed=True, shape=self.shape(inputs[0]))
             self.emit(node, names, node.op, (source,), self.shape(output), **node.attrs)
             self.stored[output] = _Stored((self.shape(output),), packed=True)
-        elif node.op in _POINTWISE and not self.stored[inputs[0]].view:
+        elif node.op in _POINTWISE and (not self.stored[inputs[0]].view or self.stored[inputs[0]].flat):
             held = self.stored[inputs[0]]
             self.emit(node, names, node.op, held.shapes, held.shapes[0], **node.attrs)
             self.stored[output] = held
+        elif node.op in _POINTWISE and self.stored[inputs[0]].joined:
+            source = self.need(node, inputs[0], packed=True, shape=self.shape(inputs[0]))
+            self.emit(node, names, node.op, (source,), source, **node.attrs)
+            self.stored[output] = _Stored((source,), packed=True)
         elif node.op == "hard_sigmoid":
             self._hard_sigmoid(node, names)
         elif node.op in _BINARY and inputs:
@@ -131,12 +145,59 @@ class _Layout:
         else:
             plain = tuple(self.need(node, index, packed=False, shape=self.shape(index)) for index in inputs)
             self.emit(node, names, node.op, plain, self.shape(output), **node.attrs)
-            self.stored.update({index: _Stored((self.shape(index),), packed=False) for index in node.outputs})
+
+    def _held(self, index: int) -> _Stored:
+        """Where a view reads a value from: the copy of it that was made, if one was."""
+        for packed in (True, False):
+            if (index, packed, self.shape(index)) in self._copies:
+                return _Stored((self.shape(index),), packed=packed)
+        return self.stored[index]
+
+    @staticmethod
+    def _is_packed(held: _Stored) -> bool:
+        return held.packed and (not held.view or held.joined)
+
+    def _view(self, node: Node) -> None:
+        inputs = self.graph.activations(node)
+        constants = [index for index in node.inputs if self.graph.values[index].constant and node.op == "concat"]
+        sources = [self._held(index) for index in inputs]
+        packed = any(item.packed for item in sources)
+        moves = packed or node.op != "reshape" or sources[0].view
+        shapes = tuple(shape for item in sources for shape in item.shapes)
+        shapes = tuple(self.shape(index) for index in constants) + shapes
+        flat = node.op == "reshape" and sources[0].flat
+        moved = sources[0].moved or node.op == "transpose"
+        joined = node.op in {"concat", "split", "slice"} and all(self._is_packed(item) for item in sources)
+        for output in node.outputs:
+            held = shapes if moves else (self.shape(output),)
+            self.stored[output] = _Stored(held, packed=packed, view=moves, joined=joined, flat=flat, moved=moved)
+
+    def _is_split(self, node: Node) -> bool:
+        """Whether a convolution has groups and is not depthwise."""
+        return node.attrs["group"] not in {1, self.shape(node.inputs[0])[1]}
+
+    def _groups(self, node: Node, names: tuple[str, ...]) -> None:
+        """A convolution a group, each with a copy of its channels."""
+        n_groups = int(str(node.attrs["group"]))
+        source, output = (self.shape(index) for index in (node.inputs[0], node.outputs[0]))
+        held = self._held(node.inputs[0])
+        read, made = ((shape[0], shape[1] // n_groups, *shape[2:]) for shape in (source, output))
+        for _ in range(n_groups):
+            kinds: dict[str, AttrValue] = {"source": "packed" if held.packed else "plain", "target": "packed"}
+            self.emit(node, (), "raster", held.shapes, read, **kinds)
+            self.emit(node, names, "conv2d", (read,), made, **(dict(node.attrs) | {"group": 1}))
+            names = ()
+        self.stored[node.outputs[0]] = _Stored((made,) * n_groups, packed=True, view=True, joined=True)
 
     def _linear(self, node: Node, names: tuple[str, ...]) -> None:
         """A linear layer runs as a 1 x 1 convolution between two reshapes."""
         index, output = self.graph.activations(node)[0], node.outputs[0]
-        shapes = [(*self.shape(value), 1, 1) for value in (index, output)]
+        rows = prod(self.shape(index)[:-1])
+        shapes = [(rows, self.shape(value)[-1], 1, 1) for value in (index, output)]
+        held = self.stored[index]
+        if held.moved and held.shapes[0][-1] != shapes[0][1] and held.shapes[0][1] != shapes[0][1]:
+            self.need(node, index, packed=False, shape=shapes[0])  # the features come from several axes
+            held = self.stored[index] = _Stored((shapes[0],), packed=False)
         self.need(node, index, packed=True, shape=shapes[0], always=True)
         attrs: dict[str, AttrValue] = {
             "kernel": (1, 1),
@@ -147,7 +208,7 @@ class _Layout:
             "bias": 0,
         }
         self.emit(node, names, "conv2d", (shapes[0],), shapes[1], **(attrs | dict(node.attrs)))
-        self.stored[output] = _Stored((shapes[1],), packed=True, view=True)
+        self.stored[output] = _Stored((shapes[1],), packed=True, view=True, flat=True)
 
     def _hard_sigmoid(self, node: Node, names: tuple[str, ...]) -> None:
         """Spelt out as x * 1/6 + 1/2, then clamped."""
@@ -165,7 +226,8 @@ class _Layout:
     def _binary(self, node: Node, names: tuple[str, ...]) -> None:
         """Both operands in one layout and of one shape; what is smaller is copied larger first."""
         inputs, shape = self.graph.activations(node), self.shape(node.outputs[0])
-        packed = all(self.stored[index].packed and not self.stored[index].view for index in inputs)
+        packed = all(self._is_packed(self.stored[index]) for index in inputs)
+        packed = packed and (len(inputs) > 1 or "scalar" in node.attrs)
         sources = tuple(self.need(node, index, packed=packed, shape=shape) for index in inputs)
         self.emit(node, names, node.op, sources, shape, **node.attrs)
         self.stored[node.outputs[0]] = _Stored((shape,), packed=packed)

@@ -107,6 +107,6 @@ def fold(op: str, inputs: Sequence[Array], attrs: Mapping[str, Any]) -> Array | 
     try:
         with np.errstate(all="ignore"):
             value = np.asarray(compute(*inputs, **attrs))
-    except (ArithmeticError, IndexError, KeyError, MemoryError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, IndexError, KeyError, MemoryError, TypeError, ValueError):
         return None  # whoever needs the value will say that it is not known
     return value if value.size <= MOST_ELEMENTS else None

@@ -140,17 +140,17 @@ def _infer(model: OnnxModel) -> None:
         known = len(shape) != 1 or shape[0] <= _MOST_SIZES or kind != onnx.TensorProto.INT64
         return helper.make_tensor_value_info(name, kind, shape if known else [None])
 
-    large = sorted(model.weights - model.constants.keys())
-    inputs = [info(name) for name in (*model.inputs, *large)]
-    graph = helper.make_graph(
-        [], "shapes", inputs, [helper.make_empty_tensor_value_info(name) for name in model.outputs],
-        [numpy_helper.from_array(value, name) for name, value in model.constants.items()],
-    )  # fmt: skip
-    graph.node.extend(model.nodes)
-    made = {name for node in model.nodes for name in node.output}
-    graph.value_info.extend(info(name) for name in model.tensors if name in made)
-    copy = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)
     try:
+        large = sorted(model.weights - model.constants.keys())
+        inputs = [info(name) for name in (*model.inputs, *large)]
+        graph = helper.make_graph(
+            [], "shapes", inputs, [helper.make_empty_tensor_value_info(name) for name in model.outputs],
+            [numpy_helper.from_array(value, name) for name, value in model.constants.items()],
+        )  # fmt: skip
+        graph.node.extend(model.nodes)
+        made = {name for node in model.nodes for name in node.output}
+        graph.value_info.extend(info(name) for name in model.tensors if name in made)
+        copy = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)
         inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True)
     except Exception as error:  # onnx's own and its checker's
         reason = str(error).strip().splitlines()

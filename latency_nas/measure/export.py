@@ -16,7 +16,7 @@ from latency_nas.measure.mnn_engine import convert
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["export_mnn"]
+__all__ = ["export_mnn", "export_onnx"]
 
 
 def export_mnn(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], target: Path) -> Path:
@@ -25,22 +25,32 @@ def export_mnn(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], tar
     Raises:
         MeasureError: if torch cannot export it or MNN cannot convert it.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        source = export_onnx(model, example_input, Path(folder, "model.onnx"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return convert(source, target)
+
+
+def export_onnx(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], target: Path) -> Path:
+    """Export `model`, with its weights inside, in evaluation mode, to an ONNX file at `target`.
+
+    Raises:
+        MeasureError: if torch cannot export it.
+    """
     import torch
 
     from latency_nas.graph.torch_reader import unchanged
 
     inputs = (example_input,) if isinstance(example_input, torch.Tensor) else tuple(example_input)
-    with tempfile.TemporaryDirectory() as folder, _silent_exporter():
-        source = Path(folder, "model.onnx")
+    with _silent_exporter():
         try:
             with unchanged(model):
-                torch.onnx.export(model, inputs, source, dynamo=True, external_data=False, verbose=False)
+                torch.onnx.export(model, inputs, target, dynamo=True, external_data=False, verbose=False)
         except ImportError as error:
             raise MissingExtraError("Exporting needs onnxscript: pip install 'latency-nas[mnn]'") from error
         except Exception as error:
             raise MeasureError(f"torch could not export {type(model).__name__} to ONNX: {error}") from error
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return convert(source, target)
+    return target
 
 
 @contextmanager

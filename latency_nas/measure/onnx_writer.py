@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import MeasureError, MissingExtraError
 from latency_nas.graph import Node, OpGraph
+from latency_nas.kernel.vocabulary import SPATIAL_AXES
 
 try:
     import onnx
@@ -22,11 +23,19 @@ except ImportError as error:
 
 __all__ = ["write_onnx"]
 
-_OPSET, _IR_VERSION = 18, 9
+_OPSET, _IR_VERSION = 20, 9
 _N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs
 _STEP = 9973  # from where one tensor's numbers begin to where the next one's do
-_UNARY = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh"}
-_BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"}
+_UNARY = {
+    "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu", "selu": "Selu", "mish": "Mish", "hard_swish": "HardSwish",
+    "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu", "softplus": "Softplus", "exp": "Exp", "log": "Log",
+    "sqrt": "Sqrt", "reciprocal": "Reciprocal", "erf": "Erf", "sin": "Sin", "cos": "Cos", "abs": "Abs", "neg": "Neg",
+    "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round", "matmul": "MatMul",
+}  # fmt: skip
+_BINARY = {
+    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "maximum": "Max", "minimum": "Min",
+}  # fmt: skip
+_REDUCTIONS = {f"reduce_{name.lower()}": f"Reduce{name}" for name in ("Mean", "Sum", "Max", "Min", "Prod")}
 
 
 class _Writer:
@@ -54,8 +63,9 @@ class _Writer:
         return self.tensor(name, np.resize(values, tuple(shape)))
 
     def emit(self, node: Node, op_type: str, inputs: Sequence[str], **attributes: Any) -> None:
-        self.nodes.append(helper.make_node(op_type, list(inputs), [node.name], name=node.name, **attributes))
-        self.names[node.outputs[0]] = node.name
+        outputs = [node.name, *(f"{node.name}.{position}" for position in range(1, len(node.outputs)))]
+        self.nodes.append(helper.make_node(op_type, list(inputs), outputs, name=node.name, **attributes))
+        self.names.update(zip(node.outputs, outputs, strict=True))
 
     def activations(self, node: Node) -> list[str]:
         return [self.names[index] for index in self.graph.activations(node)]
@@ -75,14 +85,20 @@ def _ints(node: Node, name: str) -> list[int]:
     return list(cast(tuple[int, ...], node.attrs[name]))
 
 
+def _list(writer: _Writer, node: Node, name: str, values: Sequence[int]) -> str:
+    return writer.tensor(f"{node.name}.{name}", np.array(values, np.int64))
+
+
 def _conv(writer: _Writer, node: Node) -> None:
+    extra = {"output_padding": _ints(node, "output_pad")} if "output_pad" in node.attrs else {}
     inputs = writer.activations(node)
     inputs.append(writer.weight(f"{node.name}.weight", writer.shape(node.inputs[1])))
     if node.attrs["bias"]:
         inputs.append(writer.weight(f"{node.name}.bias", (writer.shape(node.outputs[0])[1],)))
     writer.emit(
-        node, "Conv", inputs, kernel_shape=_ints(node, "kernel"), strides=_ints(node, "stride"), pads=_ints(node,
-        "pad"), dilations=_ints(node, "dilation"), group=node.attrs["group"],
+        node, "ConvTranspose" if "transpose" in node.op else "Conv", inputs, kernel_shape=_ints(node, "kernel"),
+        strides=_ints(node, "stride"), pads=_ints(node, "pad"), dilations=_ints(node, "dilation"),
+        group=node.attrs["group"], **extra,
     )  # fmt: skip
 
 
@@ -94,11 +110,63 @@ def _batch_norm(writer: _Writer, node: Node) -> None:
 
 
 def _linear(writer: _Writer, node: Node) -> None:
-    features = writer.shape(node.outputs[0])[-1], writer.shape(writer.graph.activations(node)[0])[-1]
-    inputs = [*writer.activations(node), writer.weight(f"{node.name}.weight", features)]
-    if node.attrs.get("bias"):
-        inputs.append(writer.weight(f"{node.name}.bias", features[:1]))
-    writer.emit(node, "Gemm", inputs, transB=1)
+    """Of more than two axes as a product and a sum, as exporters write it."""
+    source = writer.shape(writer.graph.activations(node)[0])
+    features = writer.shape(node.outputs[0])[-1], source[-1]
+    inputs = writer.activations(node)
+    bias = [writer.weight(f"{node.name}.bias", features[:1])] if node.attrs.get("bias") else []
+    if len(source) == 2:
+        writer.emit(node, "Gemm", [*inputs, writer.weight(f"{node.name}.weight", features), *bias], transB=1)
+        return
+    product = [*inputs, writer.weight(f"{node.name}.weight", features[::-1])]
+    if not bias:
+        writer.emit(node, "MatMul", product)
+        return
+    writer.nodes.append(helper.make_node("MatMul", product, [f"{node.name}.product"], name=f"{node.name}.product"))
+    writer.emit(node, "Add", [f"{node.name}.product", *bias])
+
+
+def _layer_norm(writer: _Writer, node: Node) -> None:
+    """Its axis is counted from the last: MNN takes a layer norm apart where it is not."""
+    rank = len(writer.shape(node.outputs[0]))
+    axis = int(str(node.attrs.get("axis", rank - 1))) - rank
+    shape = writer.shape(node.outputs[0])[axis:]
+    parts = [writer.weight(f"{node.name}.{part}", shape) for part in ("scale", "shift")]
+    writer.emit(node, "LayerNormalization", [*writer.activations(node), *parts], axis=axis)
+
+
+def _swish(writer: _Writer, node: Node) -> None:
+    (x,) = writer.activations(node)
+    writer.nodes.append(helper.make_node("Sigmoid", [x], [f"{node.name}.gate"], name=f"{node.name}.gate"))
+    writer.emit(node, "Mul", [x, f"{node.name}.gate"])
+
+
+def _slice(writer: _Writer, node: Node) -> None:
+    axes, starts, shape = _ints(node, "axes"), _ints(node, "starts"), writer.shape(node.outputs[0])
+    steps = _ints(node, "steps") if "steps" in node.attrs else [1] * len(axes)
+    ends = [start + shape[axis] * step for axis, start, step in zip(axes, starts, steps, strict=True)]
+    lists = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
+    writer.emit(
+        node, "Slice", [*writer.activations(node), *(_list(writer, node, name, each) for name, each in lists.items())]
+    )
+
+
+def _split(writer: _Writer, node: Node) -> None:
+    axis = int(str(node.attrs["axis"]))
+    sizes = _list(writer, node, "sizes", [writer.shape(index)[axis] for index in node.outputs])
+    writer.emit(node, "Split", [*writer.activations(node), sizes], axis=axis)
+
+
+def _pad(writer: _Writer, node: Node) -> None:
+    pads = _list(writer, node, "pads", _ints(node, "pads"))
+    writer.emit(node, "Pad", [*writer.activations(node), pads], mode=node.attrs["mode"])
+
+
+def _resize(writer: _Writer, node: Node) -> None:
+    sizes = _list(writer, node, "sizes", writer.shape(node.outputs[0]))
+    modes = {} if node.attrs["mode"] != "nearest" else {"nearest_mode": "floor"}
+    ways = {"mode": node.attrs["mode"], "coordinate_transformation_mode": "asymmetric" if modes else "half_pixel"}
+    writer.emit(node, "Resize", [*writer.activations(node), "", "", sizes], **ways, **modes)
 
 
 def _relu6(writer: _Writer, node: Node) -> None:
@@ -112,7 +180,8 @@ def _hard_sigmoid(writer: _Writer, node: Node) -> None:
 
 def _pool(writer: _Writer, node: Node) -> None:
     if node.attrs.get("global"):
-        writer.emit(node, "GlobalAveragePool", writer.activations(node))
+        kind = {"max": "GlobalMaxPool", "avg": "GlobalAveragePool"}[str(node.attrs["type"])]
+        writer.emit(node, kind, writer.activations(node))
         return
     kind = {"max": "MaxPool", "avg": "AveragePool"}[str(node.attrs["type"])]
     extra = {} if kind == "MaxPool" else {"count_include_pad": 1}
@@ -122,9 +191,9 @@ def _pool(writer: _Writer, node: Node) -> None:
     )  # fmt: skip
 
 
-def _reduce_mean(writer: _Writer, node: Node) -> None:
+def _reduce(writer: _Writer, node: Node) -> None:
     axes = writer.tensor(f"{node.name}.axes", np.array(_ints(node, "axes"), np.int64))
-    writer.emit(node, "ReduceMean", [*writer.activations(node), axes], keepdims=node.attrs["keepdim"])
+    writer.emit(node, _REDUCTIONS[node.op], [*writer.activations(node), axes], keepdims=node.attrs.get("keepdim", 0))
 
 
 def _reshape(writer: _Writer, node: Node) -> None:
@@ -148,15 +217,25 @@ def _concat(writer: _Writer, node: Node) -> None:
 
 
 _WRITE: dict[str, Callable[[_Writer, Node], None]] = {
-    "conv2d": _conv,
+    **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("conv")), _conv),
+    **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("pool")), _pool),
     "batch_norm": _batch_norm,
     "linear": _linear,
     "relu6": _relu6,
     "hard_sigmoid": _hard_sigmoid,
-    "pool2d": _pool,
-    "reduce_mean": _reduce_mean,
+    **dict.fromkeys(_REDUCTIONS, _reduce),
     "reshape": _reshape,
     "concat": _concat,
+    "layer_norm": _layer_norm,
+    "swish": _swish,
+    "slice": _slice,
+    "split": _split,
+    "pad": _pad,
+    "resize": _resize,
+    "softmax": lambda writer, node: writer.emit(node, "Softmax", writer.activations(node), axis=node.attrs["axis"]),
+    "transpose": lambda writer, node: writer.emit(
+        node, "Transpose", writer.activations(node), perm=_ints(node, "perm")
+    ),
     **dict.fromkeys(_UNARY, _unary),
     **dict.fromkeys(_BINARY, _binary),
 }

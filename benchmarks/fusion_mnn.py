@@ -1,0 +1,65 @@
+"""Holds the kernels that the rules give for MNN against the ops that MNN executes, over the zoo of the tests.
+
+    PYTHONPATH=tests python benchmarks/fusion_mnn.py [--exporter]
+
+Each network goes to MNN by this library's writer, or with ``--exporter`` by torch's own exporter; the kernels read from
+that ONNX file are then held against those read from torch, too. Prints a line a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from zoo import ZOO, example_input
+
+from latency_nas.errors import MeasureError
+from latency_nas.graph.fusion_mnn import fuse_mnn
+from latency_nas.graph.onnx_reader import read_onnx
+from latency_nas.graph.torch_reader import read_torch
+from latency_nas.measure.export import export_onnx
+from latency_nas.measure.mnn_engine import MNNNetwork, agree, convert, expected_ops
+from latency_nas.measure.onnx_writer import write_onnx
+
+
+def report(name: str, folder: Path, *, exporter: bool) -> str:
+    """What came of one network."""
+    model = ZOO[name][0]()
+    graph = read_torch(model, example_input(name))
+    calls = fuse_mnn(graph)
+    source = folder / "net.onnx"
+    if exporter:
+        for key, parameter in model.named_parameters():
+            if key.endswith("bias"):  # the exporter drops those that are zero
+                torch.nn.init.uniform_(parameter)
+        export_onnx(model, example_input(name), source)
+        read = [call.kernel for call in fuse_mnn(read_onnx(source))]
+        same = f", from ONNX {'the same' if read == [call.kernel for call in calls] else 'OTHER'}"
+    executed = MNNNetwork(convert(source if exporter else write_onnx(graph), folder / "net.mnn")).executed_ops()
+    expected = expected_ops(calls)
+    order = sorted(map(repr, executed)) == sorted(map(repr, expected))
+    found = "in order" if agree(executed, expected) else "in another order" if order else "DIFFERENT"
+    return f"{len(expected)} kernels, {len(executed)} ops, {found}{same if exporter else ''}"
+
+
+def main() -> None:
+    """Go through the zoo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exporter", action="store_true")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    for name in args.names or ZOO:
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                text = report(name, Path(folder), exporter=args.exporter)
+            except MeasureError as error:
+                text = f"NOT RUN: {str(error)[:200]}"
+        print(f"{name}: {text} ({time.perf_counter() - start:.1f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
