@@ -56,7 +56,7 @@ def test_addresses() -> None:
 
 def test_a_command_prefix_gives_what_this_machine_gives(yardstick: Path, tmp_path: Path) -> None:
     with LocalRunner() as here, RemoteRunner(Prefix(words=("env", "A=b")), python=sys.executable) as prefixed:
-        assert prefixed.hello() == here.hello()
+        assert prefixed.hello() == {**here.hello(), "at": "prefix:env A=b"}
         mine = here.visit(yardstick, yardstick, FAST, describe=True)
         theirs = prefixed.visit(yardstick, yardstick, FAST, describe=True)
         assert mine["ops"] == theirs["ops"]
@@ -98,7 +98,9 @@ def test_a_session_over_ssh_goes_on_when_its_connection_is_cut(server: Server, t
         run_session(session, runner, on_progress=cut)
         assert drops == [1, 1, 1]
         assert session.problems() == {}
-        assert set(KERNELS[:6]) <= set(build_table(session))
+        table = build_table(session)
+        assert set(KERNELS[:6]) <= set(table)
+        assert table.datasheet.device.startswith(f"{server.ssh.name} (")
 
 
 def test_scp_brings_a_file(server: Server, tmp_path: Path) -> None:

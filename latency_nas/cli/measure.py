@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -26,6 +26,7 @@ def measure(
         typer.Option(help="Where: local, ssh://user@host:port, adb[:serial], prefix:command or ray:resource."),
     ] = "local",
     python: Annotated[str, typer.Option(help="The command there that starts a Python with MNN.")] = "",
+    program: Annotated[str, typer.Option(help="There: MNNV2Basic.out or timeProfile.out instead of Python.")] = "",
     bundle: Annotated[
         Path | None, typer.Option(help="Measure nothing: write a file that does it by `python3 FILE` on a device.")
     ] = None,
@@ -57,7 +58,10 @@ def measure(
     from latency_nas.report.progress import progress_bar
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    devices = RayFleet(on[4:], python=python) if on.startswith("ray:") else open_runner(on, python=python)
+    if on.startswith("ray:"):
+        devices: Any = RayFleet(on[4:], python=python)
+    else:
+        devices = open_runner(on, python=python, program=program)
     if session.exists():
         opened = Session.open(session)
         console.print(f"going on with {session} after {opened.n_visits} visits, with the options that it began with")

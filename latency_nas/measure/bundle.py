@@ -104,7 +104,7 @@ def add_samples(session: Session, source: str | os.PathLike[str]) -> int:
     first = next(lines, {})
     if not session.fact("bundle") or first.get("bundle") != session.fact("bundle"):
         raise MeasureError(f"Expected {path} to hold samples of a bundle of {session.path}, but it does not.")
-    meet(session, first["hello"])
+    meet(session, {**first["hello"], "at": "a device that ran a bundle"})
     chunks = [Chunk(session, number, path.parent) for number in range(session.n_chunks)]  # nothing is written there
     known = {network.id: (chunk, network) for chunk in chunks for network in chunk.networks()}
     visited = {network for network in known if next(session.visits(network), None) is not None}

@@ -231,6 +231,11 @@ class Network:
         self._inputs = [_filler(mnn, tensor, draw) for tensor in tensors]
 
     @property
+    def input_shape(self) -> list[int]:
+        """Of the first input."""
+        return list(self._interpreter.getSessionInput(self._session).getShape())
+
+    @property
     def memory_mb(self) -> float:
         """Memory of the session, weights and activations at their peak, as MNN counts it."""
         return float(self._interpreter.getSessionInfo(self._session, 0))

@@ -64,7 +64,7 @@ class RayFleet:
             answer = self._answer(self._first([task]))
             if "error" in answer:
                 raise MeasureError(f"A board with the resource {self._resource!r} cannot measure: {answer['error']}")
-            self._hello = answer
+            self._hello = {**answer, "at": f"ray:{self._resource}"}
         return self._hello
 
     def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, dict[str, Any]]]:

@@ -60,9 +60,9 @@ def meet(session: Session, hello: Mapping[str, Any]) -> None:
     Raises:
         MeasureError: if it is another one than the session began on.
     """
-    for name in (*IDENTITY, "governor"):
+    for name in (*IDENTITY, "governor", "samples", "at"):
         known, found = session.fact(name), str(hello.get(name, ""))
-        if known and known != found and name != "governor":
+        if known and known != found and name in IDENTITY:
             raise MeasureError(
                 f"Expected to go on with {session.path} where {name} is {known}, but here it is {found}: "
                 f"a session is of one device and one engine."

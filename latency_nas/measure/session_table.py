@@ -87,10 +87,11 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
     batch = _batch(session, result)
     ended = datetime.datetime.fromtimestamp(session.last_visit_s() or 0, datetime.UTC)
     how = {"composed": "composed networks", "alone": "networks of one piece each"}[options.context]
-    runs = {"median": "median", "min": "least", "mean": "mean"}[statistic]
+    runs = {"median": "the median", "min": "the least", "mean": "the mean"}[statistic] + " of the runs"
+    runs += f" ({session.fact('samples')})" * bool(session.fact("samples"))
     power = "" if visit.power_mode == "normal" else visit.power_mode
     governor, emulated = session.fact("governor"), session.fact("emulated") == "True"
-    here = f"{'emulated' if emulated else 'this machine'} ({session.fact('machine')})"
+    here = f"{'emulated' if emulated else session.fact('at') or 'this machine'} ({session.fact('machine')})"
     datasheet = Datasheet(
         device=options.device or here,
         soc=session.fact("processor"),
@@ -102,7 +103,7 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
         power_mode=", ".join(filter(None, (power, governor and f"governor {governor}"))),
         batch=batch,
         date=ended.date().isoformat(),
-        statistic=f"median over the places of a kernel of the median over visits of the {runs} of the runs, "
+        statistic=f"median over the places of a kernel of the median over visits of {runs}, "
         f"at the yardstick's undisturbed speed",
         sources=(
             f"{len(result.times)} {how}, {result.drift.n_visits} visits of {visit.n_runs} runs each"

@@ -1,7 +1,8 @@
 """Devices other than this process: a transport (how a program is started there) and a runner (what times networks)."""
 
 from latency_nas.measure.device.address import open_runner
+from latency_nas.measure.device.program_runner import ProgramRunner
 from latency_nas.measure.device.remote_runner import RemoteRunner
 from latency_nas.measure.device.transport import Adb, Here, Prefix, Ssh, Transport
 
-__all__ = ["Adb", "Here", "Prefix", "RemoteRunner", "Ssh", "Transport", "open_runner"]
+__all__ = ["Adb", "Here", "Prefix", "ProgramRunner", "RemoteRunner", "Ssh", "Transport", "open_runner"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 
 from latency_nas.errors import MeasureError
+from latency_nas.measure.device.program_runner import ProgramRunner
 from latency_nas.measure.device.remote_runner import RemoteRunner
 from latency_nas.measure.device.transport import Adb, Here, Prefix, Ssh, Transport
 from latency_nas.measure.runner import LocalRunner
@@ -40,18 +42,21 @@ def parse_address(address: str) -> Transport:
     )
 
 
-def open_runner(address: str, *, python: str = "") -> LocalRunner | RemoteRunner:
+def open_runner(address: str, *, python: str = "", program: str = "") -> LocalRunner | RemoteRunner | ProgramRunner:
     """A runner on a device; nothing is started until it is first asked.
 
     Args:
         address: as `parse_address` takes it.
         python: the command there that starts a Python with MNN, with its arguments; ``python3`` by default, and this
             interpreter on this machine.
+        program: the path there of MNN's ``MNNV2Basic.out`` or ``timeProfile.out``, to be used instead of Python.
 
     Raises:
         MeasureError: if the address is none.
     """
     transport = parse_address(address)
+    if program:
+        return ProgramRunner(transport, program, folder=posixpath.dirname(program) or ".")
     if isinstance(transport, Here) and not python:
         return LocalRunner()
     return RemoteRunner(transport, python=python or "python3")

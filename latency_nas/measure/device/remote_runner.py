@@ -66,7 +66,7 @@ class RemoteRunner:
             RunnerLostError: if it cannot be reached.
         """
         self._persist(self._connected, "")
-        return self._hello
+        return {**self._hello, "at": self.transport.name}
 
     def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
         """The raw samples of one visit; if the connection drops, it is made again on a new one.
