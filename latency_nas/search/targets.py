@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -15,7 +15,6 @@ from latency_nas.estimate.estimator import KernelEstimate
 from latency_nas.graph import KernelCall
 from latency_nas.kernel import DTYPES, Kernel
 from latency_nas.kernel.cost import n_macs, n_params
-from latency_nas.search.choice import Choice
 from latency_nas.search.loss import LatencyLoss
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.projection import likeliest, project
@@ -108,17 +107,14 @@ class Targets(nn.Module):
         return list(self.by_name().values())
 
     def attach(
-        self,
-        supernet: nn.Module,
-        example_input: Tensor | tuple[Tensor, ...],
-        *,
-        choices: Sequence[Choice] | None = None,
+        self, supernet: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = None, **how: Any
     ) -> dict[str, CostPlan]:
-        """Attach each; the choices are found once."""
+        """Attach each, as `LatencyLoss.attach`; choices that are recognised are found once."""
         plans = {}
         for name, loss in self.by_name().items():
-            plans[name] = loss.attach(supernet, example_input, choices=choices)
-            choices = loss.choices
+            plans[name] = loss.attach(supernet, example_input, **how)
+            if not {"groups", "options"} & how.keys():
+                how["choices"] = loss.choices
         return plans
 
     @property
