@@ -221,13 +221,13 @@ def ops_of(loss: LatencyLoss) -> Counter[str]:
 
 def test_a_step_is_as_many_ops_however_many_choices() -> None:
     few, many = (ops_of(loss_of(ChainNet([3] * n_choices))) for n_choices in (4, 16))
-    assert many - few == {"aten.view.default": 12}  # of its own number for each parameter's gradient
+    assert many == few
     assert 5 < few.total() < 40
 
 
 def test_rows_of_a_matrix_add_only_their_selection() -> None:
     few, many = (ops_of(loss_of(net, choices=net.choices())) for net in (MatrixNet(4), MatrixNet(16)))
-    assert many - few == {"aten.select.int": 12, "aten.view.default": 12}
+    assert many - few == {"aten.select.int": 12}
     assert not few - many
 
 

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch._C._nn import flatten_dense_tensors, unflatten_dense_tensors
 from torch.autograd.function import once_differentiable
 
 from latency_nas.errors import SearchError
@@ -155,7 +154,7 @@ class PackedPlan:
     def evaluate(self, values: NDArray[np.float64], temperature: float) -> tuple[float, NDArray[np.float64]]:
         """E[T] and its gradient with respect to the weights of all choices."""
         plan, begins, owner = self.plan, self.begins, self.owner
-        scaled = values / temperature
+        scaled = values if temperature == 1.0 else values / temperature
         powers = np.exp(scaled - np.maximum.reduceat(scaled, begins)[owner])
         gates = powers / np.add.reduceat(powers, begins)[owner]
         if self.given is not None:
@@ -182,7 +181,9 @@ class _Expected(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, packed: PackedPlan, picks: Tensor | None, temperature: float, *weights: Tensor) -> Tensor:
-        joined = flatten_dense_tensors(list(weights)).to(torch.float64)
+        joined = torch.cat(weights if _are_vectors(weights) else [tensor.reshape(-1) for tensor in weights]).to(
+            torch.float64
+        )
         taken = joined if picks is None else joined[picks]
         expected_ms, slopes = packed.evaluate(taken.numpy(), temperature)
         gradient = torch.from_numpy(slopes)
@@ -194,6 +195,12 @@ class _Expected(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        like = list(ctx.like)
-        parts = (ctx.gradient * grad).to(like[0].dtype)
-        return None, None, None, *unflatten_dense_tensors(parts, like)
+        like = ctx.like
+        parts = (ctx.gradient * grad).to(like[0].dtype).split_with_sizes([tensor.numel() for tensor in like])
+        if not _are_vectors(like):
+            parts = [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
+        return None, None, None, *parts
+
+
+def _are_vectors(tensors: Sequence[Tensor]) -> bool:
+    return all(tensor.dim() == 1 for tensor in tensors)
