@@ -18,7 +18,7 @@ from zoo import ZOO, example_input
 
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph import fuse
-from latency_nas.graph.onnx_reader import read_onnx
+from latency_nas.graph.onnx_reader import _DTYPES, read_onnx
 from latency_nas.graph.reader import read_model
 from latency_nas.graph.torch_reader import read_torch
 
@@ -108,6 +108,13 @@ def test_quantised_programs_of_both_forms_compute_in_int8() -> None:
     ]
 
 
+def test_a_dequantiser_behind_another_is_kept() -> None:
+    text = SOUND[2].replace("h = DequantizeLinear(e, scale, point)", "k = DequantizeLinear(e, scale, point)\n"
+    "j = Cast <to = 3> (k)\n h = DequantizeLinear(j, scale, point)")  # fmt: skip
+    ops = [node.op for node in read_onnx(model(text), input_shape=(1, 3, 8, 8)).nodes]
+    assert ops[:5] == ["quantize", "conv2d", "dequantize", "cast", "dequantize"]
+
+
 def test_constants_are_folded_and_unknown_ops_stay() -> None:
     text = SOUND[1].replace("y = Sub(g, z)", "e2 = Sub(g, z)\n y = Hardmax(e2)")
     ops = [node.op for node in read_onnx(model(text)).nodes]
@@ -170,6 +177,10 @@ def test_an_input_that_does_not_fit(text: str, shape: tuple[int, ...] | None, me
         ),
         (("y = Relu(a)", "b = Relu(a)"), "Expected {} to hold all of its outputs, but nothing makes `y`."),
         (("y = Relu(a)", "a = Relu(x)"), "Expected each tensor of {} once, but Relu `a` makes `a` again."),
+        (
+            ("g (float[", "g (float8e4m3fn["),
+            "Expected tensors of {} to be of ONNX's types " + ", ".join(map(str, _DTYPES)) + ", but got 17.",
+        ),
         (("a = Relu(x)\n y = Relu(a)", ""), "Expected {} to be an ONNX model, but it has no nodes."),
         (
             ("a = Relu(x)", "n = NonZero(x)\n a = Cast <to = 1> (n)"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -140,3 +142,21 @@ def test_candidates_of_unlike_shapes_are_refused() -> None:
         "Expected all candidates of `0` to give one tensor of the same shape, but candidate 1 gives (1, 5, 8, 8) "
         "and candidate 0 gives (1, 4, 8, 8)."
     )
+
+
+def test_a_model_of_two_gigabytes_is_read_in_200_megabytes() -> None:
+    code = """
+import resource, torch
+from torch import nn
+from latency_nas.graph.torch_reader import read_torch
+def peak_mb(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+read_torch(nn.Linear(8, 8), input_shape=(1, 8))
+before_mb = peak_mb()
+with torch.device("meta"):
+    model = nn.Sequential(nn.Linear(16384, 32768), nn.ReLU())
+assert sum(parameter.nbytes for parameter in model.parameters()) > 2e9
+assert len(read_torch(model, torch.zeros(1, 16384, device="meta")).nodes) == 2
+print(peak_mb() - before_mb)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert float(run.stdout) < 200

@@ -219,11 +219,12 @@ def _in_int8(graph: OpGraph) -> OpGraph:
                     found.alias[found.nodes[reader].outputs[0]] = output
     kept = [node for position, node in enumerate(found.nodes) if node.op != "dequantize" and position not in found.gone]
     needed = {*graph.outputs, *(index for node in kept for index in node.inputs)}
-    found.gone.update(
-        position
-        for position, node in enumerate(found.nodes)
-        if node.op == "dequantize" and needed.isdisjoint(node.outputs)
-    )
+    for position in reversed(range(len(found.nodes))):
+        node = found.nodes[position]
+        if node.op == "dequantize" and needed.isdisjoint(node.outputs):
+            found.gone.add(position)
+        elif node.op == "dequantize":
+            needed.update(node.inputs)
     return _rebuilt(graph, found)
 
 

@@ -58,7 +58,10 @@ class _Builder:
 
     def _new(self, shape: Shape, kind: int, *, constant: bool = False, parameter: str = "") -> int:
         if kind not in _DTYPES and kind != 0:
-            raise ValueError(f"tensors of ONNX's type {kind} are not known")
+            raise GraphError(
+                f"Expected tensors of {self.model.name} to be of ONNX's types {', '.join(map(str, _DTYPES))}, "
+                f"but got {kind}."
+            )
         dtype = _DTYPES.get(kind, "fp32")  # 0: what is no tensor
         self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
         return len(self.values) - 1
