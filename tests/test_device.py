@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from ssh_server import Server, free_port, ssh_server
+from test_cli_measure import YAML
+from test_cli_measure import run as run_command
 from test_session import FAST, KERNELS, new_session
 
 from latency_nas.errors import MeasureError, RunnerLostError
@@ -172,3 +174,13 @@ def test_another_device_at_the_same_address_is_refused(yardstick: Path) -> None:
         runner.close()
         with pytest.raises(MeasureError, match=r"^Expected local to be the device that it was, with processor Kryo, "):
             runner.visit(yardstick, yardstick, FAST, describe=False)
+
+
+def test_the_command_measures_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "ops.yaml").write_text(YAML)
+    start = ("measure", tmp_path / "ops.yaml", "-s", tmp_path / "s.sqlite", "--rounds", 1)
+    run_command(*start, "--on", "prefix:env", "--python", sys.executable)
+    built = run_command("table", "build", tmp_path / "s.sqlite", "-o", tmp_path / "t.parquet")
+    assert "kernels. prefix:env: MNN " in built
+    with pytest.raises(MeasureError, match=r"^Expected a device to be local, ssh://.*, but got 'board'\.$"):
+        run_command(*start, "--on", "board")

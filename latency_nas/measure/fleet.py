@@ -129,8 +129,10 @@ class RayFleet:
         ray = _ray()
         try:
             answer: dict[str, Any] = ray.get(task)
-        except (ray.exceptions.RayTaskError, ray.exceptions.RaySystemError, ray.exceptions.WorkerCrashedError) as error:
-            raise RunnerLostError(f"The boards were lost {_N_RETRIES + 1} times at one visit: {error}") from error
+        except ray.exceptions.RayError as error:
+            raise RunnerLostError(
+                f"A visit failed on {_N_RETRIES + 1} boards, or its board was lost for good: {error}"
+            ) from error
         return self._checked(answer)
 
     def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
