@@ -140,10 +140,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=300)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    attach()  # first: memory is the process's high-water mark
     for n_choices in (22, 100):
         compare(n_choices, options.runs)
     step(options.runs)
-    attach()
 
 
 if __name__ == "__main__":
