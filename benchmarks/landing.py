@@ -3,10 +3,10 @@
     python benchmarks/landing.py [--epochs 8] [--seeds 3] [--processes 2]
 
 Each row is one way to hold a search to its target, over targets x seeds of `examples/fbnet_chain.py`. `argmax` is the
-estimated latency of the likeliest architecture against the target; `projected` that of the likeliest architecture
-which is not above the target and, if there is one, at most 3 % below it (`LatencyLoss.project`): how a search under a
-hard budget ends. The table is of this machine, times 1000: FBNet's and ProxylessNAS's formulas take the logarithm of
-the latency in milliseconds, which must be positive.
+estimated latency of the likeliest architecture against the target; `landed` the same after `LatencyLoss.land`, the last
+step of a search under a hard budget: the likeliest architecture that is not above the target and, if there is one, at
+most 3 % below it becomes the argmax. The table is of this machine, times 1000: FBNet's and ProxylessNAS's formulas take
+the logarithm of the latency in milliseconds, which must be positive.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Landed = tuple[float, float]
 
 
 def land(search: tuple[str, float, int, float], table: LatencyTable, epochs: int) -> Landed:
-    """Search once: how far the argmax architecture and the projected one are from the target, as shares."""
+    """Search once: how far the argmax architecture is from the target, as a share, before and after landing."""
     way, share, seed, weight = search
     quiet()
     seed_everything(seed, verbose=False)
@@ -62,7 +62,9 @@ def land(search: tuple[str, float, int, float], table: LatencyTable, epochs: int
     cheapest_ms, dearest_ms = latency.attach(supernet, fbnet_chain.EXAMPLE).bounds_ms()
     latency.target_ms = target_ms = cheapest_ms + share * (dearest_ms - cheapest_ms)
     fbnet_chain.search(latency, supernet, epochs)
-    return latency.argmax_ms() / target_ms - 1, latency.price(latency.project(within=0.03)) / target_ms - 1
+    before = latency.argmax_ms() / target_ms - 1
+    latency.land(within=0.03)
+    return before, latency.argmax_ms() / target_ms - 1
 
 
 def tune(pool: ProcessPoolExecutor, table: LatencyTable, epochs: int) -> float:
@@ -75,8 +77,8 @@ def tune(pool: ProcessPoolExecutor, table: LatencyTable, epochs: int) -> float:
 
 
 def show(way: str, landed: list[Landed], n_seeds: int) -> None:
-    """One row for the argmax architectures, one for the projected ones."""
-    for name, offs in (("argmax", [off for off, _ in landed]), ("projected", [off for _, off in landed])):
+    """One row for the argmax architectures, one for the landed ones."""
+    for name, offs in (("argmax", [off for off, _ in landed]), ("landed", [off for _, off in landed])):
         cells = [" ".join(f"{off:+7.1%}" for off in offs[i : i + n_seeds]) for i in range(0, len(offs), n_seeds)]
         within = sum(abs(off) <= 0.03 for off in offs)
         above = sum(off > 0.01 for off in offs)

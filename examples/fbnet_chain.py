@@ -121,8 +121,8 @@ def main() -> None:
     latency.target_ms = (cheapest_ms + dearest_ms) / 2
     search(latency, supernet, epochs=16)
     print(f"target {latency.target_ms:.4f} ms, argmax architecture {latency.argmax_ms():.4f} ms")
-    found = latency.project(within=0.03)  # the likeliest architecture from 3 % below the target up to it
-    print(f"within the budget {latency.price(found):.4f} ms: {found}")
+    found = latency.land(within=0.03)  # the likeliest architecture from 3 % below the target up to it
+    print(f"landed on {latency.argmax_ms():.4f} ms: {found}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from supernets import ChainNet, loss_of
+from supernets import ChainNet, all_architectures, loss_of
 
 from latency_nas.errors import SearchError
 from latency_nas.search.plan import Cost, CostPlan, Term
@@ -158,3 +158,36 @@ def test_a_projection_needs_a_target() -> None:
     with pytest.raises(SearchError) as caught:
         loss.project()
     assert str(caught.value) == "Expected a target for the projection, but `target_ms` is None."
+
+
+def test_landing_makes_the_projection_the_argmax() -> None:
+    supernet = ChainNet((3, 2, 4))
+    latency = loss_of(supernet, at=0.9)
+    assert latency.target_ms is not None
+    before = {name: value.detach().clone() for name, value in supernet.named_parameters()}
+    kept = latency.architecture()
+    found = latency.land(within=0.2)
+    scores = {name: before[f"{name}.alpha"].log_softmax(0) for name in found}
+    fitting = [
+        architecture
+        for architecture in all_architectures({name: len(row) for name, row in scores.items()})
+        if 0.8 <= latency.plan.latency_ms(architecture) / latency.target_ms <= 1
+    ]
+    assert found == max(fitting, key=lambda each: sum(float(scores[name][index]) for name, index in each.items()))
+    assert latency.architecture() == found != kept
+    for name, value in supernet.named_parameters():
+        choice = name.removesuffix(".alpha")
+        assert torch.equal(value, before[name]) == (choice == name or kept[choice] == found[choice])
+
+
+def test_landing_needs_parameters() -> None:
+    supernet = ChainNet((3, 2, 4))
+    latency = loss_of(supernet)
+    weights = torch.zeros(latency.plan.n_gates)
+    latency.attach_plan(latency.plan, lambda: weights)
+    with pytest.raises(SearchError) as raised:
+        latency.land(within=0.5)
+    assert str(raised.value) == (
+        "Expected architecture parameters that can be moved, but a function gives the weights of choices: take the "
+        "architecture that latency.project() gives."
+    )

@@ -18,7 +18,11 @@ def test_the_code_runs_from_top_to_bottom(
     scope: dict[str, object] = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, str(README), "exec"), scope)  # noqa: S102
-    assert len(blocks) == 5
+    assert len(blocks) == 6
+    assert all(
+        scope["plan"].latency_ms(one) <= scope["latency"].target_ms
+        for one in scope["within"]  # type: ignore[attr-defined]
+    )
     assert scope["estimate"].coverage == 1.0  # type: ignore[attr-defined]
     assert scope["estimate"].latency_ms == pytest.approx(scope["latency"].argmax_ms(), abs=1e-9)  # type: ignore[attr-defined]
     expected, argmax = map(float, re.findall(r"([\d.]+) ms", capsys.readouterr().out.splitlines()[0]))

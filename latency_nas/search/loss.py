@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import OnMissing
-from latency_nas.search.choice import Choice, choices_of_groups, choices_of_options, find_choices, read_choices
+from latency_nas.search.choice import (
+    Choice,
+    ParameterOf,
+    choices_of_groups,
+    choices_of_options,
+    find_choices,
+    read_choices,
+)
 from latency_nas.search.constraint import Constraint
 from latency_nas.search.control import Controlled, Penalty
 from latency_nas.search.gate_reader import GateReader, GivenWeights
@@ -25,6 +32,7 @@ from latency_nas.table import LatencyTable
 
 __all__ = ["LatencyLoss"]
 
+_ABOVE = 0.01  # by how much a parameter is raised above the others
 _NOT_ATTACHED = "Expected the loss to be attached: call latency.attach(supernet, example_input) first."
 
 
@@ -266,6 +274,36 @@ class LatencyLoss(Controlled):
         plan = self.plan
         rows = np.split(plan.check_gates(self.flat_gates().detach().cpu().numpy()), plan.offsets[1:-1])
         return {name: int(row.argmax()) for name, row in zip(plan.choices, rows, strict=True)}
+
+    @torch.no_grad()
+    def land(self, *, within: float = 0.03) -> dict[str, int]:
+        """End a search under a hard budget: move the architecture parameters so that `project` is their argmax.
+
+        Constraints and penalties steer the search towards its target; the argmax jumps from one architecture to the
+        next, and seldom ends on it. The last step is therefore taken here: of each choice whose argmax differs, the
+        parameter of the candidate in `project` is raised just above the others.
+
+        Args:
+            within: as in `project`.
+
+        Returns:
+            The architecture, now also that of `architecture`: choice -> the index of its candidate.
+
+        Raises:
+            SearchError: as `project`, or if a function gives the weights of a choice, which cannot be moved.
+        """
+        found = self.project(within=within)
+        moved = [choice.weights for choice in self.choices]
+        if not moved or not all(isinstance(weights, ParameterOf) for weights in moved):
+            raise SearchError(
+                "Expected architecture parameters that can be moved, but a function gives the weights of choices: take "
+                "the architecture that latency.project() gives."
+            )
+        for index, weights in zip(found.values(), moved, strict=True):
+            parameters = cast(ParameterOf, weights)(self._supernet[0])
+            if int(parameters.argmax()) != index:
+                parameters[index] = parameters.max() + _ABOVE
+        return found
 
     def extra_repr(self) -> str:
         """Shown by `repr`."""
