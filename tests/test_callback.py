@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import lightning.pytorch
+import numpy as np
 import pytest
 import pytorch_lightning
 import torch
@@ -328,6 +329,17 @@ def test_temperature_falls_geometrically_over_steps(lib: ModuleType) -> None:
     assert temperatures == pytest.approx([8, 4, 2, 1, 0.5], rel=1e-12)
 
 
+def entropies(net: ChainNet) -> dict[str, float]:
+    """Of the softmax of each architecture parameter, in nats, and their mean, by the names of the logs."""
+    found = {}
+    for name, parameter in net.named_parameters():
+        if name.endswith(".alpha"):
+            gates = np.exp(parameter.detach().double().numpy())
+            gates /= gates.sum()
+            found[f"latency/entropy/{name.removesuffix('.alpha')}"] = float(-(gates * np.log(gates)).sum())
+    return {"latency/entropy": sum(found.values()) / len(found), **found}
+
+
 @BOTH
 def test_history_and_logs_say_where_the_search_stands(lib: ModuleType) -> None:
     net = make_net()
@@ -339,9 +351,10 @@ def test_history_and_logs_say_where_the_search_stands(lib: ModuleType) -> None:
         "latency/argmax_ms": loss.argmax_ms(),
         "latency/target_ms": loss.target_ms,
         "latency/temperature": 1.0,
+        **entropies(net),
     }
     assert [figures["epoch"] for figures in callback.history] == [0, 1, 2]
-    assert callback.history[-1] == {"epoch": 2, **last}
+    assert callback.history[-1] == pytest.approx({"epoch": 2, **last}, rel=1e-12)
     assert callback.history[0]["latency/expected_ms"] > callback.history[2]["latency/expected_ms"] > loss.target_ms
     logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     assert logged == pytest.approx({**last, "expected_ms": last["latency/expected_ms"]}, rel=1e-6)
@@ -356,7 +369,9 @@ def test_without_a_target_none_is_logged() -> None:
     callback = LatencyCallback(loss)
     fit(lightning.pytorch, make_module(lightning.pytorch, net), callback, max_epochs=1)
     (figures,) = callback.history
-    assert list(figures) == ["epoch", "latency/expected_ms", "latency/argmax_ms", "latency/temperature"]
+    assert set(figures) == {
+        "epoch", "latency/expected_ms", "latency/argmax_ms", "latency/temperature", *entropies(net)
+    }  # fmt: skip
 
 
 # --- checkpoints
@@ -377,7 +392,7 @@ def test_a_resumed_search_is_the_uninterrupted_one(lib: ModuleType, tmp_path: Pa
     resumed, other = search(3.0, tmp_path / "8.0" / "epoch=1.ckpt")
     assert [figures["epoch"] for figures in other.history] == [0, 1, 2, 3]
     assert other.history == callback.history
-    assert other.first_temperature == 8.0
+    assert float(other.loss.first_temperature) == 8.0
     assert_same(resumed, whole)
 
 

@@ -47,7 +47,7 @@ def test_estimator_takes_them_all() -> None:
             "net.pb",
             "Expected a model's file (.onnx, .pdmodel, .json) or package.module:callable, but got 'net.pb'.",
         ),
-        (3, "Expected a torch module, a model's file or an ONNX model, but got 3."),
+        (3, "Expected a torch module, a Paddle layer, a model's file or an ONNX model, but got 3."),
         (
             "torch.nn:Nothing",
             (
