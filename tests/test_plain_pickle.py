@@ -8,6 +8,7 @@ import os
 import pickle
 import pickletools
 import shlex
+import struct
 import time
 import tracemalloc
 from collections.abc import Callable, Hashable
@@ -264,6 +265,24 @@ def test_what_is_no_sound_pickle_is_refused(tmp_path: Path, content: bytes) -> N
     path = tmp_path / "foreign.pkl"
     path.write_bytes(content)
     assert_unreadable(path)
+
+
+def test_frame_that_ends_amid_a_value_is_refused(tmp_path: Path) -> None:
+    """Python itself reads such a file in one way from memory and in another from a stream."""
+    path = tmp_path / "frames.pkl"
+    content = bytearray(pickle.dumps(DATA, protocol=4))
+    assert content[2:3] == pickle.FRAME
+    assert load_plain_pickle(_written(path, content)) == DATA
+    end = content.index(pickle.BINFLOAT + struct.pack(">d", 4.4)) + 3
+    content[3] = end - 11
+    with pytest.raises(TableFileError) as caught:
+        load_plain_pickle(_written(path, content))
+    assert str(caught.value) == f"Expected {path} to be a sound pickle, but a frame ends at byte {end}, in an opcode."
+
+
+def _written(path: Path, content: bytes | bytearray) -> Path:
+    path.write_bytes(content)
+    return path
 
 
 @given(data=st.data(), protocol=st.sampled_from(PROTOCOLS))

@@ -24,6 +24,7 @@ _PLAIN = frozenset({
     "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "GET",
     "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE",
 })  # fmt: skip
+_FRAME_BYTES = 9  # of the opcode and the length of its frame
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
@@ -61,7 +62,9 @@ def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
 
 
 def _scan(source: Path, data: bytes) -> None:
-    """Read the opcodes as text, and refuse what is not plain data."""
+    """Read the opcodes as text, and refuse what is not plain data, or would be read in two ways."""
+    begins: set[int | None] = set()
+    frames_end: list[int] = []
     for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
         if opcode.name not in _PLAIN:
             what = opcode.name if argument is None else f"{opcode.name} {shown(argument)}"
@@ -71,3 +74,12 @@ def _scan(source: Path, data: bytes) -> None:
             )
         if opcode.name in _PUTS and int(argument or 0) > count:
             raise TableFileError(f"Expected {source} to be a sound pickle, but at byte {position} it skips memory.")
+        begins.add(position)
+        if opcode.name == "FRAME":
+            frames_end.append((position or 0) + _FRAME_BYTES + int(argument or 0))
+    begins.add((position or 0) + 1)  # behind the last opcode
+    for end in frames_end:
+        if end not in begins:
+            raise TableFileError(
+                f"Expected {source} to be a sound pickle, but a frame ends at byte {end}, in an opcode."
+            )
