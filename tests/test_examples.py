@@ -12,24 +12,9 @@ import pytest
 import torch
 import transformer_elastic
 from lightning.pytorch import seed_everything
-from supernets import DATASHEET, made_up_ms
+from supernets import MadeUp
 
-from latency_nas import LatencyEstimator, LatencyLoss, LatencyTable, ResourceCounter, Schedule, Targets
-from latency_nas.estimate.estimator import KernelEstimate
-from latency_nas.graph import KernelCall
-
-
-class MadeUp(LatencyEstimator):
-    """Prices whatever kernel there is by a latency of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(LatencyTable({}, DATASHEET))
-
-    def _price(self, call: KernelCall) -> KernelEstimate:
-        latency_ms = made_up_ms(call.kernel)
-        return KernelEstimate(
-            kernel=call.kernel, layer=call.layer, latency_ms=latency_ms, std_ms=latency_ms / 10, source="table"
-        )
+from latency_nas import LatencyLoss, ResourceCounter, Schedule, Targets
 
 
 @pytest.fixture(autouse=True)

@@ -9,31 +9,14 @@ import numpy as np
 import pytest
 import torch
 from styles import AutoFormer, Darts, Fbnet, FbnetV2, Nb201, Nested, Ofa, PcDarts, Proxyless, Spos, Zero
-from supernets import DATASHEET, made_up_ms, snapshot
+from supernets import MadeUp, snapshot
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
-from latency_nas.estimate import LatencyEstimator
-from latency_nas.estimate.estimator import KernelEstimate
-from latency_nas.graph import KernelCall
 from latency_nas.search.gates import width_gates
 from latency_nas.search.loss import LatencyLoss
-from latency_nas.table import LatencyTable
 
 IMAGE, TOKENS = torch.zeros(1, 3, 8, 8), torch.zeros(1, 6, dtype=torch.int64)
-
-
-class MadeUp(LatencyEstimator):
-    """Prices whatever kernel there is by a latency of its own."""
-
-    def __init__(self) -> None:
-        super().__init__(LatencyTable({}, DATASHEET))
-
-    def _price(self, call: KernelCall) -> KernelEstimate:
-        latency_ms = made_up_ms(call.kernel)
-        return KernelEstimate(
-            kernel=call.kernel, layer=call.layer, latency_ms=latency_ms, std_ms=latency_ms / 10, source="table"
-        )
 
 
 def fbnet(latency: LatencyLoss, net: Fbnet, **more: Any) -> None:

@@ -12,14 +12,12 @@ Limitations:
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import platform
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from latency_nas.errors import GraphError, MeasureError, RunnerLostError
 from latency_nas.graph import Node, OpGraph, Value, fuse
@@ -32,7 +30,7 @@ from latency_nas.measure.lite_program import rewrite_for_lite
 from latency_nas.measure.meter import Drift, NetworkTimes, settle
 from latency_nas.measure.mnn_engine import ExecutedOp
 from latency_nas.measure.paddle_writer import write_paddle
-from latency_nas.measure.runner import ask
+from latency_nas.measure.runner import ServedProcess
 from latency_nas.measure.yardstick import yardstick_graph
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
@@ -42,7 +40,7 @@ _ENGINE = "Paddle-Lite"
 _MOST_MACS_A_MS = 1e9  # of one core: several times what the widest vector units reach, even by Winograd's products
 
 
-class LiteBench:
+class LiteBench(ServedProcess):
     """A process with Paddle-Lite, the yardstick in it, and visits to programs beside it.
 
     The process is started when it is first needed, and again after a crash, which is an error of one program.
@@ -56,9 +54,8 @@ class LiteBench:
     """
 
     def __init__(self, folder: Path, n_runs: int = 6) -> None:
-        self._command = [str(find_lite_python()), lite_worker.__file__]
+        super().__init__([str(find_lite_python()), lite_worker.__file__])
         self._folder, self._n_runs = folder, n_runs
-        self._process: subprocess.Popen[str] | None = None
         self._shapes: dict[Path, list[list[int]]] = {}
         self._least_ms: dict[Path, float] = {}
         self._yardstick = self.add(yardstick_graph(), "yardstick")
@@ -114,34 +111,6 @@ class LiteBench:
             return visit_of(self._ask(request))
         except RunnerLostError as error:  # 134 and 139 are its way to refuse a program
             raise MeasureError(f"Paddle-Lite crashed on {path.stem}: {error}") from error
-
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        if self._process is None:
-            pipe = subprocess.PIPE
-            self._process = subprocess.Popen(  # noqa: S603 - our own file
-                self._command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
-            )
-        try:
-            return ask(self._process, request)
-        except RunnerLostError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        pipe.close()
-            self._process.wait()
-            self._process = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def kernel_program(kernel: Kernel) -> OpGraph:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -160,15 +160,15 @@ def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str,
     return answer
 
 
-class LocalRunner:
-    """This machine, through a process of its own that is started when it is first needed, and again after a crash.
+class ServedProcess:
+    """A serving process that is started when it is first needed, and again after a crash.
 
     Args:
-        python: the interpreter that has MNN.
+        command: starts it.
     """
 
-    def __init__(self, python: str = sys.executable) -> None:
-        self._command = [python, device_runner.__file__]
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
         self._process: subprocess.Popen[str] | None = None
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,22 +182,6 @@ class LocalRunner:
         except RunnerLostError:
             self.close()
             raise
-
-    def hello(self) -> Mapping[str, Any]:
-        """What this machine is."""
-        return self._ask({"do": "hello"})
-
-    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
-        """The raw samples of one visit.
-
-        Raises:
-            MeasureError: if the network cannot be opened or run, or crashes the engine.
-        """
-        request = {"do": "visit", "file": str(file), "yardstick": str(yardstick), **asdict(options)}
-        try:
-            return self._ask({**request, "describe": describe})
-        except RunnerLostError as error:  # on this machine the network is to blame: the next one gets a new process
-            raise MeasureError(f"MNN crashed on {file.stem}: {error}") from error
 
     def close(self) -> None:
         """End the process."""
@@ -214,3 +198,30 @@ class LocalRunner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class LocalRunner(ServedProcess):
+    """This machine, through a process of its own that is started when it is first needed, and again after a crash.
+
+    Args:
+        python: the interpreter that has MNN.
+    """
+
+    def __init__(self, python: str = sys.executable) -> None:
+        super().__init__([python, device_runner.__file__])
+
+    def hello(self) -> Mapping[str, Any]:
+        """What this machine is."""
+        return self._ask({"do": "hello"})
+
+    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
+        """The raw samples of one visit.
+
+        Raises:
+            MeasureError: if the network cannot be opened or run, or crashes the engine.
+        """
+        request = {"do": "visit", "file": str(file), "yardstick": str(yardstick), **asdict(options)}
+        try:
+            return self._ask({**request, "describe": describe})
+        except RunnerLostError as error:  # on this machine the network is to blame: the next one gets a new process
+            raise MeasureError(f"MNN crashed on {file.stem}: {error}") from error
