@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from latency_nas.errors import GraphError
 from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
-from latency_nas.kernel import AttrValue, Kernel, Shape
+from latency_nas.kernel import AttrValue, Shape, shared_kernel
 
 __all__ = ["fuse_lite", "fuse_lite_2_11"]
 
@@ -179,7 +179,7 @@ class _Program:
     def call(self, step: _Step, op: str, inputs: tuple[Shape, ...], attrs: Mapping[str, AttrValue]) -> KernelCall:
         outputs = tuple(self.shape(index) for index in step.outputs)
         dtype = self.graph.values[step.outputs[0]].dtype
-        kernel = Kernel(op=op, inputs=inputs, outputs=outputs, attrs=tuple(attrs.items()), dtype=dtype)
+        kernel = shared_kernel(op, inputs, outputs, tuple(attrs.items()), dtype)
         return KernelCall(kernel=kernel, layer=step.layer, nodes=step.names)
 
     def operand(self, index: int) -> Shape:

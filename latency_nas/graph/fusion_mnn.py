@@ -15,17 +15,14 @@ Limitations:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from math import prod
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
-from latency_nas.kernel import AttrValue, Kernel, Shape
+from latency_nas.kernel import AttrValue, Shape, shared_kernel
 
 __all__ = ["fuse_mnn"]
-
-_kernel = lru_cache(maxsize=8192)(Kernel)  # a search fuses hundreds of networks that are made of the same kernels
 
 _BINARY = ("add", "sub", "mul", "div")
 
@@ -97,7 +94,7 @@ class _Layout:
         self, node: Node, names: tuple[str, ...], op: str, inputs: tuple[Shape, ...], output: Shape, **attrs: AttrValue
     ) -> None:
         dtype = self.graph.values[node.outputs[0]].dtype
-        kernel = _kernel(op=op, inputs=inputs, outputs=(output,), attrs=tuple(attrs.items()), dtype=dtype)
+        kernel = shared_kernel(op, inputs, (output,), tuple(attrs.items()), dtype)
         self.calls.append(KernelCall(kernel=kernel, layer=node.modules[-1] if node.modules else "", nodes=names))
 
     def need(self, node: Node, index: int, *, packed: bool, shape: Shape, always: bool = False) -> Shape:

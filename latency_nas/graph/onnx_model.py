@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError, shown
 from latency_nas.graph.onnx_constants import MOST_ELEMENTS
+from latency_nas.graph.onnx_weights import read_without_weights, without_weights
 from latency_nas.kernel import Shape
 
 try:
@@ -54,23 +56,17 @@ class OnnxModel:
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
+# an attribute's type -> its value; a graph, a type or several of them have none
+_VALUES: dict[int, Callable[[Any], Any]] = {
+    1: attrgetter("f"), 2: attrgetter("i"), 3: lambda attribute: attribute.s.decode("utf-8", "replace"),
+    4: attrgetter("t"), 6: lambda attribute: tuple(attribute.floats[:]), 7: lambda attribute: tuple(attribute.ints[:]),
+}  # fmt: skip
+
+
 def python_value(attribute: onnx.AttributeProto) -> Any:
     """The value of an attribute; a graph or a type has none."""
-    kinds = onnx.AttributeProto
-    match attribute.type:
-        case kinds.FLOAT:
-            return attribute.f
-        case kinds.INT:
-            return attribute.i
-        case kinds.STRING:
-            return attribute.s.decode("utf-8", "replace")
-        case kinds.FLOATS:
-            return tuple(attribute.floats)
-        case kinds.INTS:
-            return tuple(attribute.ints)
-        case kinds.TENSOR:
-            return attribute.t
-    return None
+    read = _VALUES.get(attribute.type)
+    return read(attribute) if read else None
 
 
 def title(node: onnx.NodeProto) -> str:
@@ -110,10 +106,12 @@ def _parse(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProt
     if isinstance(source, onnx.ModelProto):
         return source, "the given ONNX model", None
     name, folder = "the given bytes", None
-    if not isinstance(source, bytes):
+    if isinstance(source, bytes):
+        source = without_weights(source)
+    else:
         name, folder = str(source), Path(source).parent
         try:
-            source = Path(source).read_bytes()
+            source = read_without_weights(Path(source))
         except OSError as error:
             raise GraphError(f"Expected {name} to be an ONNX file, but it cannot be read: {error.strerror}.") from error
     try:
@@ -175,10 +173,14 @@ def static_shape(value: onnx.ValueInfoProto) -> Shape | None:
     if kind not in {"tensor_type", None}:
         return ()
     tensor = value.type.tensor_type
-    if not tensor.HasField("shape") or any(size.WhichOneof("value") != "dim_value" for size in tensor.shape.dim):
+    if not tensor.HasField("shape"):
         return None
-    shape = tuple(size.dim_value for size in tensor.shape.dim)
-    return shape if all(size >= 0 for size in shape) else None
+    sizes = tensor.shape.dim[:]
+    shape = tuple([size.dim_value for size in sizes])
+    if min(shape, default=1) > 0:
+        return shape
+    known = all(size.HasField("dim_value") for size in sizes)
+    return shape if known and min(shape, default=0) >= 0 else None
 
 
 def _take_inputs(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from latency_nas.errors import GraphError
-from latency_nas.kernel import AttrValue, Kernel, Shape
+from latency_nas.kernel import AttrValue, Kernel, Shape, shared_kernel
 
 __all__ = ["CHOICE", "Node", "OpGraph", "Value"]
 
@@ -84,13 +84,10 @@ class OpGraph:
 
     def kernel(self, node: Node) -> Kernel:
         """The kernel that `node` alone would be."""
-        return Kernel(
-            op=node.op,
-            inputs=tuple(self.values[index].shape for index in self.activations(node)),
-            outputs=tuple(self.values[index].shape for index in node.outputs),
-            attrs=tuple(node.attrs.items()),
-            dtype=self.values[node.outputs[0]].dtype,
-        )
+        values = self.values
+        inputs = tuple([values[index].shape for index in node.inputs if not values[index].constant])
+        outputs = tuple([values[index].shape for index in node.outputs])
+        return shared_kernel(node.op, inputs, outputs, tuple(node.attrs.items()), values[node.outputs[0]].dtype)
 
     def extract(self, architecture: Mapping[str, int]) -> OpGraph:
         """The graph of one architecture: each choice replaced by the candidate of that index, all else left away.

@@ -26,20 +26,20 @@ SIDE_SLOTS = frozenset({
 })  # fmt: skip
 
 # slots in the order in which an operator is written; others follow in the file's order
-_SLOT_ORDER = ("Input", "Ids", "Condition", "X", "Filter", "Y", "W")
+_SLOT_ORDER = {slot: place for place, slot in enumerate(("Input", "Ids", "Condition", "X", "Filter", "Y", "W"))}
 
 
 def operands(op: PaddleOp) -> list[str]:
     """The names of the variables that the operator reads, activations before weights."""
-    slots = sorted(op.inputs, key=lambda slot: _SLOT_ORDER.index(slot) if slot in _SLOT_ORDER else len(_SLOT_ORDER))
+    slots = sorted(op.inputs, key=lambda slot: _SLOT_ORDER.get(slot, len(_SLOT_ORDER)))
     return [name for slot in slots for name in op.inputs[slot]]
 
 
 def _integers(value: object, name: str) -> tuple[int, ...]:
     values = value if isinstance(value, tuple) else (value,)
-    if not all(isinstance(item, int) for item in values):
+    if not {*map(type, values)} <= {int, bool}:
         raise TypeError(f"`{name}` is not made of integers")
-    return tuple(int(item) for item in values)
+    return tuple(map(int, values))
 
 
 def paddings(op: PaddleOp, source: Shape, kernel: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from latency_nas.errors import GraphError
-from latency_nas.graph.paddle_program import PaddleOp, PaddleProgram, PaddleVariable
+from latency_nas.graph.paddle_program import PaddleOp, PaddleProgram, PaddleVariable, variable
 
 __all__ = ["parse_pir"]
 
@@ -118,7 +118,7 @@ def parse_pir(data: bytes, source: str) -> PaddleProgram:
     for number, op in enumerate(ops):
         try:
             block.add(op)
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
             kind = op.get("#") if isinstance(op, dict) else None
             raise GraphError(
                 f"Expected the operators of {source} to have a type, operands and results, but number {number} "
@@ -198,6 +198,4 @@ class _Block:
     @staticmethod
     def _variable(kind: Any, persistable: bool) -> PaddleVariable:
         element, sizes = kind["D"][0]["#"].removeprefix("0.t_"), kind["D"][1]
-        return PaddleVariable(
-            shape=tuple(map(int, sizes)), dtype=_DTYPES.get(element, element), persistable=persistable
-        )
+        return variable(tuple(map(int, sizes)), _DTYPES.get(element, element), persistable)

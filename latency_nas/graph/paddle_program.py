@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-__all__ = ["PaddleOp", "PaddleProgram", "PaddleVariable"]
+__all__ = ["PaddleOp", "PaddleProgram", "PaddleVariable", "variable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,12 @@ class PaddleVariable:
     shape: tuple[int, ...]
     dtype: str
     persistable: bool = False
+
+
+@lru_cache(maxsize=4096)  # most of a network's variables are like another
+def variable(shape: tuple[int, ...], dtype: str, persistable: bool) -> PaddleVariable:
+    """The variable of these fields, the same object each time."""
+    return PaddleVariable(shape=shape, dtype=dtype, persistable=persistable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["ATTR_FIELDS", "DTYPES", "ProgramDesc"]
+__all__ = ["DTYPES", "ProgramDesc"]
 
 _PACKAGE = "latency_nas.paddle"
 _TYPES = descriptor_pb2.FieldDescriptorProto.Type
@@ -35,12 +35,6 @@ _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
     "VarDesc": ((1, "name", "string"), (2, "type", "VarType"), (3, "persistable", "bool")),
     "BlockDesc": ((1, "idx", "int32"), (2, "parent_idx", "int32"), (3, "vars", "VarDesc*"), (4, "ops", "OpDesc*")),
     "ProgramDesc": ((1, "blocks", "BlockDesc*"),),
-}  # fmt: skip
-
-# an attribute's type -> the field that holds it; the kinds that refer to blocks or variables hold no value
-ATTR_FIELDS = {
-    0: "i", 1: "f", 2: "s", 3: "ints", 4: "floats", 5: "strings", 6: "b", 7: "bools", 9: "l", 11: "longs",
-    12: "float64s", 15: "float64", 16: "scalar",
 }  # fmt: skip
 
 # Paddle's number of a type -> its name here; FP64 is narrowed, as engines for phones do

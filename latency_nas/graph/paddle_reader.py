@@ -22,7 +22,7 @@ from latency_nas.graph.paddle_pdmodel import parse_pdmodel
 from latency_nas.graph.paddle_pir import parse_pir
 from latency_nas.graph.paddle_program import PaddleOp, PaddleProgram
 from latency_nas.graph.paddle_shapes import infer_shapes
-from latency_nas.kernel import DTYPES, OPS, Kernel, Shape
+from latency_nas.kernel import DTYPES, OPS, Kernel, Shape, shared_kernel
 
 __all__ = ["program_shapes", "read_paddle", "read_program"]
 
@@ -156,16 +156,17 @@ class _Builder:
         if op.type == "fetch":
             self.outputs.extend(inputs)
             return
-        shapes = [self.values[index].shape for index in inputs]
+        values = self.values
+        shapes = [values[index].shape for index in inputs]
         results = [name for slot, names in op.outputs.items() if slot not in SIDE_SLOTS for name in names]
         targets = self.shapes_of(results, op, shapes)
-        if op.type not in RANDOM and all(self.values[index].constant for index in inputs):
+        if op.type not in RANDOM and all(values[index].constant for index in inputs):
             made = {self.define(name, shape, constant=True) for name, shape in zip(results, targets, strict=True)}
             self.literals |= made if self.literals.issuperset(inputs) else set()
         elif results and is_identity(op, shapes[:1], targets[0]):
             self.index[results[0]] = inputs[0]
         elif results:
-            kind, attrs = self.read(op, inputs, targets[0])
+            kind, attrs = self.read(op, inputs, shapes, targets[0])
             made_in_order = tuple(self.define(name, shape) for name, shape in zip(results, targets, strict=True))
             modules = (op.layer,) if op.layer else ()
             name = f"{op.layer}/{op.type}#{number}"
@@ -173,15 +174,14 @@ class _Builder:
             self.kernel(node)
             self.nodes.append(node)
 
-    def read(self, op: PaddleOp, inputs: Sequence[int], target: Shape) -> tuple[str, Attrs]:
+    def read(self, op: PaddleOp, inputs: Sequence[int], shapes: Sequence[Shape], target: Shape) -> tuple[str, Attrs]:
         """The op and attributes; which operands are weights or numbers is known only here."""
-        shapes = [self.values[index].shape for index in inputs]
         kind, attrs = read_op(op, shapes, target)
         if kind == "matmul" and self.values[inputs[1]].constant and len(shapes[1]) == 2 and not op.attrs.get("trans_x"):
             return "linear", {"bias": 0}
         if (
-            kind in OPS
-            and "scalar" in OPS[kind][1]
+            self.literals
+            and "scalar" in OPS.get(kind, ((), ()))[1]
             and any(index in self.literals and prod(self.values[index].shape) == 1 for index in inputs)
         ):
             attrs = {**attrs, "scalar": 1}
@@ -207,15 +207,15 @@ class _Builder:
             raise GraphError(
                 f"Expected tensors of type {', '.join(DTYPES)} in {self.source}, but {shown(name)} is {dtype}."
             )
-        if len(shape) > _MOST_SIZES or not all(0 <= size <= _LARGEST for size in shape):
+        if len(shape) > _MOST_SIZES or (shape and not 0 <= min(shape) <= max(shape) <= _LARGEST):
             raise GraphError(
                 f"Expected tensors of {self.source} to have at most {_MOST_SIZES} sizes from 0 to 2^31, "
                 f"but {shown(name)} has {shown(shape)}."
             )
         parameter = name if variable and variable.persistable else ""
         self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
-        self.index[name] = len(self.values) - 1
-        return len(self.values) - 1
+        index = self.index[name] = len(self.values) - 1
+        return index
 
     def input_shape_of(self, name: str) -> Shape:
         """The declared shape of an input, an open batch taken as 1, or what the caller gave where it fits."""
@@ -250,9 +250,10 @@ class _Builder:
 
     def kernel(self, node: Node) -> Kernel:
         """The kernel that the node alone would be, made so that what is impossible is told with its place."""
-        shapes = [self.values[index].shape for index in node.inputs if not self.values[index].constant]
-        outputs = [self.values[index].shape for index in node.outputs]
-        return Kernel.of(node.op, shapes, outputs, dtype=self.values[node.outputs[0]].dtype, **node.attrs)
+        values = self.values
+        shapes = tuple([values[index].shape for index in node.inputs if not values[index].constant])
+        outputs = tuple([values[index].shape for index in node.outputs])
+        return shared_kernel(node.op, shapes, outputs, tuple(node.attrs.items()), values[node.outputs[0]].dtype)
 
     def graph(self) -> OpGraph:
         """What was read."""

@@ -1,7 +1,7 @@
 """Kernels: what an engine runs after fusion."""
 
 from latency_nas.kernel.cost import n_bytes, n_flops, n_macs, n_params
-from latency_nas.kernel.kernel import AttrValue, Kernel, Shape
+from latency_nas.kernel.kernel import AttrValue, Kernel, Shape, shared_kernel
 from latency_nas.kernel.vocabulary import DTYPES, OPS
 
-__all__ = ["DTYPES", "OPS", "AttrValue", "Kernel", "Shape", "n_bytes", "n_flops", "n_macs", "n_params"]
+__all__ = ["DTYPES", "OPS", "AttrValue", "Kernel", "Shape", "n_bytes", "n_flops", "n_macs", "n_params", "shared_kernel"]

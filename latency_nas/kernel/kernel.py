@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from latency_nas.errors import KernelError, shown
 from latency_nas.kernel.vocabulary import DTYPES, LEAST_RANKS, OPS, SPATIAL_AXES
 
-__all__ = ["AttrValue", "Kernel", "Shape"]
+__all__ = ["AttrValue", "Kernel", "Shape", "shared_kernel"]
 
 Shape = tuple[int, ...]
 AttrValue = int | float | str | tuple[int, ...]
@@ -224,3 +224,24 @@ class Kernel:
         if self.op == "conv2d" and self.attributes["group"] == self.inputs[0][1] > 1:
             return "depthwise_conv2d"
         return self.op
+
+
+@lru_cache(maxsize=16_384)  # a search fuses thousands of networks that are made of the same few hundred kernels
+def shared_kernel(
+    op: str,
+    inputs: tuple[Shape, ...],
+    outputs: tuple[Shape, ...],
+    attrs: tuple[tuple[str, AttrValue], ...],
+    dtype: str,
+) -> Kernel:
+    """The kernel of these fields, as `Kernel` has them: checked once, and the same object ever after.
+
+    Raises:
+        KernelError: as `Kernel`.
+
+    Example:
+        >>> shape = ((1, 8, 4, 4),)
+        >>> shared_kernel("relu", shape, shape, (), "fp32") is shared_kernel("relu", shape, shape, (), "fp32")
+        True
+    """
+    return Kernel(op=op, inputs=inputs, outputs=outputs, attrs=attrs, dtype=dtype)
