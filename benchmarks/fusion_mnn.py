@@ -22,7 +22,6 @@ from latency_nas.graph.onnx_reader import read_onnx
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.measure.export import export_onnx
 from latency_nas.measure.mnn_engine import MNNNetwork, agree, convert, expected_ops
-from latency_nas.measure.onnx_writer import write_onnx
 
 
 def report(name: str, folder: Path, *, exporter: bool) -> str:
@@ -38,7 +37,7 @@ def report(name: str, folder: Path, *, exporter: bool) -> str:
         export_onnx(model, example_input(name), source)
         read = [call.kernel for call in fuse_mnn(read_onnx(source))]
         same = f", from ONNX {'the same' if read == [call.kernel for call in calls] else 'OTHER'}"
-    executed = MNNNetwork(convert(source if exporter else write_onnx(graph), folder / "net.mnn")).executed_ops()
+    executed = MNNNetwork(convert(source if exporter else graph, folder / "net.mnn")).executed_ops()
     expected = expected_ops(calls)
     order = sorted(map(repr, executed)) == sorted(map(repr, expected))
     found = "in order" if agree(executed, expected) else "in another order" if order else "DIFFERENT"

@@ -17,7 +17,6 @@ from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure.device import Adb, Here, Prefix, RemoteRunner, Ssh, Transport
 from latency_nas.measure.device.address import open_runner, parse_address
 from latency_nas.measure.mnn_engine import convert
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.runner import LocalRunner
 from latency_nas.measure.session_run import run_session
 from latency_nas.measure.session_table import build_table
@@ -26,7 +25,7 @@ from latency_nas.measure.yardstick import yardstick_graph
 
 @pytest.fixture(scope="module")
 def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return convert(write_onnx(yardstick_graph()), tmp_path_factory.mktemp("yardstick") / "yardstick.mnn")
+    return convert(yardstick_graph(), tmp_path_factory.mktemp("yardstick") / "yardstick.mnn")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import n_macs
 from latency_nas.measure.export import export_mnn
 from latency_nas.measure.mnn_engine import ExecutedOp, MNNNetwork, agree, convert, expected_ops
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.plan import random_architectures
 from latency_nas.search.choice import find_choices
 
@@ -41,7 +40,7 @@ def ours(model: nn.Module, shape: tuple[int, ...]) -> list[ExecutedOp]:
 
 
 def by_writer(model: nn.Module, shape: tuple[int, ...], folder: Path) -> list[ExecutedOp]:
-    return MNNNetwork(convert(write_onnx(read_torch(model, input_shape=shape)), folder / "a.mnn")).executed_ops()
+    return MNNNetwork(convert(read_torch(model, input_shape=shape), folder / "a.mnn")).executed_ops()
 
 
 def by_exporter(model: nn.Module, shape: tuple[int, ...], folder: Path) -> list[ExecutedOp]:

@@ -21,13 +21,13 @@ from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import n_macs
 from latency_nas.measure.meter import measure_networks
 from latency_nas.measure.mnn_engine import MNNNetwork, convert, expected_ops
-from latency_nas.measure.onnx_writer import write_onnx
+from latency_nas.measure.onnx_writer import save_onnx, write_onnx
 from latency_nas.measure.yardstick import yardstick_graph
 
 
 @pytest.fixture(scope="module")
 def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return convert(write_onnx(yardstick_graph()), tmp_path_factory.mktemp("mnn") / "yardstick.mnn")
+    return convert(yardstick_graph(), tmp_path_factory.mktemp("mnn") / "yardstick.mnn")
 
 
 def test_the_yardstick_never_changes() -> None:
@@ -81,7 +81,7 @@ def test_op_times_add_up_to_the_whole(yardstick: Path) -> None:
 
 def test_nothing_is_printed(yardstick: Path, capfd: pytest.CaptureFixture[str]) -> None:
     MNNNetwork(yardstick).run_ms(1)
-    convert(write_onnx(yardstick_graph()), yardstick.with_name("again.mnn"))
+    convert(yardstick_graph(), yardstick.with_name("again.mnn"))
     assert capfd.readouterr().out == ""
 
 
@@ -114,14 +114,23 @@ def test_layers_of_one_shape_have_weights_of_their_own(tmp_path: Path) -> None:
     model = write_onnx(graph)
     weights = [onnx.numpy_helper.to_array(item) for item in model.graph.initializer]
     assert len({weight.tobytes() for weight in weights}) == len(weights) == 3
-    executed = MNNNetwork(convert(model, tmp_path / "m.mnn")).executed_ops()
+    executed = MNNNetwork(convert(graph, tmp_path / "m.mnn")).executed_ops()
     assert executed == expected_ops(fuse(graph, "MNN"))
+
+
+def test_weights_beside_a_model_are_those_inside_one(tmp_path: Path) -> None:
+    graph = yardstick_graph()
+    inside, beside = write_onnx(graph, seed=3), onnx.load(save_onnx(graph, tmp_path / "m.onnx", seed=3))
+    assert [onnx.numpy_helper.to_array(item).tobytes() for item in inside.graph.initializer] == [
+        onnx.numpy_helper.to_array(item).tobytes() for item in beside.graph.initializer
+    ]
+    assert (tmp_path / "m.onnx").stat().st_size < 10_000 < (tmp_path / "m.weights").stat().st_size
 
 
 def test_a_network_that_mnn_quantised_is_measured_as_int8(tmp_path: Path) -> None:
     """Quantised by MNN's own tool, in a process of its own, since it ends with a crash now and then."""
     layers = (nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, 1, 1))
-    plain = convert(write_onnx(read_torch(nn.Sequential(*layers), input_shape=(1, 3, 48, 48))), tmp_path / "plain.mnn")
+    plain = convert(read_torch(nn.Sequential(*layers), input_shape=(1, 3, 48, 48)), tmp_path / "plain.mnn")
     (tmp_path / "images").mkdir()
     for number in range(4):
         pixels = np.random.default_rng(number).integers(0, 255, (48, 48, 3), dtype=np.uint8)

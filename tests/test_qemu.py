@@ -20,7 +20,6 @@ from latency_nas.errors import MeasureError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.measure.device import Prefix, RemoteRunner
 from latency_nas.measure.mnn_engine import convert
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.runner import LocalRunner, VisitOptions
 from latency_nas.measure.session_run import run_session
 from latency_nas.measure.session_table import build_table
@@ -72,7 +71,7 @@ def outputs(python: list[str], network: Path) -> np.ndarray:
 
 
 def test_the_same_outputs_as_here(arm: list[str], tmp_path: Path) -> None:
-    network = convert(write_onnx(yardstick_graph()), tmp_path / "yardstick.mnn")
+    network = convert(yardstick_graph(), tmp_path / "yardstick.mnn")
     mine, theirs = outputs([sys.executable], network), outputs(arm, network)
     assert mine.std() > 1e-3
     np.testing.assert_allclose(theirs, mine, rtol=1e-4, atol=1e-5 * mine.std())

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from latency_nas.measure import device_runner
 from latency_nas.measure.mnn_engine import ExecutedOp, check_ops, convert, described_ops, runner_errors
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.yardstick import yardstick_graph
 
 __all__ = [
@@ -71,7 +70,7 @@ class Bench:
     def __init__(self, folder: Path, threads: int, precision: str, n_runs: int, profile: bool) -> None:
         self._options: dict[str, Any] = {"threads": threads, "precision": precision, "n_runs": n_runs}
         self._options |= {"n_yardstick": N_YARDSTICK, "n_warmup": N_WARMUP, "profile": profile}
-        self._yardstick = str(convert(write_onnx(yardstick_graph()), folder / "yardstick.mnn"))
+        self._yardstick = str(convert(yardstick_graph(), folder / "yardstick.mnn"))
 
     def visit(self, path: Path, expected: list[ExecutedOp] | None) -> Visit:
         """Open the network afresh and time it; where `expected` is given, check first that it runs these ops.

@@ -19,7 +19,6 @@ from latency_nas.errors import GraphError, MeasureError
 from latency_nas.measure import bundle_main, device_runner
 from latency_nas.measure.chunk import Chunk
 from latency_nas.measure.mnn_engine import check_ops, convert, described_ops
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.session import Session, StoredNetwork
 from latency_nas.measure.session_run import meet
 from latency_nas.measure.yardstick import yardstick_graph
@@ -52,7 +51,7 @@ def write_bundle(session: Session, target: str | os.PathLike[str]) -> int:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.write(bundle_main.__file__, "__main__.py")
                 archive.write(device_runner.__file__, "device_runner.py")
-                yardstick = convert(write_onnx(yardstick_graph()), Path(folder, "yardstick.mnn"))
+                yardstick = convert(yardstick_graph(), Path(folder, "yardstick.mnn"))
                 archive.write(yardstick, yardstick.name)
                 for network, built in _built(session, Path(folder)):
                     archive.write(built, f"network_{network.id}.mnn")

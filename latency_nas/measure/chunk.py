@@ -11,7 +11,6 @@ from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel
 from latency_nas.measure.compose import Branches, compose, cover, executed_calls, join, own_kernels, side_by_side
 from latency_nas.measure.mnn_engine import ExecutedOp, convert, expected_ops
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.session import Session, StoredNetwork
 
 __all__ = ["Chunk"]
@@ -32,7 +31,7 @@ class Chunk:
         self._session, self._number, self._folder = session, number, folder
         self._pieces = session.chunk(number)
         self._graphs: dict[int, OpGraph] = {}
-        self._files: dict[int, Path] = {}
+        self._files: dict[Branches, Path] = {}
 
     def _graph(self, piece: int) -> OpGraph:
         if piece not in self._graphs:
@@ -96,12 +95,15 @@ class Chunk:
             MeasureError: if it cannot be written or converted.
             GraphError: if a module cannot be read.
         """
-        if network.id not in self._files:
-            target = self._folder / f"network_{network.id}.mnn"
-            seed = self._session.options.seed + network.id
-            whole = side_by_side(self._branches(network.branches))
-            self._files[network.id] = convert(write_onnx(whole, seed=seed), target)
-        return self._files[network.id], self.expected(network)
+        target = self._folder / f"network_{network.id}.mnn"
+        if not target.exists():
+            same = self._files.setdefault(network.branches, target)  # a piece too large for company: in each context
+            if same.exists():
+                target.hardlink_to(same)
+            else:
+                whole = side_by_side(self._branches(network.branches))
+                convert(whole, target, seed=self._session.options.seed + network.id)
+        return target, self.expected(network)
 
     def expected(self, network: StoredNetwork) -> list[ExecutedOp]:
         """The ops that MNN should run for a network."""

@@ -26,7 +26,6 @@ from latency_nas.graph.fusion_mnn import fuse_mnn
 from latency_nas.kernel import Kernel
 from latency_nas.measure.bench import Bench, Calm, Progress, Visit, visit_all
 from latency_nas.measure.mnn_engine import ExecutedOp, convert, engine_version, expected_ops
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
 __all__ = ["Drift", "NetworkTimes", "entries_of", "measure_networks", "measure_table", "spread", "summarise"]
@@ -160,7 +159,7 @@ def measure_networks(
         expected: list[list[ExecutedOp] | None] = []
         for number, network in enumerate(networks):
             if isinstance(network, OpGraph):
-                paths.append(convert(write_onnx(network, seed=seed), Path(name, f"network_{number}.mnn")))
+                paths.append(convert(network, Path(name, f"network_{number}.mnn"), seed=seed))
                 expected.append(expected_ops(fuse_mnn(network)))
             else:
                 paths.append(network)

@@ -6,7 +6,8 @@ The output of each ONNX node carries the name of the graph's node, so that what 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,11 @@ try:
 except ImportError as error:
     raise MissingExtraError("Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'") from error
 
-__all__ = ["write_onnx"]
+__all__ = ["save_onnx", "write_onnx"]
 
 _OPSET, _IR_VERSION = 20, 9
 _N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs
+_FEW_BYTES = 1024  # a tensor of fewer stays in the model's own file
 _STEP = 9973  # from where one tensor's numbers begin to where the next one's do
 _UNARY = {
     "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu", "selu": "Selu", "mish": "Mish", "hard_swish": "HardSwish",
@@ -39,17 +41,32 @@ _REDUCTIONS = {f"reduce_{name.lower()}": f"Reduce{name}" for name in ("Mean", "S
 
 
 class _Writer:
-    """Collects the nodes and initializers of one model."""
+    """Collects the nodes and initializers of one model.
 
-    def __init__(self, graph: OpGraph, seed: int) -> None:
-        self.graph = graph
+    Args:
+        graph: the model.
+        seed: of its weights.
+        beside: an open file that weights are written to; None to hold them in the model.
+    """
+
+    def __init__(self, graph: OpGraph, seed: int, beside: BinaryIO | None = None) -> None:
+        self.graph, self.beside = graph, beside
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.drawn = np.random.default_rng(seed).random(_N_DRAWN, np.float32)
         self.names = {index: f"input_{position}" for position, index in enumerate(graph.inputs)}
 
     def tensor(self, name: str, array: NDArray[np.generic]) -> str:
-        self.initializers.append(numpy_helper.from_array(array, name))
+        if self.beside is None or array.nbytes < _FEW_BYTES:
+            self.initializers.append(numpy_helper.from_array(array, name))
+            return name
+        where = {"location": Path(self.beside.name).name, "offset": self.beside.tell(), "length": array.nbytes}
+        self.beside.write(np.ascontiguousarray(array).data)
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=kind, data_location=onnx.TensorProto.EXTERNAL)
+        for key, value in where.items():
+            tensor.external_data.add(key=key, value=str(value))
+        self.initializers.append(tensor)
         return name
 
     def weight(self, name: str, shape: Sequence[int], *, low: float = -1.0) -> str:
@@ -251,10 +268,30 @@ def write_onnx(graph: OpGraph, *, seed: int = 0) -> onnx.ModelProto:
     Raises:
         MeasureError: if the graph has an op that cannot be written; the message lists them all.
     """
+    return _model(_Writer(graph, seed))
+
+
+def save_onnx(graph: OpGraph, target: Path, *, seed: int = 0) -> Path:
+    """Write `graph` as `write_onnx` does, to a file, its weights to another beside it: each is copied once.
+
+    Args:
+        graph: a graph without open choices, with float inputs.
+        target: the model's file; that of its weights is called so too, but for the suffix ``.weights``.
+        seed: of the weights.
+
+    Raises:
+        MeasureError: if the graph has an op that cannot be written; the message lists them all.
+    """
+    with target.with_suffix(".weights").open("wb") as beside:
+        target.write_bytes(_model(_Writer(graph, seed, beside)).SerializeToString())
+    return target
+
+
+def _model(writer: _Writer) -> onnx.ModelProto:
+    graph = writer.graph
     unknown = sorted({f"{node.op} (at {node.name})" for node in graph.nodes if node.op not in _WRITE})
     if unknown:
         raise MeasureError(f"Expected ops out of {', '.join(sorted(_WRITE))}, but the model has {', '.join(unknown)}.")
-    writer = _Writer(graph, seed)
     for node in graph.nodes:
         _WRITE[node.op](writer, node)
     for position, index in enumerate(graph.outputs):  # outputs get names of their own: a node may be one twice

@@ -15,7 +15,6 @@ from latency_nas.measure.bench import Calm, Progress, Visit, visit_of
 from latency_nas.measure.chunk import Chunk
 from latency_nas.measure.meter import spread
 from latency_nas.measure.mnn_engine import check_ops, convert, described_ops
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.runner import IDENTITY, Fleet, InTurn, Runner, VisitRequest
 from latency_nas.measure.session import Session, StoredNetwork
 from latency_nas.measure.yardstick import yardstick_graph
@@ -44,7 +43,7 @@ def run_session(session: Session, runner: Runner | Fleet, *, on_progress: Progre
     fleet = runner if isinstance(runner, Fleet) else InTurn(runner)
     meet(session, fleet.hello())
     with tempfile.TemporaryDirectory() as name:
-        yardstick = convert(write_onnx(yardstick_graph()), Path(name, "yardstick.mnn"))
+        yardstick = convert(yardstick_graph(), Path(name, "yardstick.mnn"))
         loop = _Loop(session, fleet, yardstick, on_progress)
         for number in range(session.n_chunks):
             if session.fact(f"chunk {number}") == "done":

@@ -11,7 +11,6 @@ from latency_nas.errors import GraphError, IllegalOpError, MeasureError
 from latency_nas.kernel import Kernel, n_flops, n_params
 from latency_nas.measure.compose import cover, own_kernels
 from latency_nas.measure.mnn_engine import MNNNetwork, convert
-from latency_nas.measure.onnx_writer import write_onnx
 from latency_nas.measure.piece import Piece
 from latency_nas.measure.session import SessionOptions
 from latency_nas.measure.space.op import Op
@@ -125,5 +124,5 @@ def session_seconds(survey: Survey, options: SessionOptions, flops_per_s: float)
 def yardstick_flops_per_s(threads: int) -> float:
     """How fast this machine runs the yardstick."""
     with tempfile.TemporaryDirectory() as name:
-        network = MNNNetwork(convert(write_onnx(yardstick_graph()), Path(name, "yardstick.mnn")), threads=threads)
+        network = MNNNetwork(convert(yardstick_graph(), Path(name, "yardstick.mnn")), threads=threads)
         return _YARDSTICK_FLOPS / (sorted(network.run_ms(30))[15] / 1e3)
