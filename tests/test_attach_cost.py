@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from styles import Darts, Fbnet, Ofa
-from test_styles import IMAGE, MadeUp, fbnet, image, ofa
+from styles import AutoFormer, Darts, Fbnet, Ofa, PcDarts
+from test_styles import IMAGE, MadeUp, auto_former, fbnet, image, ofa
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from latency_nas.graph import fuse
 from latency_nas.search.loss import LatencyLoss
 
 
@@ -59,3 +60,20 @@ def test_a_step_does_not_wait_for_the_gpu() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(block.thetas.grad.abs().max() > 0 for block in net.blocks)
+
+
+@pytest.mark.parametrize(("make", "attach", "most"), [(PcDarts, image, 60), (AutoFormer, auto_former, 60)])
+def test_attaching_looks_at_few_architectures(
+    make: type[nn.Module], attach: Any, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 4^10 and of 768: each copy in a cell has choices of its own, and what is missing is not looked up at once."""
+    looked_at: list[int] = []
+
+    def counted(*args: Any) -> Any:
+        looked_at.append(1)
+        return fuse(*args)
+
+    monkeypatch.setattr("latency_nas.search.torch_space.fuse", counted)
+    torch.manual_seed(0)
+    attach(LatencyLoss(MadeUp()), make())
+    assert 10 < len(looked_at) <= most

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from networks import MobileNet, ResNet18, Snippet
 from supernets import MixedOp
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from zoo import ghostnet, mobilenet_v3
 
 from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph import torch_recorder
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import n_macs
 
@@ -148,6 +151,7 @@ def test_a_model_of_two_gigabytes_is_read_in_200_megabytes() -> None:
     code = """
 import resource, torch
 from torch import nn
+from latency_nas.graph import torch_recorder
 from latency_nas.graph.torch_reader import read_torch
 def peak_mb(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 read_torch(nn.Linear(8, 8), input_shape=(1, 8))
@@ -160,3 +164,23 @@ print(peak_mb() - before_mb)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert float(run.stdout) < 200
+
+
+@pytest.mark.parametrize("make", [ghostnet, lambda: mobilenet_v3("small")], ids=["GhostNet", "MobileNetV3"])
+def test_what_is_remembered_of_operators_changes_no_graph(make: Callable[[], nn.Module]) -> None:
+    model = make()
+    torch_recorder._LIKE.clear()
+    small, first = (read_torch(model, input_shape=(1, 3, side, side)) for side in (64, 96))
+    assert len(torch_recorder._LIKE) > 50
+    again = read_torch(model, input_shape=(1, 3, 96, 96))  # from memory
+    torch_recorder._LIKE.clear()
+    assert read_torch(model, input_shape=(1, 3, 96, 96)) == first == again != small
+
+
+def test_whole_and_true_are_not_remembered_as_the_same() -> None:
+    x = torch.zeros(2, 3, dtype=torch.int64)
+    types = []
+    for scalar in (1, 1.0, True):
+        graph = read_torch(Snippet(lambda _, x, scalar=scalar: x * scalar), x)
+        types.append(graph.values[graph.outputs[0]].dtype)
+    assert types == ["int64", "fp32", "int64"]

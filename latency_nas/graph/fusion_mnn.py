@@ -95,7 +95,8 @@ class _Layout:
     ) -> None:
         dtype = self.graph.values[node.outputs[0]].dtype
         kernel = shared_kernel(op, inputs, (output,), tuple(attrs.items()), dtype)
-        self.calls.append(KernelCall(kernel=kernel, layer=node.modules[-1] if node.modules else "", nodes=names))
+        layer = node.modules[-1] if node.modules else ""
+        self.calls.append(KernelCall(kernel=kernel, layer=layer, nodes=names, reader=node.name))
 
     def need(self, node: Node, index: int, *, packed: bool, shape: Shape, always: bool = False) -> Shape:
         """Make the value lie in memory as `shape`, with a copy if it does not; a copy serves all later readers."""

@@ -8,7 +8,6 @@ Limitations:
 
 from __future__ import annotations
 
-import copy
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +63,10 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; afterwards every module holds what it held, and every random state is as before."""
     held = [(module, dict(vars(module))) for module in model.modules()]
     containers = [
-        (value, copy.copy(value)) for _, before in held for value in before.values() if isinstance(value, dict | list)
+        (value, dict(value) if isinstance(value, dict) else list(value))
+        for _, before in held
+        for value in before.values()
+        if isinstance(value, dict | list)
     ]
     states = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from math import prod
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_map_only
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import Node, Value
@@ -25,6 +25,8 @@ __all__ = ["Recorder"]
 
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _WITH_SCALARS = frozenset(op for op, (_, optional) in OPS.items() if "scalar" in optional)
+_MOST_LIKE = 10_000
+_LIKE: dict[Any, tuple[Any, ...]] = {}  # an operator and its arguments' shapes -> shape, strides, type and device
 _WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not taken apart into steps in time
 
 
@@ -32,6 +34,28 @@ _WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not taken apart i
 def _is_composite(func: Any) -> bool:
     """Whether torch defines the op by others."""
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+
+
+@cache
+def _is_view(func: Any) -> bool:
+    """Whether results share memory with arguments, or are arguments."""
+    return bool(func._schema.is_mutable) or any(item.alias_info is not None for item in func._schema.returns)
+
+
+def _tensors_in(items: Iterable[Any]) -> Iterator[Tensor]:
+    """Those among an operator's arguments, which nest no deeper than lists."""
+    for item in items:
+        if isinstance(item, Tensor):
+            yield item
+        elif isinstance(item, list | tuple):
+            yield from _tensors_in(item)
+
+
+def _signature(item: Any) -> Any:
+    """All of an argument that the shape, layout and type of a result depend on; 1 and 1.0 and True are three."""
+    if isinstance(item, Tensor):
+        return item.shape, item.stride(), item.dtype, item.device
+    return tuple(map(_signature, item)) if isinstance(item, list | tuple) else (type(item), item)
 
 
 def _fits(x: Tensor, *others: Any) -> bool:
@@ -63,20 +87,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(tensor, FakeTensor):
             return tensor
         if id(tensor) not in self._fake:
-            self._alive.append(tensor)
-            made = self._made(tensor)
-            self._fake[id(tensor)] = made
+            index = self.find(tensor)
+            self._fake[id(tensor)] = made = self._made(tensor)
+            self._index[id(made)] = index
             if self.choices is not None and not tensor.is_meta and not tensor.any():
                 self._zeros.add(id(made))
-            self.add(made, constant=True, parameter=self.parameter_names.get(id(tensor), ""))
         return self._fake[id(tensor)]
 
     def _made(self, tensor: Tensor) -> Tensor:
         if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_meta:
             return self.fake_mode.from_tensor(tensor, static_shapes=True)
-        # made by hand in a tenth of the time, which tells where weights are slices: each use of one is a new tensor
-        meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-        return FakeTensor(self.fake_mode, meta, tensor.device)
+        return self._blank(tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+
+    def _blank(self, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A fake made by hand, in a tenth of the time that the fake mode takes."""
+        return FakeTensor(self.fake_mode, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
 
     def add(self, tensor: Tensor, *, constant: bool = False, parameter: str = "") -> int:
         """A new value for `tensor`."""
@@ -89,13 +114,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return len(self.values) - 1
 
     def find(self, tensor: Tensor) -> int:
-        """The value of `tensor`; one that was never seen is a constant."""
+        """The value of `tensor`, real or fake; one that was never seen is a constant."""
         index = self._index.get(id(tensor))
-        return self.add(tensor, constant=True) if index is None else index
+        if index is None:
+            return self.add(tensor, constant=True, parameter=self.parameter_names.get(id(tensor), ""))
+        return index
 
     def is_constant(self, tensor: Tensor) -> bool:
         """Whether `tensor` is known before the model runs."""
-        return self.values[self.find(self.fake(tensor))].constant
+        return self.values[self.find(tensor)].constant
 
     def is_zero(self, tensor: Tensor) -> bool:
         """Whether a fake stands for zeros that were there before the model ran."""
@@ -111,7 +138,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.namespace == "prim":  # asks for a property, such as the device
             return func(*args, **kwargs)
         name = name_of(func)
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors = list(_tensors_in((*args, *kwargs.values())))
         if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
             self._keep(func, tensors)
             return func(*args, **kwargs)
@@ -133,11 +160,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if name not in _WHOLE and _is_composite(func):
                 with self:
                     return func.decompose(*args, **kwargs)
-        leaves: list[Tensor] = []
-        args = tuple(self._faked(item, leaves) for item in args)
-        kwargs = {key: self._faked(item, leaves) for key, item in kwargs.items()}
-        inputs = tuple(map(self.find, leaves))
-        result = torch.empty_like(args[0]) if name == "batch_norm" and _fits(*args) else func(*args, **kwargs)
+        inputs = tuple(map(self.find, tensors))
+        result = self._run(func, args, kwargs)
         made = [result] if isinstance(result, Tensor) else [x for x in tree_flatten(result)[0] if isinstance(x, Tensor)]
         if made:
             self._record(name, op or (f"aten.{name}", {}), inputs, made)
@@ -160,14 +184,28 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if not tensor.is_inference():
                 torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
 
-    def _faked(self, item: Any, leaves: list[Tensor]) -> Any:
-        """The argument with fakes for its tensors, which are added to `leaves`: no more nesting than aten has."""
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What an operator gives for fakes; what one tensor is like is looked up where it was seen before."""
+        key = None if _is_view(func) else _signature((func, args, *kwargs.items()))
+        try:
+            like = _LIKE.get(key)
+        except TypeError:  # an argument without a hash
+            key = like = None
+        if like is not None:
+            return self._blank(*like)
+        args, kwargs = tuple(map(self._faked, args)), {name: self._faked(item) for name, item in kwargs.items()}
+        result = torch.empty_like(args[0]) if name_of(func) == "batch_norm" and _fits(*args) else func(*args, **kwargs)
+        if key is not None and type(result) is FakeTensor:
+            if len(_LIKE) >= _MOST_LIKE:
+                _LIKE.clear()
+            _LIKE[key] = tuple(result.shape), result.stride(), result.dtype, result.device
+        return result
+
+    def _faked(self, item: Any) -> Any:
+        """The argument with fakes for its tensors: no more nesting than aten has."""
         if isinstance(item, Tensor):
-            leaves.append(self.fake(item))
-            return leaves[-1]
-        if isinstance(item, list | tuple):
-            return [self._faked(part, leaves) for part in item]
-        return item
+            return self.fake(item)
+        return [self._faked(part) for part in item] if isinstance(item, list | tuple) else item
 
     def _record(self, name: str, read: tuple[str, Attrs], inputs: tuple[int, ...], made: list[Tensor]) -> None:
         if name in ("zeros_like", "new_zeros"):

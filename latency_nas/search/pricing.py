@@ -30,12 +30,12 @@ __all__ = ["make_plan"]
 
 _MOST_LISTED = 128  # spaces up to this size are looked at whole
 _N_CHECKED = 8  # architectures on which a plan is confirmed
-_MOST_ROUNDS = 12
+_MOST_ROUNDS = 24
 _MOST_CELLS = 4096  # of the table of a layer
 _N_LIKELY = 6  # choices of which every few are tried, before they are added one by one
 
 Kernels = tuple[Kernel, ...]
-Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it
+Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it, or whom a copy is for
 
 
 def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0) -> CostPlan:
@@ -91,7 +91,7 @@ class _Seen:
         slots: dict[Slot, list[Kernel]] = defaultdict(list)
         for call in self.space.calls(dict(zip(self.space.candidates, map(int, row), strict=True))):
             self.calls.setdefault(call.kernel, call)
-            slots[call.layer, call.nodes[0] if call.nodes else call.kernel.op].append(call.kernel)
+            slots[call.layer, call.nodes[0] if call.nodes else f"copy for {call.reader}"].append(call.kernel)
         return {slot: self.kernels.setdefault(tuple(kernels), len(self.kernels)) for slot, kernels in slots.items()}
 
     def layers(self) -> dict[Slot, _Layer]:
@@ -131,7 +131,11 @@ class _Layer:
 
 
 def _first_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[np.intp]:
-    """Architectures in which any two candidates of different choices meet; of a small space, all."""
+    """Architectures in which any two candidates of different choices meet; of a small space, all.
+
+    Each is begun by two that have not met, and goes on with those that have met the fewest of it (AETG: Cohen, Dalal,
+    Fredman and Patton, IEEE Transactions on Software Engineering 23, 1997).
+    """
     if prod(sizes) <= _MOST_LISTED:
         return np.array(list(product(*map(range, sizes))), np.intp)
     offsets = np.cumsum([0, *sizes[:-1]])
@@ -140,13 +144,14 @@ def _first_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[np
     rows = []
     while unmet.any():
         pairs = np.argwhere(unmet)
-        drawn = random.integers(0, sizes, (32, len(sizes)))
-        for index in pairs[random.integers(len(pairs))]:
-            drawn[:, owner[index]] = index - offsets[owner[index]]
-        flat = drawn + offsets
-        best = unmet[flat[:, :, None], flat[:, None, :]].sum((1, 2)).argmax()
-        unmet[np.ix_(flat[best], flat[best])] = False
-        rows.append(drawn[best])
+        flat = list(pairs[random.integers(len(pairs))])
+        met = unmet[flat].sum(0)  # of each candidate: with how many that are picked it has not met
+        for row in random.permutation([row for row in range(len(sizes)) if row not in owner[flat]]):
+            within = slice(offsets[row], offsets[row] + sizes[row])
+            flat.append(offsets[row] + (met[within] + random.random(sizes[row])).argmax())
+            met += unmet[flat[-1]]
+        unmet[np.ix_(flat, flat)] = False
+        rows.append(np.sort(flat) - offsets)
     return np.array(rows, np.intp)
 
 
@@ -184,9 +189,12 @@ def _depends_on(values: NDArray[np.intp], rows: NDArray[np.intp], sizes: Sequenc
 
 
 def _missing_rows(seen: _Seen, layers: Mapping[Slot, _Layer], random: np.random.Generator) -> NDArray[np.intp]:
-    """Architectures that show every combination of candidates on which a layer depends."""
+    """Architectures that show combinations of candidates on which a layer depends, those of few choices first.
+
+    Not all at once: what seemed to depend on many choices may turn out to depend on fewer.
+    """
     unmet: dict[tuple[tuple[int, ...], tuple[int, ...]], None] = {}
-    for slot, layer in layers.items():
+    for slot, layer in sorted(layers.items(), key=lambda item: len(item[1].choices)):
         n_cells = prod(seen.sizes[choice] for choice in layer.choices)
         if n_cells > _MOST_CELLS:
             seen.unsettled = slot[0]
@@ -198,7 +206,7 @@ def _missing_rows(seen: _Seen, layers: Mapping[Slot, _Layer], random: np.random.
             every = product(*(range(seen.sizes[choice]) for choice in layer.choices))
             unmet.update(dict.fromkeys((layer.choices, cell) for cell in every if cell not in layer.cells))
     rows = []
-    while unmet:
+    while unmet and len(rows) < max(_N_CHECKED, len(seen.rows) // 4):
         row = random.integers(0, seen.sizes)
         fixed: dict[int, int] = {}
         for choices, cell in tuple(unmet):
