@@ -17,6 +17,7 @@ from latency_nas.search.penalty import FACTORS, PENALTIES, FBNet, ProxylessLog, 
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.projection import Budget, likeliest, project
 from latency_nas.search.schedule import Schedule
+from latency_nas.search.settling import WITHIN, settling_term
 
 __all__ = ["Controlled", "Penalty"]
 
@@ -45,6 +46,7 @@ class Controlled(Float64State, ABC):
     temperature: Tensor
     first_temperature: Tensor
     scale: Tensor
+    pull: Tensor
 
     def __init__(
         self,
@@ -69,7 +71,9 @@ class Controlled(Float64State, ABC):
         self.penalty = _penalty_of(penalty) if isinstance(penalty, str) else penalty
         self.n_terms = 0  # terms that were asked for: shows whether a training step calls the loss itself
         scale = 1.0 if schedule is None else schedule.scale_at(0.0)
-        for name, value in (("temperature", temperature), ("first_temperature", 0.0), ("scale", scale)):
+        self._aim: dict[str, int] | None = None  # of the step that is under way
+        buffers = {"temperature": temperature, "first_temperature": 0.0, "scale": scale, "pull": 0.0}
+        for name, value in buffers.items():
             self.register_buffer(name, torch.tensor(float(value), dtype=torch.float64))
         _check_positive(target_ms)
         self._target_ms = target_ms
@@ -155,21 +159,53 @@ class Controlled(Float64State, ABC):
             if isinstance(self.penalty, Constraint):
                 raise SearchError("Expected a target for the constraint, but `target_ms` is None.")
             return self._share() * self.controlled_ms()
-        return self._share() * self.penalty(self.controlled_ms(), self.target_ms)
+        term = self._share() * self.penalty(self.controlled_ms(), self.target_ms)
+        return term + self.settling() if self.settles else term
 
     def _share(self) -> Tensor | float:
         return self.weight if self.schedule is None else self.weight * self.scale
 
     def combine(self, task_loss: Tensor) -> Tensor:
-        """The whole loss: ``task_loss + latency()``, or its product with a factor.
+        """The whole loss: ``task_loss + latency()``, or its product with a factor, and what settles the search.
 
         A factor f enters as 1 + weight x scale x (f - 1), so that a warm-up begins with the task's loss alone.
         """
-        if not isinstance(self.penalty, FBNet | ProxylessLog):
+        if not self.multiplies:
             return task_loss + self.term().to(task_loss.dtype)
+        loss = task_loss * self.factor().to(task_loss.dtype)
+        return loss + self.settling().to(task_loss.dtype) if self.settles else loss
+
+    def factor(self) -> Tensor:
+        """What the task's loss is multiplied by, in float64.
+
+        Raises:
+            SearchError: if the penalty is a term.
+        """
+        if not isinstance(self.penalty, FBNet | ProxylessLog):
+            raise SearchError(f"Expected a factor, but {self.penalty_name} is added to the task's loss.")
         self.n_terms += 1
-        factor = self.penalty(self.controlled_ms(), self.target_ms)
-        return task_loss * (1 + self._share() * (factor - 1)).to(task_loss.dtype)
+        return 1 + self._share() * (self.penalty(self.controlled_ms(), self.target_ms) - 1)
+
+    @property
+    def settles(self) -> bool:
+        """Whether the search is in the part in which it settles; only then does a step wait for the device."""
+        scheduled = self.schedule is not None and self.schedule.settle > 0 and self.target_ms is not None
+        return scheduled and float(self.pull) > 0
+
+    def settling(self) -> Tensor:
+        """The term that draws the parameters to an architecture on the target (`latency_nas.search.settling`)."""
+        return self.pull * settling_term(self.gates(), self.aim(), self.temperature)
+
+    def aim(self) -> dict[str, int]:
+        """The architecture that a step is drawn to: the argmax if it is on the target, or else `project`'s."""
+        if self._aim is None:
+            here = self.architecture()
+            self.aim_at(here if self.budget(within=WITHIN).keeps(here) else self.project(within=WITHIN))
+        return self._aim or {}
+
+    def aim_at(self, architecture: dict[str, int]) -> None:
+        """Let this be `aim` until the next `step`: one that keeps other targets too."""
+        self._aim = architecture
 
     @property
     def multiplies(self) -> bool:
@@ -196,6 +232,7 @@ class Controlled(Float64State, ABC):
         self.scale.fill_(self.schedule.scale_at(progress))
         if self.schedule.final_temperature is not None:
             self.temperature.fill_(self.schedule.temperature_at(progress, float(self.first_temperature)))
+        self.pull.fill_(self.schedule.pull_at(progress))
 
     def step(self, progress: float | None = None) -> bool:
         """To be called after each step of the architecture: move the multiplier, and follow the schedule.
@@ -206,6 +243,7 @@ class Controlled(Float64State, ABC):
         Returns:
             Whether the multiplier was moved.
         """
+        self._aim = None
         if progress is not None:
             self.anneal(progress)
         if not isinstance(self.penalty, Constraint) or self.target_ms is None or float(self.scale) == 0:

@@ -112,7 +112,10 @@ class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
         """The whole loss: ``task_loss + latency()``, or its product with a factor (see `LatencyLoss.combine`)."""
         if not self.priced.multiplies:
             return task_loss + self().astype(task_loss.dtype)
-        return task_loss * self._scalar(lambda: self.priced.combine(torch.ones(()).double())).astype(task_loss.dtype)
+        loss = task_loss * self._scalar(self.priced.factor).astype(task_loss.dtype)
+        if not self.read().settles:
+            return loss
+        return loss + self._scalar(self.priced.settling).astype(task_loss.dtype)
 
     def _weights(self) -> list[Any]:
         if not self._supernet:

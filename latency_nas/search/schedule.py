@@ -15,13 +15,15 @@ class Schedule:
 
     The term is multiplied by 0 up to `warm_up` (weights are trained before there is anything to choose by), then by a
     share that rises linearly over `ramp` to 1, and then by a power of `final_scale` that reaches it at the end.
-    The temperature falls geometrically, from what it was, over all of it.
+    The temperature falls geometrically, from what it was, over all of it. Over the last share `settle`, the parameters
+    are also drawn, ever more strongly, to the likeliest architecture on the target (`latency_nas.search.settling`).
 
     Args:
         warm_up: share of the search without the term.
         ramp: share of the search over which it rises.
         final_scale: of the term at the end.
         final_temperature: at the end; None leaves the temperature.
+        settle: share of the search, its last, in which it settles on an architecture.
 
     Raises:
         SearchError: if an argument is out of range.
@@ -32,12 +34,15 @@ class Schedule:
         [0.0, 0.5, 1.0]
         >>> round(schedule.temperature_at(0.5, 10.0), 9)
         1.0
+        >>> [Schedule(settle=0.5).pull_at(progress) for progress in (0.5, 0.75, 1.0)]
+        [0.0, 0.5, 1.0]
     """
 
     warm_up: float = 0.0
     ramp: float = 0.0
     final_scale: float = 1.0
     final_temperature: float | None = None
+    settle: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.warm_up >= 0 and self.ramp >= 0 and self.warm_up + self.ramp <= 1):
@@ -51,6 +56,8 @@ class Schedule:
             raise SearchError(
                 f"Expected `final_temperature` to be a positive number, but got {self.final_temperature}."
             )
+        if not 0 <= self.settle <= 1:
+            raise SearchError(f"Expected `settle` to be a share of the search, from 0 to 1, but got {self.settle}.")
 
     def scale_at(self, progress: float) -> float:
         """What the term is multiplied by."""
@@ -67,3 +74,7 @@ class Schedule:
         if self.final_temperature is None:
             return first
         return float(first * (self.final_temperature / first) ** min(1.0, progress))
+
+    def pull_at(self, progress: float) -> float:
+        """How strongly the parameters are drawn to an architecture on the target."""
+        return max(0.0, 1 - (1 - progress) / self.settle) if self.settle else 0.0

@@ -19,6 +19,7 @@ from latency_nas.search.loss import LatencyLoss
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.projection import likeliest, project
 from latency_nas.search.schedule import Schedule
+from latency_nas.search.settling import WITHIN
 from latency_nas.table import Datasheet, LatencyTable
 
 __all__ = ["RESOURCES", "ResourceCounter", "Targets"]
@@ -138,6 +139,7 @@ class Targets(nn.Module):
 
     def forward(self) -> Tensor:
         """The sum of the terms, of shape ``()``."""
+        self._aim()
         total = self._each()[0]()
         for loss in self._each()[1:]:
             total = total + loss()
@@ -145,9 +147,21 @@ class Targets(nn.Module):
 
     def combine(self, task_loss: Tensor) -> Tensor:
         """The whole loss: factors are multiplied by, terms are added."""
+        self._aim()
         for loss in sorted(self._each(), key=lambda loss: not loss.multiplies):
             task_loss = loss.combine(task_loss)
         return task_loss
+
+    def _aim(self) -> None:
+        """Where the search settles, let all losses draw to one architecture: one that keeps every target."""
+        settling = [loss for loss in self._each() if loss.settles]
+        if settling:
+            here, budgets = self.architecture(), [loss.budget(within=WITHIN) for loss in settling]
+            if not all(budget.keeps(here) for budget in budgets):
+                scores = settling[0].log_probabilities()
+                here = likeliest(scores, budgets) or project(scores, [loss.budget() for loss in settling])
+            for loss in settling:
+                loss.aim_at(here)
 
     def use_schedule(self, schedule: Schedule) -> None:
         """The same schedule for each."""
