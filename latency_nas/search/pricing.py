@@ -205,7 +205,7 @@ def _missing_rows(seen: _Seen, layers: Mapping[Slot, _Layer], random: np.random.
         if len(layer.cells) < n_cells:
             every = product(*(range(seen.sizes[choice]) for choice in layer.choices))
             unmet.update(dict.fromkeys((layer.choices, cell) for cell in every if cell not in layer.cells))
-    rows = []
+    rows: list[NDArray[np.intp]] = []
     while unmet and len(rows) < max(_N_CHECKED, len(seen.rows) // 4):
         row = random.integers(0, seen.sizes)
         fixed: dict[int, int] = {}
