@@ -551,3 +551,145 @@ class FbnetV2(nn.Module):
         widths = [3, *(config[f"width{layer}"] for layer in range(4))]
         layers = [conv_bn_relu(c_in, c_out) for c_in, c_out in pairwise(widths)]
         return nn.Sequential(*layers, Head(widths[-1]))
+
+
+class BigNas(nn.Module):
+    """Elastic resolution, and each stage's width, depth, kernel and expansion; widths meet where stages do.
+
+    As in BigNAS (arXiv 2003.11142) and AttentiveNAS (arXiv 2011.09011), whose supernet is told which subnet is active,
+    and gives it as a network of its own.
+    """
+
+    OPTIONS: ClassVar = {
+        "resolution": (8, 12),
+        **{f"width{stage}": (4, 8) for stage in range(2)},
+        **{f"depth{stage}": (1, 2) for stage in range(2)},
+        **{f"kernel{stage}": (3, 5) for stage in range(2)},
+        **{f"expansion{stage}": (1, 2) for stage in range(2)},
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv_bn_relu(3, CHANNELS), nn.Linear(8, 3)
+        sizes = [CHANNELS, 8, 8, 8]
+        self.blocks = nn.ModuleList(SlicedBlock(c_in, 8) for c_in in sizes)
+        self.config: Mapping[str, int] = {name: options[-1] for name, options in self.OPTIONS.items()}
+
+    def set_active_subnet(self, config: Mapping[str, int]) -> None:
+        self.config = dict(config)
+
+    def active(self) -> list[tuple[SlicedBlock, dict[str, int]]]:
+        """Each block that runs, and how."""
+        kinds = ("width", "kernel", "expansion")
+        return [
+            (self.blocks[2 * stage + number], {kind: self.config[f"{kind}{stage}"] for kind in kinds})
+            for stage in range(2)
+            for number in range(self.config[f"depth{stage}"])
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block, sizes in self.active():
+            x = block(x, **sizes)
+        x = x.mean((2, 3))
+        return functional.linear(x, self.head.weight[:, : x.shape[1]], self.head.bias)
+
+    def configured(self, config: Mapping[str, int]) -> tuple[nn.Module, Tensor]:
+        self.set_active_subnet(config)
+        return self, torch.zeros(1, 3, config["resolution"], config["resolution"])
+
+    def subnet(self, config: Mapping[str, int]) -> nn.Module:
+        self.set_active_subnet(config)
+        blocks, c_in = [], CHANNELS
+        for _, sizes in self.active():
+            blocks.append(static_block(c_in, **sizes))
+            c_in = sizes["width"]
+        return nn.Sequential(self.stem, *blocks, Head(c_in))
+
+
+class SlicedBlock(nn.Module):
+    """An inverted bottleneck whose convolutions use the first channels and the middle of their kernels."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        wide = c_in * 2
+        self.expand, self.depth = nn.Conv2d(c_in, wide, 1), nn.Conv2d(wide, wide, 5, groups=wide)
+        self.project = nn.Conv2d(wide, c_out, 1)
+
+    def forward(self, x: Tensor, width: int, kernel: int, expansion: int) -> Tensor:
+        c_in, cut = x.shape[1], (5 - kernel) // 2
+        n = c_in * expansion
+        y = functional.conv2d(x, self.expand.weight[:n, :c_in], self.expand.bias[:n])
+        weight = self.depth.weight[:n, :, cut : 5 - cut, cut : 5 - cut]
+        y = functional.conv2d(y.relu(), weight, self.depth.bias[:n], padding=kernel // 2, groups=n)
+        y = functional.conv2d(y.relu(), self.project.weight[:width, :n], self.project.bias[:width])
+        return x + y if c_in == width else y
+
+
+def static_block(c_in: int, width: int, kernel: int, expansion: int) -> nn.Module:
+    n = c_in * expansion
+    depth = nn.Conv2d(n, n, kernel, padding=kernel // 2, groups=n)
+    inner = nn.Sequential(nn.Conv2d(c_in, n, 1), nn.ReLU(), depth, nn.ReLU(), nn.Conv2d(n, width, 1))
+    return Residual(inner) if c_in == width else inner
+
+
+# --- DenseNAS (arXiv 1906.09607)
+
+
+class DenseNas(nn.Module):
+    """Blocks of growing width, each followed by one of the next two: which are passed is searched, and their operators.
+
+    `betas` weigh where a block leads to, `alphas` the operators of each block.
+    """
+
+    WIDTHS: ClassVar = (4, 4, 6, 8, 10)
+    LEADS_TO: ClassVar = {0: (1, 2), 1: (2, 3), 2: (3, 4)}  # from the third only to the last
+    OPTIONS: ClassVar = {
+        **{f"next{block}": following for block, following in LEADS_TO.items()},
+        **{f"op{block}": (1, 3, 5) for block in range(1, 5)},
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = conv_bn_relu(3, self.WIDTHS[0]), Head(self.WIDTHS[-1])
+        ways = [(begin, end) for begin, ends in {**self.LEADS_TO, 3: (4,)}.items() for end in ends]
+        self.ways = nn.ModuleDict(
+            {f"{begin}-{end}": conv_bn_relu(self.WIDTHS[begin], self.WIDTHS[end], 1) for begin, end in ways}
+        )
+        self.ops = nn.ModuleList(
+            nn.ModuleList(conv_bn_relu(width, width, kernel) for kernel in (1, 3, 5)) for width in self.WIDTHS[1:]
+        )
+        self.alphas, self.betas = (nn.Parameter(1e-3 * torch.randn(*shape)) for shape in ((4, 3), (3, 2)))
+
+    def gates(self) -> dict[str, Tensor]:
+        return dict(zip(self.OPTIONS, [*self.betas.softmax(-1), *self.alphas.softmax(-1)], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates, given = self.gates(), {0: [self.stem(x)]}
+        for block in range(5):
+            y = sum(given[block])
+            if block > 0:
+                y = sum(gate * op(y) for gate, op in zip(gates[f"op{block}"], self.ops[block - 1], strict=True))
+            for number, following in enumerate(self.LEADS_TO.get(block, (4,) if block == 3 else ())):
+                way = self.ways[f"{block}-{following}"](y)
+                given.setdefault(following, []).append(way * gates[f"next{block}"][number] if block < 3 else way)
+        return self.head(y)
+
+    def subnet(self, config: Mapping[str, int]) -> nn.Module:
+        return DerivedDenseNas(self, config)
+
+
+class DerivedDenseNas(nn.Module):
+    def __init__(self, net: DenseNas, config: Mapping[str, int]) -> None:
+        super().__init__()
+        self.stem, self.ways, self.ops, self.head = net.stem, net.ways, net.ops, net.head
+        self.config = config
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, block = self.stem(x), 0
+        while block < 4:
+            following = self.config.get(f"next{block}", 4)
+            x = self.ways[f"{block}-{following}"](x)
+            block = following
+            x = self.ops[block - 1][(1, 3, 5).index(self.config[f"op{block}"])](x)
+        return self.head(x)

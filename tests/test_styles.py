@@ -8,7 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from styles import AutoFormer, Darts, Fbnet, FbnetV2, Nb201, Nested, Ofa, PcDarts, Proxyless, Spos, Zero
+from styles import (
+    AutoFormer,
+    BigNas,
+    Darts,
+    DenseNas,
+    Fbnet,
+    FbnetV2,
+    Nb201,
+    Nested,
+    Ofa,
+    PcDarts,
+    Proxyless,
+    Spos,
+    Zero,
+)
 from supernets import MadeUp, snapshot
 from torch import Tensor, nn
 
@@ -27,7 +41,7 @@ def image(latency: LatencyLoss, net: nn.Module, **more: Any) -> None:
     latency.attach(net, IMAGE, **more)
 
 
-def ofa(latency: LatencyLoss, net: Ofa) -> None:
+def ofa(latency: LatencyLoss, net: Ofa | BigNas) -> None:
     latency.attach(net, options=net.OPTIONS, subnet=lambda net, config: net.configured(config))
 
 
@@ -35,7 +49,7 @@ def auto_former(latency: LatencyLoss, net: AutoFormer) -> None:
     latency.attach(net, TOKENS, options=net.OPTIONS, subnet=lambda net, config: net.subnet(config))
 
 
-def fbnet_v2(latency: LatencyLoss, net: FbnetV2) -> None:
+def gated(latency: LatencyLoss, net: FbnetV2 | DenseNas) -> None:
     subnet = lambda net, config: net.subnet(config)  # noqa: E731
     latency.attach(net, IMAGE, options=net.OPTIONS, subnet=subnet, gates=lambda net: net.gates())
 
@@ -52,7 +66,9 @@ STYLES: dict[str, tuple[Callable[[], Any], Callable[[LatencyLoss, Any], None], i
     "nested, with None": (Nested, image, 3),
     "OFA": (Ofa, ofa, 11),
     "AutoFormer": (AutoFormer, auto_former, 8),
-    "FBNetV2": (FbnetV2, fbnet_v2, 4),
+    "FBNetV2": (FbnetV2, gated, 4),
+    "BigNAS": (BigNas, ofa, 9),
+    "DenseNAS": (DenseNas, gated, 7),
 }
 ids = pytest.mark.parametrize("style", STYLES)
 
@@ -159,7 +175,8 @@ def test_the_sample_that_weighted_a_step_prices_it(style: str) -> None:
     assert all(not module._forward_pre_hooks and not module._forward_hooks for module in net.modules())
 
 
-GATED = [style for style in STYLES if style not in ("SPOS", "OFA", "AutoFormer")]
+SAMPLED = ["SPOS", "OFA", "AutoFormer", "BigNAS"]
+GATED = [style for style in STYLES if style not in SAMPLED]
 
 
 @pytest.mark.parametrize("style", GATED)
@@ -187,10 +204,12 @@ def architecture_parameters(net: Any) -> list[Tensor]:
         return [net.arch_parameters]
     if isinstance(net, FbnetV2):
         return [net.alphas]
+    if isinstance(net, DenseNas):
+        return [net.alphas, net.betas]
     return [tensor for name, tensor in net.named_parameters() if name.endswith(("thetas", "AP_path_alpha"))]
 
 
-@pytest.mark.parametrize("style", ["SPOS", "OFA", "AutoFormer"])
+@pytest.mark.parametrize("style", SAMPLED)
 def test_sampled_configurations_have_no_expectation(attached: dict[str, Attached], style: str) -> None:
     with pytest.raises(SearchError) as caught:
         attached[style].latency.expected_ms()
