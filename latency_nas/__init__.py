@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from latency_nas.measure.meter import measure_networks, measure_table
     from latency_nas.measure.plan import covering_architectures
     from latency_nas.search.callback import LatencyCallback
-    from latency_nas.search.choice import Choice, read_supernet
+    from latency_nas.search.choice import Choice
     from latency_nas.search.loss import LatencyLoss
     from latency_nas.search.paddle_callback import PaddleLatencyCallback
     from latency_nas.search.paddle_loss import PaddleLatencyLoss
     from latency_nas.search.schedule import Schedule
+    from latency_nas.search.supernet import read_supernet
     from latency_nas.search.targets import ResourceCounter, Targets
     from latency_nas.table import Datasheet, LatencyTable, import_paddleslim, load_table, named_tables, save_table
 
@@ -45,7 +46,7 @@ _HOMES = {
     "measure_networks": "latency_nas.measure.meter",
     "measure_table": "latency_nas.measure.meter",
     "named_tables": "latency_nas.table",
-    "read_supernet": "latency_nas.search.choice",
+    "read_supernet": "latency_nas.search.supernet",
     "save_table": "latency_nas.table",
 }
 

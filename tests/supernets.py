@@ -17,10 +17,11 @@ from latency_nas.estimate.estimator import KernelEstimate
 from latency_nas.graph import KernelCall, OpGraph, fuse
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import Kernel
-from latency_nas.search.choice import Choice, find_choices
+from latency_nas.search.choice import Choice
 from latency_nas.search.loss import LatencyLoss
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.pricing import make_plan
+from latency_nas.search.supernet import find_choices
 from latency_nas.search.torch_space import graph_space
 from latency_nas.table import Datasheet, Entry, LatencyTable
 

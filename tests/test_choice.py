@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from supernet import Supernet
-from supernets import EXAMPLE, ChainNet, MatrixNet, MixedOp, candidates_of, graph_of
+from supernets import EXAMPLE, ChainNet, MadeUp, MatrixNet, MixedOp, candidates_of, graph_of
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
-from latency_nas.search.choice import Choice, find_choices, read_supernet
+from latency_nas.search.choice import Choice
+from latency_nas.search.loss import LatencyLoss
+from latency_nas.search.supernet import find_choices, read_supernet
 
 NOTHING_FOUND = (
     "Expected {kind} to be a supernet of a known style (a module with a list of candidates and a parameter vector of "
@@ -20,6 +22,10 @@ NOTHING_FOUND = (
     "gates=lambda net: {{'first': net.alphas[0].softmax(-1)}}); without architecture parameters leave `gates` out; an "
     "elastic supernet is given as latency.attach(supernet, x, options={{'depth': (2, 3, 4)}}, "
     "subnet=lambda net, config: net.subnet(**config))."
+)
+FLAT = (
+    " Where `{path}` holds the candidates of several choices, n of each: held = supernet.get_submodule('{path}'); "
+    "latency.attach(supernet, x, groups={{f'choice{{i}}': held[n * i : n * i + n] for i in range({n} // n)}})."
 )
 UNLIKE = "architecture parameters as long as the lists they would belong to"
 NO_WEIGHTS = "architecture parameters, one for each of a list's modules"
@@ -70,9 +76,34 @@ class Odd(nn.Module):
 def test_what_was_found_and_what_is_missing_is_said(lengths: tuple[int, ...], vectors: str, missing: str) -> None:
     with pytest.raises(SearchError) as caught:
         find_choices(nn.Sequential(nn.ReLU(), Odd(*lengths)))
-    assert str(caught.value) == NOTHING_FOUND.format(
+    flat = "" if lengths else FLAT.format(path="1.ops", n=3)
+    found = NOTHING_FOUND.format(
         kind="Sequential", lists="`1.ops` (3 modules)", vectors=vectors, matrices="none", missing=missing
     )
+    assert str(caught.value) == found + flat
+
+
+class FlatSpos(nn.Module):
+    """One list of all candidates, three a layer; a path of indices runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.ModuleList([*candidates_of(1, 3), *candidates_of(1, 3)])
+
+    def forward(self, x: Tensor, path: tuple[int, int] = (0, 0)) -> Tensor:
+        for layer, choice in enumerate(path):
+            x = self.features[3 * layer + choice](x)
+        return x
+
+
+def test_a_flat_list_gets_the_lines_that_name_its_choices() -> None:
+    supernet, latency = FlatSpos(), LatencyLoss(MadeUp())
+    with pytest.raises(SearchError) as caught:
+        latency.attach(supernet, EXAMPLE)
+    lines = str(caught.value).rpartition("n of each: ")[2].rstrip(".")
+    exec(lines, {"supernet": supernet, "latency": latency, "x": EXAMPLE, "n": 3})  # noqa: S102
+    assert latency.plan.choices == ("choice0", "choice1")
+    assert latency.plan.candidates[1] == ("features.3", "features.4", "features.5")
 
 
 def test_nothing_was_found() -> None:

@@ -20,7 +20,7 @@ from latency_nas.kernel import n_macs
 from latency_nas.measure.export import export_mnn
 from latency_nas.measure.mnn_engine import ExecutedOp, MNNNetwork, agree, convert, expected_ops
 from latency_nas.measure.plan import random_architectures
-from latency_nas.search.choice import find_choices
+from latency_nas.search.supernet import find_choices
 
 FAMILIES = {
     "MobileNetV2": (MobileNet, (1, 3, 64, 64)),

@@ -34,10 +34,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from latency_nas.errors import InputMismatchError, LatencyNASError, SearchError, TableError, UnknownTableError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.measure.plan import random_architectures
-from latency_nas.search.choice import Choice, find_choices
+from latency_nas.search.choice import Choice
 from latency_nas.search.constraint import CONSTRAINTS
 from latency_nas.search.loss import LatencyLoss
 from latency_nas.search.penalty import FACTORS, PENALTIES
+from latency_nas.search.supernet import find_choices
 from latency_nas.table import named_tables
 
 OUT_OF_REACH = (
@@ -366,7 +367,7 @@ def test_an_attachment_that_fails_leaves_the_one_before() -> None:
 
 def test_temperature_is_the_state() -> None:
     loss, other = loss_of(ChainNet(), temperature=0.25), loss_of(ChainNet(), temperature=4.0)
-    assert loss.state_dict() == {"temperature": 0.25, "first_temperature": 0.0, "scale": 1.0}
+    assert loss.state_dict() == {"temperature": 0.25, "first_temperature": 0.0, "scale": 1.0, "pull": 0.0}
     before_ms = other.expected_ms().item()
     other.load_state_dict(loss.state_dict())
     assert other.temperature.item() == 0.25

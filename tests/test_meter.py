@@ -24,7 +24,7 @@ from latency_nas.measure.meter import (
     summarise,
 )
 from latency_nas.measure.plan import covering_architectures, random_architectures
-from latency_nas.search.choice import find_choices
+from latency_nas.search.supernet import find_choices
 from latency_nas.table import LatencyTable
 
 

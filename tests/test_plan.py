@@ -28,9 +28,9 @@ from latency_nas.graph import fuse
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import Kernel
 from latency_nas.measure.plan import random_architectures
-from latency_nas.search.choice import find_choices
 from latency_nas.search.plan import CostPlan
 from latency_nas.search.pricing import make_plan
+from latency_nas.search.supernet import find_choices
 from latency_nas.search.torch_space import graph_space
 from latency_nas.table import Entry, LatencyTable
 

@@ -44,7 +44,7 @@ def architectures_of(source: str, input_shape: tuple[int, ...], times: int) -> l
     from latency_nas.graph.reader import make_model
     from latency_nas.graph.torch_reader import read_torch
     from latency_nas.measure.plan import covering_architectures
-    from latency_nas.search.choice import read_supernet
+    from latency_nas.search.supernet import read_supernet
 
     made = make_model(source)
     try:

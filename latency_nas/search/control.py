@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from latency_nas.errors import SearchError
 from latency_nas.search.constraint import CONSTRAINTS, Constraint, Float64State
 from latency_nas.search.penalty import FACTORS, PENALTIES, FBNet, ProxylessLog, check_factor, refuse_misreading
-from latency_nas.search.plan import CostPlan
+from latency_nas.search.plan import Architecture, CostPlan
 from latency_nas.search.projection import Budget, likeliest, project
 from latency_nas.search.schedule import Schedule
 from latency_nas.search.settling import WITHIN, settling_term
@@ -71,7 +71,7 @@ class Controlled(Float64State, ABC):
         self.penalty = _penalty_of(penalty) if isinstance(penalty, str) else penalty
         self.n_terms = 0  # terms that were asked for: shows whether a training step calls the loss itself
         scale = 1.0 if schedule is None else schedule.scale_at(0.0)
-        self._aim: dict[str, int] | None = None  # of the step that is under way
+        self._aim: Architecture | None = None  # of the step that is under way
         buffers = {"temperature": temperature, "first_temperature": 0.0, "scale": scale, "pull": 0.0}
         for name, value in buffers.items():
             self.register_buffer(name, torch.tensor(float(value), dtype=torch.float64))
@@ -103,7 +103,7 @@ class Controlled(Float64State, ABC):
         """The probability of each candidate, of shape ``(choices, most candidates)``."""
 
     @abstractmethod
-    def architecture(self) -> dict[str, int]:
+    def architecture(self) -> Architecture:
         """The likeliest candidate of each choice."""
 
     @abstractmethod
@@ -196,14 +196,14 @@ class Controlled(Float64State, ABC):
         """The term that draws the parameters to an architecture on the target (`latency_nas.search.settling`)."""
         return self.pull * settling_term(self.gates(), self.aim(), self.temperature)
 
-    def aim(self) -> dict[str, int]:
+    def aim(self) -> Architecture:
         """The architecture that a step is drawn to: the argmax if it is on the target, or else `project`'s."""
         if self._aim is None:
             here = self.architecture()
             self.aim_at(here if self.budget(within=WITHIN).keeps(here) else self.project(within=WITHIN))
-        return self._aim or {}
+        return self._aim or Architecture()
 
-    def aim_at(self, architecture: dict[str, int]) -> None:
+    def aim_at(self, architecture: Architecture) -> None:
         """Let this be `aim` until the next `step`: one that keeps other targets too."""
         self._aim = architecture
 
@@ -303,7 +303,7 @@ class Controlled(Float64State, ABC):
         at_least = -inf if within is None else self.target_ms * (1 - within)
         return Budget(plan=self.plan, at_most=self.target_ms, at_least=at_least, n_std=self.n_std)
 
-    def project(self, *, within: float | None = None) -> dict[str, int]:
+    def project(self, *, within: float | None = None) -> Architecture:
         """The likeliest architecture that is not above the target: how a search with a hard budget ends.
 
         Args:

@@ -17,16 +17,15 @@ from latency_nas.search.choice import (
     ParameterOf,
     choices_of_groups,
     choices_of_options,
-    find_choices,
-    read_choices,
 )
 from latency_nas.search.constraint import Constraint
 from latency_nas.search.control import Controlled, Penalty
 from latency_nas.search.gate_reader import GateReader, GivenWeights
 from latency_nas.search.gates import PackedPlan
-from latency_nas.search.plan import CostPlan
+from latency_nas.search.plan import Architecture, CostPlan
 from latency_nas.search.pricing import make_plan
 from latency_nas.search.schedule import Schedule
+from latency_nas.search.supernet import find_choices, read_choices
 from latency_nas.search.torch_space import Subnet, graph_space, option_space
 from latency_nas.table import LatencyTable
 
@@ -89,6 +88,7 @@ class LatencyLoss(Controlled):
         )
         self._plan: CostPlan | None = None
         self.choices: tuple[Choice, ...] = ()
+        self.options: dict[str, tuple[Any, ...]] = {}  # of a supernet that is configured
         self._reader: GateReader | GivenWeights | None = None
         self._packed: PackedPlan | None = None
         self._dtype = torch.float32  # of the architecture parameters
@@ -141,8 +141,10 @@ class LatencyLoss(Controlled):
             space = option_space(supernet, options, subnet, example_input, engine)
             found = choices_of_options(space.candidates, gates)
         else:
-            given = find_choices(supernet) if choices is None else tuple(choices)
-            given = given if groups is None else choices_of_groups(supernet, groups, gates)
+            if groups is not None:
+                given = choices_of_groups(supernet, groups, gates)
+            else:
+                given = find_choices(supernet) if choices is None else tuple(choices)
             graph, found = read_choices(supernet, given, example_input, run)
             space = graph_space(graph, found, engine)
         reader = GateReader(supernet, found, sampled=sampled)
@@ -150,6 +152,7 @@ class LatencyLoss(Controlled):
         self._check_target(self.target_ms, plan)
         self.detach()
         self.choices, self._plan, self._supernet = found, plan, (supernet,)
+        self.options = {name: tuple(values) for name, values in (options or {}).items()}
         self._reader, self._packed = reader, PackedPlan(plan, [choice.logits for choice in found])
         reader.watch()
         return plan
@@ -176,7 +179,8 @@ class LatencyLoss(Controlled):
         """Let go of the supernet; what `sampled` added to catch gates is taken away."""
         if self._reader is not None:
             self._reader.release()
-        self.choices, self._plan, self._supernet, self._reader, self._packed = (), None, (), None, None
+        self.choices, self.options, self._plan, self._supernet = (), {}, None, ()
+        self._reader = self._packed = None
 
     @property
     def plan(self) -> CostPlan:
@@ -258,14 +262,47 @@ class LatencyLoss(Controlled):
         """The latency of one architecture or configuration, in milliseconds.
 
         Args:
-            config: choice -> candidate, by its index or its name; of a supernet that is configured, its option.
+            config: choice -> candidate, by its index or its name; of a supernet that was attached by its options,
+                choice -> option. What `architecture` and `project` give is priced as well.
+
+        Raises:
+            SearchError: if a choice is not given one of its candidates, or a number could be an index or a name.
         """
         plan = self.plan
+        if isinstance(config, Architecture):
+            return plan.latency_ms(config)
         names = dict(zip(plan.choices, plan.candidates, strict=True))
-        options = {name: str(picked) for name, picked in config.items() if str(picked) in names.get(name, ())}
-        return plan.latency_ms({**config, **options})
+        picked = {name: self._name_of(name, value, names.get(name, ())) for name, value in config.items()}
+        return plan.latency_ms(picked)
 
-    def architecture(self) -> dict[str, int]:
+    def _name_of(self, choice: str, picked: Any, names: Sequence[str]) -> Any:
+        """What a configuration picks, as the plan has it."""
+        index = names.index(str(picked)) if str(picked) in names else None
+        if choice in self.options:
+            if index is None:
+                raise SearchError(
+                    f"Expected one of the options {', '.join(names)} of `{choice}`, but got {picked!r}; an "
+                    f"architecture of indices is priced by latency.plan.latency_ms."
+                )
+            return index
+        if isinstance(picked, int) and index is not None and index != picked:
+            raise SearchError(
+                f"Expected an index or a name for `{choice}`, but {picked} could be both: give {str(picked)!r} for the "
+                f"candidate of that name, or price indices by latency.plan.latency_ms."
+            )
+        return picked
+
+    def config(self, architecture: Mapping[str, int]) -> dict[str, Any]:
+        """The options of an architecture of indices, as `subnet` takes them.
+
+        Raises:
+            SearchError: if the supernet was not attached by its options.
+        """
+        if not self.options:
+            raise SearchError("Expected a supernet that was attached by its options: no other has configurations.")
+        return {name: self.options[name][index] for name, index in architecture.items()}
+
+    def architecture(self) -> Architecture:
         """The candidate of each choice that has the largest weight, by the name of the choice.
 
         Raises:
@@ -273,10 +310,10 @@ class LatencyLoss(Controlled):
         """
         plan = self.plan
         rows = np.split(plan.check_gates(self.flat_gates().detach().cpu().numpy()), plan.offsets[1:-1])
-        return {name: int(row.argmax()) for name, row in zip(plan.choices, rows, strict=True)}
+        return Architecture((name, int(row.argmax())) for name, row in zip(plan.choices, rows, strict=True))
 
     @torch.no_grad()
-    def land(self, *, within: float = 0.03) -> dict[str, int]:
+    def land(self, *, within: float = 0.03) -> Architecture:
         """End a search under a hard budget: move the architecture parameters so that `project` is their argmax.
 
         Constraints and penalties steer the search towards its target; the argmax jumps from one architecture to the

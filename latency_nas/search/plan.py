@@ -18,11 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latency_nas.errors import SearchError, shown
-from latency_nas.search.bounds import dearest_ms
+from latency_nas.search.bounds import Table, largest_sum
 
-__all__ = ["MAE_TO_STD", "Cost", "CostPlan", "Term", "leave_one_out"]
+__all__ = ["MAE_TO_STD", "Architecture", "Cost", "CostPlan", "Term", "leave_one_out"]
 
 MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution, as in `latency_nas.estimate`
+
+
+class Architecture(dict[str, int]):
+    """Choice -> the index of its candidate; told apart from a configuration, choice -> option, which may be numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +248,19 @@ class CostPlan:
         Raises:
             SearchError: if too many choices depend on each other at once.
         """
-        return -dearest_ms(self, -1.0), dearest_ms(self)
+        tables, sizes = self._tables(), [len(names) for names in self.candidates]
+        least = -largest_sum([(rows, -table) for rows, table in tables], sizes, self.choices)
+        return self.fixed_ms + least, self.fixed_ms + largest_sum(tables, sizes, self.choices)
+
+    def _tables(self) -> list[Table]:
+        """The costs as one array for each choice, and the terms as one for each set of choices that they are of."""
+        terms: dict[tuple[int, ...], NDArray[np.float64]] = {}
+        for term in self.terms:
+            flat = np.sort(term.candidates)
+            rows = tuple((np.searchsorted(self.offsets, flat, side="right") - 1).tolist())
+            table = terms.setdefault(rows, np.zeros([len(self.candidates[row]) for row in rows]))
+            table[tuple(flat - self.offsets[list(rows)])] += term.cost.latency_ms
+        return [*(((row,), np.array(costs)) for row, costs in enumerate(self.costs_ms)), *terms.items()]
 
     # --- shown and saved
 

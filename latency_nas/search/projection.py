@@ -20,7 +20,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan import MAE_TO_STD, CostPlan
+from latency_nas.search.plan import MAE_TO_STD, Architecture, CostPlan
 
 __all__ = ["Budget", "likeliest", "project"]
 
@@ -62,7 +62,7 @@ class Budget:
         return self.at_least <= self.cost(architecture) <= self.at_most
 
 
-def likeliest(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> dict[str, int] | None:
+def likeliest(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> Architecture | None:
     """The architecture with the greatest sum of log-probabilities within all budgets; None if none keeps them.
 
     Args:
@@ -80,7 +80,7 @@ def likeliest(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequenc
         program.exclude(found)  # within the solver's tolerance, but not within the budget
 
 
-def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> dict[str, int]:
+def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> Architecture:
     """As `likeliest`, for a search that must not end without.
 
     Raises:
@@ -141,7 +141,7 @@ class _Program:
         chosen = [starts[name] + index for name, index in architecture.items()]
         self.rows.append((chosen, [1.0] * len(chosen), -inf, len(chosen) - 1.0))
 
-    def solve(self) -> dict[str, int] | None:
+    def solve(self) -> Architecture | None:
         """The best architecture; None if there is none."""
         n_binary, n = sum(self.sizes.values()), len(self.objective)
         row = np.repeat(np.arange(len(self.rows)), [len(indices) for indices, *_ in self.rows])
@@ -157,9 +157,9 @@ class _Program:
             return None
         if result.status != _OPTIMAL:
             raise SearchError(f"Expected the knapsack to be solved, but the solver gave up: {result.message}")
-        return {
-            name: int(np.argmax(result.x[start : start + self.sizes[name]])) for name, start in self.starts().items()
-        }
+        return Architecture(
+            (name, int(np.argmax(result.x[start : start + self.sizes[name]]))) for name, start in self.starts().items()
+        )
 
 
 def _limits(budget: Budget) -> Iterator[tuple[float, NDArray[np.float64], float, float]]:

@@ -16,7 +16,7 @@ from latency_nas.graph import KernelCall
 from latency_nas.kernel import DTYPES, Kernel
 from latency_nas.kernel.cost import n_macs, n_params
 from latency_nas.search.loss import LatencyLoss
-from latency_nas.search.plan import CostPlan
+from latency_nas.search.plan import Architecture, CostPlan
 from latency_nas.search.projection import likeliest, project
 from latency_nas.search.schedule import Schedule
 from latency_nas.search.settling import WITHIN
@@ -190,11 +190,11 @@ class Targets(nn.Module):
         """Whether each is."""
         return all(loss.on_target(tolerance) for loss in self._each())
 
-    def architecture(self) -> dict[str, int]:
+    def architecture(self) -> Architecture:
         """The likeliest candidate of each choice."""
         return self._each()[0].architecture()
 
-    def project(self, *, within: float | None = None) -> dict[str, int]:
+    def project(self, *, within: float | None = None) -> Architecture:
         """The likeliest architecture that is above no target; see `LatencyLoss.project`.
 
         Raises:

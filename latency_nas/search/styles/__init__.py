@@ -42,7 +42,19 @@ def nothing_found(supernet: nn.Module) -> str:
         f"run=lambda net: net(x), groups={{'first': supernet.blocks[0].ops}}, "
         f"gates=lambda net: {{'first': net.alphas[0].softmax(-1)}}); without architecture parameters leave `gates` "
         f"out; an elastic supernet is given as latency.attach(supernet, x, options={{'depth': (2, 3, 4)}}, "
-        f"subnet=lambda net, config: net.subnet(**config))."
+        f"subnet=lambda net, config: net.subnet(**config)).{'' if vectors or matrices else _flat(supernet)}"
+    )
+
+
+def _flat(supernet: nn.Module) -> str:
+    """The lines for one list that holds the candidates of several choices, as SPOS is often written."""
+    flat = [(len(held), path) for path, held in candidate_lists(supernet) if isinstance(held, nn.ModuleList)]
+    if not flat:
+        return ""
+    n, path = max(flat)
+    return (
+        f" Where `{path}` holds the candidates of several choices, n of each: held = supernet.get_submodule('{path}'); "
+        f"latency.attach(supernet, x, groups={{f'choice{{i}}': held[n * i : n * i + n] for i in range({n} // n)}})."
     )
 
 
