@@ -106,10 +106,9 @@ class Darts(nn.Module):
 
     kind: type[DartsMixedOp] = DartsMixedOp
 
-    def __init__(self) -> None:
+    def __init__(self, reductions: Sequence[bool] = (False, True, False)) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, CHANNELS, 3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS))
-        reductions = [False, True, False]
         before = [False, *reductions[:-1]]
         self.cells = nn.ModuleList(
             DartsCell(self.kind, CHANNELS, *pair) for pair in zip(reductions, before, strict=True)
