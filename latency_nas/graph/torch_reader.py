@@ -58,9 +58,18 @@ def _watched(model: nn.Module, recorder: Recorder) -> Iterator[None]:
             handle.remove()
 
 
+_UNCHANGED: set[int] = set()  # ids of the models that are being kept as they are
+
+
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module holds what it held, and every random state is as before."""
+    """Evaluation mode inside; afterwards every module holds what it held, and every random state is as before.
+
+    Inside of one for the same model it does nothing.
+    """
+    if id(model) in _UNCHANGED:
+        yield
+        return
     held = [(module, dict(vars(module))) for module in model.modules()]
     containers = [
         (value, dict(value) if isinstance(value, dict) else list(value))
@@ -70,12 +79,14 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     ]
     states = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    _UNCHANGED.add(id(model))
     try:
         for module, _ in held:
             module.training = False
         with torch.random.fork_rng(devices):
             yield
     finally:
+        _UNCHANGED.discard(id(model))
         for module, before in held:
             vars(module).clear()
             vars(module).update(before)

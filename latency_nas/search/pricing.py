@@ -78,6 +78,7 @@ class _Seen:
         self.kernels: dict[Kernels, int] = {(): 0}  # what a slot may run -> its number
         self.found: list[dict[Slot, int]] = []
         self.calls: dict[Kernel, KernelCall] = {}
+        self.believed: dict[Slot, tuple[int, ...]] = {}  # on which choices a slot depended when last asked
         self.unsettled = ""
 
     def look(self, rows: Iterable[NDArray[np.intp]]) -> None:
@@ -98,16 +99,17 @@ class _Seen:
         """On which choices each slot depends, and what it runs for their candidates."""
         slots = dict.fromkeys(slot for found in self.found for slot in found)
         patterns: dict[bytes, tuple[int, ...]] = {}
-        layers = {}
+        layers: dict[Slot, _Layer] = {}
         for slot in slots:
             values = np.array([found.get(slot, 0) for found in self.found])
             pattern = np.unique(values, return_index=True, return_inverse=True)
             key = pattern[1][pattern[2]].tobytes()
             if key not in patterns:
-                patterns[key] = _depends_on(pattern[2], self.rows, self.sizes)
+                patterns[key] = _depends_on(pattern[2], self.rows, self.sizes, self.believed.get(slot))
             choices = patterns[key]
             cells = dict(zip(map(tuple, self.rows[:, choices].tolist()), values.tolist(), strict=True))
             layers[slot] = _Layer(choices=choices, cells=cells)
+        self.believed = {slot: layer.choices for slot, layer in layers.items()}
         return layers
 
     def agrees(self, layers: Mapping[Slot, _Layer], row: NDArray[np.intp]) -> bool:
@@ -155,8 +157,10 @@ def _first_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[np
     return np.array(rows, np.intp)
 
 
-def _depends_on(values: NDArray[np.intp], rows: NDArray[np.intp], sizes: Sequence[int]) -> tuple[int, ...]:
-    """The fewest choices of which `values` are a function."""
+def _depends_on(
+    values: NDArray[np.intp], rows: NDArray[np.intp], sizes: Sequence[int], believed: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """The fewest choices of which `values` are a function; one or two that were believed, if they still explain all."""
     left = np.ones(len(values), np.intp)
 
     def n_conflicts(groups: NDArray[np.intp]) -> int:
@@ -170,6 +174,8 @@ def _depends_on(values: NDArray[np.intp], rows: NDArray[np.intp], sizes: Sequenc
             groups = groups * sizes[choice] + rows[:, choice]
         return groups
 
+    if believed is not None and len(believed) < 3 and n_conflicts(grouped(believed)) == 0:
+        return believed
     if n_conflicts(grouped(())) == 0:
         return ()
     order = sorted(range(len(sizes)), key=lambda choice: n_conflicts(grouped((choice,))))
