@@ -7,6 +7,10 @@ the same rows of the same run. A kernel that the source holds several times is o
 no kernel stands on both sides of a split. Splits: `random`, a fifth of the rows; `channels`, a fifth of the blocks of
 kernels whose channels lie in the same quarter of an octave, all else but padding equal; `shape`, a fifth of the shapes:
 kernels that differ in channels alone stay together. `channels` and `shape` leave each row out once.
+
+The last column of a random split is what the noise of the rows allows: the share that the best of all predictions would
+have within 10 %, were it known. Rows whose channels differ by 5 % at most are taken to err by the same from a smooth
+curve but for their noise, so that the difference of two such errors, over sqrt(2), is as wide as the noise of one.
 """
 
 from __future__ import annotations
@@ -16,16 +20,17 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import GroupKFold
 
 from latency_nas import Datasheet, LatencyTable
 from latency_nas.estimate.regressor import KernelRegressor, shape_of
+from latency_nas.estimate.regressor_accuracy import forest_of_paddleslim
 from latency_nas.kernel import Kernel
 from latency_nas.table import Entry, import_paddleslim
 from latency_nas.table.paddleslim import parse_paddleslim_key
@@ -36,6 +41,7 @@ Split = tuple[Ints, Ints]  # rows to fit, rows left out
 SHEET = Datasheet(device="SD710 (inferred)", engine="Paddle-Lite 2.11", method="imported", threads=4)
 DATA = Path(__file__).parents[2] / "shared/data/paddleslim_optables"
 FEW = 200
+SEEDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,29 +82,12 @@ def _family(name: str, rows: dict[Kernel, float]) -> Family:
     return Family(name=name, kernels=list(rows), latency_ms=np.array(list(rows.values())))
 
 
-def forest_of_paddleslim(family: Family, split: Split) -> Floats:
-    """What PaddleSlim's forest, with 100 trees, says of the rows left out."""
-
-    def columns(rows: Ints) -> Floats:
-        return np.array([_columns(family.kernels[row]) for row in rows], dtype=np.float64)
-
-    forest = RandomForestRegressor(100, max_depth=70, max_features=0.9, n_jobs=2, random_state=10)
-    return np.asarray(forest.fit(columns(split[0]), family.latency_ms[split[0]]).predict(columns(split[1])))
-
-
-def _columns(kernel: Kernel) -> list[float]:
-    (batch, c_in, *source), (_, c_out, *target) = kernel.inputs[0], kernel.outputs[0]
-    attrs = kernel.attributes
-    first = [attrs[name][0] for name in ("kernel", "stride", "pad")]  # type: ignore[index]
-    group = attrs["group"]
-    return [batch, c_in, c_out, *first, group, np.prod(source), np.prod(target)]  # type: ignore[list-item]
-
-
 def splits(family: Family) -> Iterator[tuple[str, list[Split]]]:
     """The ways to leave rows out, by name."""
     rows = np.arange(len(family.kernels))
-    order = np.random.default_rng(0).permutation(rows)
-    yield "random", [(order[len(rows) // 5 :], order[: len(rows) // 5])]
+    for seed in range(SEEDS):
+        order = np.random.default_rng(seed).permutation(rows)
+        yield f"random {seed}", [(order[len(rows) // 5 :], order[: len(rows) // 5])]
     for name, key in (("channels", _channel_block), ("shape", shape_of)):
         groups = np.unique([key(kernel) for kernel in family.kernels], return_inverse=True)[1]
         folds = GroupKFold(5, shuffle=True, random_state=0).split(rows, groups=groups)
@@ -112,7 +101,7 @@ def _channel_block(kernel: Kernel) -> str:
     return f"{shape_of(kernel)} {[int(4 * np.log2(shape[1])) for shape in (kernel.inputs[0], kernel.outputs[0])]}"
 
 
-def score(family: Family, parts: list[Split]) -> str:
+def score(family: Family, name: str, parts: list[Split]) -> str:
     """The line of a family and a split."""
     measured, ours, std, theirs = [], [], [], []
     start = time.perf_counter()
@@ -122,12 +111,38 @@ def score(family: Family, parts: list[Split]) -> str:
         measured.append(family.latency_ms[held])
         ours.append([guess.latency_ms for guess in guesses if guess])
         std.append([guess.std_ms for guess in guesses if guess])
-        theirs.append(forest_of_paddleslim(family, (kept, held)))
+        theirs.append(
+            forest_of_paddleslim(
+                [family.kernels[row] for row in kept], family.latency_ms[kept], [family.kernels[row] for row in held]
+            )
+        )
     seconds = time.perf_counter() - start
     truth, ms, deviation, forest = (np.concatenate(part) for part in (measured, ours, std, theirs))
     inside = np.abs(np.log(truth / ms)) <= 1.645 * deviation / ms
     text = f"{len(truth):6} {_error(ms, truth)} {inside.mean():8.1%}    {_error(forest, truth)}"
-    return f"{text} {seconds:7.0f} s"
+    allowed = f" {noise_allows(family, parts[0][1], ms):6.1%}" if name.startswith("random") else ""
+    return f"{text} {seconds:7.0f} s{allowed}"
+
+
+def noise_allows(family: Family, held: Ints, guess_ms: Floats) -> float:
+    """The share of the left-out rows that a prediction without error of its own would have within 10 %."""
+    errors = np.log(family.latency_ms[held] / guess_ms)
+    lines: dict[str, list[tuple[int, float, float]]] = {}
+    for row, error, ms in zip(held, errors, guess_ms, strict=True):
+        kernel = family.kernels[row]
+        sources = kernel.inputs[0][1] if kernel.attributes["group"] == 1 else 0  # of a depthwise one all channels move
+        line = f"{shape_of(kernel)} {kernel.attributes['pad']} {sources}"
+        lines.setdefault(line, []).append((kernel.outputs[0][1], error, ms))
+    pairs = [
+        (np.sqrt(one[2] * two[2]), abs(one[1] - two[1]) / np.sqrt(2))
+        for line in map(sorted, lines.values())
+        for one, two in pairwise(line)
+        if two[0] <= 1.05 * one[0]
+    ]
+    ms, width = np.array(pairs).T
+    edges = np.quantile(guess_ms, np.linspace(0, 1, 11)[1:-1])  # noise is of the time: each tenth of the rows by itself
+    tenth, within = np.searchsorted(edges, ms), width <= np.log(1.1)
+    return float(np.mean([within[tenth == i].mean() for i in range(10) if (tenth == i).any()]))
 
 
 def _error(guess: Floats, truth: Floats) -> str:
@@ -179,7 +194,7 @@ def main() -> None:
     for family in [*(measured[name] for name in names), *(rk3288[name] for name in names)]:
         for split, parts in splits(family):
             if options.only in f"{family.name}, {split}":
-                print(f"{family.name + ', ' + split:36}{score(family, parts)}")
+                print(f"{family.name + ', ' + split:36}{score(family, split, parts)}")
                 sys.stdout.flush()
     if options.only in "speed":
         print(speed(measured))

@@ -41,6 +41,7 @@ datasheets = st.builds(
     licence=texts,
     expected_error=amounts,
     expected_error_method=texts,
+    error_90=amounts,
     yardstick_ms=amounts,
     emulated=st.booleans(),
     unrecorded=st.lists(st.sampled_from(["conv2d.act", "conv2d.bias", "linear.act"]), unique=True).map(tuple),
@@ -72,6 +73,7 @@ def test_what_is_not_stated_is_left_open() -> None:
         "licence": "",
         "expected_error": None,
         "expected_error_method": "",
+        "error_90": None,
         "yardstick_ms": None,
         "emulated": False,
         "unrecorded": (),
@@ -124,6 +126,10 @@ def test_missing_field_is_refused() -> None:
         (
             {"threads": 4, "engine_version": "3.6.1", "backend": "GPU", "precision": "fp16", "batch": 8},
             "Example board: MNN 3.6.1 on GPU, fp16, 4 threads, batch 8, measured",
+        ),
+        (
+            {"engine": "Paddle-Lite 2.11", "engine_version": "2.13-rc", "threads": 1},
+            "Example board: Paddle-Lite 2.13-rc (kernels as of 2.11) on CPU, fp32, 1 thread, batch 1, measured",
         ),
         (
             {"threads": 2, "emulated": True, "method": "derived"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from math import pi, sqrt
+from math import log, pi, sqrt
 
 import pytest
 from networks import MobileNet, ResNet18
@@ -53,6 +53,17 @@ def test_a_known_error_of_the_table_gives_the_standard_deviation() -> None:
     estimate = LatencyEstimator(table_of(model, error=0.02)).predict(model, input_shape=(1, 3, 96, 96))
     assert estimate.std_ms == pytest.approx(sqrt(pi / 2) * 0.02 * estimate.latency_ms)
     assert str(estimate) == f"{estimate.latency_ms:.3f} ± {estimate.std_ms:.3f} ms (35 kernels: 35 table)"
+
+
+def test_ninety_percent_of_networks_within_a_bound_are_the_interval() -> None:
+    model = ResNet18()
+    table = table_of(model, error=0.02)
+    sheet = Datasheet(**{**table.datasheet.to_dict(), "error_90": 0.06})
+    estimate = LatencyEstimator(LatencyTable(table.entries, sheet, "example")).predict(
+        model, input_shape=(1, 3, 96, 96)
+    )
+    assert estimate.std_ms is not None
+    assert 1.645 * estimate.std_ms / estimate.latency_ms == pytest.approx(log(1.06))
 
 
 def test_without_it_kernels_err_on_their_own() -> None:

@@ -69,7 +69,7 @@ def test_a_choice_comes_back_from_its_file(choice: Choice, tmp_path: Path) -> No
     assert [item.name for item in path.parent.iterdir()] == ["choice.json"]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": 0}', '{"format": 3, "form": "log-linear"}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 0}', '{"format": 4, "form": "log-linear"}'])
 def test_a_damaged_file_is_made_again(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "choice.json"
     path.write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from latency_nas.errors import TableError
+from latency_nas.estimate.conformal import error_bound
 from latency_nas.estimate.estimator import LatencyEstimator
 from latency_nas.graph import OpGraph
 from latency_nas.measure.bench import Progress
@@ -119,6 +120,7 @@ def check_table(
     checked = replace(
         sheet,
         expected_error=accuracy.mean_error,
+        error_90=error_bound(np.array(predicted), measured),
         expected_error_method=f"{len(networks)} networks that were not metered",
     )
     return LatencyTable(table.entries, checked, table.name), accuracy

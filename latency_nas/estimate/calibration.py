@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.errors import TableError
+from latency_nas.estimate.conformal import error_bound
 from latency_nas.estimate.estimator import Estimate, LatencyEstimator
 from latency_nas.graph import KernelCall
 from latency_nas.kernel import Kernel
@@ -285,6 +286,7 @@ def _datasheet(source: LatencyTable, result: Calibration, fields: dict[str, obje
         "yardstick_ms": None,
         "sources": (*sheet.sources, f"{sheet.device} ({sheet.method})", f"whole networks: {', '.join(result.names)}"),
         "expected_error": result.mean_error,
+        "error_90": error_bound(np.array(result.left_out_ms), np.array(result.measured_ms[: len(result.left_out_ms)])),
         "expected_error_method": (
             f"{len(result.names)} networks, each left out" if result.left_out_ms else "not known: one network"
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
+from latency_nas.estimate.conformal import Z90, conformal_quantile
 from latency_nas.estimate.family import FORMS, FamilyModel, Floats
 from latency_nas.estimate.local_gp import Covariance
 
-__all__ = ["Z90", "Choice", "choose_form"]
-
-Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
+__all__ = ["Choice", "choose_form", "left_out_folds"]
 
 _FOLDS = 5
 _N_TREES = 30
 _MOST_CHECKED = 4000  # rows left out to decide on
 _GAIN = 0.98  # a form is taken before a simpler one where it makes the error smaller by 2 %
 _MOST_ERROR = 1.0  # one absurd guess is no reason to drop a form
-_BINS, _ROWS_OF_BIN = 8, 50
+_BINS, _GROUPS_OF_BIN = 8, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ class Choice:
         near_error: mean absolute relative error of single rows that were left out.
         far_error: the same where all rows of a shape were left out.
         near_within: the share of the single rows within 10 %.
+        near_covered: the share of the single rows in intervals that rest on the others; 0.9 is aimed at.
+        far_covered: the same where all rows of a shape were left out, each shape counting as much as its rows.
         near_edges: of kernels whose shape is among the rows, bounds between difficulties, each of which has an interval
             of its own.
         near_widths: of each difficulty, the 90 % quantile of the errors of single rows, in stated deviations.
@@ -47,6 +49,8 @@ class Choice:
     near_error: float
     far_error: float
     near_within: float
+    near_covered: float
+    far_covered: float
     near_edges: tuple[float, ...]
     near_widths: tuple[float, ...]
     far_edges: tuple[float, ...]
@@ -130,54 +134,67 @@ def choose_form(model: FamilyModel) -> Choice:
     hard = np.concatenate([_difficulty(covariance, part["v"]) for part in (near, far)])
     return Choice(
         form=best, covariance=covariance, near_error=errors[best][0], far_error=errors[best][1],
-        near_within=float((np.abs(np.expm1(near[best])) <= 0.1).mean()), near_edges=near_edges,
+        near_within=float((np.abs(np.expm1(near[best])) <= 0.1).mean()), near_covered=_covered(covariance, near, best),
+        far_covered=_covered(covariance, far, best), near_edges=near_edges,
         near_widths=near_widths, far_edges=far_edges, far_widths=far_widths, farthest=float(np.quantile(hard, 0.99)),
     )  # fmt: skip
 
 
-def _widths(
-    covariance: Covariance, left_out: dict[str, Floats], form: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _widths(covariance: Covariance, left_out: dict[str, Any], form: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     ratio = np.abs(left_out[form]) / _stated(covariance, left_out["v"], left_out["t"])
-    hard = _difficulty(covariance, left_out["v"])
-    n_bins = int(np.clip(len(ratio) // _ROWS_OF_BIN, 1, _BINS))
+    hard, groups = _difficulty(covariance, left_out["v"]), left_out["g"]
+    n_bins = int(np.clip(len(np.unique(groups)) // _GROUPS_OF_BIN, 1, _BINS))
     edges = np.unique(np.quantile(hard, np.linspace(0, 1, n_bins + 1)[1:-1]))
     where = np.searchsorted(edges, hard)
-    return tuple(edges.tolist()), tuple(_quantile(ratio[where == i]) for i in range(len(edges) + 1))
+    widths = (conformal_quantile(ratio[where == i], groups[where == i]) for i in range(len(edges) + 1))
+    return tuple(edges.tolist()), tuple(widths)
+
+
+def _covered(covariance: Covariance, left_out: dict[str, Any], form: str) -> float:
+    """The share of rows in the intervals, each of whose groups has none in what its interval rests on."""
+    groups, ratio = left_out["g"], np.abs(left_out[form]) / _stated(covariance, left_out["v"], left_out["t"])
+    hard, inside = _difficulty(covariance, left_out["v"]), []
+    for rest, some in GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(ratio, groups=groups):
+        part = {name: values[rest] for name, values in left_out.items()}
+        edges, widths = _widths(covariance, part, form)
+        inside.append(ratio[some] <= np.asarray(widths)[np.searchsorted(edges, hard[some])])
+    return float(np.concatenate(inside).mean())
 
 
 def _mean(error: Floats) -> float:
     return float(np.minimum(np.abs(np.expm1(error)), _MOST_ERROR).mean())
 
 
-def _quantile(ratio: Floats) -> float:
-    """The 90 % quantile, as conformal prediction takes it: a little higher of few rows."""
-    level = min(1.0, 0.9 * (len(ratio) + 1) / max(len(ratio), 1))
-    return float(np.quantile(ratio, level, method="higher")) if len(ratio) else Z90
-
-
 def _some(index: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     return index if len(index) <= most else np.sort(np.random.default_rng(0).choice(index, most, replace=False))
 
 
-def _own_rows_left_out(model: FamilyModel) -> dict[str, Floats]:
+def _own_rows_left_out(model: FamilyModel) -> dict[str, Any]:
     rows = _some(np.arange(len(model.rows.latency_ms)), _MOST_CHECKED)
-    return _errors(*model.without_own_row(rows), model.rows.latency_ms[rows])
+    return _errors(*model.without_own_row(rows), model.rows.latency_ms[rows], rows)
 
 
-def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, Floats]:
-    rows = model.rows
-    n_folds = min(_FOLDS, len(np.unique(groups)) if groups is not None else len(rows.latency_ms))
+def left_out_folds(n_rows: int, groups: NDArray[np.intp] | None) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to fit, and some of those left out: whole groups of them, or single rows where there are no groups."""
+    n_folds = min(_FOLDS, len(np.unique(groups)) if groups is not None else n_rows)
     folds = GroupKFold(n_folds) if groups is not None else KFold(n_folds, shuffle=True, random_state=0)
-    parts = []
-    for kept, held in folds.split(rows.x, groups=groups):
-        some = _some(held, _MOST_CHECKED // n_folds)
+    for kept, held in folds.split(np.empty(n_rows), groups=groups):
+        yield kept, _some(held, _MOST_CHECKED // n_folds)
+
+
+def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, Any]:
+    rows, parts = model.rows, []
+    for kept, some in left_out_folds(len(rows.latency_ms), groups):
         fitted = FamilyModel(rows.take(kept), model.covariance, n_trees=_N_TREES)
-        parts.append(_errors(*fitted.forms(rows.x[some]), rows.latency_ms[some]))
+        together = some if groups is None else groups[some]
+        parts.append(_errors(*fitted.forms(rows.x[some]), rows.latency_ms[some], together))
     names = set.intersection(*(set(part) for part in parts))
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def _errors(guesses: dict[str, Floats], variance: Floats, latency_ms: Floats) -> dict[str, Floats]:
-    """Log errors by form; under "v" the variances, under "t" the latencies."""
-    return {form: guess - np.log(latency_ms) for form, guess in guesses.items()} | {"v": variance, "t": latency_ms}
+def _errors(
+    guesses: dict[str, Floats], variance: Floats, latency_ms: Floats, groups: NDArray[np.intp]
+) -> dict[str, Any]:
+    """Log errors by form; under "v" the variances, under "t" the latencies, under "g" what was left out together."""
+    errors = {form: guess - np.log(latency_ms) for form, guess in guesses.items()}
+    return errors | {"v": variance, "t": latency_ms, "g": groups}

@@ -8,13 +8,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import fsum, pi, sqrt
+from math import fsum, log1p, pi, sqrt
 from typing import TYPE_CHECKING, Literal, get_args
 
 from latency_nas.errors import MissingKernelError, TableError
 from latency_nas.graph import KernelCall, OpGraph, fuse
 from latency_nas.kernel import Kernel
-from latency_nas.table import LatencyTable, load_table
+from latency_nas.table import Datasheet, LatencyTable, load_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +29,7 @@ OnMissing = Literal["error", "regress", "warn"]
 Source = Literal["table", "regressed", "missing"]
 
 _MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution
+_Z90 = 1.645
 _N_SHOWN = 5
 
 
@@ -59,8 +60,8 @@ class Estimate:
 
     Args:
         kernels: the price of each kernel, in the order in which they run.
-        expected_error: the mean absolute relative error of the table's whole-network predictions; None where it is
-            not known.
+        expected_error: the mean absolute relative error of the table's whole-network predictions; where the table says
+            what 90 % keep within, that of the normal distribution of which 90 % do. None where neither is known.
     """
 
     kernels: tuple[KernelEstimate, ...]
@@ -207,7 +208,7 @@ class LatencyEstimator:
         if missing:
             self._complain(missing, len(prices))
         kernels = tuple(replace(prices[call.kernel], layer=call.layer) for call in calls)
-        return Estimate(kernels=kernels, expected_error=self.table.datasheet.expected_error)
+        return Estimate(kernels=kernels, expected_error=_expected_error(self.table.datasheet))
 
     def _price(self, call: KernelCall) -> KernelEstimate:
         entry = self.table.get(call.kernel)
@@ -245,6 +246,10 @@ class LatencyEstimator:
             else ", or pass on_missing='regress' to have them estimated from the table's rows"
         )
         raise MissingKernelError(f"{text} Measure them with latency_nas.measure_table(...){regress}.")
+
+
+def _expected_error(sheet: Datasheet) -> float | None:
+    return sheet.expected_error if sheet.error_90 is None else log1p(sheet.error_90) / (_Z90 * _MAE_TO_STD)
 
 
 def _derived(table: LatencyTable) -> str:

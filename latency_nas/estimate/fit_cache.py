@@ -12,16 +12,22 @@ import pooch
 from latency_nas.estimate.choice_of_form import Choice
 from latency_nas.table.download import CACHE_VARIABLE
 
-__all__ = ["cache_folder", "read_choice", "write_choice"]
+__all__ = ["cache_folder", "read_choice", "shipped_folders", "write_choice"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 3  # to be raised when the features or the forms change: older files are then decided anew
+_FORMAT = 4  # to be raised when the features or the forms change: older files are then decided anew
 
 
 def cache_folder() -> Path:
     """The folder that the environment variable `LATENCY_NAS_CACHE` names, else the user's own."""
     return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("latency_nas")).expanduser() / "regressors"
+
+
+def shipped_folders() -> list[Path]:
+    """Where the choices for the named tables lie: those of the library, installed or in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return [folder / "tables" / "regressors" for folder in (package, package.parent)]
 
 
 def read_choice(path: Path) -> Choice | None:

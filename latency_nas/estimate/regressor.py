@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from latency_nas.estimate.choice_of_form import Choice, choose_form
 from latency_nas.estimate.family import FamilyModel, Rows
 from latency_nas.estimate.features import feature_matrix
-from latency_nas.estimate.fit_cache import read_choice, write_choice
+from latency_nas.estimate.fit_cache import read_choice, shipped_folders, write_choice
 from latency_nas.kernel import Kernel, n_macs
 from latency_nas.table import LatencyTable
 
@@ -83,7 +83,7 @@ class KernelRegressor:
     Args:
         table: where the rows are from.
         cache: a folder that keeps, for large families, what was decided when they were fitted: JSON, named by the
-            table's fingerprint. None keeps nothing.
+            table's fingerprint. None keeps nothing. What was decided for the named tables comes with the library.
     """
 
     def __init__(self, table: LatencyTable, *, cache: Path | None = None) -> None:
@@ -133,9 +133,12 @@ class KernelRegressor:
         if key not in self._fitted:
             kernels, latency_ms = zip(*self._rows[key], strict=True)
             rows, shapes = rows_of(kernels, latency_ms), frozenset(map(shape_of, kernels))
-            cache = self._cache if len(rows.latency_ms) >= _MIN_ROWS_CACHED else None
-            path = cache / f"{self._table.fingerprint()}-{'-'.join(key)}.json" if cache else None
-            choice = read_choice(path) if path else None
+            choice, path = None, None
+            if len(rows.latency_ms) >= _MIN_ROWS_CACHED:
+                name = f"{self._table.fingerprint()}-{'-'.join(key)}.json"
+                path = self._cache / name if self._cache else None
+                places = [*([path] if path else []), *(folder / name for folder in shipped_folders())]
+                choice = next((found for place in places if (found := read_choice(place))), None)
             model = FamilyModel(rows, choice.covariance if choice else None)
             if choice is None:
                 choice = choose_form(model)

@@ -81,5 +81,5 @@ def _rows(datasheet: Datasheet) -> dict[str, str]:
     for name, value in datasheet.to_dict().items():
         if value is not False and value not in {"", None, ()}:
             text = "; ".join(value) if isinstance(value, tuple) else str(value)
-            rows[name.replace("_", " ")] = f"{value:.2%}" if name == "expected_error" else text
+            rows[name.replace("_", " ")] = f"{value:.2%}" if name in ("expected_error", "error_90") else text
     return rows

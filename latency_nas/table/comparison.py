@@ -15,7 +15,7 @@ __all__ = ["TableDiff", "diff_tables", "merge_tables"]
 
 # fields of a datasheet that may differ between tables of one kind: they tell of the occasion, not of the conditions
 _OCCASION = frozenset({
-    "date", "sources", "licence", "expected_error", "expected_error_method", "yardstick_ms", "notes",
+    "date", "sources", "licence", "expected_error", "expected_error_method", "error_90", "yardstick_ms", "notes",
 })  # fmt: skip
 
 
@@ -81,6 +81,7 @@ def merge_tables(tables: Sequence[LatencyTable]) -> LatencyTable:
         sources=tuple(dict.fromkeys(source for sheet in sheets for source in sheet.sources)),
         expected_error=None,
         expected_error_method="",
+        error_90=None,
         notes=f"merged from {len(tables)} tables: " + "; ".join(sheet.notes or "no notes" for sheet in sheets),
     )
     return LatencyTable(entries, datasheet, f"{first.name} and {len(tables) - 1} more")

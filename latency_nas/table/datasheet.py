@@ -26,6 +26,7 @@ _TYPES: dict[str, _Type] = {
     "sources": tuple,
     "unrecorded": tuple,
     "expected_error": Real | None,
+    "error_90": Real | None,
     "yardstick_ms": Real | None,
     "emulated": bool,
 }
@@ -77,6 +78,8 @@ class Datasheet:
         expected_error: mean absolute relative error of whole-network predictions on networks that were not used to
             make the table (0.02 is 2 %); None where it is not known.
         expected_error_method: how that was obtained.
+        error_90: the relative error that 90 % of the predictions of such networks keep within, of the smaller of
+            prediction and measurement; None where it is not known.
         yardstick_ms: undisturbed time of the yardstick network in this table's session, the unit of machine speed;
             None without one.
         emulated: whether the engine ran under emulation, so that no time here is any device's.
@@ -103,6 +106,7 @@ class Datasheet:
     licence: str = ""
     expected_error: float | None = None
     expected_error_method: str = ""
+    error_90: float | None = None
     yardstick_ms: float | None = None
     emulated: bool = False
     unrecorded: tuple[str, ...] = ()
@@ -119,7 +123,7 @@ class Datasheet:
             raise TableError(f"Expected `threads` to be a positive integer, but got {shown(self.threads)}.")
         if not 1 <= self.batch < 2**31:
             raise TableError(f"Expected `batch` to be a positive integer, but got {shown(self.batch)}.")
-        for name in ("expected_error", "yardstick_ms"):
+        for name in ("expected_error", "error_90", "yardstick_ms"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, finite(name, getattr(self, name)))
 
@@ -168,7 +172,10 @@ class Datasheet:
 
     def __str__(self) -> str:
         threads = "threads not stated" if self.threads is None else f"{self.threads} thread{'s' * (self.threads != 1)}"
+        name, _, dialect = self.engine.rpartition(" ")
         engine = f"{self.engine} {self.engine_version}".strip()
+        if name and dialect[0].isdigit() and self.engine_version:
+            engine = f"{name} {self.engine_version} (kernels as of {dialect})"
         emulated = ", EMULATED: no device's times" if self.emulated else ""
         conditions = f"{self.precision}, {threads}, batch {self.batch}, {self.method}{emulated}"
         return f"{self.device}: {engine} on {self.backend}, {conditions}"

@@ -10,18 +10,24 @@ from pathlib import Path
 
 from derive.page import write_page
 from derive.phones import build
-from latency_nas.table import save_table
+from latency_nas.estimate.regressor_accuracy import regressor_accuracy
+from latency_nas.table import load_table, save_table
 
 _HERE = Path(__file__).resolve().parents[1]
 
 
 def main(folder: Path, target: Path) -> None:
     tables, scores = build(folder)
+    regressors = target / "regressors"
+    for stale in regressors.glob("*.json"):
+        stale.unlink()
+    accuracies = {}
     for name, table in tables.items():
         path = target / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_table(table, path)
-    write_page(target / "README.md", tables, scores)
+        accuracies[name] = regressor_accuracy(load_table(path), cache=regressors, beside_peer=True)
+    write_page(target / "README.md", tables, scores, accuracies)
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else _HERE)

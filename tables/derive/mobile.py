@@ -249,8 +249,10 @@ def esnet(scale: float = 1.0) -> nn.Module:
     return Classifier(features, 1280, conv(1024, 1280, 1, bn=False, bias=False, act="hard_swish"))
 
 
-def _inverted(c: int, settings: list[tuple[int, ...]], act: str, se_act: str = "") -> tuple[list[nn.Module], int]:
-    """Inverted residual blocks of (expansion, width, repeats, stride, kernel)."""
+def _inverted(
+    c: int, settings: list[tuple[int, ...]], act: str, se_act: str = "", last_act: str = ""
+) -> tuple[list[nn.Module], int]:
+    """Inverted residual blocks of (expansion, width, repeats, stride, kernel); of MobileNetV2 without a `last_act`."""
     layers: list[nn.Module] = []
     for t, width, n, s, k in settings:
         for i in range(n):
@@ -259,8 +261,10 @@ def _inverted(c: int, settings: list[tuple[int, ...]], act: str, se_act: str = "
             body.append(conv(mid, mid, k, stride, group=mid, act=act))
             if se_act:
                 body.append(SqueezeExcite(mid, max(1, c // 4), act=se_act, gate="sigmoid"))
-            block = nn.Sequential(*body, conv(mid, width, 1))
-            layers.append(Residual(block) if stride == 1 and c == width else block)
+            if stride == 1 and c == width:
+                layers.append(Residual(nn.Sequential(*body, conv(mid, width, 1)), act=last_act))
+            else:
+                layers.append(nn.Sequential(*body, conv(mid, width, 1, act=last_act)))
             c = width
     return layers, c
 
@@ -277,7 +281,11 @@ def efficientnet_b0() -> nn.Module:
 
 
 def mnasnet() -> nn.Module:
-    """MnasNet-B1 (arXiv 1807.11626; depth multiplier 1)."""
+    """MnasNet as in arXiv 1807.11626 version 1, figure 7a: B1 without its convolution to 1280 channels.
+
+    So it is in the Caffe network (LiJianfei06/MnasNet-caffe) that the list of models of Paddle's converter, X2Paddle,
+    names; that also has a ReLU after each block, and a softmax.
+    """
     settings = [
         (3, 24, 3, 2, 3),
         (3, 40, 3, 2, 5),
@@ -286,9 +294,9 @@ def mnasnet() -> nn.Module:
         (6, 192, 4, 2, 5),
         (6, 320, 1, 1, 3),
     ]
-    layers, c = _inverted(16, settings, "relu")
-    stem = [conv(3, 32, 3, 2, act="relu"), conv(32, 32, 3, group=32, act="relu"), conv(32, 16, 1)]
-    return Classifier(nn.Sequential(*stem, *layers, conv(c, 1280, 1, act="relu")), 1280)
+    layers, c = _inverted(16, settings, "relu", last_act="relu")
+    stem = [conv(3, 32, 3, 2, act="relu"), conv(32, 32, 3, group=32, act="relu"), conv(32, 16, 1, act="relu")]
+    return Classifier(nn.Sequential(*stem, *layers), c, softmax=True)
 
 
 def mobilefacenet() -> nn.Module:

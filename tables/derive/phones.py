@@ -16,6 +16,7 @@ from derive.published import clas_times, joined, lite_times
 from derive.source import source_table
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.calibration import CLASSES, NetworkTime, calibrate, choose_strength, class_parts, fit_scales
+from latency_nas.estimate.conformal import error_bound
 from latency_nas.kernel import Kernel
 from latency_nas.table import Entry, LatencyTable
 
@@ -166,6 +167,7 @@ def build(folder: Path) -> tuple[dict[str, LatencyTable], Scores]:
             threads=int(name.partition("=")[2]), engine_version=phone.version, power_mode=phone.power_mode,
             expected_error=round(float(np.mean(errors)), 4),
             expected_error_method=f"{len(runs)} published networks, each left out",
+            error_90=round(error_bound(*np.array([(predicted[name][n], t) for n, t in times[name].items()]).T), 4),
             sources=(*source.datasheet.sources, *phone.origin), notes=_NOTES,
         )  # fmt: skip
         tables[name] = _table({k: e.latency_ms for k, e in table.items()}, replace(table, name=name))

@@ -15,6 +15,7 @@ import torch
 
 from derive.networks import NETWORKS
 from latency_nas.estimate import LatencyEstimator
+from latency_nas.estimate.conformal import error_bound
 from latency_nas.graph import OpGraph
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.measure.meter import measure_networks, measure_table
@@ -53,6 +54,7 @@ def main(target: Path) -> None:
     sheet = replace(
         table.datasheet,
         expected_error=round(float(np.abs(errors).mean()), 4),
+        error_90=round(error_bound(1 + np.array(errors), np.ones(len(errors))), 4),
         expected_error_method=f"{len(OTHERS)} networks that were not metered, most of their kernels regressed",
     )
     save_table(LatencyTable(table.entries, sheet, table.name), target)
