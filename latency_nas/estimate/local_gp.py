@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +19,7 @@ __all__ = ["Covariance", "learn_covariance", "local_predictions"]
 
 _N_NEIGHBOURS = 32
 _CHUNK = 200  # so that what is computed stays in the cache
+_WORKERS = 2
 _JITTER = 1e-6
 _STEPS, _RATE, _N_LEARNT = 40, 0.15, 400
 Floats = NDArray[np.float64]
@@ -136,18 +140,23 @@ def local_predictions(
 
     n = min(_N_NEIGHBOURS, len(x) - itself)
     scale = covariance.metric
-    nearest = KDTree(x * scale).query(at * scale, k=np.arange(1 + itself, n + 1 + itself), workers=2)[1]
+    nearest = KDTree(x * scale).query(at * scale, k=np.arange(1 + itself, n + 1 + itself), workers=_WORKERS)[1]
     log_scales = torch.tensor([covariance.smooth_scales, covariance.rough_scales], dtype=torch.float64).log()
     log_variances = torch.tensor([covariance.smooth, covariance.rough], dtype=torch.float64).log()
     xs, ys, noises, points = (torch.from_numpy(np.ascontiguousarray(part)) for part in (x, y, noise + _JITTER, at))
-    mean, variance = np.empty(len(at)), np.empty(len(at))
-    for start in range(0, len(at), _CHUNK):
+
+    def predict(start: int) -> tuple[Floats, Floats]:
         rows = torch.from_numpy(nearest[start : start + _CHUNK])
         here = points[start : start + _CHUNK][:, None]
         around = xs[rows] - here  # seen from the point, which keeps small distances exact
         inside = _kernel(around, around, log_scales, log_variances) + torch.diag_embed(noises[rows])
         across = _kernel(around, torch.zeros_like(here), log_scales, log_variances)
         weights = torch.cholesky_solve(across, torch.linalg.cholesky(inside))[..., 0]
-        mean[start : start + _CHUNK] = (weights * ys[rows]).sum(-1)
-        variance[start : start + _CHUNK] = covariance.smooth + covariance.rough - (weights * across[..., 0]).sum(-1)
-    return mean, np.maximum(variance, 0)
+        return (weights * ys[rows]).sum(-1).numpy(), (weights * across[..., 0]).sum(-1).numpy()
+
+    # chunks side by side, each on one core: their operations are too small to be shared out
+    alone = partial(threadpool_limits, 1, "openmp")
+    with ThreadPoolExecutor(_WORKERS, initializer=alone) as pool:
+        parts = list(pool.map(predict, range(0, len(at), _CHUNK)))
+    mean, explained = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.empty(0),) * 2
+    return mean, np.maximum(covariance.smooth + covariance.rough - explained, 0)

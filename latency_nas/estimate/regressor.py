@@ -126,8 +126,10 @@ class KernelRegressor:
         return found
 
     def _key(self, kernel: Kernel) -> _Key | None:
-        keys = [(kernel.family, kernel.dtype)] + ([] if n_macs(kernel) else [(_SMALL, kernel.dtype)])
-        return next((key for key in keys if len(self._rows.get(key, ())) >= _MIN_ROWS), None)
+        own, small = (kernel.family, kernel.dtype), (_SMALL, kernel.dtype)
+        if len(self._rows.get(own, ())) >= _MIN_ROWS:
+            return own
+        return small if len(self._rows.get(small, ())) >= _MIN_ROWS and not n_macs(kernel) else None
 
     def _family(self, key: _Key) -> _Family:
         if key not in self._fitted:
