@@ -6,6 +6,8 @@ How they were made (`tables/derive`) is tested in small; `tables/README.md` hold
 from __future__ import annotations
 
 import logging
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from derive.phones import PHONES
 from derive.published import clas_times, lite_times
 from derive.source import fit_law
 from latency_nas import Kernel, LatencyEstimator, LatencyLoss, load_table, named_tables
+from latency_nas.estimate.fit_cache import read_choice, shipped_folders
 from latency_nas.kernel import n_bytes, n_macs
 
 DERIVED = ("SD710/threads=4", *PHONES)
@@ -47,6 +50,16 @@ def test_datasheet(name: str) -> None:
         assert sheet.expected_error is not None
         assert 0.01 < sheet.expected_error < 0.2
         assert sheet.expected_error_method.endswith("published networks, each left out")
+
+
+def test_all_that_lies_beside_the_tables_is_in_the_wheel() -> None:
+    root = Path(__file__).parents[1]
+    included = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    places = {root / place: target for place, target in included["force-include"].items()}
+    assert all(target == f"latency_nas/{place.relative_to(root)}" for place, target in places.items())
+    files = [path for path in (root / "tables").rglob("*") if path.suffix in (".parquet", ".json", ".md")]
+    assert len(files) > len(DERIVED)
+    assert [path for path in files if path not in places and path.parent not in places] == []
 
 
 def test_a_name_alone_is_the_variant_of_the_fewest_threads() -> None:
@@ -85,6 +98,15 @@ def test_loss_says_once_that_its_table_is_derived(caplog: pytest.LogCaptureFixtu
     assert "is derived, not measured on Xiaomi MI10 (Snapdragon 865): expect an error of" in text
     assert f"{sheet.expected_error:.1%} ({sheet.expected_error_method})" in text
     assert "latency-nas calibrate" in text
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_what_was_decided_for_large_families_comes_with_the_table(name: str) -> None:
+    table = load_table(name)
+    families = Counter(kernel.family for kernel in table)
+    names = [f"{table.fingerprint()}-{family}-fp32.json" for family, n in families.items() if n >= 1000]
+    assert len(names) >= 2
+    assert all(read_choice(shipped_folders()[1] / name) for name in names)
 
 
 def test_kernels_without_a_row_are_regressed() -> None:

@@ -15,7 +15,7 @@ from latency_nas.estimate.choice_of_form import Choice, choose_form
 from latency_nas.estimate.family import FamilyModel
 from latency_nas.estimate.fit_cache import read_choice, write_choice
 from latency_nas.estimate.regressor import KernelRegressor, rows_of
-from latency_nas.estimate.regressor_accuracy import regressor_accuracy
+from latency_nas.estimate.regressor_accuracy import forest_of_paddleslim, regressor_accuracy
 from latency_nas.kernel import Kernel
 from latency_nas.table import Entry, LatencyTable
 
@@ -46,6 +46,27 @@ def test_the_stated_error_is_that_of_rows_left_out_by_hand(table: LatencyTable) 
     assert row.near_error == pytest.approx(np.mean(errors), rel=0.6)
     assert row.near_within == pytest.approx(np.mean(np.array(errors) <= 0.1), abs=0.25)
     assert row.far_error >= row.near_error / 2
+    assert row.near_covered == pytest.approx(0.9, abs=0.1)
+    assert row.far_covered >= 0.8
+    assert row.peer_error is None
+
+
+def test_the_peer_is_fitted_to_the_same_rows(table: LatencyTable) -> None:
+    """Milliseconds as they are, over a range of a thousand: its relative error is far above that of this library."""
+    (row,) = regressor_accuracy(table, beside_peer=True)
+    assert row.peer_error is not None
+    assert row.peer_error > 2 * row.far_error
+    kernels = list(table)
+    own = forest_of_paddleslim(kernels, np.array([table[kernel].latency_ms for kernel in kernels]), kernels)
+    assert np.corrcoef(own, [table[kernel].latency_ms for kernel in kernels])[0, 1] > 0.9
+
+
+def test_pools_have_features_of_the_peer() -> None:
+    attrs = {"kernel": (2, 2), "stride": (2, 2), "pad": (0, 0, 0, 0), "type": "max"}
+    local = [Kernel.of("pool2d", [(1, c, 8, 8)], [(1, c, 4, 4)], **attrs) for c in (8, 16)]
+    whole = [Kernel.of("pool2d", [(1, c, 8, 8)], [(1, c, 1, 1)], **attrs, **{"global": 1}) for c in (8, 16)]
+    found = forest_of_paddleslim([*local, *whole], np.array([1.0, 2.0, 3.0, 4.0]), [*local, *whole])
+    assert list(np.argsort(found)) == [0, 1, 2, 3]
 
 
 def test_many_are_priced_as_one_by_one(table: LatencyTable) -> None:

@@ -110,8 +110,8 @@ def forest_of_paddleslim(
 def _columns(kernel: Kernel) -> list[float]:
     (batch, c_in, *source), (_, c_out, *target) = kernel.inputs[0], kernel.outputs[0]
     attrs = kernel.attributes
-    first = [float(attrs[name][0]) for name in ("kernel", "stride", "pad") if name in attrs]  # type: ignore[index]
+    kernel_size, *rest = (float(attrs[name][0]) for name in ("kernel", "stride", "pad"))  # type: ignore[index]
     if kernel.op == "pool2d":
-        first = first or [float(source[0]), 0.0, 0.0]  # global: the kernel is the map
-        return [batch, c_in, *first, prod(source), prod(target), attrs.get("type") == "avg"]
-    return [batch, c_in, c_out, *first, float(str(attrs["group"])), prod(source), prod(target)]
+        kernel_size = source[0] if attrs.get("global") else kernel_size
+        return [batch, c_in, kernel_size, *rest, prod(source), prod(target), attrs["type"] == "avg"]
+    return [batch, c_in, c_out, kernel_size, *rest, float(str(attrs["group"])), prod(source), prod(target)]
