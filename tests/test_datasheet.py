@@ -73,12 +73,18 @@ def test_what_is_not_stated_is_left_open() -> None:
         "licence": "",
         "expected_error": None,
         "expected_error_method": "",
-        "error_90": None,
         "yardstick_ms": None,
         "emulated": False,
         "unrecorded": (),
         "notes": "",
     }
+
+
+def test_a_bound_that_is_known_is_kept() -> None:
+    """Files of before there was such a field say nothing of it, and keep their fingerprint."""
+    sheet = Datasheet.from_dict(NEEDED | {"error_90": 0.1})
+    assert sheet.to_dict()["error_90"] == 0.1
+    assert "error_90" not in Datasheet.from_dict(NEEDED).to_dict()
 
 
 @pytest.mark.parametrize(

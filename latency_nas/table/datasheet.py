@@ -148,8 +148,9 @@ class Datasheet:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return dataclasses.asdict(self)
+        """Plain data, for JSON; `error_90` only where it is known, as in files of before there was such a field."""
+        fields = dataclasses.asdict(self)
+        return fields if self.error_90 is not None else {k: v for k, v in fields.items() if k != "error_90"}
 
     @classmethod
     def from_dict(cls, fields: object) -> Datasheet:
