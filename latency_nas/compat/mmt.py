@@ -42,7 +42,7 @@ __all__ = ["generate_ops_list", "meter_ops", "predict_latency"]
 logger = logging.getLogger(__name__)
 
 _SESSION, _TABLE, _PICKLE = "session.sqlite", "latency.parquet", "meta_latency.pkl"
-_CONTEXTS, _RUNS = 3, 5  # networks in which an op is met, and timed runs a visit
+_CONTEXTS, _RUNS = 3, 10  # networks in which an op is met, and timed runs a visit
 _N_NAMED = 10
 
 
