@@ -27,6 +27,7 @@ TWINS = {
 }  # fmt: skip
 SIZES = {"squeezenet1_1": (64, 64), "inception_v3": (299, 299), **dict.fromkeys(TWINS, (64, 64))}
 OWN = ("encoder", "unet", "head", "gates", "activations", "residuals")
+QUANTISED = "quantised"  # Paddle-Lite's optimiser, of any version, ends on what Paddle 3 writes of it
 
 
 def make(name: str) -> tuple[Any, list[Any]]:
@@ -34,7 +35,7 @@ def make(name: str) -> tuple[Any, list[Any]]:
     import paddle
     from paddle.static import InputSpec
 
-    if name in OWN:
+    if name in (*OWN, QUANTISED):
         net, *shapes = _own()[name]()
         return net, [InputSpec(shape, "float32") for shape in shapes]
     return getattr(paddle.vision.models, name)(), [InputSpec([1, 3, *SIZES.get(name, (224, 224))], "float32")]
@@ -184,9 +185,28 @@ def _own() -> dict[str, Callable[[], tuple[Any, ...]]]:
             8,
         ]
 
+    def quantised() -> tuple[Any, ...]:
+        """Convolutions and a linear layer, quantised after training."""
+        from paddle.quantization import PTQ, QuantConfig
+        from paddle.quantization.observers import AbsmaxObserver
+
+        def forward(net: Any, x: Any) -> Any:
+            x = functional.relu(net.depth(functional.relu(net.first(x))))
+            return net.linear(functional.adaptive_avg_pool2d(functional.relu(net.point(x)), 1).flatten(1))
+
+        layers = {"first": nn.Conv2D(3, 8, 3, padding=1), "depth": nn.Conv2D(8, 8, 3, padding=1, groups=8)}
+        net = Net(forward, **layers, point=nn.Conv2D(8, 16, 1), linear=nn.Linear(16, 10))
+        net.eval()
+        config = QuantConfig(activation=None, weight=None)
+        config.add_type_config([nn.Conv2D, nn.Linear], activation=AbsmaxObserver(), weight=AbsmaxObserver())
+        quantiser = PTQ(config)
+        observed = quantiser.quantize(net)
+        observed(paddle.ones([1, 3, 16, 16]))
+        return quantiser.convert(observed), [1, 3, 16, 16]
+
     return {
         "encoder": encoder, "unet": unet, "head": head, "gates": gates, "activations": activations,
-        "residuals": residuals,
+        "residuals": residuals, "quantised": quantised,
     }  # fmt: skip
 
 

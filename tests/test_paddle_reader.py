@@ -1,4 +1,4 @@
-"""Paddle's two formats: kernels by each, by torch and by Paddle-Lite's own optimiser, and what bad files say."""
+"""Paddle's two formats: kernels by each and by Paddle-Lite's own optimiser, in int8, and what bad files say."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lite_oracle import kernels, optimised
-from paddle_zoo import OWN, TWINS
-from zoo import ZOO
+from paddle_zoo import OWN, QUANTISED
 
 from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError
 from latency_nas.graph import OpGraph, fuse
 from latency_nas.graph.paddle_reader import read_paddle
-from latency_nas.graph.torch_reader import read_torch
-from latency_nas.kernel import Kernel
 from latency_nas.measure.lite_environment import find_lite_python
+from latency_nas.table.paddleslim_keys import parse_paddleslim_key
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL = ("mobilenet_v2", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_1")
@@ -33,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("paddle")
     script = Path(__file__).with_name("paddle_zoo.py")
     for kind in ("pdmodel", "json"):
-        subprocess.run([sys.executable, script, kind, target, *NETWORKS], check=True, capture_output=True)  # noqa: S603
+        command = [sys.executable, script, kind, target, *NETWORKS, QUANTISED]
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     return target
 
 
@@ -48,17 +46,31 @@ def test_both_formats_give_the_same_kernels(folder: Path, name: str) -> None:
     assert older == newer
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name in TWINS])
-def test_torch_gives_the_same_kernels(folder: Path, name: str) -> None:
-    """Products with the operands in one order: Paddle's networks multiply gates by features, torch's the other way."""
-
-    def kernels_of(graph: OpGraph) -> Counter[Kernel]:
-        made = [call.kernel for call in fuse(graph, "Paddle-Lite")]
-        return Counter(replace(k, inputs=tuple(sorted(k.inputs))) if k.op == "mul" else k for k in made)
-
-    make, _ = ZOO[TWINS[name]]
-    theirs = read_torch(make().eval(), input_shape=(1, 3, 64, 64))
-    assert kernels_of(read_paddle(folder / f"{name}.json")) == kernels_of(theirs)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_quantised_programs_compute_in_int8(folder: Path, suffix: str) -> None:
+    """And are found in a table by PaddleSlim's keys, which know neither activation nor bias."""
+    made = [call.kernel for call in fuse(read_paddle(folder / f"{QUANTISED}{suffix}"), "Paddle-Lite")]
+    conv = "act=relu bias=1 dilation=[1,1] group={} kernel=[{},{}] pad=[{},{},{},{}] stride=[1,1] dtype=int8"
+    assert [kernel.key for kernel in made] == [
+        "quantize [1,3,16,16] -> [1,3,16,16] dtype=int8",
+        f"conv2d [1,3,16,16] -> [1,8,16,16] {conv.format(1, 3, 3, 1, 1, 1, 1)}",
+        f"conv2d [1,8,16,16] -> [1,8,16,16] {conv.format(8, 3, 3, 1, 1, 1, 1)}",
+        f"conv2d [1,8,16,16] -> [1,16,16,16] {conv.format(1, 1, 1, 0, 0, 0, 0)}",
+        "pool2d [1,16,16,16] -> [1,16,1,1] global=1 kernel=[16,16] pad=[0,0,0,0] stride=[1,1] type=avg dtype=fp32",
+        "reshape [1,16,1,1] -> [1,16] dtype=fp32",
+        "quantize [1,16] -> [1,16] dtype=int8",
+        "linear [1,16] -> [1,10] bias=1 dtype=int8",
+    ]
+    for kernel, key in zip(
+        made[1:4],
+        (
+            "conv2d in=(1, 3, 16, 16) weight=(8, 3, 3, 3) out=(1, 8, 16, 16) pad=1 stride=1 group=1",
+            "depthwise_conv2d in=(1, 8, 16, 16) weight=(8, 1, 3, 3) out=(1, 8, 16, 16) pad=1 stride=1 group=8",
+            "conv2d in=(1, 8, 16, 16) weight=(16, 8, 1, 1) out=(1, 16, 16, 16) pad=0 stride=1 group=1",
+        ),
+        strict=True,
+    ):
+        assert kernel.without(("act", "bias")) == parse_paddleslim_key(f"{key} dilation=1 quant=True bit_length=8")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from latency_nas.graph.op_graph import Node, OpGraph
+from latency_nas.graph.int8 import in_int8
+from latency_nas.graph.op_graph import OpGraph
+from latency_nas.graph.patterns import Patterns
 
 __all__ = ["tidy"]
 
-_ACTIVATIONS = frozenset({"relu", "relu6", "clip"})
 
-
-class _Patterns:
-    """A graph whose nodes can be found by what they make and by who reads them."""
-
-    def __init__(self, graph: OpGraph) -> None:
-        self.values, self.nodes, self.outputs = list(graph.values), list(graph.nodes), list(graph.outputs)
-        self.maker = {index: position for position, node in enumerate(self.nodes) for index in node.outputs}
-        self.readers: dict[int, list[int]] = {}
-        for position, node in enumerate(self.nodes):
-            for index in node.inputs:
-                self.readers.setdefault(index, []).append(position)
-        self.gone: set[int] = set()
-        self.alias: dict[int, int] = {}
-
-    def made_by(self, index: int, op: str) -> Node | None:
-        """The node that makes a value, if it is of that op and nothing else reads it."""
-        position = self.maker.get(index)
-        if position is None or position in self.gone or self.nodes[position].op != op or self.n_readers(index) != 1:
-            return None
-        return self.nodes[position]
-
-    def reader(self, index: int, op: str) -> Node | None:
-        """The one node that reads a value, if it is of that op."""
-        readers = self.readers.get(index, [])
-        if self.n_readers(index) != 1 or not readers or self.nodes[readers[0]].op != op:
-            return None
-        return self.nodes[readers[0]]
-
-    def n_readers(self, index: int) -> int:
-        return len(self.readers.get(index, ())) + self.outputs.count(index)
-
-    def remove(self, *nodes: Node) -> None:
-        self.gone.update(self.maker[node.outputs[0]] for node in nodes)
-
-    def activations(self, node: Node) -> list[int]:
-        return [index for index in node.inputs if not self.values[index].constant]
-
-
-def _guarded_softmax(found: _Patterns, position: int) -> None:
+def _guarded_softmax(found: Patterns, position: int) -> None:
     """Where(IsNaN(s), 0, s): torch's exporter guards attention against rows that are masked as a whole."""
     node = found.nodes[position]
     test, source = found.made_by(node.inputs[0], "onnx.IsNaN"), node.inputs[-1]
@@ -59,7 +22,7 @@ def _guarded_softmax(found: _Patterns, position: int) -> None:
     found.alias[node.outputs[0]] = source
 
 
-def _swish(found: _Patterns, position: int) -> None:
+def _swish(found: Patterns, position: int) -> None:
     """X * sigmoid(x), or its hard form."""
     node = found.nodes[position]
     for x, gate in (node.inputs, node.inputs[::-1]) if len(node.inputs) == 2 else ():
@@ -71,7 +34,7 @@ def _swish(found: _Patterns, position: int) -> None:
                 return
 
 
-def _layer_norm(found: _Patterns, position: int) -> None:
+def _layer_norm(found: Patterns, position: int) -> None:
     """(x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias, as before opset 17."""
     node = found.nodes[position]
     centred = found.maker.get(node.inputs[0])
@@ -102,7 +65,7 @@ def _layer_norm(found: _Patterns, position: int) -> None:
     found.nodes[found.maker[shift.outputs[0]]] = replace(shift, op="layer_norm", inputs=(x, *constants), attrs=attrs)
 
 
-def _gelu(found: _Patterns, position: int) -> None:
+def _gelu(found: Patterns, position: int) -> None:
     """X * (1 + erf(x / sqrt 2)) * 0.5, its products in any order."""
     node = found.nodes[position]
     erf = found.made_by(node.inputs[0], "erf")
@@ -125,7 +88,7 @@ def _gelu(found: _Patterns, position: int) -> None:
     found.nodes[found.maker[last.outputs[0]]] = replace(last, op="gelu", inputs=(x,), attrs={})
 
 
-def _bias(found: _Patterns, position: int) -> None:
+def _bias(found: Patterns, position: int) -> None:
     """A product with weights, and the addition of a number for each of its columns."""
     node = found.nodes[position]
     activations = found.activations(node)
@@ -143,7 +106,7 @@ def _bias(found: _Patterns, position: int) -> None:
     found.remove(linear)
 
 
-def _swapped(found: _Patterns, position: int) -> None:
+def _swapped(found: Patterns, position: int) -> None:
     """The last two axes swapped with all others flattened into one, as torch's exporter writes of attention."""
     node = found.nodes[position]
     swap = found.made_by(node.inputs[0], "transpose")
@@ -160,7 +123,7 @@ def _swapped(found: _Patterns, position: int) -> None:
 
 
 # the op that a pattern is recognised by -> what is tried there
-_PATTERNS: dict[str, tuple[Callable[[_Patterns, int], None], ...]] = {
+_PATTERNS: dict[str, tuple[Callable[[Patterns, int], None], ...]] = {
     "where": (_guarded_softmax,),
     "mul": (_swish,),
     "div": (_layer_norm,),
@@ -171,69 +134,9 @@ _PATTERNS: dict[str, tuple[Callable[[_Patterns, int], None], ...]] = {
 
 def tidy(graph: OpGraph) -> OpGraph:
     """The graph with its spelt-out groups as one node each, and what is between quantisers in int8."""
-    found = _Patterns(graph)
+    found = Patterns(graph)
     for position, node in enumerate(graph.nodes):
         for pattern in _PATTERNS.get(node.op, ()):
             if position not in found.gone:
                 pattern(found, position)
-    return _in_int8(_rebuilt(graph, found))
-
-
-def _rebuilt(graph: OpGraph, found: _Patterns) -> OpGraph:
-    def last(index: int) -> int:
-        while index in found.alias:
-            index = found.alias[index]
-        return index
-
-    nodes = (
-        replace(node, inputs=tuple(map(last, node.inputs)))
-        for position, node in enumerate(found.nodes)
-        if position not in found.gone
-    )
-    return replace(
-        graph, values=tuple(found.values), nodes=tuple(nodes), outputs=tuple(last(index) for index in graph.outputs)
-    )
-
-
-def _in_int8(graph: OpGraph) -> OpGraph:
-    """Ops whose inputs come from dequantisers and whose output goes to quantisers alone compute in int8."""
-    if not any(node.op == "quantize" for node in graph.nodes):
-        return graph
-    found = _Patterns(graph)
-    integers: dict[int, int] = {  # a dequantised value -> the int8 value that it is
-        node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "dequantize"
-    }
-    for position, node in enumerate(graph.nodes):
-        if node.op in {"quantize", "dequantize"} or len(node.outputs) != 1:
-            continue
-        activations = found.activations(node)
-        output = node.outputs[0]
-        if activations and all(index in integers for index in activations) and _is_quantised(found, output):
-            inputs = tuple(integers.get(index, index) for index in node.inputs)
-            found.nodes[position] = replace(node, inputs=inputs)
-            found.values[output] = replace(found.values[output], dtype="int8")
-            integers[output] = output
-            for reader in found.readers.get(output, ()):
-                if found.nodes[reader].op == "quantize":
-                    found.gone.add(reader)
-                    found.alias[found.nodes[reader].outputs[0]] = output
-    kept = [node for position, node in enumerate(found.nodes) if node.op != "dequantize" and position not in found.gone]
-    needed = {*graph.outputs, *(index for node in kept for index in node.inputs)}
-    for position in reversed(range(len(found.nodes))):
-        node = found.nodes[position]
-        if node.op == "dequantize" and needed.isdisjoint(node.outputs):
-            found.gone.add(position)
-        elif node.op == "dequantize":
-            needed.update(node.inputs)
-    return _rebuilt(graph, found)
-
-
-def _is_quantised(found: _Patterns, index: int) -> bool:
-    """Whether a value is read by quantisers alone, perhaps behind an activation."""
-    readers: Sequence[int] = found.readers.get(index, ())
-    ops = {found.nodes[reader].op for reader in readers}
-    if index in found.outputs or not readers:
-        return False
-    if len(readers) == 1 and ops <= _ACTIVATIONS:
-        return _is_quantised(found, found.nodes[readers[0]].outputs[0])
-    return ops == {"quantize"}
+    return in_int8(found.graph())

@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, shown
+from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.paddle_biases import with_biases
 from latency_nas.graph.paddle_ops import RANDOM, SIDE_SLOTS, Attrs, is_identity, operands, read_op
@@ -29,6 +30,7 @@ __all__ = ["program_shapes", "read_paddle", "read_program"]
 _PARSERS = {".pdmodel": parse_pdmodel, ".json": parse_pir}
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, KernelError)
 _MOST_SIZES, _LARGEST = 8, 2**31  # of a kernel's shapes
+_QUANTISED = frozenset({"conv2d", "conv_transpose2d", "linear"})  # Paddle-Lite has kernels from int8 to fp32 of these
 
 _Path = str | os.PathLike[str]
 
@@ -260,4 +262,5 @@ class _Builder:
         if not self.inputs or not self.outputs:
             raise GraphError(f"Expected {self.source} to have inputs and outputs (feed, fetch), but it lacks them.")
         values, nodes = tuple(self.values), tuple(self.nodes)
-        return with_biases(OpGraph(values=values, nodes=nodes, inputs=tuple(self.inputs), outputs=tuple(self.outputs)))
+        graph = OpGraph(values=values, nodes=nodes, inputs=tuple(self.inputs), outputs=tuple(self.outputs))
+        return in_int8(with_biases(graph), always=_QUANTISED)
