@@ -116,6 +116,11 @@ def _gated(net: Snippet, x: Tensor) -> Tensor:
 
 
 # name -> forward on an input of shape (1, 8, 8, 8)
+def _shuffled(x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
 SNIPPETS: dict[str, Callable[[Snippet, Tensor], Tensor]] = {
     "add then relu": lambda net, x: functional.relu(net.a(x) + net.b(x)),
     "add then relu6": lambda net, x: functional.relu6(net.a(x) + net.b(x)),
@@ -131,6 +136,14 @@ SNIPPETS: dict[str, Callable[[Snippet, Tensor], Tensor]] = {
     "average pool": lambda net, x: functional.avg_pool2d(net.a(x), 2),
     "add of a number": lambda net, x: net.a(x) + 3,
     "flatten": lambda net, x: net.flat(net.a(x).flatten(1)),
+    "shuffle": lambda net, x: net.b(_shuffled(net.a(x))),
+    "shuffle of the input": lambda net, x: net.a(_shuffled(x)),
+    "shuffle of a concat": lambda net, x: net.wide(_shuffled(torch.cat([net.a(x), net.b(x)], 1))),
+    "shuffle, cut": lambda net, x: net.b(_shuffled(torch.cat([net.a(x), net.b(x)], 1))[:, 4:12]),
+    "shuffle, joined": lambda net, x: net.wide(torch.cat([_shuffled(net.a(x)), net.b(x)], 1)),
+    "shuffle, added": lambda net, x: net.b(_shuffled(net.a(x)) + net.a(x)),
+    "shuffle, pooled": lambda net, x: _shuffled(net.a(x)).mean((2, 3)),
+    "shuffle at the end": lambda net, x: _shuffled(net.a(x)),
 }
 
 

@@ -6,7 +6,9 @@ Three things decide it: what its converter folds together (`_FOLDS`), which ops 
 consumer needs.
 
 Limitations:
-1. What is concatenated, shuffled and split many times over (ShuffleNetV2) MNN copies once in between; here it does not.
+1. A split is taken to state its sizes, as this library writes it; where it only counts its parts, as torch's exporter
+   writes a chunk, MNN leaves them packed, and joins the moves of several blocks of a ShuffleNet into one. What is
+   shuffled is taken to be one tensor, or parts that hold whole groups; an activation after it, MNN runs before it.
 2. An addition of a constant for each channel counts as one of equal shapes, though MNN runs it as a loop.
 3. Networks of several outputs are listed in the model's order; MNN may run a branch earlier or later.
 4. Ops outside `_PACKED`, `_POINTWISE`, `_BINARY` and `_VIEWS` are taken to read and write unpacked tensors.
@@ -47,7 +49,8 @@ class _Stored:
     """How a value lies in memory: packed by four channels or plain; a view has no memory of its own yet.
 
     A view of channels side by side keeps the layout of its parts (`joined`); one of what a linear layer wrote, merely
-    reshaped, is `flat`; one whose axes were moved is `moved`.
+    reshaped, is `flat`; one whose axes were moved is `moved`. One whose channels were `shuffled` is copied before
+    it is cut, or laid out anew: MNN joins two moves of data into one only where both run along the same axes.
     """
 
     shapes: tuple[Shape, ...]
@@ -56,6 +59,7 @@ class _Stored:
     joined: bool = False
     flat: bool = False
     moved: bool = False
+    shuffled: bool = False
 
 
 def _fold(graph: OpGraph) -> list[tuple[Node, tuple[str, ...]]]:
@@ -88,6 +92,7 @@ class _Layout:
         self.graph = graph
         self.calls: list[KernelCall] = []
         self.stored = {index: _Stored((graph.values[index].shape,), packed=False) for index in graph.inputs}
+        self.makers = {index: node for node in graph.nodes for index in node.outputs}
         self._copies: dict[tuple[int, bool, Shape], None] = {}
 
     def emit(
@@ -101,6 +106,8 @@ class _Layout:
     def need(self, node: Node, index: int, *, packed: bool, shape: Shape, always: bool = False) -> Shape:
         """Make the value lie in memory as `shape`, with a copy if it does not; a copy serves all later readers."""
         held = self.stored[index]
+        if held.shuffled and (packed, shape) != (held.joined, self.shape(index)):
+            held = self._settle(node, index)
         wanted = (index, packed, shape)
         fits = not held.view and held.packed == packed and held.shapes == (shape,)
         if (always or not fits) and wanted not in self._copies:
@@ -108,6 +115,13 @@ class _Layout:
             names = {True: "packed", False: "plain"}
             self.emit(node, (), "raster", held.shapes, shape, source=names[held.packed], target=names[packed])
         return shape
+
+    def _settle(self, node: Node, index: int) -> _Stored:
+        """Copy a shuffled view, in its own shape and layout."""
+        held, shape = self.stored[index], self.shape(index)
+        self.need(node, index, packed=held.joined, shape=shape)
+        self.stored[index] = _Stored((shape,), packed=held.joined)
+        return self.stored[index]
 
     def shape(self, index: int) -> Shape:
         return self.graph.values[index].shape
@@ -155,8 +169,27 @@ class _Layout:
     def _is_packed(held: _Stored) -> bool:
         return held.packed and (not held.view or held.joined)
 
+    def _shuffled(self, node: Node) -> int | None:
+        """What the node is the last of three to shuffle, by swapping groups with channels; None where it is not."""
+        swap = self.makers.get(node.inputs[0])
+        split = self.makers.get(swap.inputs[0]) if swap and swap.op == "transpose" else None
+        if swap is None or split is None or node.op != "reshape" or split.op != "reshape":
+            return None
+        source, target = self.shape(split.inputs[0]), self.shape(node.outputs[0])
+        swaps = swap.attrs["perm"] == (0, 2, 1, 3, 4) and source == target and prod(source[2:]) > 1
+        return split.inputs[0] if swaps else None
+
     def _view(self, node: Node) -> None:
         inputs = self.graph.activations(node)
+        source = self._shuffled(node)
+        if source is not None:
+            before = self._held(source)
+            self.stored[node.outputs[0]] = replace(
+                before, view=True, joined=self._is_packed(before), moved=True, shuffled=True
+            )
+            return
+        if node.op in {"split", "slice"} and self.stored[inputs[0]].shuffled:
+            self._settle(node, inputs[0])
         constants = [index for index in node.inputs if self.graph.values[index].constant and node.op == "concat"]
         sources = [self._held(index) for index in inputs]
         packed = any(item.packed for item in sources)
@@ -165,7 +198,8 @@ class _Layout:
         shapes = tuple(self.shape(index) for index in constants) + shapes
         flat = node.op == "reshape" and sources[0].flat
         moved = sources[0].moved or node.op == "transpose"
-        joined = node.op in {"concat", "split", "slice"} and all(self._is_packed(item) for item in sources)
+        n_packed = sum(self._is_packed(item) for item in sources)  # what most are, a concatenation is; a split is plain
+        joined = node.op in {"concat", "slice"} and 2 * n_packed > len(sources)
         for output in node.outputs:
             held = shapes if moves else (self.shape(output),)
             self.stored[output] = _Stored(held, packed=packed, view=moves, joined=joined, flat=flat, moved=moved)
