@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError
+from latency_nas.graph.onnx_call import Call, Step
 from latency_nas.graph.onnx_model import OnnxModel, load, python_value, title
-from latency_nas.graph.onnx_ops import IDENTITY, Call, Step, read_call
+from latency_nas.graph.onnx_ops import IDENTITY, read_call
 from latency_nas.graph.onnx_patterns import tidy
 from latency_nas.graph.onnx_shapes import complete
 from latency_nas.graph.op_graph import Node, OpGraph, Value
@@ -66,27 +67,27 @@ class _Builder:
         self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
         return len(self.values) - 1
 
-    def call(self, node: onnx.NodeProto) -> Call:
-        model = self.model
-        known = {name: model.constants[name] for name in node.input if name in model.constants}
+    def call(self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> Call:
+        tensors, constants, weights = self.model.tensors, self.model.constants, self.model.weights
         return Call(
             op=node.op_type,
             attrs={attribute.name: python_value(attribute) for attribute in node.attribute},
-            shapes=tuple(model.tensors[name][0] if name else None for name in node.input),
-            outputs=tuple(model.tensors[name][0] for name in node.output if name),
-            constants={position: known[name] for position, name in enumerate(node.input) if name in known},
-            constant=tuple(name in model.weights for name in node.input),
-            opset=model.opset,
+            shapes=tuple([tensors[name][0] if name else None for name in inputs]),
+            outputs=tuple([tensors[name][0] for name in outputs]),
+            constants={position: constants[name] for position, name in enumerate(inputs) if name in constants},
+            constant=tuple([name in weights for name in inputs]),
+            opset=self.model.opset,
         )
 
     def place(self, node: onnx.NodeProto) -> None:
-        outputs = [name for name in node.output if name]
+        sources, outputs = node.input[:], [name for name in node.output[:] if name]
         standard = node.domain in {"", "ai.onnx"}
-        if standard and node.op_type in IDENTITY and node.input:
-            self.index[outputs[0]] = self.add(node.input[0])
+        if standard and node.op_type in IDENTITY and sources:
+            self.index[outputs[0]] = self.add(sources[0])
             return
-        steps = read_call(self.call(node)) if standard else [Step(f"onnx.{node.domain}.{node.op_type}", {})]
-        inputs = tuple(self.add(name) for name in node.input if name)
+        call = self.call(node, sources, outputs) if standard else None
+        steps = read_call(call) if call else [Step(f"onnx.{node.domain}.{node.op_type}", {})]
+        inputs = tuple([self.add(name) for name in sources if name])
         for step in steps[:-1]:
             taken = inputs if step.inputs is None else tuple(inputs[position] for position in step.inputs)
             made = self._new(step.shape, self.model.tensors[outputs[0]][1])
@@ -106,16 +107,16 @@ class _Builder:
             self.index[outputs[0]] = inputs[0]
             return
         kept = outputs[:1] if last.op.endswith(_ONE_OUTPUT) else outputs
-        self.append(node, last, inputs, tuple(self.add(name) for name in kept))
+        self.append(node, last, inputs, tuple([self.add(name) for name in kept]))
 
     def append(self, node: onnx.NodeProto, step: Step, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-        name = f"{node.name or node.output[0]}/{step.op}"
+        layer = node.name or node.output[0]
+        name = f"{layer}/{step.op}"
         self._used[name] += 1
         if self._used[name] > 1:
             name = f"{name}_{self._used[name]}"
-        modules = (node.name or node.output[0],)
         self.nodes.append(
-            Node(name=name, op=step.op, attrs=step.attrs, inputs=inputs, outputs=outputs, modules=modules)
+            Node(name=name, op=step.op, attrs=step.attrs, inputs=inputs, outputs=outputs, modules=(layer,))
         )
 
 

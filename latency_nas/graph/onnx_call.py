@@ -1,0 +1,88 @@
+"""`Call` and `Step`: an ONNX node as its file has it, and what it is read as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from latency_nas.kernel import AttrValue, Shape
+
+__all__ = ["Attrs", "Call", "Step", "axis_of"]
+
+Attrs = dict[str, AttrValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node that an ONNX node is read as: its op, its attributes, its shape where more steps follow."""
+
+    op: str
+    attrs: Attrs
+    inputs: tuple[int, ...] | None = None  # positions among the inputs of the ONNX node; all where None
+    shape: Shape = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An ONNX node with what is known of its tensors.
+
+    Args:
+        op: its type.
+        attrs: its attributes as Python values.
+        shapes: of its inputs; None where one is left out.
+        outputs: shapes of its outputs.
+        constants: the values of those inputs that are small constants, by position.
+        constant: whether each input is known before the model runs.
+        opset: of the model.
+    """
+
+    op: str
+    attrs: Mapping[str, Any]
+    shapes: tuple[Shape | None, ...]
+    outputs: tuple[Shape, ...]
+    constants: Mapping[int, NDArray[Any]]
+    constant: tuple[bool, ...]
+    opset: int
+
+    def has(self, position: int) -> bool:
+        """Whether that input is given."""
+        return position < len(self.shapes) and self.shapes[position] is not None
+
+    def shape(self, position: int = 0) -> Shape:
+        """The shape of an input that must be there."""
+        shape = self.shapes[position] if position < len(self.shapes) else None
+        if shape is None:
+            raise ValueError(f"input {position} is missing")
+        return shape
+
+    def integers(self, name: str, position: int) -> list[int] | None:
+        """A list that newer opsets give as an input and older ones as an attribute."""
+        if name in self.attrs:
+            value = self.attrs[name]
+            return [int(value)] if isinstance(value, int) else list(map(int, value))
+        if not self.has(position):
+            return None
+        if position not in self.constants:
+            raise ValueError(f"its `{name}` depends on values")
+        return [int(value) for value in self.constants[position].reshape(-1)]
+
+    def number(self, name: str, position: int) -> float | None:
+        """A number that newer opsets give as an input and older ones as an attribute."""
+        if name in self.attrs:
+            return float(self.attrs[name])
+        known = self.constants.get(position)
+        return float(known.reshape(-1)[0]) if known is not None and known.size == 1 else None
+
+
+def axis_of(axis: int, shape: Shape) -> int:
+    """The axis counted from the front.
+
+    Raises:
+        ValueError: if a tensor of that shape has no such axis.
+    """
+    if not -len(shape) <= axis < max(1, len(shape)):
+        raise ValueError(f"axis {axis} is not one of {len(shape)}")
+    return axis % max(1, len(shape))
