@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def take_weight(model: OnnxModel, name: str, shape: Shape, kind: int) -> None:
 def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto, folder: Path | None) -> None:
     shape = tuple(tensor.dims)
     take_weight(model, name, shape, tensor.data_type)
-    if np.prod(shape, dtype=object) > MOST_ELEMENTS:
+    if prod(shape) > MOST_ELEMENTS:
         return
     try:
         model.constants[name] = numpy_helper.to_array(tensor, str(folder or ""))

@@ -18,13 +18,16 @@ from latency_nas.graph.onnx_model import STANDARD, OnnxModel, python_value, stat
 __all__ = ["complete"]
 
 _MOST_SIZES = 2**16  # onnx takes a list of integers for a shape, and makes as many sizes as it is long
+_SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 _MOST_ROUNDS = 50  # of inference and folding; each finds at least one more shape
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """What a node reads, its subgraphs' outer names included."""
-    yield from (name for name in node.input if name)
+    yield from filter(None, node.input[:])
     for attribute in node.attribute:
+        if attribute.type not in _SUBGRAPHS:
+            continue
         for graph in (attribute.g, *attribute.graphs):
             own = {value.name for value in (*graph.input, *graph.initializer)}
             for inner in graph.node:
@@ -37,13 +40,13 @@ def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodePr
     made = {*model.inputs, *model.weights}
     makers: dict[str, int] = {}
     for index, node in enumerate(nodes):
-        for name in filter(None, node.output):
+        for name in filter(None, node.output[:]):
             if name in makers or name in made:
                 raise GraphError(f"Expected each tensor of {model.name} once, but {title(node)} makes `{name}` again.")
             makers[name] = index
     waits = [{makers[name] for name in _reads(node) if name in makers} for node in nodes]
     missing = [
-        (node, name) for node in nodes for name in node.input if name and name not in makers and name not in made
+        (node, name) for node in nodes for name in node.input[:] if name and name not in makers and name not in made
     ]
     if missing:
         raise GraphError(
@@ -64,7 +67,7 @@ def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodePr
 
 
 def _unknown(model: OnnxModel) -> list[tuple[onnx.NodeProto, str]]:
-    return [(node, name) for node in model.nodes for name in node.output if name and name not in model.tensors]
+    return [(node, name) for node in model.nodes for name in node.output[:] if name and name not in model.tensors]
 
 
 def complete(model: OnnxModel) -> None:
@@ -122,7 +125,7 @@ def _value(model: OnnxModel, node: onnx.NodeProto) -> NDArray[Any] | None:
         attrs = {attribute.name: attribute.i for attribute in node.attribute}
         shape = np.array(model.tensors[node.input[0]][0], np.int64)
         return shape[attrs.get("start") : attrs.get("end")] if node.op_type == "Shape" else np.asarray(shape.prod())
-    if not all(name in model.constants for name in node.input if name):
+    if not all(name in model.constants for name in node.input[:] if name):
         return None
     attrs = {attribute.name: python_value(attribute) for attribute in node.attribute}
     for name, value in attrs.items():

@@ -16,7 +16,7 @@ __all__ = ["read_without_weights", "without_weights"]
 
 _GRAPH, _INITIALIZER = 7, 5  # fields of a model, and of a graph
 _VALUES = frozenset({4, 5, 7, 9, 10, 11})  # fields of a tensor, each of another type of element
-_MOST_BYTES = 16 * MOST_ELEMENTS  # of values that are kept
+_MOST_BYTES = 8 * MOST_ELEMENTS  # of values that are kept
 _VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5  # how protobuf writes a field
 
 _Data = bytes | mmap.mmap
@@ -36,7 +36,7 @@ def read_without_weights(path: Path) -> bytes:
 
 
 def without_weights(data: _Data) -> bytes:
-    """The same model, less the values of all initializers of more than 64 KiB; what is no such model, as it is.
+    """The same model, less the values of all initializers of more than 32 KiB; what is no such model, as it is.
 
     Example:
         >>> without_weights(b"not a model")
@@ -78,11 +78,11 @@ def _fields(data: _Data, start: int, end: int) -> Iterator[tuple[int, int, int, 
     at = start
     while at < end:
         first, body = at, 0
-        tag, at = _varint(data, at)
+        tag, at = (data[at], at + 1) if data[at] < 128 else _varint(data, at)
         kind = tag & 7
         if kind == _SIZED:
-            size, at = _varint(data, at)
-            body, at = at, at + size
+            size, body = (data[at], at + 1) if data[at] < 128 else _varint(data, at)
+            at = body + size
         elif kind == _VARINT:
             at = _varint(data, at)[1]
         elif kind in (_EIGHT_BYTES, _FOUR_BYTES):

@@ -49,8 +49,10 @@ def _parse_value(text: str) -> AttrValue:
 
 def _normalise(name: str, value: object) -> AttrValue:
     """One spelling for each value: 1.0, True and 1 are the same kernel, so they must be the same text."""
+    if type(value) is int and -_HUGE < value < _HUGE:
+        return value
     if isinstance(value, list | tuple) and all(isinstance(item, int) and abs(item) < _HUGE for item in value):
-        return tuple(int(item) for item in value)
+        return tuple(map(int, value))
     if (isinstance(value, int) or (isinstance(value, float) and value.is_integer())) and abs(value) < _HUGE:
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
@@ -108,6 +110,8 @@ class Kernel:
     def _sizes(self, shape: Shape) -> Shape:
         if len(shape) > _MOST_SIZES:
             raise KernelError(f"Expected at most {_MOST_SIZES} sizes in a shape of {self.op}, but got {len(shape)}.")
+        if {*map(type, shape)} == {int} and min(shape) >= 0 and max(shape) <= _LARGEST:
+            return tuple(shape)
         if not all(isinstance(size, int) and 0 <= size <= _LARGEST for size in shape):
             raise KernelError(f"Expected sizes of {self.op} to be integers from 0 to 2^31, but got {shown(shape)}.")
         return tuple(map(int, shape))
