@@ -16,6 +16,7 @@ Limitations:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -62,27 +63,37 @@ class _Stored:
     shuffled: bool = False
 
 
+@dataclass(slots=True)
+class _Folded:
+    """A node, and what the converter folds into it."""
+
+    head: Node
+    attrs: Mapping[str, AttrValue]
+    outputs: tuple[int, ...]
+    names: tuple[str, ...]
+
+
 def _fold(graph: OpGraph) -> list[tuple[Node, tuple[str, ...]]]:
     """Merge each node with the followers that the converter folds into it."""
     consumers = graph.n_consumers()
-    merged: list[tuple[Node, tuple[str, ...]]] = []
-    maker: dict[int, int] = {}  # value -> position in `merged`
+    merged: list[_Folded] = []
+    maker: dict[int, _Folded] = {}  # of a value
     for node in graph.nodes:
         if node.op == CHOICE:
             raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
-        source = graph.activations(node)[:1]
-        position = maker.get(source[0]) if source else None
-        if position is not None and len(graph.activations(node)) == 1:
-            head, names = merged[position]
-            extra = _FOLDS.get((head.op, node.op))
-            if extra and "act" not in head.attrs and consumers[source[0]] == 1:
-                attrs = {**head.attrs, **extra}
-                merged[position] = replace(head, attrs=attrs, outputs=node.outputs), (*names, node.name)
-                maker[node.outputs[0]] = position
-                continue
-        maker.update(dict.fromkeys(node.outputs, len(merged)))
-        merged.append((node, (node.name,)))
-    return merged
+        sources = graph.activations(node)
+        step = maker.get(sources[0]) if len(sources) == 1 else None
+        extra = _FOLDS.get((step.head.op, node.op)) if step else None
+        if step is not None and extra and "act" not in step.attrs and consumers[sources[0]] == 1:
+            step.attrs, step.outputs, step.names = {**step.attrs, **extra}, node.outputs, (*step.names, node.name)
+            maker[node.outputs[0]] = step
+            continue
+        merged.append(_Folded(node, node.attrs, node.outputs, (node.name,)))
+        maker.update(dict.fromkeys(node.outputs, merged[-1]))
+    return [
+        (step.head if len(step.names) == 1 else replace(step.head, attrs=step.attrs, outputs=step.outputs), step.names)
+        for step in merged
+    ]
 
 
 class _Layout:

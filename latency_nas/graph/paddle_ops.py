@@ -31,6 +31,8 @@ _SLOT_ORDER = {slot: place for place, slot in enumerate(("Input", "Ids", "Condit
 
 def operands(op: PaddleOp) -> list[str]:
     """The names of the variables that the operator reads, activations before weights."""
+    if len(op.inputs) == 1:
+        return [name for names in op.inputs.values() for name in names]
     slots = sorted(op.inputs, key=lambda slot: _SLOT_ORDER.get(slot, len(_SLOT_ORDER)))
     return [name for slot in slots for name in op.inputs[slot]]
 

@@ -65,6 +65,13 @@ _VALUES: dict[int, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
+# attributes that a deployed network has no use for, and most operators have
+_IDLE = frozenset({
+    "op_callstack", "op_device", "op_namescope", "op_role", "op_role_var", "op_emb_shape", "with_quant_attr", "is_test",
+    "momentum", "epsilon", "trainable_statistics", "use_global_stats", "use_cudnn", "use_mkldnn", "mkldnn_data_type",
+})  # fmt: skip
+
+
 def _op(op: Any, variables: dict[str, PaddleVariable]) -> PaddleOp:
     inputs, outputs = (
         {slot.parameter: names for slot in slots if (names := tuple(slot.arguments[:]))}
@@ -75,6 +82,6 @@ def _op(op: Any, variables: dict[str, PaddleVariable]) -> PaddleOp:
     attrs = {
         name: _VALUES[kind](attr)
         for attr in op.attrs
-        if (name := attr.name)[:3] != "op_" and (kind := attr.type) in _VALUES  # op_role: the compiler's notes
+        if (name := attr.name) not in _IDLE and (kind := attr.type) in _VALUES
     }
     return PaddleOp(type=op.type, inputs=inputs, outputs=outputs, attrs=attrs, layer=layer if point else "")

@@ -146,6 +146,7 @@ class _Builder:
         self.inputs: list[int] = []
         self.outputs: list[int] = []
         self.index: dict[str, int] = {}
+        self.sound: set[tuple[Shape, str]] = set()  # of tensors, which need not be checked again
         self.literals: set[int] = set()  # constants that the program spells out, and what is made of them alone
 
     def add(self, number: int, op: PaddleOp) -> None:
@@ -154,7 +155,8 @@ class _Builder:
             (name,) = op.outputs["Out"]
             self.inputs.append(self.define(name, self.input_shape_of(name)))
             return
-        inputs = [self.find(name) for name in operands(op)]
+        known = self.index
+        inputs = [known[name] if name in known else self.find(name) for name in operands(op)]
         if op.type == "fetch":
             self.outputs.extend(inputs)
             return
@@ -190,21 +192,28 @@ class _Builder:
         return kind, attrs
 
     def find(self, name: str) -> int:
-        """The value of a variable: a weight, or what an earlier operator made."""
-        if name not in self.index:
-            variable = self.variables.get(name)
-            if variable is None or not variable.persistable:
-                raise GraphError(
-                    f"Expected each operator of {self.source} to read weights or what an earlier operator made, "
-                    f"but {shown(name)} is neither."
-                )
-            self.define(name, variable.shape, constant=True)
-        return self.index[name]
+        """The value of a variable that no operator has made: a weight."""
+        variable = self.variables.get(name)
+        if variable is None or not variable.persistable:
+            raise GraphError(
+                f"Expected each operator of {self.source} to read weights or what an earlier operator made, "
+                f"but {shown(name)} is neither."
+            )
+        return self.define(name, variable.shape, constant=True)
 
     def define(self, name: str, shape: Shape, *, constant: bool = False) -> int:
         """A new value of that name."""
         variable = self.variables.get(name)
         dtype = variable.dtype if variable else "fp32"
+        if (shape, dtype) not in self.sound:
+            self.check(name, shape, dtype)
+        parameter = name if variable and variable.persistable else ""
+        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
+        index = self.index[name] = len(self.values) - 1
+        return index
+
+    def check(self, name: str, shape: Shape, dtype: str) -> None:
+        """A kernel's tensors must be of such a type and shape."""
         if dtype not in DTYPES:
             raise GraphError(
                 f"Expected tensors of type {', '.join(DTYPES)} in {self.source}, but {shown(name)} is {dtype}."
@@ -214,10 +223,7 @@ class _Builder:
                 f"Expected tensors of {self.source} to have at most {_MOST_SIZES} sizes from 0 to 2^31, "
                 f"but {shown(name)} has {shown(shape)}."
             )
-        parameter = name if variable and variable.persistable else ""
-        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
-        index = self.index[name] = len(self.values) - 1
-        return index
+        self.sound.add((shape, dtype))
 
     def input_shape_of(self, name: str) -> Shape:
         """The declared shape of an input, an open batch taken as 1, or what the caller gave where it fits."""
@@ -243,7 +249,7 @@ class _Builder:
     def shapes_of(self, names: Sequence[str], op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
         """The shapes of an operator's results: as declared, or inferred where the program leaves one open."""
         declared = [self.variables[name].shape if name in self.variables else (-1,) for name in names]
-        if all(min(shape, default=0) >= 0 for shape in declared):
+        if not [shape for shape in declared if shape and min(shape) < 0]:
             return declared
         inferred = list(infer_shapes(op, shapes))
         if len(inferred) != len(names):
