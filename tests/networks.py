@@ -141,7 +141,7 @@ SNIPPETS: dict[str, Callable[[Snippet, Tensor], Tensor]] = {
     "shuffle of a concat": lambda net, x: net.wide(_shuffled(torch.cat([net.a(x), net.b(x)], 1))),
     "shuffle, cut": lambda net, x: net.b(_shuffled(torch.cat([net.a(x), net.b(x)], 1))[:, 4:12]),
     "shuffle, joined": lambda net, x: net.wide(torch.cat([_shuffled(net.a(x)), net.b(x)], 1)),
-    "shuffle, added": lambda net, x: net.b(_shuffled(net.a(x)) + net.a(x)),
+    "shuffle, added": lambda net, x: net.point(_shuffled(net.a(x)) + net.b(x)),
     "shuffle, pooled": lambda net, x: _shuffled(net.a(x)).mean((2, 3)),
     "shuffle at the end": lambda net, x: _shuffled(net.a(x)),
 }

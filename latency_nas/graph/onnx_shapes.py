@@ -18,6 +18,7 @@ from latency_nas.graph.onnx_model import STANDARD, OnnxModel, python_value, stat
 __all__ = ["complete"]
 
 _MOST_SIZES = 2**16  # onnx takes a list of integers for a shape, and makes as many sizes as it is long
+_WITH_SUBGRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 _MOST_ROUNDS = 50  # of inference and folding; each finds at least one more shape
 
@@ -25,6 +26,8 @@ _MOST_ROUNDS = 50  # of inference and folding; each finds at least one more shap
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
     """What a node reads, its subgraphs' outer names included."""
     yield from filter(None, node.input[:])
+    if node.domain in STANDARD and node.op_type not in _WITH_SUBGRAPHS:
+        return
     for attribute in node.attribute:
         if attribute.type not in _SUBGRAPHS:
             continue
