@@ -21,12 +21,14 @@ def main(folder: Path, target: Path) -> None:
     regressors = target / "regressors"
     for stale in regressors.glob("*.json"):
         stale.unlink()
-    accuracies = {}
     for name, table in tables.items():
         path = target / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_table(table, path)
-        accuracies[name] = regressor_accuracy(load_table(path), cache=regressors, beside_peer=True)
+    accuracies = {
+        name: regressor_accuracy(load_table(target / f"{name}.parquet"), cache=regressors, beside_peer=True)
+        for name in tables
+    }
     write_page(target / "README.md", tables, scores, accuracies)
 
 
