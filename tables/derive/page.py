@@ -96,7 +96,7 @@ def write_page(
         f"other networks' errors give; of all {len(inside)} it is {inside.mean():.0%}. The last column is the same "
         "without classes: the SD710's table times one number.\n"
     )
-    parts += _regressors(accuracies)
+    parts += _regressors(accuracies) if accuracies else []
     for name, runs in scores.items():
         parts += [f"\n### {name}\n\n", _row("network", "published ms", "left out ms", "error"), _row(*["---"] * 4)]
         for network, (published, predicted, _) in runs.items():
