@@ -51,8 +51,7 @@ def without_weights(data: _Data) -> bytes:
 def _model(data: _Data) -> Iterator[bytes]:
     for number, first, body, last in _fields(data, 0, len(data)):
         if number == _GRAPH and body:
-            graph = b"".join(_graph(data, body, last))
-            yield _sized(_GRAPH, graph)
+            yield from _sized(_GRAPH, list(_graph(data, body, last)))
         else:
             yield data[first:last]
 
@@ -62,7 +61,7 @@ def _graph(data: _Data, start: int, end: int) -> Iterator[bytes]:
     for number, first, body, last in _fields(data, start, end):
         if number == _INITIALIZER and body and last - body > _MOST_BYTES:
             yield data[kept:first]
-            yield _sized(_INITIALIZER, b"".join(_tensor(data, body, last)))
+            yield from _sized(_INITIALIZER, list(_tensor(data, body, last)))
             kept = last
     yield data[kept:end]
 
@@ -108,10 +107,10 @@ def _varint(data: _Data, at: int) -> tuple[int, int]:
             raise ValueError("an integer of more than 64 bits")
 
 
-def _sized(number: int, content: bytes) -> bytes:
-    """A field of that number with its length."""
-    size, length = len(content), bytearray()
+def _sized(number: int, pieces: list[bytes]) -> list[bytes]:
+    """A field of that number with its length, in pieces, so that all are put together once."""
+    size, length = sum(map(len, pieces)), bytearray()
     while size > 127:
         length.append(size & 127 | 128)
         size >>= 7
-    return bytes([number << 3 | _SIZED, *length, size]) + content
+    return [bytes([number << 3 | _SIZED, *length, size]), *pieces]
