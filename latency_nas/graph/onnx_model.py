@@ -96,9 +96,9 @@ def load(
     model.outputs = [value.name for value in proto.graph.output]
     if not changed:
         for value in [*proto.graph.value_info, *proto.graph.output]:
-            shape = static_shape(value)
+            shape = None if value.name in model.tensors else static_shape(value)
             if shape is not None:
-                model.tensors.setdefault(value.name, (shape, value.type.tensor_type.elem_type))
+                model.tensors[value.name] = shape, value.type.tensor_type.elem_type
     model.nodes = [node for node in proto.graph.node if node.op_type != "Constant"]
     return model
 
