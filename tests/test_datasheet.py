@@ -138,6 +138,10 @@ def test_missing_field_is_refused() -> None:
             "Example board: Paddle-Lite 2.13-rc (kernels as of 2.11) on CPU, fp32, 1 thread, batch 1, measured",
         ),
         (
+            {"engine": "Paddle-Lite 2.11", "engine_version": "2.11", "threads": 1},
+            "Example board: Paddle-Lite 2.11 on CPU, fp32, 1 thread, batch 1, measured",
+        ),
+        (
             {"threads": 2, "emulated": True, "method": "derived"},
             "Example board: MNN on CPU, fp32, 2 threads, batch 1, derived, EMULATED: no device's times",
         ),

@@ -176,7 +176,8 @@ class Datasheet:
         name, _, dialect = self.engine.rpartition(" ")
         engine = f"{self.engine} {self.engine_version}".strip()
         if name and dialect[0].isdigit() and self.engine_version:
-            engine = f"{name} {self.engine_version} (kernels as of {dialect})"
+            other = "" if self.engine_version == dialect else f" (kernels as of {dialect})"
+            engine = f"{name} {self.engine_version}{other}"
         emulated = ", EMULATED: no device's times" if self.emulated else ""
         conditions = f"{self.precision}, {threads}, batch {self.batch}, {self.method}{emulated}"
         return f"{self.device}: {engine} on {self.backend}, {conditions}"
