@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from derive.phones import PHONES
 from derive.published import clas_times, lite_times
 from derive.source import fit_law
 from latency_nas import Kernel, LatencyEstimator, LatencyLoss, load_table, named_tables
+from latency_nas.estimate.fit_cache import read_choice, shipped_folders
 from latency_nas.kernel import n_bytes, n_macs
 
 DERIVED = ("SD710/threads=4", *PHONES)
@@ -96,6 +98,16 @@ def test_loss_says_once_that_its_table_is_derived(caplog: pytest.LogCaptureFixtu
     assert "is derived, not measured on Xiaomi MI10 (Snapdragon 865): expect an error of" in text
     assert f"{sheet.expected_error:.1%} ({sheet.expected_error_method})" in text
     assert "latency-nas calibrate" in text
+
+
+def test_what_was_decided_for_large_families_comes_with_the_table() -> None:
+    table = load_table("SD865")
+    families = [family for family, n in Counter(kernel.family for kernel in table).items() if n >= 1000]
+    assert {"conv2d", "depthwise_conv2d"} <= set(families)
+    for family in families:
+        choice = read_choice(shipped_folders()[1] / f"{table.fingerprint()}-{family}-fp32.json")
+        assert choice is not None
+        assert choice.far_covered > 0.85
 
 
 def test_kernels_without_a_row_are_regressed() -> None:

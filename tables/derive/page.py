@@ -32,7 +32,7 @@ This page and the tables are made by `cd tables && python -m derive FOLDER`, FOL
 `paddlelite_docs` and `paddleclas_sd855`. A network that is left out is left out everywhere: of the phone's times, of
 the times of the phones that its table started from, and of the choice of how freely classes are scaled.
 
-`regressors/` holds what cross-validation decided for the large families of each table, so that nobody decides anew.
+`regressors/` holds what cross-validation decided for the large families of a table, so that nobody decides anew.
 `python benchmarks/regressor.py` prints how far the regressor is from op samples that it has not seen, by random,
 channel and shape splits, with a forest as PaddleSlim trains it beside each row. `python -m derive.this_machine`
 measures `x86-mnn.parquet` with this library's meter and MNN, on the machine it runs on.
@@ -45,8 +45,9 @@ _KERNELS = """
 By its regressor, family by family, each row predicted by a fit without it. `Near`: single rows left out, so that their
 neighbours are in the table. `Far`: all rows of a shape left out (all channels at this height, width, kernel and
 stride), in five folds. The shares in the 90 % interval are of intervals that rest on other rows, and on other shapes.
-Beside it a forest as PaddleSlim trains it, on the same folds of shapes. In a derived table the rows are derived
-themselves: the error is against them, not against the phone.
+Beside it a forest as PaddleSlim trains it, on the same folds of shapes. The rows are derived themselves: the error is
+against them, not against the phone. Other phones' tables hold the same rows, times other scales of their classes; other
+families are laws of memory, which a regressor finds again.
 
 """
 
@@ -116,9 +117,10 @@ def _regressors(accuracies: Mapping[str, Sequence[FamilyAccuracy]]) -> list[str]
             _row(
                 f"`{name}`", row.family, str(row.n_rows), row.form, f"{row.near_error:.1%}", f"{row.near_within:.0%}",
                 f"{row.near_covered:.0%}", f"{row.far_error:.1%}", f"{row.far_covered:.0%}",
-                "" if row.peer_error is None else f"{row.peer_error:.1%}",
+                f"{row.peer_error:.1%}",
             )
             for row in rows
+            if row.peer_error is not None
         ]  # fmt: skip
     return parts
 
