@@ -20,6 +20,7 @@ from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.kernel import Shape
 from latency_nas.measure import device_runner
 from latency_nas.measure.device_runner import POWER_MODES, PRECISIONS
+from latency_nas.measure.onnx_writer import save_onnx
 
 __all__ = [
     "POWER_MODES",
@@ -168,8 +169,6 @@ def convert(network: OpGraph | Path, target: Path, *, seed: int = 0) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         source = network
         if not isinstance(source, Path):
-            from latency_nas.measure.onnx_writer import save_onnx  # needs onnx, which running a network does not
-
             source = save_onnx(source, Path(folder, "model.onnx"), seed=seed)
         argv = ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "x"]
         with _quiet(), _one_heap():
