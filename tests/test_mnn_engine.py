@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -69,6 +70,30 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
     source.write_bytes(np.random.default_rng(0).bytes(1000))
     with pytest.raises(MeasureError, match=r"^MNN 3\.6\.1 could not convert .*bad\.onnx\.$"):
         convert(source, tmp_path / "bad.mnn")
+
+
+_CONVERT = """
+import sys
+from pathlib import Path
+from torch import nn
+from latency_nas.graph.torch_reader import read_torch
+from latency_nas.measure.mnn_engine import convert
+name, width = sys.argv[1], int(sys.argv[2])
+graph = read_torch(nn.Sequential(nn.Linear(2048, width), nn.ReLU(), nn.Linear(width, 500)), input_shape=(1, 2048))
+files = [convert(graph, Path(f"{name}.mnn")).read_bytes() for _ in range(8)]
+different = [sum(map(int.__ne__, file[::97], files[0][::97])) if len(file) == len(files[0]) else -1 for file in files]
+print(max(different), min(different))  # all but an identifier is the same
+"""
+
+
+def test_processes_that_convert_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", _CONVERT, f"net{width}", str(width)] for width in (900, 910)]
+    start = functools.partial(subprocess.Popen, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    processes = [start(command) for command in commands]
+    for process in processes:
+        most, least = map(int, process.communicate()[0].split())
+        assert process.returncode == 0
+        assert (least, most < 10) == (0, True)
 
 
 def test_op_times_add_up_to_the_whole(yardstick: Path) -> None:

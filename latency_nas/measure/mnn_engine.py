@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import importlib
 import importlib.metadata
 import os
@@ -124,6 +125,20 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait for other processes that convert in this working folder.
+
+    MNN keeps weights in a file of one name there meanwhile: two at once mix them up, without an error.
+    """
+    folder = os.open(".", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
 def _one_heap() -> Iterator[None]:
     """Have glibc take large blocks from one heap, and give it back at the end.
 
@@ -171,7 +186,7 @@ def convert(network: OpGraph | Path, target: Path, *, seed: int = 0) -> Path:
         if not isinstance(source, Path):
             source = save_onnx(source, Path(folder, "model.onnx"), seed=seed)
         argv = ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "x"]
-        with _quiet(), _one_heap():
+        with _quiet(), _alone(), _one_heap():
             tools.mnnconvert(argv)
     if not target.is_file() or target.stat().st_size == 0:
         raise MeasureError(f"MNN {engine_version()} could not convert {source}.")
