@@ -12,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from derive.networks import NETWORKS, kernels
 from derive.phones import PHONES
 from derive.published import clas_times, lite_times
 from derive.source import fit_law
+from derive.this_machine import METERED
 from latency_nas import Kernel, LatencyEstimator, LatencyLoss, load_table, named_tables
 from latency_nas.estimate.fit_cache import read_choice, shipped_folders
+from latency_nas.graph.torch_reader import read_torch
 from latency_nas.kernel import n_bytes, n_macs
 
 DERIVED = ("SD710/threads=4", *PHONES)
@@ -67,6 +70,29 @@ def test_a_name_alone_is_the_variant_of_the_fewest_threads() -> None:
     assert set(DERIVED) <= set(places)
     assert load_table("SD855").datasheet.threads == 1
     assert load_table("SD710").datasheet.threads == 4
+
+
+def test_the_table_that_was_measured_says_where_and_prices_what_was_metered() -> None:
+    table = load_table("x86-mnn")
+    sheet = table.datasheet
+    assert (sheet.method, sheet.engine, sheet.precision, sheet.threads, sheet.batch) == (
+        "measured",
+        "MNN",
+        "fp32",
+        1,
+        1,
+    )
+    assert sheet.soc != ""
+    assert not sheet.emulated
+    assert all(entry.n_samples > 0 for entry in table.entries.values())
+    for network in METERED:
+        make, size = NETWORKS[network]
+        with torch.device("meta"):
+            graph = read_torch(make(), input_shape=(1, 3, size, size))
+        estimate = LatencyEstimator(table).predict_graph(graph)
+        macs_a_ms = sum(n_macs(graph.kernel(node)) for node in graph.nodes) / estimate.latency_ms
+        assert estimate.coverage == 1
+        assert 5e6 < macs_a_ms < 1e8  # what a core of a server does
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

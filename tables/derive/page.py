@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from derive.networks import FAMILIES
 from latency_nas.estimate.conformal import error_bound
 from latency_nas.estimate.regressor_accuracy import FamilyAccuracy
-from latency_nas.table import LatencyTable
+from latency_nas.table import LatencyTable, load_table
 
 __all__ = ["Scores", "write_page"]
 
@@ -35,7 +35,7 @@ the times of the phones that its table started from, and of the choice of how fr
 `regressors/` holds what cross-validation decided for the large families of a table, so that nobody decides anew.
 `python benchmarks/regressor.py` prints how far the regressor is from op samples that it has not seen, by random,
 channel and shape splits, with a forest as PaddleSlim trains it beside each row. `python -m derive.this_machine`
-measures `x86-mnn.parquet` with this library's meter and MNN, on the machine it runs on.
+measured `x86-mnn.parquet`, and measures it anew on the machine it runs on.
 
 """
 
@@ -97,6 +97,7 @@ def write_page(
         f"other networks' errors give; of all {len(inside)} it is {inside.mean():.0%}. The last column is the same "
         "without classes: the SD710's table times one number.\n"
     )
+    parts += _measured(path.parent)
     parts += _regressors(accuracies) if accuracies else []
     for name, runs in scores.items():
         parts += [f"\n### {name}\n\n", _row("network", "published ms", "left out ms", "error"), _row(*["---"] * 4)]
@@ -104,6 +105,17 @@ def write_page(
             parts.append(_row(network, f"{published:.2f}", f"{predicted:.2f}", f"{predicted / published - 1:+.1%}"))
         parts.append(f"\nBy family: {_families(runs)}.\n")
     path.write_text("".join(parts))
+
+
+def _measured(folder: Path) -> list[str]:
+    """A sentence on each table that was measured, not derived: those lie in no folder of a phone."""
+    sheets = {path.stem: load_table(path).datasheet for path in sorted(folder.glob("*.parquet"))}
+    return [
+        f"\n`{name}` was measured by this library's meter on one thread of an {sheet.device} ({sheet.soc}), with "
+        f"{sheet.engine} {sheet.engine_version}: {sheet.expected_error or 0:.1%} mean error on "
+        f"{sheet.expected_error_method}; nine tenths of others within {sheet.error_90 or 0:.1%}.\n"
+        for name, sheet in sheets.items()
+    ]
 
 
 def _regressors(accuracies: Mapping[str, Sequence[FamilyAccuracy]]) -> list[str]:
