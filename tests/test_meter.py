@@ -78,13 +78,17 @@ def test_networks_that_were_not_metered_are_predicted_within_three_percent(
 ) -> None:
     others = random_architectures(supernet_graph.choices, 20, seed=9, unlike=plan)
     networks = [supernet_graph.extract(architecture) for architecture in others]
-    checked, accuracy = check_table(table, networks)
-    with capsys.disabled():
-        print(f"\n20 networks that were not metered: {accuracy}")
+    for _ in range(3):
+        checked, accuracy = check_table(table, networks)
+        with capsys.disabled():
+            print(f"\n20 networks that were not metered: {accuracy}")
+        if accuracy.repeat_error <= 0.02:
+            break  # else the measurements differ by more than what they are to decide: other work shares the processor
     assert accuracy.mean_error <= 0.03
     assert checked.datasheet.expected_error == accuracy.mean_error
     estimate = LatencyEstimator(checked).predict_graph(networks[0])
-    assert estimate.std_ms == pytest.approx((np.pi / 2) ** 0.5 * accuracy.mean_error * estimate.latency_ms)
+    ratios = sorted(max(p / m, m / p) for p, m in zip(accuracy.predicted_ms, accuracy.measured_ms, strict=True))
+    assert np.exp(1.6449 * estimate.std_ms / estimate.latency_ms) == pytest.approx(ratios[18], rel=1e-4)  # of 20: 90 %
 
 
 def test_sixteen_times_the_work_takes_longer() -> None:
