@@ -36,6 +36,7 @@ from latency_nas.table import Datasheet, Entry, LatencyTable
 
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path.insert(0, str(TESTS))
+from paddle_zoo import export  # noqa: E402
 from zoo import ZOO  # noqa: E402
 
 _BOUNDS_S = {"torch": 0.15, "ONNX": 0.1, ".pdmodel": 0.1, ".json": 0.1}
@@ -155,10 +156,7 @@ def _sides(
     model = ZOO["MobileNetV2"][0]().eval()
     onnx = folder / "net.onnx"
     torch.onnx.export(model, (torch.zeros(1, 3, 64, 64),), onnx, dynamo=True, external_data=False, verbose=False)
-    for kind in ("pdmodel", "json"):
-        script = [sys.executable, str(TESTS / "paddle_zoo.py"), kind, str(folder), "mobilenet_v2"]
-        subprocess.run(script, check=True, capture_output=True)  # noqa: S603
-    paddle = folder / "mobilenet_v2.pdmodel"
+    paddle = export(folder, "mobilenet_v2") / "mobilenet_v2.pdmodel"
     sides = {"torch": _ours(model, "MNN"), "ONNX": _ours(onnx, "MNN")}
     sides |= {suffix: _ours(paddle.with_suffix(suffix), "Paddle-Lite") for suffix in (".pdmodel", ".json")}
     sides["ONNX, kernels new"] = _ours(onnx, "MNN", first=True)

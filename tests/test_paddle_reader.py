@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from lite_oracle import kernels, optimised
-from paddle_zoo import OWN, QUANTISED
+from paddle_zoo import OWN, QUANTISED, export
 
 from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError
 from latency_nas.graph import OpGraph, fuse
@@ -27,12 +25,7 @@ SUFFIXES = (".pdmodel", ".json")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("paddle", reason="exports need paddlepaddle")
-    target = tmp_path_factory.mktemp("paddle")
-    script = Path(__file__).with_name("paddle_zoo.py")
-    for kind in ("pdmodel", "json"):
-        command = [sys.executable, script, kind, target, *NETWORKS, QUANTISED]
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
-    return target
+    return export(tmp_path_factory.mktemp("paddle"), *NETWORKS, QUANTISED)
 
 
 def keys(graph: OpGraph) -> Counter[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import warnings
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from paddle_zoo import TWINS
+from paddle_zoo import TWINS, export
 from torch import Tensor, nn
 from zoo import TINY_BERT, ZOO, Bert
 
@@ -29,11 +27,7 @@ SHAPE = (1, 3, 64, 64)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("paddle", reason="exports need paddlepaddle")
-    target = tmp_path_factory.mktemp("twins")
-    script = Path(__file__).with_name("paddle_zoo.py")
-    for kind in ("pdmodel", "json"):
-        subprocess.run([sys.executable, script, kind, target, *NAMES], check=True, capture_output=True)  # noqa: S603
-    return target
+    return export(tmp_path_factory.mktemp("twins"), *NAMES)
 
 
 def exported(network: nn.Module, *inputs: Tensor) -> bytes:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
-from latency_nas.estimate.conformal import Z90, conformal_quantile
+from latency_nas.estimate.conformal import conformal_quantile
+from latency_nas.estimate.estimator import Z90
 from latency_nas.estimate.family import FORMS, FamilyModel, Floats
 from latency_nas.estimate.local_gp import Covariance
 

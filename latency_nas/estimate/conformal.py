@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-__all__ = ["LEVEL", "Z90", "conformal_quantile", "error_bound"]
+__all__ = ["LEVEL", "conformal_quantile", "error_bound"]
 
 LEVEL = 0.9
-Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
 _SLACK = 1e-9  # of sums of floats
 
 

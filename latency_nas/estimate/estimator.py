@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 OnMissing = Literal["error", "regress", "warn"]
 Source = Literal["table", "regressed", "missing"]
 
+Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
 _MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution
-_Z90 = 1.645
 _N_SHOWN = 5
 
 
@@ -249,7 +249,7 @@ class LatencyEstimator:
 
 
 def _expected_error(sheet: Datasheet) -> float | None:
-    return sheet.expected_error if sheet.error_90 is None else log1p(sheet.error_90) / (_Z90 * _MAE_TO_STD)
+    return sheet.expected_error if sheet.error_90 is None else log1p(sheet.error_90) / (Z90 * _MAE_TO_STD)
 
 
 def _derived(table: LatencyTable) -> str:
