@@ -189,15 +189,16 @@ def main() -> None:
                 took = once()
                 if number:
                     times[name].append(took)
-    medians = {name: median(each) for name, each in times.items()}
+    medians, fastest = ({name: of(each) for name, each in times.items()} for of in (median, min))
     for name, seconds in medians.items():
         bound = f" (at most {_BOUNDS_S[name]} s)" if name in _BOUNDS_S else ""
-        print(f"{name}: median {seconds:.4f} s, fastest {min(times[name]):.4f} s{bound}")
+        print(f"{name}: median {seconds:.4f} s, fastest {fastest[name]:.4f} s{bound}")
     for peer, source in _COMPARED:
         if peer in medians:
             bound = "" if "without" in peer else f" (at least {_ATLEAST})"
-            warm, first = (medians[peer] / medians[ours] for ours in (source, f"{source}, kernels new"))
-            print(f"{peer} / ours from {source}: {warm:.1f}{bound}, {first:.1f} with kernels new")
+            for what, of in (("medians", medians), ("the fastest, the least disturbed, of each", fastest)):
+                warm, first = (of[peer] / of[ours] for ours in (source, f"{source}, kernels new"))
+                print(f"{peer} / ours from {source}, {what}: {warm:.1f}{bound}, {first:.1f} with kernels new")
         else:
             print(f"{peer}: absent; name a Python that has it, --{peer.split()[0].lower()}")
 

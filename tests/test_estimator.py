@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from math import log, pi, sqrt
+from pathlib import Path
 
 import pytest
 from networks import MobileNet, ResNet18
+from onnx import parser
 from torch import nn
 
-from latency_nas.errors import InputMismatchError, MissingKernelError, TableError
+from latency_nas.errors import GraphError, InputMismatchError, MissingKernelError, TableError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.graph import fuse
 from latency_nas.graph.torch_reader import read_torch
@@ -188,3 +190,19 @@ def test_derived_table_regresses_what_it_lacks_unless_told_otherwise() -> None:
     assert estimate.sources == {"table": 0, "regressed": 1, "missing": 0}
     with pytest.raises(MissingKernelError):
         LatencyEstimator(derived_table(), on_missing="error").predict(nn.ReLU(), input_shape=(1, 8, 10, 11))
+
+
+def test_sizes_that_overflow_only_when_fused_name_the_model(tmp_path: Path) -> None:
+    """The rows of a product are joined by MNN alone: 8 x 2^30 of them are no size any more."""
+    text = """<ir_version: 9, opset_import: ["": 18]>
+    g (float[8, 1073741824, 4] x) => (float[8, 1073741824, 2] y) <float[4, 2] w = {1, 1, 1, 1, 1, 1, 1, 1}> {
+      y = MatMul(x, w)
+    }"""
+    path = tmp_path / "huge.onnx"
+    path.write_bytes(parser.parse_model(text).SerializeToString())
+    with pytest.raises(GraphError) as caught:
+        LatencyEstimator(table_of(nn.ReLU())).predict(path)
+    assert str(caught.value) == (
+        f"Expected {path} to fuse into valid kernels. Expected sizes of raster to be integers from 0 to 2^31, but got "
+        f"(8589934592, 4, 1, 1)."
+    )

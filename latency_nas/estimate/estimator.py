@@ -11,7 +11,7 @@ from functools import cached_property
 from math import fsum, log1p, pi, sqrt
 from typing import TYPE_CHECKING, Literal, get_args
 
-from latency_nas.errors import MissingKernelError, TableError
+from latency_nas.errors import GraphError, KernelError, MissingKernelError, TableError
 from latency_nas.graph import KernelCall, OpGraph, fuse
 from latency_nas.kernel import Kernel
 from latency_nas.table import Datasheet, LatencyTable, load_table
@@ -52,6 +52,13 @@ class KernelEstimate:
     std_ms: float | None
     source: Source
     extrapolated: bool = False
+
+    def at(self, layer: str) -> KernelEstimate:
+        """The same kernel in another layer."""
+        return KernelEstimate(
+            kernel=self.kernel, layer=layer, latency_ms=self.latency_ms, std_ms=self.std_ms, source=self.source,
+            extrapolated=self.extrapolated,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +196,12 @@ class LatencyEstimator:
         """
         from latency_nas.graph.reader import read_model
 
-        return self.predict_graph(read_model(model, example_input, input_shape=input_shape))
+        graph = read_model(model, example_input, input_shape=input_shape)
+        try:
+            return self.predict_graph(graph)
+        except KernelError as error:  # what fusion makes of it is checked only here
+            name = f"{model}" if isinstance(model, str | os.PathLike) else f"the given {type(model).__name__}"
+            raise GraphError(f"Expected {name} to fuse into valid kernels. {error}") from error
 
     def predict_graph(self, graph: OpGraph) -> Estimate:
         """The latency of a graph without open choices."""
@@ -207,7 +219,7 @@ class LatencyEstimator:
             missing = [item for item in prices.values() if item.source == "missing"]
         if missing:
             self._complain(missing, len(prices))
-        kernels = tuple(replace(prices[call.kernel], layer=call.layer) for call in calls)
+        kernels = tuple([prices[call.kernel].at(call.layer) for call in calls])
         return Estimate(kernels=kernels, expected_error=_expected_error(self.table.datasheet))
 
     def _price(self, call: KernelCall) -> KernelEstimate:

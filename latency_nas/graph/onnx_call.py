@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ __all__ = ["Attrs", "Call", "Step", "axis_of"]
 Attrs = dict[str, AttrValue]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
     """One node that an ONNX node is read as: its op, its attributes, its shape where more steps follow."""
 
@@ -25,7 +25,7 @@ class Step:
     shape: Shape = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """An ONNX node with what is known of its tensors.
 
@@ -34,8 +34,9 @@ class Call:
         attrs: its attributes as Python values.
         shapes: of its inputs; None where one is left out.
         outputs: shapes of its outputs.
-        constants: the values of those inputs that are small constants, by position.
-        constant: whether each input is known before the model runs.
+        inputs: the names of its inputs.
+        weights: names of what is known before the model runs.
+        constants: the values of the small ones of these.
         opset: of the model.
     """
 
@@ -43,8 +44,9 @@ class Call:
     attrs: Mapping[str, Any]
     shapes: tuple[Shape | None, ...]
     outputs: tuple[Shape, ...]
-    constants: Mapping[int, NDArray[Any]]
-    constant: tuple[bool, ...]
+    inputs: Sequence[str]
+    weights: Set[str]
+    constants: Mapping[str, NDArray[Any]]
     opset: int
 
     def has(self, position: int) -> bool:
@@ -58,6 +60,14 @@ class Call:
             raise ValueError(f"input {position} is missing")
         return shape
 
+    def constant(self, position: int) -> bool:
+        """Whether that input is known before the model runs."""
+        return self.inputs[position] in self.weights
+
+    def value(self, position: int) -> NDArray[Any] | None:
+        """The value of an input that is a small constant."""
+        return self.constants.get(self.inputs[position]) if position < len(self.inputs) else None
+
     def integers(self, name: str, position: int) -> list[int] | None:
         """A list that newer opsets give as an input and older ones as an attribute."""
         if name in self.attrs:
@@ -65,15 +75,16 @@ class Call:
             return [int(value)] if isinstance(value, int) else list(map(int, value))
         if not self.has(position):
             return None
-        if position not in self.constants:
+        known = self.value(position)
+        if known is None:
             raise ValueError(f"its `{name}` depends on values")
-        return [int(value) for value in self.constants[position].reshape(-1)]
+        return [int(value) for value in known.reshape(-1)]
 
     def number(self, name: str, position: int) -> float | None:
         """A number that newer opsets give as an input and older ones as an attribute."""
         if name in self.attrs:
             return float(self.attrs[name])
-        known = self.constants.get(position)
+        known = self.value(position)
         return float(known.reshape(-1)[0]) if known is not None and known.size == 1 else None
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_ELEMENTS", "fold"]
+__all__ = ["MOST_ELEMENTS", "MOST_FLOATS", "fold"]
 
 Array = NDArray[Any]
-MOST_ELEMENTS = 4096  # of a constant whose values are kept: shapes, axes, bounds; weights are larger
+MOST_ELEMENTS = 4096  # of a constant whose values are kept: shapes, axes
+MOST_FLOATS = 64  # the same where they are numbers of fp32, bounds or scales; more are weights
 
 _TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
 

@@ -38,7 +38,7 @@ def _check_width(given: int, taken: int) -> None:
 def _conv(call: Call) -> Step:
     quantised, group = call.op == "QLinearConv", int(call.attrs.get("group", 1))
     weight, bias = (3, 8) if quantised else (1, 2)
-    if not call.constant[weight]:
+    if not call.constant(weight):
         raise ValueError("its weights are not in the file")
     kernel = call.shape(weight)[2:]
     transposed = call.op == "ConvTranspose"
@@ -69,18 +69,18 @@ def _matmul(call: Call) -> Step:
     left, right = (0, 3) if call.op == "QLinearMatMul" else (0, 1)
     if min(len(call.shape(left)), len(call.shape(right))) < 2:
         return Step(f"onnx.{call.op}", {})
-    if call.constant[right]:
+    if call.constant(right):
         _check_width(call.shape(left)[-1], call.shape(right)[-2])
         known = len(call.shape(right)) == 2
         return Step("linear", {"bias": 0}) if known else Step(f"onnx.{call.op}", {})
-    return Step(f"onnx.{call.op}" if call.constant[left] and len(call.shape(left)) > 2 else "matmul", {})
+    return Step(f"onnx.{call.op}" if call.constant(left) and len(call.shape(left)) > 2 else "matmul", {})
 
 
 def _gemm(call: Call) -> Step:
     _check_width(
         call.shape()[-2 if call.attrs.get("transA") else -1], call.shape(1)[-1 if call.attrs.get("transB") else -2]
     )
-    weights_known = call.constant[1] and (not call.has(2) or call.constant[2]) and not call.attrs.get("transA")
+    weights_known = call.constant(1) and (not call.has(2) or call.constant(2)) and not call.attrs.get("transA")
     return Step("linear", {"bias": int(call.has(2))}) if weights_known else Step("onnx.Gemm", {})
 
 

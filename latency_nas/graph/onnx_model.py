@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError, shown
-from latency_nas.graph.onnx_constants import MOST_ELEMENTS
+from latency_nas.graph.onnx_constants import MOST_ELEMENTS, MOST_FLOATS
 from latency_nas.graph.onnx_weights import read_without_weights, without_weights
 from latency_nas.kernel import Shape
 
@@ -160,7 +160,7 @@ def take_weight(model: OnnxModel, name: str, shape: Shape, kind: int) -> None:
 def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto, folder: Path | None) -> None:
     shape = tuple(tensor.dims)
     take_weight(model, name, shape, tensor.data_type)
-    if prod(shape) > MOST_ELEMENTS:
+    if prod(shape) > (MOST_FLOATS if tensor.data_type == onnx.TensorProto.FLOAT else MOST_ELEMENTS):
         return
     try:
         model.constants[name] = numpy_helper.to_array(tensor, str(folder or ""))
@@ -170,17 +170,14 @@ def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto, folder: 
 
 def static_shape(value: onnx.ValueInfoProto) -> Shape | None:
     """The shape of a tensor where every size is known; of what is no tensor, none."""
-    kind = value.type.WhichOneof("value")
-    if kind not in {"tensor_type", None}:
-        return ()
     tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
     sizes = tensor.shape.dim[:]
     shape = tuple([size.dim_value for size in sizes])
-    if min(shape, default=1) > 0:
+    if shape and min(shape) > 0:
         return shape
-    known = all(size.HasField("dim_value") for size in sizes)
+    if value.type.WhichOneof("value") not in {"tensor_type", None}:
+        return ()
+    known = tensor.HasField("shape") and all(size.HasField("dim_value") for size in sizes)
     return shape if known and min(shape, default=0) >= 0 else None
 
 

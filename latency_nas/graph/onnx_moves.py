@@ -37,12 +37,12 @@ def _pad(call: Call) -> Step:
 
 
 def _gather(call: Call) -> Step | list[Step]:
-    axis, index = axis_of(call.attrs.get("axis", 0), call.shape()), call.constants.get(1)
-    if call.constant[0] and axis == 0 and len(call.shape()) == 2:
+    axis, index = axis_of(call.attrs.get("axis", 0), call.shape()), call.value(1)
+    if call.constant(0) and axis == 0 and len(call.shape()) == 2:
         return Step("embedding", {})
     if index is not None and index.size == call.shape()[axis] and (index.reshape(-1) == np.arange(index.size)).all():
         return Step("reshape", {})
-    if index is None or index.size != 1 or call.constant[0]:
+    if index is None or index.size != 1 or call.constant(0):
         return Step("gather", {"axis": axis})
     size, first = call.shape()[axis], int(index.reshape(-1)[0])
     one = Step("slice", {"axes": (axis,), "starts": (first % max(1, size),)}, (0,), _with(call.shape(), axis, 1))

@@ -43,8 +43,8 @@ def _binary(call: Call) -> Step:
 
 
 def _scalar(call: Call) -> Attrs:
-    numbers = [known and prod(shape or ()) == 1 for known, shape in zip(call.constant, call.shapes, strict=True)]
-    return {"scalar": 1} if any(numbers) else {}
+    numbers = (shape for name, shape in zip(call.inputs, call.shapes, strict=True) if name in call.weights)
+    return {"scalar": 1} if any(prod(shape or ()) == 1 for shape in numbers) else {}
 
 
 def _top_k(call: Call) -> Step:

@@ -8,7 +8,6 @@ Limitations:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,18 +43,18 @@ class _Builder:
         self.values: list[Value] = []
         self.nodes: list[Node] = []
         self.index: dict[str, int] = {}
-        self._used: Counter[str] = Counter()
+        self._used: dict[str, int] = {}  # name of a node -> how many have it
         for name in model.inputs:
             self.add(name)
 
     def add(self, name: str) -> int:
         """The value of a tensor, made once."""
-        if name not in self.index:
+        index = self.index.get(name)
+        if index is None:
             constant = name in self.model.weights
-            self.index[name] = self._new(
-                *self.model.tensors[name], constant=constant, parameter=name if constant else ""
-            )
-        return self.index[name]
+            index = self._new(*self.model.tensors[name], constant=constant, parameter=name if constant else "")
+            self.index[name] = index
+        return index
 
     def _new(self, shape: Shape, kind: int, *, constant: bool = False, parameter: str = "") -> int:
         if kind not in _DTYPES and kind != 0:
@@ -68,14 +67,15 @@ class _Builder:
         return len(self.values) - 1
 
     def call(self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> Call:
-        tensors, constants, weights = self.model.tensors, self.model.constants, self.model.weights
+        tensors = self.model.tensors
         return Call(
             op=node.op_type,
             attrs={attribute.name: python_value(attribute) for attribute in node.attribute},
             shapes=tuple([tensors[name][0] if name else None for name in inputs]),
             outputs=tuple([tensors[name][0] for name in outputs]),
-            constants={position: constants[name] for position, name in enumerate(inputs) if name in constants},
-            constant=tuple([name in weights for name in inputs]),
+            inputs=inputs,
+            weights=self.model.weights,
+            constants=self.model.constants,
             opset=self.model.opset,
         )
 
@@ -112,9 +112,9 @@ class _Builder:
     def append(self, node: onnx.NodeProto, step: Step, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         layer = node.name or node.output[0]
         name = f"{layer}/{step.op}"
-        self._used[name] += 1
-        if self._used[name] > 1:
-            name = f"{name}_{self._used[name]}"
+        number = self._used[name] = self._used.get(name, 0) + 1
+        if number > 1:
+            name = f"{name}_{number}"
         self.nodes.append(
             Node(name=name, op=step.op, attrs=step.attrs, inputs=inputs, outputs=outputs, modules=(layer,))
         )

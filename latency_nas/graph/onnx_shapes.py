@@ -20,14 +20,18 @@ __all__ = ["complete"]
 _MOST_SIZES = 2**16  # onnx takes a list of integers for a shape, and makes as many sizes as it is long
 _WITH_SUBGRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+_OF_SHAPES = frozenset({"Shape", "Size"})  # known where the shape of what they read is
 _MOST_ROUNDS = 50  # of inference and folding; each finds at least one more shape
 
 
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
+def _reads(node: onnx.NodeProto) -> list[str]:
     """What a node reads, its subgraphs' outer names included."""
-    yield from filter(None, node.input[:])
-    if node.domain in STANDARD and node.op_type not in _WITH_SUBGRAPHS:
-        return
+    own = [name for name in node.input[:] if name]
+    standard = node.domain in STANDARD and node.op_type not in _WITH_SUBGRAPHS
+    return own if standard else [*own, *_reads_within(node)]
+
+
+def _reads_within(node: onnx.NodeProto) -> Iterator[str]:
     for attribute in node.attribute:
         if attribute.type not in _SUBGRAPHS:
             continue
@@ -48,13 +52,13 @@ def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodePr
                 raise GraphError(f"Expected each tensor of {model.name} once, but {title(node)} makes `{name}` again.")
             makers[name] = index
     waits = [{makers[name] for name in _reads(node) if name in makers} for node in nodes]
-    missing = [
-        (node, name) for node in nodes for name in node.input[:] if name and name not in makers and name not in made
-    ]
+    known = made.union(makers, [""])
+    missing = [node for node in nodes if not known.issuperset(node.input[:])]
     if missing:
+        name = next(name for name in missing[0].input if name not in known)
         raise GraphError(
-            f"Expected {model.name} to hold all that it reads, but it lacks `{missing[0][1]}`, an initializer or "
-            f"input that {title(missing[0][0])} needs."
+            f"Expected {model.name} to hold all that it reads, but it lacks `{name}`, an initializer or "
+            f"input that {title(missing[0])} needs."
         )
     if lost := [name for name in model.outputs if name not in makers and name not in made]:
         raise GraphError(f"Expected {model.name} to hold all of its outputs, but nothing makes `{lost[0]}`.")
@@ -106,6 +110,10 @@ def _fold(model: OnnxModel) -> None:
     """Take out the nodes that are known before the model runs."""
     kept = []
     for node in model.nodes:
+        first = next(iter(node.input), "")
+        if first and first not in model.weights and node.op_type not in _OF_SHAPES:
+            kept.append(node)
+            continue
         value = _value(model, node)
         if value is not None and len(node.output) == 1 and value.dtype.kind in "biuf":
             model.constants[node.output[0]] = value
@@ -124,7 +132,7 @@ def _fold(model: OnnxModel) -> None:
 def _value(model: OnnxModel, node: onnx.NodeProto) -> NDArray[Any] | None:
     if node.domain not in STANDARD or not node.output:
         return None
-    if node.op_type in {"Shape", "Size"} and node.input and node.input[0] in model.tensors:
+    if node.op_type in _OF_SHAPES and node.input and node.input[0] in model.tensors:
         attrs = {attribute.name: attribute.i for attribute in node.attribute}
         shape = np.array(model.tensors[node.input[0]][0], np.int64)
         return shape[attrs.get("start") : attrs.get("end")] if node.op_type == "Shape" else np.asarray(shape.prod())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from latency_nas.errors import GraphError
 from latency_nas.kernel import AttrValue, Kernel, Shape, shared_kernel
@@ -73,14 +74,12 @@ class OpGraph:
 
     def activations(self, node: Node) -> tuple[int, ...]:
         """The inputs of `node` that are not constants."""
-        return tuple(index for index in node.inputs if not self.values[index].constant)
+        values = self.values
+        return tuple([index for index in node.inputs if not values[index].constant])
 
     def n_consumers(self) -> Counter[int]:
         """How many times each value is read; being an output of the graph counts as one."""
-        counts = Counter(self.outputs)
-        for node in self.nodes:
-            counts.update(node.inputs)
-        return counts
+        return Counter(chain(self.outputs, *[node.inputs for node in self.nodes]))
 
     def kernel(self, node: Node) -> Kernel:
         """The kernel that `node` alone would be."""
