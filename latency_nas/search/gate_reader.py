@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,15 @@ __all__ = ["GateReader", "GivenWeights"]
 
 _HERE = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ranks
 
+_Path = tuple[Sequence[Any], Sequence[str], list[nn.Module]]
+_Held = tuple[Sequence[Any], Sequence[str]]
+
 
 class GateReader:
-    """The tensors that hold the weights of all choices, and which of their numbers these are.
+    """The weights of all choices, of the tensors that hold them.
 
-    Parameters are read from the modules that own them, which are found once and again when a module was replaced.
+    Parameters are read from the modules that own them, which are found once and again when a module was replaced. They
+    are joined by torch's own `stack` or `cat`, whose gradients are taken apart again without Python.
 
     Args:
         supernet: the network.
@@ -36,12 +41,13 @@ class GateReader:
         self._forget()
 
     def _forget(self) -> None:
-        self._path: list[tuple[Any, str, nn.Module]] = []  # a module's children, one's name, and the child
-        self._held: list[tuple[Any, str]] | None = None  # the dictionary that a parameter is in, and its name
+        self._path: _Path = ((), (), [])  # of each module on the way: its parent's children, its name, and itself
+        self._held: _Held | None = None  # of each parameter: the dictionary that it is in, and its name
+        self._alike = False  # whether the parameters have one shape
         self._picks: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_path": [], "_held": None, "_picks": None}
+        return {**vars(self), "_path": ((), (), []), "_held": None, "_picks": None}
 
     def watch(self) -> None:
         """Begin to catch samples."""
@@ -58,16 +64,18 @@ class GateReader:
         """Whether the step that is under way drew gates."""
         return bool(self.samples) and torch.is_grad_enabled() and all(item.gates is not None for item in self.samples)
 
-    def weights(self) -> tuple[list[Tensor], Tensor | None]:
-        """The tensors, and which of their numbers, joined, belong to the choices; None: all, in order.
+    def weights(self) -> tuple[Tensor, Tensor | None]:
+        """Numbers of any shape, and which of them, flat, belong to the choices; None: all, in order.
 
         Raises:
             SearchError: if there are none, or not one for each candidate.
         """
-        if self._held is not None and all(parent.get(key) is child for parent, key, child in self._path):
+        children, keys, modules = self._path
+        if self._held is not None and list(map(dict.get, children, keys)) == modules:
             try:
-                tensors = [held[name] for held, name in self._held]
-                return tensors if _HERE.issuperset(map(type, tensors)) else list(map(whole, tensors)), self._picks
+                tensors = list(map(getitem, *self._held))
+                here = tensors if _HERE.issuperset(map(type, tensors)) else list(map(whole, tensors))
+                return torch.stack(here) if self._alike else _joined(here), self._picks
             except KeyError:
                 pass
         self._forget()
@@ -78,9 +86,9 @@ class GateReader:
             return self.weights()
         called = self._called(functions)
         self._check(called)
-        return called, None
+        return _joined(called), None
 
-    def sampled(self) -> list[Tensor]:
+    def sampled(self) -> Tensor:
         """As `weights`, but what was drawn, for the choices that draw."""
         called = [
             self._called([choice.weights])[0] if choice.sample is None or choice.sample.gates is None
@@ -88,7 +96,7 @@ class GateReader:
             for choice in self.choices
         ]  # fmt: skip
         self._check(called)
-        return called
+        return _joined(called)
 
     def _called(self, functions: Sequence[Callable[[nn.Module], Tensor] | None]) -> list[Tensor]:
         supernet = self.supernet[0]
@@ -133,7 +141,10 @@ class GateReader:
         joined = np.concatenate(picks)
         in_order = np.array_equal(joined, np.arange(n))
         self._picks = None if in_order else torch.from_numpy(joined).to(tensor.device)
-        self._path, self._held = list(path.values()), list(held.values())
+        children, keys, modules = zip(*path.values(), strict=True) if path else ((), (), ())
+        owners, names = zip(*held.values(), strict=True)
+        self._path, self._held = (children, keys, list(modules)), (owners, names)
+        self._alike = len({owner[key].shape for owner, key in held.values()}) == 1
 
     def _check(self, tensors: Sequence[Tensor]) -> None:
         for tensor, choice in zip(tensors, self.choices, strict=True):
@@ -144,6 +155,11 @@ class GateReader:
                 raise SearchError(
                     f"Expected a vector with a weight for each candidate of each choice, but got {sizes}."
                 )
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    vectors = [tensor if tensor.dim() == 1 else tensor.reshape(-1) for tensor in tensors]
+    return vectors[0] if len(vectors) == 1 else torch.cat(vectors)
 
 
 class GivenWeights:
@@ -158,13 +174,13 @@ class GivenWeights:
     def __init__(self, give: Callable[[], Tensor]) -> None:
         self.give = give
 
-    def weights(self) -> tuple[list[Tensor], None]:
+    def weights(self) -> tuple[Tensor, None]:
         """As `GateReader.weights`."""
-        return [self.give()], None
+        return self.give(), None
 
-    def sampled(self) -> list[Tensor]:
+    def sampled(self) -> Tensor:
         """As `GateReader.sampled`."""
-        return [self.give()]
+        return self.give()
 
     def release(self) -> None:
         """There is nothing to catch."""

@@ -85,22 +85,22 @@ class PackedPlan:
         self.given = None if all(logits) else ~np.array(logits)[self.owner]
         self._devices: dict[torch.device, _OnDevice] = {}
 
-    def expected_ms(self, weights: Sequence[Tensor], picks: Tensor | None, temperature: Tensor) -> Tensor:
+    def expected_ms(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
         """E[T] in milliseconds, a float64 scalar.
 
         Args:
-            weights: tensors that hold the weights of all choices.
-            picks: which of their numbers, joined, the choices take, one after the other; None: all, as they are.
+            weights: holds the weights of all choices, in any shape.
+            picks: which of its numbers, flat, the choices take, one after the other; None: all, as they are.
             temperature: by which architecture parameters are divided.
         """
-        if weights[0].device.type != "cpu" or torch.compiler.is_compiling():
+        if weights.device.type != "cpu" or torch.compiler.is_compiling():
             return self.expected_of(self.gates(weights, picks, temperature))
-        expected_ms: Tensor = _Expected.apply(self, picks, float(temperature), *weights)  # type: ignore[no-untyped-call]
+        expected_ms: Tensor = _Expected.apply(self, picks, float(temperature), weights)  # type: ignore[no-untyped-call]
         return expected_ms
 
-    def gates(self, weights: Sequence[Tensor], picks: Tensor | None, temperature: Tensor) -> Tensor:
+    def gates(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
         """The gates, flat, float64."""
-        values = torch.cat([tensor.reshape(-1) for tensor in weights]).to(torch.float64)
+        values = weights.reshape(-1).to(torch.float64)
         if picks is not None:
             values = values[picks]
         held = self.on(values.device)
@@ -180,27 +180,16 @@ class _Expected(torch.autograd.Function):
     """E[T] and its gradient as one node of the autograd graph."""
 
     @staticmethod
-    def forward(ctx: Any, packed: PackedPlan, picks: Tensor | None, temperature: float, *weights: Tensor) -> Tensor:
-        joined = torch.cat(weights if _are_vectors(weights) else [tensor.reshape(-1) for tensor in weights]).to(
-            torch.float64
-        )
-        taken = joined if picks is None else joined[picks]
-        expected_ms, slopes = packed.evaluate(taken.numpy(), temperature)
+    def forward(ctx: Any, packed: PackedPlan, picks: Tensor | None, temperature: float, weights: Tensor) -> Tensor:
+        values = weights.reshape(-1).to(torch.float64)
+        expected_ms, slopes = packed.evaluate((values if picks is None else values[picks]).numpy(), temperature)
         gradient = torch.from_numpy(slopes)
         if picks is not None:
-            gradient = torch.zeros_like(joined).index_add_(0, picks, gradient)
-        ctx.gradient, ctx.like = gradient, weights
-        return torch.tensor(expected_ms, dtype=torch.float64)
+            gradient = torch.zeros_like(values).index_add_(0, picks, gradient)
+        ctx.gradient = gradient.view(weights.shape).to(weights.dtype)
+        return torch.from_numpy(np.array(expected_ms))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        like = ctx.like
-        parts = (ctx.gradient * grad).to(like[0].dtype).split_with_sizes([tensor.numel() for tensor in like])
-        if not _are_vectors(like):
-            parts = [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
-        return None, None, None, *parts
-
-
-def _are_vectors(tensors: Sequence[Tensor]) -> bool:
-    return all(tensor.dim() == 1 for tensor in tensors)
+        return None, None, None, ctx.gradient * grad

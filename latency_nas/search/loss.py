@@ -233,7 +233,7 @@ class LatencyLoss(Controlled):
             packed = PackedPlan(packed.plan, [choice.logits and choice.sample is None for choice in self.choices])
         else:
             weights, picks = reader.weights()
-        self._dtype = weights[0].dtype
+        self._dtype = weights.dtype
         return packed.expected_ms(weights, picks, self.temperature)
 
     def std_ms(self) -> Tensor:
