@@ -31,6 +31,7 @@ class ProgramRunner:
 
     The programs tell no single runs: a sample of a network is the mean over `_LOOPS` of them. Nor do they tell the
     order of ops: MNN on this machine says it, and every op's name is held against the program's.
+    ``MNNV2Basic.out`` writes the network's last output into ``output.txt`` beside itself.
 
     Args:
         transport: the way to the device.
