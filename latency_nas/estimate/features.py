@@ -71,8 +71,9 @@ def _sizes(kernel: Kernel) -> tuple[float, ...]:
     area = attrs.get("kernel", (1,))
     area = area if isinstance(area, tuple) and area else (1,)
     group = attrs.get("group", 1)
+    params = n_params(kernel)
     return (
-        n_flops(kernel), n_bytes(kernel), n_params(kernel), prod(source), prod(target),
+        n_flops(kernel), n_bytes(kernel, params), params, prod(source), prod(target),
         _channels(source), _channels(target), prod(source[2:]), prod(target[2:]), target[-1] if target else 1,
         prod(area), area[-1] / area[0] if area[0] else 1, _first(attrs.get("stride"), 1), _first(attrs.get("pad"), 0),
         _first(attrs.get("dilation"), 1), group if isinstance(group, int) else 1, "act" in attrs,

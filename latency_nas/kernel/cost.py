@@ -13,7 +13,7 @@ __all__ = ["n_bytes", "n_flops", "n_macs", "n_params"]
 
 
 def _area(kernel: Kernel) -> int:
-    return prod(cast(tuple[int, ...], kernel.attributes["kernel"]))
+    return prod(cast("tuple[int, ...]", kernel.attributes["kernel"]))
 
 
 def _group(kernel: Kernel) -> int:
@@ -109,7 +109,7 @@ def n_params(kernel: Kernel) -> int:
     return formula(kernel) if formula else 0
 
 
-def n_bytes(kernel: Kernel) -> int:
-    """Bytes that must move at least once: every input, output and parameter."""
-    elements = sum(prod(shape) for shape in (*kernel.inputs, *kernel.outputs))
-    return DTYPES[kernel.dtype] * (elements + n_params(kernel))
+def n_bytes(kernel: Kernel, params: int | None = None) -> int:
+    """Bytes that must move at least once: every input, output and parameter, whose number may be given."""
+    elements = sum(map(prod, kernel.inputs)) + sum(map(prod, kernel.outputs))
+    return DTYPES[kernel.dtype] * (elements + (n_params(kernel) if params is None else params))
