@@ -15,7 +15,7 @@ from latency_nas.estimate.estimator import Z90
 from latency_nas.estimate.family import FORMS, FamilyModel, Floats
 from latency_nas.estimate.local_gp import Covariance
 
-__all__ = ["Choice", "choose_form", "left_out_folds"]
+__all__ = ["Choice", "choose_form", "left_out_folds", "mean_of_groups"]
 
 _FOLDS = 5
 _N_TREES = 30
@@ -36,7 +36,7 @@ class Choice:
         far_error: the same where all rows of a shape were left out.
         near_within: the share of the single rows within 10 %.
         near_covered: the share of the single rows in intervals that rest on the others; 0.9 is aimed at.
-        far_covered: the same where all rows of a shape were left out, each shape counting as much as its rows.
+        far_covered: the same where all rows of a shape were left out, each shape counting as one.
         near_edges: of kernels whose shape is among the rows, bounds between difficulties, each of which has an interval
             of its own.
         near_widths: of each difficulty, the 90 % quantile of the errors of single rows, in stated deviations.
@@ -152,14 +152,20 @@ def _widths(covariance: Covariance, left_out: dict[str, Any], form: str) -> tupl
 
 
 def _covered(covariance: Covariance, left_out: dict[str, Any], form: str) -> float:
-    """The share of rows in the intervals, each of whose groups has none in what its interval rests on."""
+    """The share of rows in the intervals, which rest on other groups; each group counts as one, as it does there."""
     groups, ratio = left_out["g"], np.abs(left_out[form]) / _stated(covariance, left_out["v"], left_out["t"])
-    hard, inside = _difficulty(covariance, left_out["v"]), []
+    hard, inside = _difficulty(covariance, left_out["v"]), np.zeros(len(ratio))
     for rest, some in GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(ratio, groups=groups):
         part = {name: values[rest] for name, values in left_out.items()}
         edges, widths = _widths(covariance, part, form)
-        inside.append(ratio[some] <= np.asarray(widths)[np.searchsorted(edges, hard[some])])
-    return float(np.concatenate(inside).mean())
+        inside[some] = ratio[some] <= np.asarray(widths)[np.searchsorted(edges, hard[some])]
+    return mean_of_groups(inside, groups)
+
+
+def mean_of_groups(values: Floats, groups: NDArray[Any]) -> float:
+    """The mean over groups of the mean of each."""
+    index, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
+    return float((np.bincount(index, values) / sizes).mean())
 
 
 def _mean(error: Floats) -> float:

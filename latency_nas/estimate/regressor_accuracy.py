@@ -34,7 +34,7 @@ class FamilyAccuracy:
         near_within: the share of these within 10 %.
         near_covered: the share of these in their 90 % interval, which rests on others.
         far_error: mean absolute relative error where all rows of a shape were left out.
-        far_covered: the share of these in their 90 % interval, which rests on other shapes.
+        far_covered: the share of these in their 90 % interval, which rests on other shapes; each shape counts as one.
         peer_error: what `forest_of_paddleslim` errs where the same rows were left out, shape by shape; None of families
             that it has no features for.
     """

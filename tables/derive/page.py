@@ -44,7 +44,8 @@ _KERNELS = """
 
 By its regressor, family by family, each row predicted by a fit without it. `Near`: single rows left out, so that their
 neighbours are in the table. `Far`: all rows of a shape left out (all channels at this height, width, kernel and
-stride), in five folds. The shares in the 90 % interval are of intervals that rest on other rows, and on other shapes.
+stride), in five folds. The shares in the 90 % interval are of intervals that rest on other rows, and on other shapes;
+there each shape counts as one, since intervals are made for the kernels of a shape to come.
 Beside it a forest as PaddleSlim trains it, on the same folds of shapes. The rows are derived themselves: the error is
 against them, not against the phone. Other phones' tables hold the same rows, times other scales of their classes; other
 families are laws of memory, which a regressor finds again.
