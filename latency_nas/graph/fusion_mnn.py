@@ -139,7 +139,6 @@ class _Layout:
 
     def place(self, node: Node, names: tuple[str, ...]) -> None:
         """Emit the kernels of one folded node."""
-        self.stored.update({index: _Stored((self.shape(index),), packed=False) for index in node.outputs})
         inputs, output = self.graph.activations(node), node.outputs[0]
         if node.op in _VIEWS:
             self._view(node)
@@ -168,6 +167,7 @@ class _Layout:
         else:
             plain = tuple(self.need(node, index, packed=False, shape=self.shape(index)) for index in inputs)
             self.emit(node, names, node.op, plain, self.shape(output), **node.attrs)
+            self.stored.update({index: _Stored((self.shape(index),), packed=False) for index in node.outputs})
 
     def _held(self, index: int) -> _Stored:
         """Where a view reads a value from: the copy of it that was made, if one was."""

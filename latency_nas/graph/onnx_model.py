@@ -60,7 +60,7 @@ class OnnxModel:
 # an attribute's type -> its value; a graph, a type or several of them have none
 _VALUES: dict[int, Callable[[Any], Any]] = {
     1: attrgetter("f"), 2: attrgetter("i"), 3: lambda attribute: attribute.s.decode("utf-8", "replace"),
-    4: attrgetter("t"), 6: lambda attribute: tuple(attribute.floats[:]), 7: lambda attribute: tuple(attribute.ints[:]),
+    4: attrgetter("t"), 6: lambda attribute: tuple(attribute.floats), 7: lambda attribute: tuple(attribute.ints),
 }  # fmt: skip
 
 
