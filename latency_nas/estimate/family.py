@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -99,7 +100,8 @@ class FamilyModel:
             n_jobs=2,
             random_state=0,
         )
-        return forest.fit(self.rows.x, self._y - self._work(self.rows.x))
+        forest.fit(self.rows.x, self._y - self._work(self.rows.x))
+        return forest.set_params(n_jobs=1)  # it predicts beside the process
 
     @property
     def has_forest(self) -> bool:
@@ -138,8 +140,12 @@ class FamilyModel:
         Args:
             x: features of kernels, ``(kernels, len(FEATURES))``.
         """
-        forest = self.forest.predict(x) + self._work(x) if self.has_forest else None
-        return self._forms(x, self._linear(x), self._process(x), forest)
+        if not self.has_forest:
+            return self._forms(x, self._linear(x), self._process(x), None)
+        with ThreadPoolExecutor(1) as beside:
+            forest = beside.submit(self.forest.predict, x)
+            process = self._process(x)
+            return self._forms(x, self._linear(x), process, forest.result() + self._work(x))
 
     def without_own_row(self, index: NDArray[np.intp]) -> tuple[dict[str, Floats], Floats]:
         """As `forms`, of some of the rows, each as seen without itself; the log-linear form alone has seen it."""

@@ -85,6 +85,7 @@ class _LatencyHooks:
         self.history: list[dict[str, float]] = []
         self._stable, self._architecture = 0, dict[str, int]()
         self._leaves: list[torch.Tensor] = []  # architecture parameters that the module does not list
+        self._leaves_noted = False
         self._step_at_last_update = self._terms_at_last_update = 0
         self._replaced: Any = None
         self._wrapped: Any = None
@@ -117,6 +118,7 @@ class _LatencyHooks:
             self.loss.attach(pl_module, pl_module.example_input_array)
         if self._falling is not None:
             self.loss.use_schedule(self._falling)
+        self._leaves_noted = False
         self._note_leaves(pl_module)
         self._step_at_last_update, self._terms_at_last_update = trainer.global_step, self.loss.n_terms
         self._restore(pl_module)
@@ -224,9 +226,10 @@ class _LatencyHooks:
     # --- checkpoints
 
     def _note_leaves(self, pl_module: Any) -> None:
-        """Find the architecture parameters that the module does not list, while they require a gradient."""
-        if not self._leaves:
-            self._leaves = unlisted(architecture_leaves(self.loss), pl_module)
+        """Find the architecture parameters that the module does not list, as soon as any require a gradient."""
+        if not self._leaves_noted:
+            leaves = architecture_leaves(self.loss)
+            self._leaves, self._leaves_noted = unlisted(leaves, pl_module), bool(leaves)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed search needs: the loss's state, unlisted architecture parameters, the table's fingerprint."""
