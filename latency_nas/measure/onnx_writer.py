@@ -22,7 +22,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'") from error
 
-__all__ = ["save_onnx", "write_onnx"]
+__all__ = ["save_onnx"]
 
 _OPSET, _IR_VERSION = 20, 9
 _N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs
@@ -46,10 +46,10 @@ class _Writer:
     Args:
         graph: the model.
         seed: of its weights.
-        beside: an open file that weights are written to; None to hold them in the model.
+        beside: an open file that weights are written to, so that each is copied once.
     """
 
-    def __init__(self, graph: OpGraph, seed: int, beside: BinaryIO | None = None) -> None:
+    def __init__(self, graph: OpGraph, seed: int, beside: BinaryIO) -> None:
         self.graph, self.beside = graph, beside
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
@@ -57,7 +57,7 @@ class _Writer:
         self.names = {index: f"input_{position}" for position, index in enumerate(graph.inputs)}
 
     def tensor(self, name: str, array: NDArray[np.generic]) -> str:
-        if self.beside is None or array.nbytes < _FEW_BYTES:
+        if array.nbytes < _FEW_BYTES:
             self.initializers.append(numpy_helper.from_array(array, name))
             return name
         where = {"location": Path(self.beside.name).name, "offset": self.beside.tell(), "length": array.nbytes}
@@ -258,21 +258,8 @@ _WRITE: dict[str, Callable[[_Writer, Node], None]] = {
 }
 
 
-def write_onnx(graph: OpGraph, *, seed: int = 0) -> onnx.ModelProto:
-    """Write `graph` as an ONNX model whose weights are random.
-
-    Args:
-        graph: a graph without open choices, with float inputs.
-        seed: of the weights.
-
-    Raises:
-        MeasureError: if the graph has an op that cannot be written; the message lists them all.
-    """
-    return _model(_Writer(graph, seed))
-
-
 def save_onnx(graph: OpGraph, target: Path, *, seed: int = 0) -> Path:
-    """Write `graph` as `write_onnx` does, to a file, its weights to another beside it: each is copied once.
+    """Write `graph` as an ONNX model whose weights are random: to a file, and those to another beside it.
 
     Args:
         graph: a graph without open choices, with float inputs.

@@ -23,7 +23,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan import MAE_TO_STD, CostPlan, leave_one_out
+from latency_nas.estimate.estimator import MAE_TO_STD
+from latency_nas.search.plan import CostPlan, leave_one_out
 
 __all__ = ["PackedPlan", "width_gates"]
 
