@@ -1,0 +1,56 @@
+"""The Gaussian process of nearest rows: its shortcuts against what they are short for."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from latency_nas.estimate.local_gp import Covariance, _Adam, _kernel, _kernel_around, local_predictions
+
+SCALES = torch.tensor([[0.7, 0.2, 1.1], [-0.3, 0.4, 0.1]], dtype=torch.float64)
+VARIANCES = torch.tensor([-0.5, -1.5], dtype=torch.float64)
+
+
+def test_covariances_made_in_place_are_those_that_gradients_go_through() -> None:
+    around = torch.randn(5, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    before = around.clone()
+    inside, across = _kernel_around(around, SCALES, VARIANCES)
+    torch.testing.assert_close(inside, _kernel(around, around, SCALES, VARIANCES), rtol=1e-12, atol=1e-14)
+    centre = torch.zeros(5, 1, 3, dtype=torch.float64)
+    torch.testing.assert_close(across, _kernel(around, centre, SCALES, VARIANCES), rtol=1e-12, atol=1e-14)
+    assert torch.equal(around, before)
+
+
+def test_steps_are_those_of_torchs_own_optimiser() -> None:
+    ours, theirs = (torch.tensor([3.0, -2.0], dtype=torch.float64, requires_grad=True) for _ in range(2))
+    adam, optimiser = _Adam(ours), torch.optim.Adam([theirs], lr=0.15)
+    for _ in range(20):
+        (gradient,) = torch.autograd.grad((ours**4).sum() + ours.prod(), ours)
+        adam.step(gradient)
+        optimiser.zero_grad()
+        ((theirs**4).sum() + theirs.prod()).backward()
+        optimiser.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+    assert not torch.allclose(ours, torch.tensor([3.0, -2.0], dtype=torch.float64))
+
+
+def test_predictions_are_those_of_the_whole_process_where_all_rows_are_near() -> None:
+    """Rasmussen and Williams, equations 2.25 and 2.26, solved by NumPy."""
+    rng = np.random.default_rng(0)
+    x, at = rng.normal(size=(20, 3)), rng.normal(size=(4, 3))
+    y, noise = np.sin(x).sum(1), np.full(20, 0.01)
+    scales = SCALES.exp().tolist()
+    smooth, rough = VARIANCES.exp().tolist()
+    covariance = Covariance(
+        smooth_scales=tuple(scales[0]), rough_scales=tuple(scales[1]), smooth=smooth, rough=rough, relative=0.01,
+        absolute=0.0,
+    )  # fmt: skip
+
+    def k(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        r, s = (np.linalg.norm((a[:, None] - b[None]) / np.array(scale), axis=-1) for scale in scales)
+        return smooth * np.exp(-(r**2) / 2) + rough * (1 + np.sqrt(3) * s) * np.exp(-np.sqrt(3) * s)
+
+    weights = np.linalg.solve(k(x, x) + np.diag(noise + 1e-6), k(x, at))
+    mean, variance = local_predictions(covariance, x, y, noise, at)
+    np.testing.assert_allclose(mean, weights.T @ y, rtol=1e-5)
+    np.testing.assert_allclose(variance, smooth + rough - (weights * k(x, at)).sum(0), rtol=1e-4)
