@@ -36,8 +36,10 @@ from latency_nas.estimate import LatencyEstimator
 from latency_nas.measure.plan import random_architectures
 from latency_nas.search.choice import Choice
 from latency_nas.search.constraint import CONSTRAINTS
+from latency_nas.search.gates import PackedPlan
 from latency_nas.search.loss import LatencyLoss
 from latency_nas.search.penalty import FACTORS, PENALTIES
+from latency_nas.search.plan import Cost, CostPlan, Term
 from latency_nas.search.supernet import find_choices
 from latency_nas.table import named_tables
 
@@ -564,3 +566,17 @@ def test_a_choice_that_is_named_twice() -> None:
         SearchError,
         "Expected each choice once, but `blocks.0` is named 2 times.",
     )
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (2, 4, 3)])
+def test_the_term_can_be_differentiated_twice(sizes: tuple[int, ...]) -> None:
+    """As the architecture step of second-order DARTS does."""
+    labels = tuple(tuple(map(str, range(size))) for size in sizes)
+    costs = tuple(tuple(0.3 * (index + 1) for index in range(size)) for size in sizes)
+    pair = Term(candidates=(0, sizes[0] + 1), cost=Cost(latency_ms=0.7))
+    plan = CostPlan(choices=tuple("abc"), candidates=labels, costs_ms=costs, fixed_ms=1.0, terms=(pair,))
+    packed, temperature = PackedPlan(plan, [True, True, False]), torch.tensor(1.7, dtype=torch.float64)
+    weights = torch.rand(sum(sizes), dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
+    weights.requires_grad_()
+    assert torch.autograd.gradcheck(lambda w: packed.expected_ms(w, None, temperature), weights)
+    assert torch.autograd.gradgradcheck(lambda w: packed.expected_ms(w, None, temperature), weights)

@@ -1,12 +1,8 @@
 """From architecture parameters to the expected latency, in as few operations as there can be.
 
-All weights are joined to one vector; a softmax over the segments that belong to the choices gives the gates p, and
-with the costs t of a plan the expectation E and its gradient are, for gates that are a softmax of a / T,
-
-    E = fixed + sum_i p_i t_i + ...,      dE/da_i = p_i (g_i - sum_j p_j g_j) / T,      g = dE/dp.
-
-On a CPU both are computed at once by NumPy, in one node of the autograd graph; elsewhere, and where a step is compiled,
-the same is a handful of torch operations, none of which waits for the device.
+A softmax over the rows of one small matrix, a row a choice, gives the gates p of all choices, and a product with the
+costs t of a plan the expectation E = fixed + sum_i p_i t_i + ...: a handful of torch operations, however many layers
+there are, none of which waits for the device.
 """
 
 from __future__ import annotations
@@ -14,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from latency_nas.errors import SearchError
 from latency_nas.estimate.estimator import MAE_TO_STD
-from latency_nas.search.plan import CostPlan, leave_one_out
+from latency_nas.search.plan import CostPlan
 
 __all__ = ["PackedPlan", "width_gates"]
 
@@ -63,7 +56,7 @@ class _OnDevice:
 
     padded: Tensor  # the place of each gate in a matrix (choices, most candidates); where there is none, the last + 1
     flat: Tensor  # the place of each gate in that matrix, flat
-    is_logits: Tensor  # of each choice, (choices, 1)
+    is_logits: Tensor  # of each gate
     costs_ms: Tensor
     term_gates: Tensor
     term_costs_ms: Tensor
@@ -79,11 +72,8 @@ class PackedPlan:
 
     def __init__(self, plan: CostPlan, logits: Sequence[bool]) -> None:
         self.plan = plan
-        self.logits = tuple(logits)
-        self.begins = plan.offsets[:-1]
-        sizes = np.diff(plan.offsets)
-        self.owner = np.repeat(np.arange(len(sizes)), sizes)
-        self.given = None if all(logits) else ~np.array(logits)[self.owner]
+        self._logits, self._all_logits = tuple(logits), all(logits)
+        self._even = len(set(map(len, plan.candidates))) == 1  # the gates are a matrix as they are
         self._devices: dict[torch.device, _OnDevice] = {}
 
     def expected_ms(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
@@ -94,9 +84,10 @@ class PackedPlan:
             picks: which of its numbers, flat, the choices take, one after the other; None: all, as they are.
             temperature: by which architecture parameters are divided.
         """
-        if weights.device.type != "cpu" or torch.compiler.is_compiling():
-            return self.expected_of(self.gates(weights, picks, temperature))
-        expected_ms: Tensor = _Expected.apply(self, picks, float(temperature), weights)  # type: ignore[no-untyped-call]
+        gates = self.gates(weights, picks, temperature)
+        expected_ms = self.expected_of(gates)
+        if weights.device.type == "cpu" and not torch.compiler.is_compiling() and expected_ms.isnan():
+            self.plan.check_gates(gates.detach().numpy())
         return expected_ms
 
     def gates(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
@@ -104,16 +95,23 @@ class PackedPlan:
         values = weights.reshape(-1).to(torch.float64)
         if picks is not None:
             values = values[picks]
+        if self._all_logits:
+            return self._softmax(values / temperature)
+        is_logits = self.on(values.device).is_logits
+        return torch.where(is_logits, self._softmax(torch.where(is_logits, values / temperature, values)), values)
+
+    def _softmax(self, values: Tensor) -> Tensor:
+        """Of each choice by itself."""
+        if self._even:
+            return values.view(len(self.plan.choices), -1).softmax(1).view(-1)
         held = self.on(values.device)
-        scaled = values / temperature if all(self.logits) else torch.where(held.is_logits, values / temperature, values)
-        rows = torch.cat([scaled, scaled.new_full((1,), -torch.inf)])[held.padded]
-        gates = rows.softmax(1).reshape(-1)[held.flat]
-        return gates if all(self.logits) else torch.where(held.is_logits, gates, values)
+        rows = torch.cat([values, values.new_full((1,), -torch.inf)])[held.padded]
+        return rows.softmax(1).view(-1)[held.flat]
 
     def expected_of(self, gates: Tensor) -> Tensor:
         """E[T] of flat gates."""
         held = self.on(gates.device)
-        expected_ms = self.plan.fixed_ms + (gates * held.costs_ms).sum()
+        expected_ms = self.plan.fixed_ms + gates @ held.costs_ms
         return expected_ms + self.terms_of(gates) @ held.term_costs_ms if self.plan.terms else expected_ms
 
     def terms_of(self, gates: Tensor) -> Tensor:
@@ -140,57 +138,14 @@ class PackedPlan:
             plan = self.plan
             sizes = np.diff(plan.offsets)
             columns = np.arange(max(sizes))
-            padded = np.where(columns < sizes[:, None], self.begins[:, None] + columns, plan.n_gates)
+            padded = np.where(columns < sizes[:, None], plan.offsets[:-1, None] + columns, plan.n_gates)
             arrays = (
                 padded,
                 np.flatnonzero(padded.ravel() < plan.n_gates),
-                np.array(self.logits)[self.owner],
+                np.repeat(self._logits, sizes),
                 plan.flat_costs_ms,
                 plan.term_gates,
                 plan.term_costs_ms,
             )
             self._devices[device] = _OnDevice(*(torch.from_numpy(array).to(device) for array in arrays))
         return self._devices[device]
-
-    def evaluate(self, values: NDArray[np.float64], temperature: float) -> tuple[float, NDArray[np.float64]]:
-        """E[T] and its gradient with respect to the weights of all choices."""
-        plan, begins, owner = self.plan, self.begins, self.owner
-        scaled = values if temperature == 1.0 else values / temperature
-        powers = np.exp(scaled - np.maximum.reduceat(scaled, begins)[owner])
-        gates = powers / np.add.reduceat(powers, begins)[owner]
-        if self.given is not None:
-            gates = np.where(self.given, values, gates)
-        slopes = plan.flat_costs_ms
-        expected_ms = plan.fixed_ms + float(gates @ slopes)
-        if plan.terms:
-            factors = np.append(gates, 1.0)[plan.term_gates]
-            others = leave_one_out(factors)
-            expected_ms += float((others[:, 0] * factors[:, 0]) @ plan.term_costs_ms)
-            parts = others * plan.term_costs_ms[:, None]
-            slopes = slopes + np.bincount(plan.term_gates.ravel(), parts.ravel(), plan.n_gates + 1)[:-1]
-        shares = gates * slopes
-        gradient = (shares - gates * np.add.reduceat(shares, begins)[owner]) / temperature
-        if self.given is not None:
-            gradient = np.where(self.given, slopes, gradient)
-        if expected_ms != expected_ms:
-            plan.check_gates(gates)
-        return expected_ms, gradient
-
-
-class _Expected(torch.autograd.Function):
-    """E[T] and its gradient as one node of the autograd graph."""
-
-    @staticmethod
-    def forward(ctx: Any, packed: PackedPlan, picks: Tensor | None, temperature: float, weights: Tensor) -> Tensor:
-        values = weights.reshape(-1).to(torch.float64)
-        expected_ms, slopes = packed.evaluate((values if picks is None else values[picks]).numpy(), temperature)
-        gradient = torch.from_numpy(slopes)
-        if picks is not None:
-            gradient = torch.zeros_like(values).index_add_(0, picks, gradient)
-        ctx.gradient = gradient.view(weights.shape).to(weights.dtype)
-        return torch.from_numpy(np.array(expected_ms))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, None, ctx.gradient * grad

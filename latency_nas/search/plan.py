@@ -21,7 +21,7 @@ from latency_nas.errors import SearchError, shown
 from latency_nas.estimate.estimator import MAE_TO_STD
 from latency_nas.search.bounds import Table, largest_sum
 
-__all__ = ["Architecture", "Cost", "CostPlan", "Term", "leave_one_out"]
+__all__ = ["Architecture", "Cost", "CostPlan", "Term"]
 
 
 class Architecture(dict[str, int]):
@@ -156,7 +156,7 @@ class CostPlan:
         gradient = self.flat_costs_ms.copy()
         if self.terms:
             factors = self._factors(vector)
-            parts = leave_one_out(factors) * self.term_costs_ms[:, None]
+            parts = _leave_one_out(factors) * self.term_costs_ms[:, None]
             gradient += np.bincount(self.term_gates.ravel(), parts.ravel(), self.n_gates + 1)[:-1]
         return gradient
 
@@ -310,7 +310,7 @@ class CostPlan:
             ) from error
 
 
-def leave_one_out(factors: NDArray[np.float64]) -> NDArray[np.float64]:
+def _leave_one_out(factors: NDArray[np.float64]) -> NDArray[np.float64]:
     """For each factor of each row, the product of the row's others."""
     before, after = np.ones_like(factors), np.ones_like(factors)
     np.cumprod(factors[:, :-1], axis=1, out=before[:, 1:])
