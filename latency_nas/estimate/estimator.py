@@ -29,7 +29,7 @@ OnMissing = Literal["error", "regress", "warn"]
 Source = Literal["table", "regressed", "missing"]
 
 Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
-MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution
+_MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution
 _N_SHOWN = 5
 
 
@@ -89,7 +89,7 @@ class Estimate:
         """
         table = [item for item in self.kernels if item.source == "table"]
         if self.expected_error is not None:
-            variance = (MAE_TO_STD * self.expected_error * fsum(item.latency_ms for item in table)) ** 2
+            variance = (_MAE_TO_STD * self.expected_error * fsum(item.latency_ms for item in table)) ** 2
         elif all(item.std_ms is not None for item in table):
             variance = fsum((item.std_ms or 0.0) ** 2 for item in table)
         else:
@@ -261,7 +261,7 @@ class LatencyEstimator:
 
 
 def _expected_error(sheet: Datasheet) -> float | None:
-    return sheet.expected_error if sheet.error_90 is None else log1p(sheet.error_90) / (Z90 * MAE_TO_STD)
+    return sheet.expected_error if sheet.error_90 is None else log1p(sheet.error_90) / (Z90 * _MAE_TO_STD)
 
 
 def _derived(table: LatencyTable) -> str:

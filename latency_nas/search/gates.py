@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from latency_nas.errors import SearchError
-from latency_nas.estimate.estimator import MAE_TO_STD
-from latency_nas.search.plan import CostPlan
+from latency_nas.search.plan import MAE_TO_STD, CostPlan
 
 __all__ = ["PackedPlan", "width_gates"]
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from io import BytesIO
 from itertools import accumulate
-from math import sqrt
+from math import pi, sqrt
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latency_nas.errors import SearchError, shown
-from latency_nas.estimate.estimator import MAE_TO_STD
 from latency_nas.search.bounds import Table, largest_sum
 
-__all__ = ["Architecture", "Cost", "CostPlan", "Term"]
+__all__ = ["MAE_TO_STD", "Architecture", "Cost", "CostPlan", "Term"]
+
+MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution; as in `latency_nas.estimate`, which a plan does without
 
 
 class Architecture(dict[str, int]):

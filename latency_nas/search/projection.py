@@ -20,8 +20,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from latency_nas.errors import SearchError
-from latency_nas.estimate.estimator import MAE_TO_STD
-from latency_nas.search.plan import Architecture, CostPlan
+from latency_nas.search.plan import MAE_TO_STD, Architecture, CostPlan
 
 __all__ = ["Budget", "likeliest", "project"]
 
