@@ -16,15 +16,17 @@ from latency_nas.graph.onnx_weights import read_without_weights, without_weights
 
 @pytest.fixture
 def model() -> onnx.ModelProto:
-    """Three products; the weights of the first two are large, those of the last small."""
-    large, small = np.ones((256, 256), np.float32), np.ones((256, 4), np.float16)
+    """Three products and a bias of few numbers; an integer of as many numbers as the last product's weights."""
+    large, small = np.ones((256, 256), np.float32), np.ones((256, 4), np.float32)
+    kept = {"few": np.ones(4, np.float32), "integers": np.ones(1024, np.int64)}
     inputs = [helper.make_tensor_value_info("x", 1, [1, 256])]
     weights = [numpy_helper.from_array(large, "large"), numpy_helper.from_array(small, "small")]
     listed = onnx.TensorProto(name="listed", data_type=1, dims=[256, 256], float_data=large.reshape(-1).tolist())
     nodes = [helper.make_node("MatMul", pair, [out]) for pair, out in ((("x", "large"), "h"), (("h", "listed"), "i"))]
-    nodes.append(helper.make_node("MatMul", ("i", "small"), ["y"]))
+    nodes += [helper.make_node("MatMul", ("i", "small"), ["j"]), helper.make_node("Add", ("j", "few"), ["y"])]
     outputs = [helper.make_tensor_value_info("y", 1, [1, 4])]
-    return helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, [*weights, listed], doc_string="d" * 200))
+    weights += [listed, *(numpy_helper.from_array(array, name) for name, array in kept.items())]
+    return helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, weights, doc_string="d" * 200))
 
 
 def test_only_large_values_are_left_out(model: onnx.ModelProto, tmp_path: Path) -> None:
@@ -32,9 +34,9 @@ def test_only_large_values_are_left_out(model: onnx.ModelProto, tmp_path: Path) 
     path.write_bytes(model.SerializeToString())
     less = onnx.ModelProto.FromString(without_weights(path.read_bytes()))
     assert read_without_weights(path) == without_weights(path.read_bytes())
-    model.graph.initializer[0].ClearField("raw_data")
-    model.graph.initializer[2].ClearField("float_data")
-    assert less == model  # 1,024 numbers that are not of fp32 are kept, as shapes are
+    for position, field in enumerate(("raw_data", "raw_data", "float_data")):
+        model.graph.initializer[position].ClearField(field)
+    assert less == model
     assert [node.op for node in read_onnx(path).nodes] == ["linear"] * 3
 
 

@@ -47,8 +47,7 @@ def calibrate(
 def _read(path: Path, engine: str) -> list[NetworkTime]:
     """The networks that a file of runs names, and their times."""
     from latency_nas.estimate.calibration import NetworkTime
-    from latency_nas.graph import fuse
-    from latency_nas.graph.reader import read_model
+    from latency_nas.graph.reader import read_kernels
 
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file of runs at {path}, but there is no such file.")
@@ -62,6 +61,6 @@ def _read(path: Path, engine: str) -> list[NetworkTime]:
             raise TableFileError(
                 f"Expected the columns {', '.join(_COLUMNS)} in {path}, the last a number, but run {number} is {row}."
             ) from error
-        kernels = fuse(read_model(model, input_shape=parse_shape(shape)), engine)
-        networks.append(NetworkTime(name=model, kernels=tuple(kernels), latency_ms=latency_ms))
+        calls = read_kernels(model, engine, input_shape=parse_shape(shape))
+        networks.append(NetworkTime(name=model, kernels=calls, latency_ms=latency_ms))
     return networks

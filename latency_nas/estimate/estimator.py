@@ -11,7 +11,7 @@ from functools import cached_property
 from math import fsum, log1p, pi, sqrt
 from typing import TYPE_CHECKING, Literal, get_args
 
-from latency_nas.errors import GraphError, KernelError, MissingKernelError, TableError
+from latency_nas.errors import MissingKernelError, TableError
 from latency_nas.graph import KernelCall, OpGraph, fuse
 from latency_nas.kernel import Kernel
 from latency_nas.table import Datasheet, LatencyTable, load_table
@@ -194,14 +194,9 @@ class LatencyEstimator:
             InputMismatchError: if the input does not fit a layer.
             MissingKernelError: if kernels have no price, as `on_missing` says; the message lists them.
         """
-        from latency_nas.graph.reader import read_model
+        from latency_nas.graph.reader import read_kernels
 
-        graph = read_model(model, example_input, input_shape=input_shape)
-        try:
-            return self.predict_graph(graph)
-        except KernelError as error:  # what fusion makes of it is checked only here
-            name = f"{model}" if isinstance(model, str | os.PathLike) else f"the given {type(model).__name__}"
-            raise GraphError(f"Expected {name} to fuse into valid kernels. {error}") from error
+        return self.price(read_kernels(model, self.table.datasheet.engine, example_input, input_shape=input_shape))
 
     def predict_graph(self, graph: OpGraph) -> Estimate:
         """The latency of a graph without open choices."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,7 @@ _N_NEIGHBOURS = 32
 _CHUNK = 200  # so that what is computed stays in the cache
 _WORKERS = 2
 _JITTER = 1e-6
-_STEPS, _RATE, _BETAS, _N_LEARNT = 40, 0.15, (0.9, 0.999), 400
+_STEPS, _RATE, _N_LEARNT = 40, 0.15, 400
 Floats = NDArray[np.float64]
 
 
@@ -105,22 +104,6 @@ def _kernel_around(around: Tensor, log_scales: Tensor, log_variances: Tensor) ->
     return fall(smooth, rough), fall(smooth_norms, rough_norms)
 
 
-class _Adam:
-    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), as torch's own, whose import takes longer than all steps."""
-
-    def __init__(self, parameter: Tensor) -> None:
-        self._parameter = parameter
-        self._mean, self._square, self._step = parameter.detach() * 0, parameter.detach() * 0, 0
-
-    def step(self, gradient: Tensor) -> None:
-        self._step += 1
-        self._mean.lerp_(gradient, 1 - _BETAS[0])
-        self._square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-        first, second = (1 - beta**self._step for beta in _BETAS)
-        spread = (self._square.sqrt() / sqrt(second)).add_(1e-8)
-        self._parameter.data.addcdiv_(self._mean, spread, value=-_RATE / first)
-
-
 def learn_covariance(x: Floats, y: Floats, latency_ms: Floats, doubt: Floats, *, seed: int = 0) -> Covariance:
     """The covariance that makes the rows most likely, learnt on a part of them.
 
@@ -132,13 +115,16 @@ def learn_covariance(x: Floats, y: Floats, latency_ms: Floats, doubt: Floats, *,
         seed: of the choice of rows.
     """
     import torch
+    from torch.optim.adam import adam  # the function: an optimiser's class imports torch's compiler, for two seconds
 
     rng = np.random.default_rng(seed)
     xs, ys, t, trust = (torch.from_numpy(np.ascontiguousarray(part)) for part in (x, y, latency_ms, doubt))
     log_scales = torch.tensor([[0.7] * x.shape[1], [-0.3] * x.shape[1]], dtype=torch.float64, requires_grad=True)
     level = float(np.log(np.var(y) + 1e-4))
     log_variances = torch.tensor([level, level - 1.5, -6.0, -9.0], dtype=torch.float64, requires_grad=True)
-    steps = [_Adam(log_scales), _Adam(log_variances)]
+    learnt = [log_scales, log_variances]
+    means, squares = ([torch.zeros_like(parameter) for parameter in learnt] for _ in range(2))
+    counts = [torch.zeros(()) for _ in learnt]
     part = torch.arange(len(x))
     for step in range(_STEPS):
         if len(x) > _N_LEARNT and step % 10 == 0:
@@ -148,8 +134,12 @@ def learn_covariance(x: Floats, y: Floats, latency_ms: Floats, doubt: Floats, *,
         root = torch.linalg.cholesky(covariance)
         whitened = torch.linalg.solve_triangular(root, ys[part][:, None], upper=False)
         loss = 0.5 * whitened.square().sum() + root.diagonal().log().sum() + 0.05 * log_scales.square().sum()
-        for adam, gradient in zip(steps, torch.autograd.grad(loss, [log_scales, log_variances]), strict=True):
-            adam.step(gradient)
+        gradients = list(torch.autograd.grad(loss, learnt))
+        with torch.no_grad():
+            adam(
+                learnt, gradients, means, squares, [], counts, amsgrad=False, beta1=0.9, beta2=0.999, lr=_RATE,
+                weight_decay=0.0, eps=1e-8, maximize=False,
+            )  # fmt: skip
     scales, variances = log_scales.detach().exp().tolist(), log_variances.detach().exp().tolist()
     return Covariance(
         smooth_scales=tuple(scales[0]), rough_scales=tuple(scales[1]), smooth=variances[0], rough=variances[1],

@@ -20,6 +20,7 @@ _HERE = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ran
 
 _Path = tuple[Sequence[Any], Sequence[str], list[nn.Module]]
 _Held = tuple[Sequence[Any], Sequence[str]]
+_NOWHERE: _Path = ((), (), [])
 
 
 class GateReader:
@@ -41,13 +42,13 @@ class GateReader:
         self._forget()
 
     def _forget(self) -> None:
-        self._path: _Path = ((), (), [])  # of each module on the way: its parent's children, its name, and itself
+        self._path = _NOWHERE  # of each module on the way: its parent's children, its name, and itself
         self._held: _Held | None = None  # of each parameter: the dictionary that it is in, and its name
-        self._alike = False  # whether the parameters have one shape
+        self._alike = False  # whether there are several parameters, of one shape
         self._picks: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_path": ((), (), []), "_held": None, "_picks": None}
+        return {**vars(self), "_path": _NOWHERE, "_held": None, "_picks": None}
 
     def watch(self) -> None:
         """Begin to catch samples."""
@@ -144,7 +145,7 @@ class GateReader:
         children, keys, modules = zip(*path.values(), strict=True) if path else ((), (), ())
         owners, names = zip(*held.values(), strict=True)
         self._path, self._held = (children, keys, list(modules)), (owners, names)
-        self._alike = len({owner[key].shape for owner, key in held.values()}) == 1
+        self._alike = len({owner[key].shape for owner, key in held.values()}) == 1 < len(held)
 
     def _check(self, tensors: Sequence[Tensor]) -> None:
         for tensor, choice in zip(tensors, self.choices, strict=True):

@@ -91,6 +91,7 @@ class LatencyLoss(Controlled):
         self.options: dict[str, tuple[Any, ...]] = {}  # of a supernet that is configured
         self._reader: GateReader | GivenWeights | None = None
         self._packed: PackedPlan | None = None
+        self._packed_drawn: PackedPlan | None = None  # of gates that the supernet drew
         self._dtype = torch.float32  # of the architecture parameters
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule of the loss
 
@@ -154,6 +155,8 @@ class LatencyLoss(Controlled):
         self.choices, self._plan, self._supernet = found, plan, (supernet,)
         self.options = {name: tuple(values) for name, values in (options or {}).items()}
         self._reader, self._packed = reader, PackedPlan(plan, [choice.logits for choice in found])
+        if sampled:
+            self._packed_drawn = PackedPlan(plan, [choice.logits and choice.sample is None for choice in found])
         reader.watch()
         return plan
 
@@ -180,7 +183,7 @@ class LatencyLoss(Controlled):
         if self._reader is not None:
             self._reader.release()
         self.choices, self.options, self._plan, self._supernet = (), {}, None, ()
-        self._reader = self._packed = None
+        self._reader = self._packed = self._packed_drawn = None
 
     @property
     def plan(self) -> CostPlan:
@@ -228,9 +231,8 @@ class LatencyLoss(Controlled):
                 waiting for the device, and `architecture` says so).
         """
         reader, packed = self._attached()
-        if reader.drawn:
-            weights, picks = reader.sampled(), None
-            packed = PackedPlan(packed.plan, [choice.logits and choice.sample is None for choice in self.choices])
+        if self._packed_drawn is not None and reader.drawn:
+            weights, picks, packed = reader.sampled(), None, self._packed_drawn
         else:
             weights, picks = reader.weights()
         self._dtype = weights.dtype
