@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from networks import Snippet
+from patience import patiently, repeats
 from supernet import Supernet
 from torch import nn
 from torch.nn import functional
@@ -78,12 +79,9 @@ def test_networks_that_were_not_metered_are_predicted_within_three_percent(
 ) -> None:
     others = random_architectures(supernet_graph.choices, 20, seed=9, unlike=plan)
     networks = [supernet_graph.extract(architecture) for architecture in others]
-    for _ in range(3):
-        checked, accuracy = check_table(table, networks)
-        with capsys.disabled():
-            print(f"\n20 networks that were not metered: {accuracy}")
-        if accuracy.repeat_error <= 0.02:
-            break  # else the measurements differ by more than what they are to decide: other work shares the processor
+    checked, accuracy = patiently(lambda: check_table(table, networks), lambda result: repeats(result[1]))
+    with capsys.disabled():
+        print(f"\n20 networks that were not metered: {accuracy}")
     assert accuracy.mean_error <= 0.03
     assert checked.datasheet.expected_error == accuracy.mean_error
     estimate = LatencyEstimator(checked).predict_graph(networks[0])

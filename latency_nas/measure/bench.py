@@ -114,10 +114,10 @@ def visit_all(
     seed: int,
     on_progress: Progress | None,
 ) -> list[list[Visit]]:
-    """Visits by network. Rounds are shuffled; disturbed visits are queued again, until there are twice as many."""
+    """Visits by network. Rounds are shuffled; disturbed visits are queued again, until there are four times as many."""
     random = np.random.default_rng(seed)
     queue = [int(index) for _ in range(rounds) for index in random.permutation(len(paths))]
-    allowed = 2 * len(queue)
+    allowed = 4 * len(queue)
     visits: list[list[Visit]] = [[] for _ in paths]
     for done in range(allowed):
         if done == len(queue):
