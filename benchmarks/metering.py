@@ -5,7 +5,8 @@
 
 ENV is an environment with ``mnn-meter==2.2.0`` and ``tabulate`` beside this library's own packages. Both sides are
 given the same ops, repeats and threads, one after the other on the same machine. It must be idle: a network that takes
-longer than the scheduler's slice shares the processor with whatever else runs, and the repeat noise says so.
+longer than the scheduler's slice shares the processor with whatever else runs, and the repeat noise says so. Networks
+are measured before and after the table is made, so that what changes meanwhile is part of that noise.
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
     request = folder / f"{space}.json"
     request.write_text(json.dumps({"space": space, "architectures": unmetered}))
     theirs = peer(options, ops_yaml(space, folder / f"{space}.yaml"), folder / f"{space}-theirs", request)
+    held_out = [read_torch(network(space, item), input_shape=SHAPES[space]) for item in unmetered]
+    before, drift = measure_networks(held_out, threads=options.threads, rounds=options.rounds, seed=0)
     start = time.perf_counter()
     graphs = [read_torch(network(space, item), input_shape=SHAPES[space]) for item in metered]
     session_options = SessionOptions(visit=VisitOptions(threads=options.threads), source=space)
@@ -128,18 +131,13 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
             run_session(session, runner)
         table = build_table(session)
     took_s = time.perf_counter() - start
-    held_out = [read_torch(network(space, item), input_shape=SHAPES[space]) for item in unmetered]
+    unit_ms = table.datasheet.yardstick_ms
+    after, _ = measure_networks(held_out, threads=options.threads, rounds=options.rounds, seed=1, yardstick_ms=unit_ms)
     estimator = LatencyEstimator(table)
     predicted = np.array([estimator.predict_graph(graph).latency_ms for graph in held_out])
-    repeats = [
-        measure_networks(
-            held_out, threads=options.threads, rounds=options.rounds, seed=seed,
-            yardstick_ms=table.datasheet.yardstick_ms,
-        )
-        for seed in (0, 1)
-    ]  # fmt: skip
-    first, second = (np.array([item.latency_ms for item in repeat]) for repeat, _ in repeats)
-    raw = np.array([(one.raw_ms + two.raw_ms) / 2 for one, two in zip(repeats[0][0], repeats[1][0], strict=True)])
+    first, second = (np.array([item.latency_ms for item in repeat]) for repeat in (before, after))
+    first *= unit_ms / drift.yardstick_ms
+    raw = np.array([(one.raw_ms + two.raw_ms) / 2 for one, two in zip(before, after, strict=True)])
     measured = (first + second) / 2
     noise = float(np.mean(np.abs(first / second - 1)))
     peers = np.array(theirs["predicted_ms"])
@@ -148,7 +146,7 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
     for row in zip(measured, predicted, raw, peers, strict=True):
         print("measured {:8.3f}  predicted {:8.3f} ms | as clocked {:8.3f}  mnn-meter {:8.3f} ms".format(*row))
     errors = list(zip(np.abs(predicted / measured - 1), np.abs(peers / raw - 1), strict=True))
-    print(f"repeat noise: {noise:.2%}; {repeats[0][1]}")
+    print(f"repeat noise: {noise:.2%}; {drift}")
     print(summary(space, errors))
     return errors
 

@@ -56,3 +56,18 @@ def test_predictions_are_those_of_the_whole_process_where_all_rows_are_near() ->
     mean, variance = local_predictions(covariance, x, y, noise, at)
     np.testing.assert_allclose(mean, weights.T @ y, rtol=1e-5)
     np.testing.assert_allclose(variance, smooth + rough - (weights * k(x, at)).sum(0), rtol=1e-4)
+
+
+def test_rows_without_noise_that_nearly_coincide_are_predicted_from_far_away() -> None:
+    """Where the covariance of the rows is nearly singular, and their distances are differences of large numbers."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=(8, 3)), 4, axis=0) + 1e-5 * rng.normal(size=(32, 3))
+    scales = tuple((0.05 * SCALES[0].exp()).tolist())
+    covariance = Covariance(
+        smooth_scales=scales, rough_scales=scales, smooth=1.0, rough=1.0, relative=0.0, absolute=0.0
+    )
+    mean, variance = local_predictions(covariance, x, np.sin(x).sum(1), np.zeros(32), np.array([x[0], x[0] + 30]))
+    assert abs(mean[0] - np.sin(x[0]).sum()) < 1e-3
+    assert variance[0] < 1e-4
+    assert mean[1] == 0
+    assert variance[1] == 2

@@ -18,6 +18,7 @@ from latency_nas.measure.yardstick import yardstick_graph
 __all__ = [
     "N_WARMUP",
     "N_YARDSTICK",
+    "PATIENCE",
     "Bench",
     "Calm",
     "Progress",
@@ -34,6 +35,7 @@ Statistic = Literal["median", "min", "mean"]
 
 N_WARMUP = 2
 N_YARDSTICK = 7
+PATIENCE = 4  # times as many visits as are wanted, at most, where something disturbs them
 _STATISTICS: dict[Statistic, Callable[..., Any]] = {"median": np.median, "min": np.min, "mean": np.mean}
 
 
@@ -114,10 +116,10 @@ def visit_all(
     seed: int,
     on_progress: Progress | None,
 ) -> list[list[Visit]]:
-    """Visits by network. Rounds are shuffled; disturbed visits are queued again, until there are four times as many."""
+    """Visits by network. Rounds are shuffled; disturbed visits are queued again, as long as `PATIENCE` lasts."""
     random = np.random.default_rng(seed)
     queue = [int(index) for _ in range(rounds) for index in random.permutation(len(paths))]
-    allowed = 4 * len(queue)
+    allowed = PATIENCE * len(queue)
     visits: list[list[Visit]] = [[] for _ in paths]
     for done in range(allowed):
         if done == len(queue):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from latency_nas.errors import GraphError, MeasureError
-from latency_nas.measure.bench import Calm, Progress, Visit, visit_of
+from latency_nas.measure.bench import PATIENCE, Calm, Progress, Visit, visit_of
 from latency_nas.measure.chunk import Chunk
 from latency_nas.measure.meter import spread
 from latency_nas.measure.mnn_engine import check_ops, convert, described_ops
@@ -150,7 +150,7 @@ class _Loop:
     def _is_due(self, visits: Sequence[Visit]) -> bool:
         options = self._session.options
         calm = [visit for visit in visits if not self._calm.disturbed(visit)]
-        if len(calm) >= options.rounds or len(visits) >= 2 * options.rounds:
+        if len(calm) >= options.rounds or len(visits) >= PATIENCE * options.rounds:
             return False
         return not (
             options.stop_at is not None and len(calm) >= options.least_rounds and _half_width(calm) <= options.stop_at
