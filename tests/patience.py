@@ -8,6 +8,7 @@ from typing import TypeVar
 from latency_nas.estimate.accuracy import Accuracy
 
 T = TypeVar("T")
+NEVER_UNDISTURBED = "never met undisturbed"  # as a datasheet says it of networks
 
 
 def patiently(measure: Callable[[], T], undisturbed: Callable[[T], bool]) -> T:

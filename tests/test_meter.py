@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from networks import Snippet
-from patience import patiently, repeats
+from patience import NEVER_UNDISTURBED, patiently, repeats
 from supernet import Supernet
 from torch import nn
 from torch.nn import functional
@@ -17,6 +19,7 @@ from latency_nas.graph import OpGraph, fuse
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.measure.meter import (
     Calm,
+    Drift,
     NetworkTimes,
     Visit,
     _callback_ms,
@@ -156,6 +159,14 @@ def test_what_slows_network_and_yardstick_alike_cancels() -> None:
     assert (times.latency_ms, times.std_ms, times.raw_ms, times.n_samples) == (2.0, 0.0, 4.0, 18)
     assert times.ops_ms.tolist() == [1.0, 1.0]
     assert times.ops_std_ms.tolist() == [0.0, 0.0]
+
+
+def test_a_disturbed_session_says_so() -> None:
+    drift = Drift(yardstick_ms=0.1, slowest=1.5, n_visits=9, n_repeated=3, n_unstable=2)
+    text = str(drift)
+    assert text.startswith("unstable: the yardstick moved 50%; 3 visits were made again")
+    assert f"2 of the networks were {NEVER_UNDISTURBED}" in text
+    assert NEVER_UNDISTURBED not in str(replace(drift, n_unstable=0))
 
 
 def test_the_standard_error_is_that_of_a_median() -> None:

@@ -10,7 +10,7 @@ import pytest
 import search_digits
 import torch
 from lightning.pytorch import seed_everything
-from patience import patiently, repeats
+from patience import NEVER_UNDISTURBED, patiently, repeats
 from rich.console import Console
 from supernet import Supernet
 
@@ -34,7 +34,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def undisturbed(built: tuple[LatencyTable, Accuracy]) -> bool:
         table, accuracy = built
-        return repeats(accuracy) and "never met undisturbed" not in table.datasheet.notes
+        return repeats(accuracy) and NEVER_UNDISTURBED not in table.datasheet.notes
 
     arguments = [
         "--epochs",

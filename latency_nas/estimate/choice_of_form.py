@@ -18,7 +18,6 @@ from latency_nas.estimate.local_gp import Covariance
 __all__ = ["Choice", "choose_form", "left_out_folds", "mean_of_groups"]
 
 _FOLDS = 5
-_N_TREES = 30
 _MOST_CHECKED = 4000  # rows left out to decide on
 _GAIN = 0.98  # a form is taken before a simpler one where it makes the error smaller by 2 %
 _MOST_ERROR = 1.0  # one absurd guess is no reason to drop a form
@@ -192,7 +191,7 @@ def left_out_folds(n_rows: int, groups: NDArray[np.intp] | None) -> Iterator[tup
 def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, Any]:
     rows, parts = model.rows, []
     for kept, some in left_out_folds(len(rows.latency_ms), groups):
-        fitted = FamilyModel(rows.take(kept), model.covariance, n_trees=_N_TREES)
+        fitted = model.of_some(kept)
         together = some if groups is None else groups[some]
         parts.append(_errors(*fitted.forms(rows.x[some]), rows.latency_ms[some], together))
     names = set.intersection(*(set(part) for part in parts))

@@ -56,28 +56,24 @@ LOG_LINEAR = (
 )  # fmt: skip
 
 
-def _channels(shape: tuple[int, ...]) -> int:
-    return shape[1] if len(shape) > 1 else prod(shape)
-
-
-def _first(value: object, default: int) -> int:
-    return value[0] if isinstance(value, tuple) and value else default
-
-
 def _sizes(kernel: Kernel) -> tuple[float, ...]:
     source = kernel.inputs[0] if kernel.inputs else ()
     target = kernel.outputs[0] if kernel.outputs else ()
-    attrs = kernel.attributes
-    area = attrs.get("kernel", (1,))
-    area = area if isinstance(area, tuple) and area else (1,)
-    group = attrs.get("group", 1)
+    get = kernel.attributes.get
+    area, stride, pad, dilation = (
+        value if isinstance(value := get(name), tuple) and value else (default,)
+        for name, default in (("kernel", 1), ("stride", 1), ("pad", 0), ("dilation", 1))
+    )
+    group = get("group", 1)
     params = n_params(kernel)
+    size_in, size_out = prod(source), prod(target)
     return (
-        n_flops(kernel), n_bytes(kernel, params), params, prod(source), prod(target),
-        _channels(source), _channels(target), prod(source[2:]), prod(target[2:]), target[-1] if target else 1,
-        prod(area), area[-1] / area[0] if area[0] else 1, _first(attrs.get("stride"), 1), _first(attrs.get("pad"), 0),
-        _first(attrs.get("dilation"), 1), group if isinstance(group, int) else 1, "act" in attrs,
-        _KINDS.get(str(attrs.get("source", attrs.get("type", ""))), 0),
+        n_flops(kernel), n_bytes(kernel, params), params, size_in, size_out,
+        source[1] if len(source) > 1 else size_in, target[1] if len(target) > 1 else size_out,
+        prod(source[2:]), prod(target[2:]), target[-1] if target else 1,
+        prod(area), area[-1] / area[0] if area[0] else 1, stride[0], pad[0], dilation[0],
+        group if isinstance(group, int) else 1, "act" in kernel.attributes,
+        _KINDS.get(str(get("source", get("type", ""))), 0),
     )  # fmt: skip
 
 

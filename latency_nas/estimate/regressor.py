@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,11 @@ class _Family:
 
 def shape_of(kernel: Kernel) -> str:
     """What kernels that differ in channels alone share: near-duplicates, which stay on one side of a split."""
-    spatial = [shape[2:] for shape in (*kernel.inputs, *kernel.outputs)]
-    return str((spatial, kernel.attributes.get("kernel"), kernel.attributes.get("stride")))
+    spatial = tuple([shape[2:] for shape in (*kernel.inputs, *kernel.outputs)])
+    return _text((spatial, kernel.attributes.get("kernel"), kernel.attributes.get("stride")))
+
+
+_text = lru_cache(maxsize=4096)(str)  # few shapes, of many kernels
 
 
 def rows_of(kernels: Sequence[Kernel], latency_ms: Sequence[float]) -> Rows:

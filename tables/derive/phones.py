@@ -165,9 +165,9 @@ def build(folder: Path) -> tuple[dict[str, LatencyTable], Scores]:
         table, _ = calibrate(
             tables[phone.source] if phone.source else thin, runs, device=phone.device, soc=name.partition("/")[0],
             threads=int(name.partition("=")[2]), engine_version=phone.version, power_mode=phone.power_mode,
-            expected_error=round(float(np.mean(errors)), 4),
+            expected_error=round(float(np.mean(errors)), 6),
             expected_error_method=f"{len(runs)} published networks, each left out",
-            error_90=round(error_bound(*np.array([(predicted[name][n], t) for n, t in times[name].items()]).T), 4),
+            error_90=round(error_bound(*np.array([(predicted[name][n], t) for n, t in times[name].items()]).T), 6),
             sources=(*source.datasheet.sources, *phone.origin), notes=_NOTES,
         )  # fmt: skip
         tables[name] = _table({k: e.latency_ms for k, e in table.items()}, replace(table, name=name))

@@ -55,8 +55,8 @@ def main(target: Path) -> None:
         logging.info("%s: %s, measured %.3f ms (%+.1f%%)", name, estimate, time.latency_ms, 100 * errors[-1])
     sheet = replace(
         table.datasheet,
-        expected_error=round(float(np.abs(errors).mean()), 4),
-        error_90=round(error_bound(1 + np.array(errors), np.ones(len(errors))), 4),
+        expected_error=round(float(np.abs(errors).mean()), 6),
+        error_90=round(error_bound(1 + np.array(errors), np.ones(len(errors))), 6),
         expected_error_method=f"{len(OTHERS)} networks that were not metered, most of their kernels regressed",
     )
     save_table(LatencyTable(table.entries, sheet, table.name), target)
