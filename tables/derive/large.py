@@ -1,4 +1,4 @@
-"""Larger networks: AlexNet, VGG, ResNet, GoogLeNet and BN-Inception, SqueezeNet, SSD, YOLO."""
+"""Larger networks: AlexNet, VGG, ResNet, GoogLeNet and BN-Inception, SqueezeNet, SSD, YOLOv5."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ __all__ = [
     "ssd_mobilenet_v1",
     "ssdlite_mobilenet_v3",
     "vgg16",
-    "yolov3",
     "yolov5s",
 ]
 
@@ -88,24 +87,27 @@ def squeezenet_v1_1() -> nn.Module:
 
 
 def googlenet() -> nn.Module:
-    """GoogLeNet without the heads that training has (arXiv 1409.4842, table 1)."""
+    """GoogLeNet without the heads that training has (arXiv 1409.4842, table 1), as torchvision and TF-slim have it.
 
-    def block(c: int, a: int, b: int, b3: int, d: int, d5: int, p: int) -> nn.Module:
-        def one(c_in: int, c_out: int, k: int) -> nn.Module:
-            return conv(c_in, c_out, k, bn=False, act="relu")
+    Theirs is normalised by batches, and has 3 x 3 convolutions where the paper has 5 x 5.
+    """
 
+    def one(c_in: int, c_out: int, k: int) -> nn.Module:
+        return conv(c_in, c_out, k, act="relu")
+
+    def block(c: int, a: int, b: int, b3: int, d: int, d3: int, p: int) -> nn.Module:
         pooled = nn.Sequential(nn.MaxPool2d(3, 1, 1), one(c, p, 1))
         return _Branches(
-            one(c, a, 1), nn.Sequential(one(c, b, 1), one(b, b3, 3)), nn.Sequential(one(c, d, 1), one(d, d5, 5)), pooled
+            one(c, a, 1), nn.Sequential(one(c, b, 1), one(b, b3, 3)), nn.Sequential(one(c, d, 1), one(d, d3, 3)), pooled
         )
 
     pool = nn.MaxPool2d(3, 2, ceil_mode=True)
     features = nn.Sequential(
-        conv(3, 64, 7, 2, bn=False, act="relu"), pool, conv(64, 64, 1, bn=False, act="relu"),
-        conv(64, 192, 3, bn=False, act="relu"), pool, block(192, 64, 96, 128, 16, 32, 32),
-        block(256, 128, 128, 192, 32, 96, 64), pool, block(480, 192, 96, 208, 16, 48, 64),
-        block(512, 160, 112, 224, 24, 64, 64), block(512, 128, 128, 256, 24, 64, 64),
-        block(512, 112, 144, 288, 32, 64, 64), block(528, 256, 160, 320, 32, 128, 128), pool,
+        conv(3, 64, 7, 2, act="relu"), pool, one(64, 64, 1), one(64, 192, 3), pool,
+        block(192, 64, 96, 128, 16, 32, 32), block(256, 128, 128, 192, 32, 96, 64), pool,
+        block(480, 192, 96, 208, 16, 48, 64), block(512, 160, 112, 224, 24, 64, 64),
+        block(512, 128, 128, 256, 24, 64, 64), block(512, 112, 144, 288, 32, 64, 64),
+        block(528, 256, 160, 320, 32, 128, 128), nn.MaxPool2d(2, 2, ceil_mode=True),
         block(832, 256, 160, 320, 32, 128, 128), block(832, 384, 192, 384, 48, 128, 128),
     )  # fmt: skip
     return Classifier(features, 1024)
@@ -171,48 +173,6 @@ def ssd_mobilenet_v1() -> nn.Module:
     return _SSD()
 
 
-class _YoloV3(nn.Module):
-    """YOLOv3 over Darknet-53 (arXiv 1804.02767, table 1) for 80 classes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-        def one(c_in: int, c_out: int, k: int, s: int = 1) -> nn.Module:
-            return conv(c_in, c_out, k, s, act="leaky_relu")
-
-        stages, c = [one(3, 32, 3)], 32
-        for n in (1, 2, 8, 8, 4):
-            blocks = [Residual(nn.Sequential(one(2 * c, c, 1), one(c, 2 * c, 3))) for _ in range(n)]
-            stages.append(nn.Sequential(one(c, 2 * c, 3, 2), *blocks))
-            c *= 2
-        self.stages = nn.ModuleList(stages)
-        self.necks, self.heads, self.routes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for i, (source, mid) in enumerate(((1024, 512), (768, 256), (384, 128))):
-            chain = [
-                one(source if j == 0 else 2 * mid, mid, 1) if j % 2 == 0 else one(mid, 2 * mid, 3) for j in range(5)
-            ]
-            self.necks.append(nn.Sequential(*chain))
-            self.heads.append(nn.Sequential(one(mid, 2 * mid, 3), nn.Conv2d(2 * mid, 255, 1)))
-            if i < 2:
-                self.routes.append(nn.Sequential(one(mid, mid // 2, 1), nn.Upsample(scale_factor=2)))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        outputs = []
-        for i, (neck, head) in enumerate(zip(self.necks, self.heads, strict=True)):
-            x = maps[-1] if i == 0 else torch.cat([self.routes[i - 1](x), maps[-1 - i]], 1)
-            x = neck(x)
-            outputs.append(head(x))
-        return outputs
-
-
-def yolov3() -> nn.Module:
-    return _YoloV3()
-
-
 class _C3(nn.Module):
     def __init__(self, c_in: int, c_out: int, n: int, *, shortcut: bool) -> None:
         super().__init__()
@@ -230,7 +190,7 @@ class _C3(nn.Module):
 
 
 class _YoloV5s(nn.Module):
-    """YOLOv5s of release 6, without decoding; 640 x 640."""
+    """YOLOv5s of release 6 as it is exported, with the boxes decoded; 640 x 640."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,7 +215,7 @@ class _YoloV5s(nn.Module):
         self.heads = nn.ModuleList([nn.Conv2d(c, 255, 1) for c in (128, 256, 512)])
         self.up = nn.Upsample(scale_factor=2)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor) -> Tensor:
         c3 = self.c3(x)
         c4 = self.c4(c3)
         pools = [self.spp_in(self.c5(c4))]
@@ -266,7 +226,16 @@ class _YoloV5s(nn.Module):
         p3 = self.up3(torch.cat([self.up(p4), c3], 1))
         n4 = self.out4(torch.cat([self.down3(p3), p4], 1))
         n5 = self.out5(torch.cat([self.down4(n4), p5], 1))
-        return [head(x) for head, x in zip(self.heads, (p3, n4, n5), strict=True)]
+        return torch.cat([self._boxes(head(x)) for head, x in zip(self.heads, (p3, n4, n5), strict=True)], 1)
+
+    def _boxes(self, x: Tensor) -> Tensor:
+        """Of 3 anchors, the centre, size and scores of a box at each place: their cells and anchors are constants."""
+        h, w = x.shape[2:]
+        guesses = x.reshape(1, 3, 85, h, w).permute(0, 1, 3, 4, 2).sigmoid()
+        cells, anchors = x.new_zeros(1, 3, h, w, 2), x.new_ones(1, 3, h, w, 2)
+        centre, size, scores = guesses.split((2, 2, 81), 4)
+        centre, size = (centre * 2 + cells) * (640 / w), (size * 2) ** 2 * anchors
+        return torch.cat([centre, size, scores], 4).reshape(1, -1, 85)
 
 
 def yolov5s() -> nn.Module:
