@@ -9,9 +9,10 @@ kernels whose channels lie in the same quarter of an octave, all else but paddin
 kernels that differ in channels alone stay together. `channels` and `shape` leave each row out once. `In 90 %` are the
 rows in their 90 % interval, and `by group` the mean share of what was left out together, which intervals are made for.
 
-The last column of a random split is what the noise of the rows allows: the share that the best of all predictions would
-have within 10 %, were it known. Rows whose channels differ by 5 % at most are taken to err by the same from a smooth
-curve but for their noise, so that the difference of two such errors, over sqrt(2), is as wide as the noise of one.
+The last columns of a random split are what the noise of the rows allows: the mean error that the best of all
+predictions would have, were it known, and its share within 10 %. Rows whose channels differ by 5 % at most are taken to
+err by the same from a smooth curve but for their noise, so that the difference of two such errors, over sqrt(2), is as
+wide as the noise of one, and as often above as below.
 """
 
 from __future__ import annotations
@@ -125,12 +126,12 @@ def score(family: Family, name: str, parts: list[Split], groups: NDArray[Any]) -
     inside = np.abs(np.log(truth / ms)) <= 1.645 * deviation / ms
     by_group = mean_of_groups(inside, groups[np.concatenate([held for _, held in parts])])
     text = f"{len(truth):6} {_error(ms, truth)} {inside.mean():8.1%} {by_group:8.1%}    {_error(forest, truth)}"
-    allowed = f" {noise_allows(family, parts[0][1], ms):>6}" if name.startswith("random") else ""
+    allowed = f" {noise_allows(family, parts[0][1], ms):>13}" if name.startswith("random") else ""
     return f"{text} {seconds:7.0f} s{allowed}"
 
 
 def noise_allows(family: Family, held: Ints, guess_ms: Floats) -> str:
-    """The share of the left-out rows that a prediction without error of its own would have within 10 %, if known."""
+    """The error, and the share within 10 %, of a prediction without error of its own on the left-out rows, if known."""
     errors = np.log(family.latency_ms[held] / guess_ms)
     lines: dict[str, list[tuple[int, float, float]]] = {}
     for row, error, ms in zip(held, errors, guess_ms, strict=True):
@@ -148,8 +149,9 @@ def noise_allows(family: Family, held: Ints, guess_ms: Floats) -> str:
         return "?"
     ms, width = np.array(pairs).T
     edges = np.quantile(guess_ms, np.linspace(0, 1, 11)[1:-1])  # noise is of the time: each tenth of the rows by itself
-    tenth, within = np.searchsorted(edges, ms), width <= np.log(1.1)
-    return f"{np.mean([within[tenth == i].mean() for i in range(10) if (tenth == i).any()]):.1%}"
+    tenth, errors = np.searchsorted(edges, ms), np.array([np.sinh(width), width <= np.log(1.1)])
+    error, within = np.mean([errors[:, tenth == i].mean(axis=1) for i in range(10) if (tenth == i).any()], axis=0)
+    return f"{error:.2%} {within:.1%}"
 
 
 def _error(guess: Floats, truth: Floats) -> str:
