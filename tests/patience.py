@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,12 +12,16 @@ T = TypeVar("T")
 NEVER_UNDISTURBED = "never met undisturbed"  # as a datasheet says it of networks
 
 
+_WAITS_S = (5, 40)  # what disturbs a machine may last for a minute
+
+
 def patiently(measure: Callable[[], T], undisturbed: Callable[[T], bool]) -> T:
     """The first measurement that was not disturbed, or the third."""
-    for _ in range(2):
+    for wait_s in _WAITS_S:
         result = measure()
         if undisturbed(result):
             return result
+        time.sleep(wait_s)
     return measure()
 
 
