@@ -10,8 +10,6 @@ from latency_nas.estimate.accuracy import Accuracy
 
 T = TypeVar("T")
 NEVER_UNDISTURBED = "never met undisturbed"  # as a datasheet says it of networks
-
-
 _WAITS_S = (5, 40)  # what disturbs a machine may last for a minute
 
 

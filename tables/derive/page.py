@@ -34,8 +34,8 @@ the times of the phones that its table started from, and of the choice of how fr
 
 Times are published without the networks, which are built here as their papers and best known implementations have
 them. Two were changed after their errors were seen, so that theirs say less than the others': InceptionV1 is that of
-torchvision and TF-slim, of 3 x 3 convolutions (with 5 x 5, as in the paper, it was 15, 13 and 20 % too slow on SD835,
-SD865 and SD625), and YOLOv5s decodes its boxes, as its export does (6, 10 and 3 % too fast without).
+torchvision and TF-slim, of 3 x 3 convolutions (with 5 x 5, as in the paper, it came out too slow on every phone that
+has it), and YOLOv5s decodes its boxes, as its export does (too fast on every phone without).
 
 `regressors/` holds what cross-validation decided for the large families of a table, so that nobody decides anew.
 `python benchmarks/regressor.py` prints how far the regressor is from op samples that it has not seen, by random,
