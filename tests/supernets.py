@@ -175,11 +175,17 @@ def loss_of(
     **options: float | str,
 ) -> LatencyLoss:
     """A loss attached to the supernet, with a target that lies `at` this part of the way to its dearest network."""
-    table = table_of(supernet, example, choices)
-    cheapest, dearest = plan_of(supernet, table, example, choices).bounds_ms()
-    loss = LatencyLoss(table, cheapest + at * (dearest - cheapest), **options)
+    loss = LatencyLoss(table_of(supernet, example, choices), **options)
     loss.attach(supernet, example, choices=choices)
+    aim(loss, at)
     return loss
+
+
+def aim(loss: LatencyLoss, share: float = 0.5) -> float:
+    """Set the target at this part of the way from the cheapest to the dearest network; gives it in milliseconds."""
+    cheapest_ms, dearest_ms = loss.plan.bounds_ms()
+    loss.target_ms = cheapest_ms + share * (dearest_ms - cheapest_ms)
+    return loss.target_ms
 
 
 def snapshot(supernet: nn.Module) -> dict[str, Any]:

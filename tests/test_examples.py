@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformer_elastic
 from lightning.pytorch import seed_everything
-from supernets import MadeUp
+from supernets import MadeUp, aim
 
 from latency_nas import LatencyLoss, ResourceCounter, Schedule, Targets
 
@@ -21,12 +21,6 @@ from latency_nas import LatencyLoss, ResourceCounter, Schedule, Targets
 def _seeded() -> None:
     seed_everything(0, verbose=False)
     random.seed(0)
-
-
-def aim(latency: LatencyLoss, share: float = 0.5) -> float:
-    cheapest_ms, dearest_ms = latency.plan.bounds_ms()
-    latency.target_ms = cheapest_ms + share * (dearest_ms - cheapest_ms)
-    return latency.target_ms
 
 
 def test_fbnet_chain_ends_within_the_budget() -> None:
