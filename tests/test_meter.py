@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from networks import Snippet
-from patience import NEVER_UNDISTURBED, patiently, repeats
+from patience import NEVER_UNDISTURBED, patiently, repeat_disturbance
 from supernet import Supernet
 from torch import nn
 from torch.nn import functional
@@ -82,7 +82,7 @@ def test_networks_that_were_not_metered_are_predicted_within_three_percent(
 ) -> None:
     others = random_architectures(supernet_graph.choices, 20, seed=9, unlike=plan)
     networks = [supernet_graph.extract(architecture) for architecture in others]
-    checked, accuracy = patiently(lambda: check_table(table, networks), lambda result: repeats(result[1]))
+    checked, accuracy = patiently(lambda: check_table(table, networks), lambda result: repeat_disturbance(result[1]))
     with capsys.disabled():
         print(f"\n20 networks that were not metered: {accuracy}")
     assert accuracy.mean_error <= 0.03
