@@ -6,11 +6,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import search_digits
 import torch
 from lightning.pytorch import seed_everything
-from patience import NEVER_UNDISTURBED, patiently, repeat_disturbance
+from patience import patiently, table_disturbance
 from rich.console import Console
 from supernet import Supernet
 from supernets import aim
@@ -31,11 +32,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_table = search_digits.build_table
 
     def build_patiently(graph: OpGraph, times: int, rounds: int) -> tuple[LatencyTable, Accuracy]:
-        return patiently(lambda: build_table(graph, times, rounds), disturbance)
-
-    def disturbance(built: tuple[LatencyTable, Accuracy]) -> float:
-        table, accuracy = built
-        return repeat_disturbance(accuracy) + (NEVER_UNDISTURBED in table.datasheet.notes)
+        return patiently(lambda: build_table(graph, times, rounds), table_disturbance)
 
     arguments = [
         "--epochs",
@@ -80,7 +77,7 @@ def measured(table: Path, share: float, folder: Path) -> Verdict:
         """The second, another network than the one that is asked about, must take what the table says that it does."""
         times = [verdict.measured for verdict in verdicts]
         n_unstable = sum(verdict.drift.n_unstable for verdict in verdicts)
-        repeats = max(time.std_ms / time.latency_ms for time in times)
+        repeats = max((time.std_ms or np.inf) / time.latency_ms for time in times)
         return n_unstable + max(repeats / 0.02, abs(times[1].latency_ms / verdicts[1].estimate.latency_ms - 1) / 0.05)
 
     return patiently(measure, disturbance)[0]

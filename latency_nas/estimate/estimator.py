@@ -61,6 +61,17 @@ class KernelEstimate:
         )  # fmt: skip
 
 
+def plus_minus(std_ms: float | None, digits: int = 3) -> str:
+    """A standard deviation as text, ``± 0.123 ms`` or ``± unknown``."""
+    return "± unknown" if std_ms is None else f"± {std_ms:.{digits}f} ms"
+
+
+def figure(latency_ms: float, std_ms: float | None) -> str:
+    """A latency as text, ``0.304 ± 0.002 ms`` or ``0.304 ms ± unknown``."""
+    unit = " ms" if std_ms is None else ""
+    return f"{latency_ms:.3f}{unit} {plus_minus(std_ms)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """The latency of one network, and what it is made of.
@@ -119,12 +130,11 @@ class Estimate:
 
     def plus_minus(self, digits: int = 3) -> str:
         """The standard deviation as text, ``± 0.123 ms`` or ``± unknown``."""
-        return "± unknown" if self.std_ms is None else f"± {self.std_ms:.{digits}f} ms"
+        return plus_minus(self.std_ms, digits)
 
     def figure(self) -> str:
         """The latency as text, ``0.304 ± 0.002 ms`` or ``0.304 ms ± unknown``."""
-        unit = " ms" if self.std_ms is None else ""
-        return f"{self.latency_ms:.3f}{unit} {self.plus_minus()}"
+        return figure(self.latency_ms, self.std_ms)
 
     def __str__(self) -> str:
         sources = ", ".join(f"{n} {source}" for source, n in self.sources.items() if n)

@@ -167,5 +167,12 @@ class Calm:
 
     def disturbed(self, visit: Visit) -> bool:
         """Whether the yardstick moved within the visit, or ran slower than it can."""
-        best_ms = min(self._known_ms, self.undisturbed_ms)
-        return visit.moved > self._bound or visit.yardstick_ms > (1 + self._bound) * best_ms
+        return self._disturbance(visit) > self._bound
+
+    def calmest(self, visits: Sequence[Visit], least: int) -> list[Visit]:
+        """The undisturbed visits, or the `least` calmest: that the yardstick was calm says little of a lone visit."""
+        undisturbed = [visit for visit in visits if not self.disturbed(visit)]
+        return undisturbed if len(undisturbed) >= least else sorted(visits, key=self._disturbance)[:least]
+
+    def _disturbance(self, visit: Visit) -> float:
+        return max(visit.moved, visit.yardstick_ms / min(self._known_ms, self.undisturbed_ms) - 1)

@@ -2,8 +2,8 @@
 
 A visit opens a network afresh, runs the yardstick, the network (whole, and op by op), and the yardstick again. Times
 are divided by the yardstick's of that visit and multiplied by its undisturbed time; the median over visits stands. A
-visit in which the yardstick moved or was slow is made again, and used only where a network has no better one. A fresh
-session each visit matters as much as many runs: where its memory happens to lie moves a time by a few percent.
+visit in which the yardstick moved or was slow is made again, and used only where a network has too few better ones. A
+fresh session each visit matters as much as many runs: where its memory happens to lie moves a time by a few percent.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Drift:
         slowest: its slowest visit over its undisturbed time (1.2: a fifth slower).
         n_visits: visits in all.
         n_repeated: of which in place of a disturbed one.
-        n_unstable: networks that were never met undisturbed, so that disturbed visits had to serve.
+        n_unstable: networks that were met undisturbed in fewer than half of the rounds, so that disturbed visits had to
+            serve.
     """
 
     yardstick_ms: float
@@ -60,7 +61,7 @@ class Drift:
         if self.n_repeated or self.n_unstable:
             verdict = f"unstable: {moved}; {self.n_repeated} visits were made again"
         if self.n_unstable:
-            verdict += f", {self.n_unstable} of the networks were never met undisturbed"
+            verdict += f", {self.n_unstable} of the networks were too seldom met undisturbed"
         return f"{verdict}; {self.n_visits} visits, the yardstick took {self.yardstick_ms:.3f} ms undisturbed"
 
 
@@ -70,17 +71,17 @@ class NetworkTimes:
 
     Args:
         latency_ms: whole runs without callbacks, at the yardstick's undisturbed speed: the median over visits.
-        std_ms: standard error of `latency_ms`.
+        std_ms: standard error of `latency_ms`; None after a single visit.
         raw_ms: the same as the clock said, whatever slowed it.
         ops_ms: each op at the yardstick's undisturbed speed, callbacks included, of shape ``(n_ops,)``; empty if not
             profiled.
-        ops_std_ms: one standard deviation of a visit of each op, as `ops_ms`.
+        ops_std_ms: one standard deviation of a visit of each op, as `ops_ms`; NaN after a single visit.
         n_samples: timed runs.
         memory_mb: the session's memory at its peak, as the engine counts it; None where it does not say.
     """
 
     latency_ms: float
-    std_ms: float
+    std_ms: float | None
     raw_ms: float
     ops_ms: NDArray[np.float64]
     ops_std_ms: NDArray[np.float64]
@@ -99,13 +100,13 @@ def summarise(visits: Sequence[Visit], n_runs: int, unit_ms: float) -> NetworkTi
     whole = np.array([visit.whole_ms for visit in visits])
     normalised = whole * factors
     ops = np.stack([visit.ops_ms for visit in visits]) * factors[:, None]
-    whole_std_ms = float(spread(normalised))
+    lone = len(visits) == 1
     return NetworkTimes(
         latency_ms=float(np.median(normalised)),
-        std_ms=float(np.sqrt(np.pi / 2) * whole_std_ms / np.sqrt(len(visits))),  # the standard error of a median
+        std_ms=None if lone else float(np.sqrt(np.pi / 2 / len(visits)) * spread(normalised)),  # that of a median
         raw_ms=float(np.median(whole)),
         ops_ms=np.median(ops, axis=0),
-        ops_std_ms=spread(ops),
+        ops_std_ms=np.full(ops.shape[1], np.nan) if lone else spread(ops),
         n_samples=len(visits) * n_runs,
         memory_mb=visits[0].memory_mb,
     )
@@ -173,7 +174,7 @@ def measure_networks(
 def settle(
     visits: Sequence[Sequence[Visit]], calm: Calm, rounds: int, n_runs: int, yardstick_ms: float | None
 ) -> tuple[list[NetworkTimes], Drift]:
-    """What the networks took, out of their visits, disturbed ones only where there are no others; and the drift.
+    """What the networks took, out of their visits, disturbed ones only where there are few others; and the drift.
 
     Args:
         visits: by network.
@@ -182,18 +183,17 @@ def settle(
         n_runs: timed runs a visit.
         yardstick_ms: the yardstick's time that latencies are expressed at; None for the undisturbed one of the visits.
     """
-    undisturbed = [[visit for visit in group if not calm.disturbed(visit)] for group in visits]
+    used = [calm.calmest(group, least=-(-rounds // 2)) for group in visits]
     n_visits = sum(map(len, visits))
     drift = Drift(
         yardstick_ms=calm.undisturbed_ms,
         slowest=max(visit.yardstick_ms for group in visits for visit in group) / calm.undisturbed_ms,
         n_visits=n_visits,
         n_repeated=n_visits - rounds * len(visits),
-        n_unstable=sum(not group for group in undisturbed),
+        n_unstable=sum(any(map(calm.disturbed, group)) for group in used),
     )
     logger.info("%d networks measured: %s", len(visits), drift)
     unit_ms = yardstick_ms or drift.yardstick_ms
-    used = [calmly or group for calmly, group in zip(undisturbed, visits, strict=True)]
     return [summarise(group, n_runs, unit_ms) for group in used], drift
 
 
@@ -211,7 +211,8 @@ def entries_of(networks: Sequence[Sequence[Kernel]], times: Sequence[NetworkTime
 
     Returns:
         Kernel -> the median over the places where it was met, less what calling back costs an op; its standard
-        deviation is over these places, or over the visits where there is one place only.
+        deviation is over these places, or over the visits where there is one place only; None where there is one
+        visit only.
     """
     overhead = _callback_ms(times)
     samples: dict[Kernel, list[tuple[float, float]]] = defaultdict(list)
@@ -223,8 +224,10 @@ def entries_of(networks: Sequence[Sequence[Kernel]], times: Sequence[NetworkTime
     entries = {}
     for kernel, places in samples.items():
         times_ms, stds_ms = np.array(places).T
-        spread_ms = spread(times_ms) if len(places) > 1 else stds_ms[0]
-        entries[kernel] = Entry(latency_ms=np.median(times_ms), std_ms=spread_ms.item(), n_samples=counts[kernel])
+        std_ms = (spread(times_ms) if len(places) > 1 else stds_ms[0]).item()
+        entries[kernel] = Entry(
+            latency_ms=np.median(times_ms), std_ms=None if np.isnan(std_ms) else std_ms, n_samples=counts[kernel]
+        )
     return entries
 
 

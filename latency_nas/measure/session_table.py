@@ -47,16 +47,17 @@ def session_result(session: Session, statistic: Statistic = "median") -> Session
         calm.note_ms((before + after) / 2)
         slowest = max(slowest, before, after)
     kernels = session.kernels()
+    least = min(session.options.least_rounds, -(-session.options.rounds // 2))
     n_unstable = n_again = 0
     names: list[tuple[Kernel, ...]] = []
     times: list[NetworkTimes] = []
     for ids, visits in _visited(session, statistic):
-        undisturbed = [visit for visit in visits if not calm.disturbed(visit)]
-        n_unstable += not undisturbed
-        n_again += len(visits) - len(undisturbed) if undisturbed else 0
+        used = calm.calmest(visits, least)
+        n_unstable += any(map(calm.disturbed, used))
+        n_again += len(visits) - len(used)
         names.append(tuple(kernels[number] for number in ids))
         n_runs = session.options.visit.n_runs
-        times.append(summarise(undisturbed or visits, n_runs, calm.undisturbed_ms))
+        times.append(summarise(used, n_runs, calm.undisturbed_ms))
     if not times:
         raise MeasureError(f"Expected samples in {session.path}, but there are none yet: run the session first.")
     drift = Drift(

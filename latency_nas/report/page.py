@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from latency_nas.estimate.accuracy import Accuracy
+from latency_nas.estimate.estimator import plus_minus
 from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
 from latency_nas.report.text import layer_costs_ms
 from latency_nas.search.plan import CostPlan
@@ -59,6 +60,7 @@ def write_page(
     text = environment.get_template("page.html.j2").render(
         title=title,
         verdict=verdict,
+        plus_minus=plus_minus,
         architecture=rows,
         fixed_ms=plan.fixed_ms,
         total_ms=plan.latency_ms(architecture),

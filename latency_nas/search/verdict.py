@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from latency_nas.estimate import Estimate, LatencyEstimator
+from latency_nas.estimate.estimator import figure
 from latency_nas.graph import fuse
 from latency_nas.graph.torch_reader import read_torch
 from latency_nas.measure.export import export_mnn
@@ -43,7 +44,7 @@ class Verdict:
         return (
             f"target {self.target_ms:.3f} ms, "
             f"predicted {self.estimate.figure()}, "
-            f"measured {self.measured.latency_ms:.3f} ± {self.measured.std_ms:.3f} ms "
+            f"measured {figure(self.measured.latency_ms, self.measured.std_ms)} "
             f"({self.off_target:+.1%} of the target)"
         )
 
