@@ -226,10 +226,8 @@ def test_a_lone_calm_visit_does_not_speak_for_a_network() -> None:
     for item in visits:
         calm.note(item)
     (times,), drift = settle([visits], calm, rounds=4, n_runs=6, yardstick_ms=1.0)
-    assert times.n_samples == 2 * 6  # that visit and the next calmest: half of the rounds
-    assert times.latency_ms == pytest.approx((5.3 + 4.0) / 2)
-    assert times.std_ms is not None
-    assert times.std_ms > 0.3
+    assert times.n_samples == 3 * 6  # that visit and the next calmest: most of the rounds
+    assert times.latency_ms == pytest.approx(4.0)
     assert drift.n_unstable == 1
 
 

@@ -45,8 +45,8 @@ class Drift:
         slowest: its slowest visit over its undisturbed time (1.2: a fifth slower).
         n_visits: visits in all.
         n_repeated: of which in place of a disturbed one.
-        n_unstable: networks that were met undisturbed in fewer than half of the rounds, so that disturbed visits had to
-            serve.
+        n_unstable: networks that were met undisturbed in no more than half of the rounds, so that disturbed visits had
+            to serve.
     """
 
     yardstick_ms: float
@@ -183,7 +183,7 @@ def settle(
         n_runs: timed runs a visit.
         yardstick_ms: the yardstick's time that latencies are expressed at; None for the undisturbed one of the visits.
     """
-    used = [calm.calmest(group, least=-(-rounds // 2)) for group in visits]
+    used = [calm.calmest(group, least=rounds // 2 + 1) for group in visits]
     n_visits = sum(map(len, visits))
     drift = Drift(
         yardstick_ms=calm.undisturbed_ms,

@@ -47,7 +47,7 @@ def session_result(session: Session, statistic: Statistic = "median") -> Session
         calm.note_ms((before + after) / 2)
         slowest = max(slowest, before, after)
     kernels = session.kernels()
-    least = min(session.options.least_rounds, -(-session.options.rounds // 2))
+    least = min(session.options.least_rounds, session.options.rounds // 2 + 1)
     n_unstable = n_again = 0
     names: list[tuple[Kernel, ...]] = []
     times: list[NetworkTimes] = []
