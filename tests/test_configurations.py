@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from styles import Fbnet, Ofa
-from supernets import MadeUp
+from supernets import MadeUp, aim
 from test_styles import fbnet, ofa
 
 from latency_nas.errors import SearchError
@@ -63,8 +63,7 @@ def test_a_plan_without_its_supernet_takes_no_number_that_could_be_both(elastic:
 def test_what_is_found_is_indices() -> None:
     latency = LatencyLoss(MadeUp())
     fbnet(latency, Fbnet())
-    cheapest, dearest = latency.plan.bounds_ms()
-    latency.target_ms = (cheapest + dearest) / 2
+    aim(latency)
     for found in (latency.architecture(), latency.project(), latency.land()):
         assert isinstance(found, Architecture)
         assert latency.price(found) == latency.price(dict(found)) == latency.plan.latency_ms(found)
