@@ -12,7 +12,8 @@
     ├── DownloadError(ConnectionError)     a table cannot be downloaded, or is not the one that was asked for
     ├── MissingKernelError(LookupError)    kernels that nothing can price
     ├── OpSpaceError(ValueError)           an op space's file is malformed, or names what does not import
-    │   └── IllegalOpError                 arguments that make no module, or a shape that it does not take
+    │   ├── IllegalOpError                 arguments that make no module, or a shape that it does not take
+    │   └── UnsafeOpError                  an op names a class of a package that is not allowed; it was not imported
     ├── MeasureError(RuntimeError)         an engine could not convert, run or profile a network
     │   ├── RunnerLostError                a device no longer answers
     │   └── SessionError                   a session's file is damaged, in use, or cannot be written
@@ -42,6 +43,7 @@ __all__ = [
     "TableError",
     "TableFileError",
     "UnknownTableError",
+    "UnsafeOpError",
     "UnsafePickleError",
     "shown",
 ]
@@ -109,6 +111,10 @@ class OpSpaceError(LatencyNASError, ValueError):
 
 class IllegalOpError(OpSpaceError):
     """The arguments make no module, or the module does not take the shape: no op, and nothing that failed."""
+
+
+class UnsafeOpError(OpSpaceError):
+    """An op names a class of a package that is not allowed. It was refused before anything of it ran."""
 
 
 class SearchError(LatencyNASError, ValueError):

@@ -45,6 +45,10 @@ def measure(
         float, typer.Option(min=0.0, help="Stop a network once its kernels are known to this part; 0: never.")
     ] = 0.02,
     max_drift: Annotated[float, typer.Option(min=0.0, help="How far the yardstick may move in a visit.")] = 0.1,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="Ops may name its classes too, and its code runs. Can be repeated."),
+    ] = None,
 ) -> None:
     """Meter an op space, a model or a supernet on a device; run it again to go on where it was cut off."""
     from latency_nas.errors import MeasureError
@@ -58,6 +62,7 @@ def measure(
     from latency_nas.report.progress import progress_bar
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    allowed = tuple(allow or ())
     if on.startswith("ray:"):
         devices: Any = RayFleet(on[4:], python=python)
     else:
@@ -74,18 +79,18 @@ def measure(
             visit=visit, context=known_context, contexts=contexts, rounds=rounds, stop_at=stop_at or None,
             max_drift=max_drift, device=device or on.removeprefix("local"), source=source,
         )  # fmt: skip
-        opened = Session.create(session, _pieces(source, input_shape, batch, contexts), options)
+        opened = Session.create(session, _pieces(source, input_shape, batch, contexts, allowed), options)
     with opened, devices:
         if bundle:
-            console.print(f"{bundle}: {write_bundle(opened, bundle)} networks")
+            console.print(f"{bundle}: {write_bundle(opened, bundle, allow=allowed)} networks")
             brought = "bring samples.jsonl here, and go on by --samples samples.jsonl"
             console.print(f"next: python3 {bundle.name} on the device; {brought}")
             return
         if samples:
-            console.print(f"{samples}: {add_samples(opened, samples)} visits")
+            console.print(f"{samples}: {add_samples(opened, samples, allow=allowed)} visits")
         else:
             with progress_bar("metering", console) as on_progress:
-                run_session(opened, devices, on_progress=on_progress)
+                run_session(opened, devices, on_progress=on_progress, allow=allowed)
         for label, problem in opened.problems().items():
             console.print(f"put aside: {label}: {problem}", markup=False)
         result = session_result(opened)
@@ -95,7 +100,7 @@ def measure(
         console.print(f"next: latency-nas table build {session} -o TABLE")
 
 
-def _pieces(source: str, input_shape: str, batch: int, contexts: int) -> list[Piece]:
+def _pieces(source: str, input_shape: str, batch: int, contexts: int, allow: tuple[str, ...]) -> list[Piece]:
     """What is to be metered."""
     from latency_nas.cli.model_source import architectures_of, parse_shape
     from latency_nas.errors import GraphError
@@ -105,7 +110,7 @@ def _pieces(source: str, input_shape: str, batch: int, contexts: int) -> list[Pi
 
     if ":" not in source or Path(source).is_file():
         space = with_batch(read_space(source), batch)
-        space.check_imports()
+        space.check_imports(allow=allow)
         return [Piece.of(item) for item in space.items]
     if not input_shape:
         raise GraphError("Expected --input-shape beside a model, such as --input-shape 1,3,224,224.")

@@ -18,6 +18,10 @@ def show(
     file: Annotated[Path, typer.Argument(help="An op space: MMT's ops.yaml, or one in this library's grammar.")],
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine, for the estimate of the time.")] = 1,
     reasons: Annotated[int, typer.Option(min=0, help="Illegal combinations and failures to list.")] = 10,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="Ops may name its classes too, and its code runs. Can be repeated."),
+    ] = None,
 ) -> None:
     """Count ops and distinct kernels, list illegal combinations with the reason, and say how long a session takes."""
     from latency_nas.measure.session import SessionOptions
@@ -28,7 +32,7 @@ def show(
     console = Console(highlight=False, soft_wrap=True)
     space = read_space(file)
     with progress_bar("reading", Console(stderr=True)) as on_progress:
-        survey = survey_space(space, on_progress)
+        survey = survey_space(space, on_progress, allow=tuple(allow or ()))
     n_legal = survey.n_ops - len(survey.illegal) - len(survey.failures)
     console.print(
         f"{survey.n_ops} combinations: {n_legal} ops, {len(survey.illegal)} illegal, {len(survey.failures)} that fail"

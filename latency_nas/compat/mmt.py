@@ -9,6 +9,9 @@
 What is different: no GPU is needed; no two ops share a file; the number of threads is chosen; ops are timed inside
 networks, against a yardstick; the model is not changed; and what the table lacks is estimated with a warning, or is an
 error, but never 0. A folder that MMT itself has metered is read as well.
+
+An ``ops.yaml`` may come from a stranger, so only classes of `ALLOWED_PACKAGES` are constructed. To meter your own, name
+their package in both calls: ``generate_ops_list("ops.yaml", "ops", allow=["my_package"])``, then `meter_ops`.
 """
 
 from __future__ import annotations
@@ -46,20 +49,24 @@ _CONTEXTS, _RUNS = 3, 10  # networks in which an op is met, and timed runs a vis
 _N_NAMED = 10
 
 
-def generate_ops_list(path: str | os.PathLike[str], fp: str | os.PathLike[str], verbose: bool = False) -> None:
+def generate_ops_list(
+    path: str | os.PathLike[str], fp: str | os.PathLike[str], verbose: bool = False, *, allow: Sequence[str] = ()
+) -> None:
     """Read an op space and begin a session over it in a folder.
 
     Args:
         path: MMT's ``ops.yaml``, or an op space in this library's grammar.
         fp: the folder; it is made if it is not there. One that holds a session over the same ops is left as it is.
         verbose: log each op.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
 
     Raises:
+        UnsafeOpError: if a class is of a package that is not allowed.
         OpSpaceError: if the file does not follow the grammar, or a module does not import.
         SessionError: if the folder holds a session over other ops.
     """
     space = read_space(path)
-    space.check_imports()
+    space.check_imports(allow=allow)
     pieces = [Piece.of(item) for item in space.items]
     for piece in pieces if verbose else ():
         logger.info("%s", piece.label)
@@ -83,6 +90,7 @@ def meter_ops(
     *,
     threads: int = 1,
     precision: str = "fp32",
+    allow: Sequence[str] = (),
 ) -> LatencyTable:
     """Meter the ops of a folder, and save their table in it; a session that was cut off goes on.
 
@@ -92,11 +100,13 @@ def meter_ops(
         verbose: log each row.
         threads: of the engine. MMT's are always 4.
         precision: of its arithmetic.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`; it is not kept in the folder.
 
     Returns:
         The table, also in the folder as ``latency.parquet``.
 
     Raises:
+        UnsafeOpError: if a class is of a package that is not allowed.
         SessionError: as `Session.open`.
         MeasureError: if nothing can be metered.
     """
@@ -104,7 +114,7 @@ def meter_ops(
     with Session.open(path) as session, LocalRunner() as runner:
         if not session.n_visits and not session.is_planned(0):
             session.set_options(_options(times, threads, precision, session.options.source))
-        run_session(session, runner)
+        run_session(session, runner, allow=allow)
         table = build_table(session)
         problems = session.problems()
     illegal = [label for label, problem in problems.items() if problem.startswith("IllegalOpError")]

@@ -10,7 +10,7 @@ import os
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,19 @@ __all__ = ["add_samples", "write_bundle"]
 _SHEBANG = b"#!/usr/bin/env python3\n"
 
 
-def write_bundle(session: Session, target: str | os.PathLike[str]) -> int:
+def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> int:
     """Write a session's networks, and what times them, as one file that ``python3`` runs.
 
     Args:
         session: open for writing: its networks are decided on here.
         target: the file, ``bundle.pyz``.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
 
     Returns:
         How many networks it holds.
 
     Raises:
+        UnsafeOpError: if an op's class is of a package that is not allowed.
         MeasureError: if no network of the session can be built.
     """
     path = Path(target)
@@ -53,7 +55,7 @@ def write_bundle(session: Session, target: str | os.PathLike[str]) -> int:
                 archive.write(device_runner.__file__, "device_runner.py")
                 yardstick = convert(yardstick_graph(), Path(folder, "yardstick.mnn"))
                 archive.write(yardstick, yardstick.name)
-                for network, built in _built(session, Path(folder)):
+                for network, built in _built(session, Path(folder), allow):
                     archive.write(built, f"network_{network.id}.mnn")
                     built.unlink()
                     networks.append(network.id)
@@ -68,10 +70,10 @@ def write_bundle(session: Session, target: str | os.PathLike[str]) -> int:
     return len(networks)
 
 
-def _built(session: Session, folder: Path) -> Iterator[tuple[StoredNetwork, Path]]:
+def _built(session: Session, folder: Path, allow: Sequence[str]) -> Iterator[tuple[StoredNetwork, Path]]:
     """Every network of the session and its file; a network that fails gives way to its pieces, as in a session."""
     for number in range(session.n_chunks):
-        chunk = Chunk(session, number, folder)
+        chunk = Chunk(session, number, folder, allow=allow)
         chunk.plan()
         seen: set[int] = set()
         while due := [network for network in chunk.networks() if network.id not in seen]:
@@ -85,17 +87,19 @@ def _built(session: Session, folder: Path) -> Iterator[tuple[StoredNetwork, Path
                     yield network, file
 
 
-def add_samples(session: Session, source: str | os.PathLike[str]) -> int:
+def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> int:
     """Take in the samples that a bundle of this session has written; lines that are in it already are passed over.
 
     Args:
         session: open for writing.
         source: the file.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
 
     Returns:
         How many visits came in.
 
     Raises:
+        UnsafeOpError: if an op's class is of a package that is not allowed.
         MeasureError: if the file is of another session's bundle, of another device, or damaged.
     """
     path = Path(source)
@@ -104,7 +108,8 @@ def add_samples(session: Session, source: str | os.PathLike[str]) -> int:
     if not session.fact("bundle") or first.get("bundle") != session.fact("bundle"):
         raise MeasureError(f"Expected {path} to hold samples of a bundle of {session.path}, but it does not.")
     meet(session, {**first["hello"], "at": "a device that ran a bundle"})
-    chunks = [Chunk(session, number, path.parent) for number in range(session.n_chunks)]  # nothing is written there
+    folder = path.parent  # nothing is written there
+    chunks = [Chunk(session, number, folder, allow=allow) for number in range(session.n_chunks)]
     known = {network.id: (chunk, network) for chunk in chunks for network in chunk.networks()}
     visited = {network for network in known if next(session.visits(network), None) is not None}
     name = f"samples {first['run']}"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from latency_nas.errors import GraphError, IllegalOpError, LatencyNASError, MeasureError, OpSpaceError
+from latency_nas.errors import GraphError, IllegalOpError, LatencyNASError, MeasureError, OpSpaceError, UnsafeOpError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel
 from latency_nas.measure.compose import Branches, compose, cover, executed_calls, join, own_kernels, side_by_side
@@ -25,17 +25,21 @@ class Chunk:
         session: whose chunk it is.
         number: of the chunk.
         folder: for the networks' files.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
     """
 
-    def __init__(self, session: Session, number: int, folder: Path) -> None:
-        self._session, self._number, self._folder = session, number, folder
+    def __init__(self, session: Session, number: int, folder: Path, *, allow: Sequence[str] = ()) -> None:
+        self._session, self._number, self._folder, self._allow = session, number, folder, allow
         self._pieces = session.chunk(number)
         self._graphs: dict[int, OpGraph] = {}
         self._files: dict[Branches, Path] = {}
 
     def _graph(self, piece: int) -> OpGraph:
         if piece not in self._graphs:
-            self._graphs[piece] = self._pieces[piece].graph()
+            try:
+                self._graphs[piece] = self._pieces[piece].graph(allow=self._allow)
+            except UnsafeOpError as error:  # the file that asks for it is the session, whatever the op says
+                raise UnsafeOpError(f"{self._session.path}: {error}") from error
         return self._graphs[piece]
 
     def plan(self) -> None:
@@ -55,6 +59,8 @@ class Chunk:
         """The kernels of a piece; a piece that cannot be read is put aside."""
         try:
             return own_kernels(self._graph(piece))
+        except UnsafeOpError:  # not put aside: the user may have forgotten to allow it
+            raise
         except (OpSpaceError, GraphError, MeasureError) as error:
             self._put_aside(piece, error)
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
@@ -45,10 +46,14 @@ class Piece:
             return cls(kind="kernel", label=label or item.key, text=item.key)
         return cls(kind="network", label=label or f"a network of {len(item.nodes)} layers", text=format_graph(item))
 
-    def graph(self) -> OpGraph:
+    def graph(self, *, allow: Sequence[str] = ()) -> OpGraph:
         """Its graph.
 
+        Args:
+            allow: Packages that an op's class may be of beside `ALLOWED_PACKAGES`.
+
         Raises:
+            UnsafeOpError: if an op's class is of a package that is not allowed.
             OpSpaceError: if an op's module does not import, or its arguments make no op.
             GraphError: if a module cannot be read.
             MeasureError: if no network is known that holds the kernel.
@@ -58,4 +63,4 @@ class Piece:
         if self.kind == "network":
             return parse_graph(self.text)
         fields = json.loads(self.text)
-        return Op(**{**fields, "input_shape": tuple(fields["input_shape"])}).read()
+        return Op(**{**fields, "input_shape": tuple(fields["input_shape"])}).read(allow=allow)

@@ -27,15 +27,20 @@ _HALF_WIDTH = 1.96 * np.sqrt(np.pi / 2)  # standard errors of a mean -> half of 
 _FLOOR = 0.02  # an op below this part of its network's time need not be known better than that part
 
 
-def run_session(session: Session, runner: Runner | Fleet, *, on_progress: Progress | None = None) -> None:
+def run_session(
+    session: Session, runner: Runner | Fleet, *, on_progress: Progress | None = None, allow: Sequence[str] = ()
+) -> None:
     """Meter what a session has left to meter; a session that was cut off goes on where it was.
 
     Args:
         session: open for writing.
         runner: where the networks run: one device, or several of one kind.
         on_progress: told of each visit: visits so far, and in all as far as is known.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`. A session's file cannot hold it: who goes
+            on with a session says it again.
 
     Raises:
+        UnsafeOpError: if an op's class is of a package that is not allowed.
         RunnerLostError: if the device no longer answers; what was measured is kept.
         SessionError: if the file cannot be written; what was measured is kept.
         MeasureError: if the device is another one than the session began on, or lacks the precision.
@@ -49,7 +54,7 @@ def run_session(session: Session, runner: Runner | Fleet, *, on_progress: Progre
             if session.fact(f"chunk {number}") == "done":
                 continue
             with tempfile.TemporaryDirectory(dir=name) as folder:
-                loop.run(Chunk(session, number, Path(folder)), number)
+                loop.run(Chunk(session, number, Path(folder), allow=allow), number)
             session.note(f"chunk {number}", "done")
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from latency_nas.errors import GraphError, IllegalOpError, InputMismatchError, OpSpaceError, shown
+from latency_nas.errors import GraphError, IllegalOpError, InputMismatchError, OpSpaceError, UnsafeOpError, shown
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Shape
+from latency_nas.measure.space.allow_list import allowed_packages, is_allowed, is_python_path
 
 __all__ = ["Op"]
 
@@ -26,8 +27,11 @@ class Op:
         module: the Python module that holds the class.
         name: of the class.
         input_shape: of its one input.
-        arguments: of its constructor; None to construct it without any.
+        arguments: of its constructor: plain data, as a session's file can hold it.
         origin: the file, and the path in it.
+
+    Raises:
+        OpSpaceError: if module or name is no Python name, or an argument is no plain data.
     """
 
     module: str
@@ -36,16 +40,37 @@ class Op:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
 
+    def __post_init__(self) -> None:
+        if not (is_python_path(self.module) and is_python_path(self.name)):
+            raise OpSpaceError(
+                f"{self.origin}: Expected the names of a Python module and of its class, but got {shown(self.module)} "
+                f"and {shown(self.name)}."
+            )
+        if not isinstance(self.arguments, Mapping):
+            raise OpSpaceError(f"{self.origin}: Expected `arguments` to be a mapping, but got {shown(self.arguments)}.")
+        for name, value in self.arguments.items():
+            if not _is_plain(value):
+                raise OpSpaceError(
+                    f"{self.origin}: Expected `{name}` to be plain data (numbers, texts, lists, mappings of texts), "
+                    f"but got {shown(value)}."
+                )
+
     def __str__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         return f"{self.module}.{self.name}({arguments}) on {list(self.input_shape)}"
 
-    def find_class(self) -> type[Any]:
+    def find_class(self, *, allow: Sequence[str] = ()) -> type[Any]:
         """Import the class.
 
+        Args:
+            allow: Packages that may be imported beside `ALLOWED_PACKAGES`.
+
         Raises:
-            OpSpaceError: if the module does not import or has no such class.
+            UnsafeOpError: if the class is named in, or defined in, a package that is not allowed.
+            OpSpaceError: if the module does not import, or has no such subclass of torch's `Module`.
         """
+        packages = allowed_packages(allow)
+        self._check_allowed(self.module, packages)
         try:
             module = importlib.import_module(self.module)
         except Exception as error:  # whatever a user's module does when it is imported
@@ -57,12 +82,33 @@ class Op:
         found = getattr(module, self.name, None)
         if not callable(found):
             raise OpSpaceError(f"{self.origin}: Expected {self.module} to have a class {self.name}, but it has none.")
-        return found  # type: ignore[no-any-return]
+        from torch import nn
 
-    def read(self) -> OpGraph:
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            kind = "another class" if isinstance(found, type) else f"a {type(found).__name__}"
+            raise OpSpaceError(
+                f"{self.origin}: Expected {self.module}.{self.name} to be a subclass of torch.nn.Module, "
+                f"but it is {kind}."
+            )
+        self._check_allowed(found.__module__, packages)  # an allowed module may hold names of others
+        return found
+
+    def _check_allowed(self, module: str, packages: Sequence[str]) -> None:
+        if not is_allowed(module, packages):
+            raise UnsafeOpError(
+                f"{self.origin}: Expected {self.module}.{self.name} to be a class of an allowed package "
+                f"({', '.join(packages)}), but it is of {module}. Importing a module and making its classes runs their "
+                f"code. If you trust it, say so: `--allow {module}` on the command line, allow=[{module!r}] in Python."
+            )
+
+    def read(self, *, allow: Sequence[str] = ()) -> OpGraph:
         """Construct the module and read its graph; its weights are made on the meta device and cost nothing.
 
+        Args:
+            allow: Packages that may be imported beside `ALLOWED_PACKAGES`.
+
         Raises:
+            UnsafeOpError: if the class is of a package that is not allowed.
             OpSpaceError: if the class cannot be found.
             IllegalOpError: if the constructor or the forward refuses.
             GraphError: if the module cannot be read.
@@ -71,7 +117,7 @@ class Op:
 
         from latency_nas.graph.torch_reader import read_torch
 
-        make = self.find_class()
+        make = self.find_class(allow=allow)
         try:
             module = _make(make, self.arguments)
         except Exception as error:  # whatever a user's constructor raises
@@ -87,6 +133,14 @@ class Op:
             raise IllegalOpError(f"{self}: {_short(error)}") from error
         except GraphError as error:
             raise GraphError(f"{self}: {error}") from error
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):  # JSON would make texts of other keys
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 @contextmanager

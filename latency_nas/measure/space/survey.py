@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,19 +65,27 @@ class Survey:
     size_bytes: int
 
 
-def survey_space(space: OpSpace, on_progress: Callable[[int, int], None] | None = None) -> Survey:
+def survey_space(
+    space: OpSpace, on_progress: Callable[[int, int], None] | None = None, *, allow: Sequence[str] = ()
+) -> Survey:
     """Construct and read every op of a space.
 
+    Args:
+        space: What to read.
+        on_progress: Called after each op with the number of ops so far, and of all.
+        allow: Packages that may be imported beside `ALLOWED_PACKAGES`.
+
     Raises:
+        UnsafeOpError: if a class is of a package that is not allowed.
         OpSpaceError: if a class does not import.
     """
-    space.check_imports()
+    space.check_imports(allow=allow)
     illegal: dict[str, str] = {}
     failures: dict[str, str] = {}
     kernels: dict[int, set[Kernel]] = {}
     for number, item in enumerate(space.items):
         try:
-            kernels[number] = own_kernels(Piece.of(item).graph())
+            kernels[number] = own_kernels(Piece.of(item).graph(allow=allow))
         except IllegalOpError as error:
             illegal[str(item)] = str(error).removeprefix(f"{item}: ")
         except (GraphError, MeasureError) as error:
