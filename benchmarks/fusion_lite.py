@@ -14,12 +14,12 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from latency_nas.graph import fuse
-from latency_nas.graph.paddle_reader import read_paddle
-from latency_nas.measure.lite_environment import find_lite_python
+from latency_nas.engine.fusion import fuse
+from latency_nas.engine.paddle_lite.environment import find_lite_python
+from latency_nas.graph.paddle.reader import read_paddle
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from lite_oracle import kernels, optimised
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.lite_oracle import kernels, optimised
 
 
 def main() -> None:

@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 import torch
-from zoo import ZOO, example_input
 
+from latency_nas.engine.mnn.export import export_onnx
+from latency_nas.engine.mnn.fusion import fuse_mnn
+from latency_nas.engine.mnn.mnn_engine import MNNNetwork, agree, convert, expected_ops
 from latency_nas.errors import MeasureError
-from latency_nas.graph.fusion_mnn import fuse_mnn
-from latency_nas.graph.onnx_reader import read_onnx
-from latency_nas.graph.torch_reader import read_torch
-from latency_nas.measure.export import export_onnx
-from latency_nas.measure.mnn_engine import MNNNetwork, agree, convert, expected_ops
+from latency_nas.graph.onnx.reader import read_onnx
+from latency_nas.graph.torch.reader import read_torch
+from tests.zoo import ZOO, example_input
 
 
 def report(name: str, folder: Path, *, exporter: bool) -> str:

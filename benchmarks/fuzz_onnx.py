@@ -24,9 +24,9 @@ from typing import Any
 import onnx
 from onnx import parser
 
+from latency_nas.engine.fusion import fuse
 from latency_nas.errors import InputMismatchError, LatencyNASError
-from latency_nas.graph import fuse
-from latency_nas.graph.onnx_reader import read_onnx
+from latency_nas.graph.onnx.reader import read_onnx
 
 _HEAD = '<ir_version: 9, opset_import: ["": {}]>'
 SOUND = (

@@ -21,10 +21,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from latency_nas.engine.fusion import fuse
 from latency_nas.errors import LatencyNASError
-from latency_nas.graph import fuse
-from latency_nas.graph.paddle_proto import ProgramDesc
-from latency_nas.graph.paddle_reader import read_paddle
+from latency_nas.graph.paddle.proto import ProgramDesc
+from latency_nas.graph.paddle.reader import read_paddle
 
 _NUMBERS = (-(2**63), -(2**31), -2, -1, 0, 1, 2, 7, 2**31 - 1, 2**63 - 1)
 _SLOW_S = 1.0

@@ -35,7 +35,7 @@ import torch
 from lightning.pytorch import seed_everything
 
 from latency_nas import LatencyLoss, LatencyTable, load_table, save_table
-from latency_nas.search.constraint import AugmentedLagrangian
+from latency_nas.search.loss.constraint import AugmentedLagrangian
 from latency_nas.table import Entry
 
 TARGETS = (0.3, 0.5, 0.7)  # of the way from the cheapest to the dearest architecture

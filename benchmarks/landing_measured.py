@@ -23,7 +23,7 @@ import search_digits
 from supernet import Supernet
 
 from latency_nas import LatencyLoss, LatencyTable, read_supernet
-from latency_nas.search.verdict import Verdict, judge
+from latency_nas.verdict.verdict import Verdict, judge
 
 
 def land(table: LatencyTable, target_ms: float, weight: float, seed: int, options: argparse.Namespace) -> Verdict:

@@ -39,7 +39,7 @@ def peer(options: argparse.Namespace, ops: Path, folder: Path, networks: Path | 
 
 def inference_s(folder: Path) -> tuple[float, float, int]:
     """Seconds that a session of ours spent running its networks, and its yardstick; and the fewest runs of a kernel."""
-    from latency_nas.measure.session import Session
+    from latency_nas.measure.session.session import Session
 
     networks = yardsticks = 0.0
     with Session.open(folder / "session.sqlite", read_only=True) as session:
@@ -106,14 +106,14 @@ def accuracy(options: argparse.Namespace, folder: Path) -> None:
 def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> list[tuple[float, float]]:
     """Errors of one space: ours and the peer's of each network."""
     from latency_nas.estimate import LatencyEstimator
-    from latency_nas.graph.torch_reader import read_torch
+    from latency_nas.graph.architectures import covering_architectures, random_architectures
+    from latency_nas.graph.torch.reader import read_torch
+    from latency_nas.measure.device.runner import LocalRunner, VisitOptions
     from latency_nas.measure.meter import measure_networks
-    from latency_nas.measure.piece import Piece
-    from latency_nas.measure.plan import covering_architectures, random_architectures
-    from latency_nas.measure.runner import LocalRunner, VisitOptions
-    from latency_nas.measure.session import Session, SessionOptions
-    from latency_nas.measure.session_run import run_session
-    from latency_nas.measure.session_table import build_table
+    from latency_nas.measure.session.piece import Piece
+    from latency_nas.measure.session.result import build_table
+    from latency_nas.measure.session.run import run_session
+    from latency_nas.measure.session.session import Session, SessionOptions
 
     choices = CHOICES[space]
     metered = covering_architectures(choices, times=options.contexts, seed=1)

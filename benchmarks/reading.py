@@ -27,17 +27,17 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from latency_nas.engine.fusion import fuse
+from latency_nas.engine.paddle_lite.program import rewrite_for_lite
 from latency_nas.estimate import LatencyEstimator
-from latency_nas.graph import fuse
 from latency_nas.graph.reader import read_model
 from latency_nas.kernel import shared_kernel
-from latency_nas.measure.lite_program import rewrite_for_lite
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
-TESTS = Path(__file__).parents[1] / "tests"
+TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
-from paddle_zoo import export  # noqa: E402
-from zoo import ZOO  # noqa: E402
+from tests.paddle_zoo import export  # noqa: E402
+from tests.zoo import ZOO  # noqa: E402
 
 _BOUNDS_S = {"torch": 0.15, "ONNX": 0.1, ".pdmodel": 0.1, ".json": 0.1}
 _ATLEAST = 20

@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
 from latency_nas import Datasheet, LatencyTable
-from latency_nas.estimate.choice_of_form import mean_of_groups
-from latency_nas.estimate.regressor import KernelRegressor, shape_of
-from latency_nas.estimate.regressor_accuracy import forest_of_paddleslim
+from latency_nas.estimate.regressor.accuracy import forest_of_paddleslim
+from latency_nas.estimate.regressor.choice_of_form import mean_of_groups
+from latency_nas.estimate.regressor.regressor import KernelRegressor, shape_of
 from latency_nas.kernel import Kernel
 from latency_nas.table import Entry, import_paddleslim
-from latency_nas.table.paddleslim import parse_paddleslim_key
+from latency_nas.table.formats.paddleslim.importer import parse_paddleslim_key
 
 Ints, Floats = NDArray[np.intp], NDArray[np.float64]
 Split = tuple[Ints, Ints]  # rows to fit, rows left out

@@ -23,17 +23,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mobilenet import CandidateNet, ElasticNet
 from supernet import Supernet
-from test_styles import MadeUp
 
 from latency_nas import LatencyLoss
-from latency_nas.search.choice import Choice, ParameterOf
-from latency_nas.search.gate_reader import GateReader
-from latency_nas.search.gates import PackedPlan
-from latency_nas.search.plan import CostPlan
+from latency_nas.search.plan.gates import PackedPlan
+from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.supernet.choice import Choice, ParameterOf
+from latency_nas.search.supernet.gate_reader import GateReader
+from tests.search.supernet.test_styles import MadeUp
 
 N_CANDIDATES = 9
 

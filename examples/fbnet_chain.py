@@ -26,7 +26,7 @@ from latency_nas import (
     measure_table,
     read_supernet,
 )
-from latency_nas.search.constraint import AugmentedLagrangian
+from latency_nas.search.loss.constraint import AugmentedLagrangian
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 N_TRAIN = 1437  # of 1,797 images

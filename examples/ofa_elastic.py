@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latency_nas import LatencyLoss, LatencyTable, measure_table
-from latency_nas.graph.torch_reader import read_torch
+from latency_nas.graph.torch.reader import read_torch
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 N_STAGES = 2

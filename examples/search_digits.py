@@ -37,12 +37,12 @@ from latency_nas import (
 )
 from latency_nas.estimate.accuracy import Accuracy, check_table
 from latency_nas.graph import OpGraph
+from latency_nas.graph.architectures import random_architectures
 from latency_nas.measure.bench import Progress
-from latency_nas.measure.plan import random_architectures
 from latency_nas.report.page import write_page
 from latency_nas.report.progress import progress_bar
 from latency_nas.report.text import breakdown_table
-from latency_nas.search.verdict import judge
+from latency_nas.verdict.verdict import judge
 
 INPUT_SHAPE = (1, 1, 32, 32)
 BATCH_SIZE = 60

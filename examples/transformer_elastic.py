@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from latency_nas import LatencyLoss, LatencyTable, ResourceCounter, Targets, measure_table
-from latency_nas.graph.torch_reader import read_torch
+from latency_nas.graph.torch.reader import read_torch
 
 N_TOKENS, DIM, HEAD_DIM, N_LAYERS = 16, 32, 8, 3
 EXAMPLE = torch.zeros(1, N_TOKENS, 4)  # 16 patches of 2 x 2 pixels

@@ -10,43 +10,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from latency_nas.estimate.estimator import Estimate, LatencyEstimator
+    from latency_nas.graph.architectures import covering_architectures
+    from latency_nas.integrate.lightning import LatencyCallback
+    from latency_nas.integrate.paddle import PaddleLatencyCallback
     from latency_nas.kernel import Kernel
     from latency_nas.measure.meter import measure_networks, measure_table
-    from latency_nas.measure.plan import covering_architectures
-    from latency_nas.search.callback import LatencyCallback
-    from latency_nas.search.choice import Choice
-    from latency_nas.search.loss import LatencyLoss
-    from latency_nas.search.paddle_callback import PaddleLatencyCallback
-    from latency_nas.search.paddle_loss import PaddleLatencyLoss
-    from latency_nas.search.schedule import Schedule
-    from latency_nas.search.supernet import read_supernet
-    from latency_nas.search.targets import ResourceCounter, Targets
+    from latency_nas.search.loss.loss import LatencyLoss
+    from latency_nas.search.loss.paddle_loss import PaddleLatencyLoss
+    from latency_nas.search.loss.schedule import Schedule
+    from latency_nas.search.loss.targets import ResourceCounter, Targets
+    from latency_nas.search.supernet.choice import Choice
+    from latency_nas.search.supernet.supernet import read_supernet
     from latency_nas.table import Datasheet, LatencyTable, import_paddleslim, load_table, named_tables, save_table
 
 __version__ = "0.1.0"
 
 # public name -> the module that holds it
 _HOMES = {
-    "Choice": "latency_nas.search.choice",
+    "Choice": "latency_nas.search.supernet.choice",
     "Datasheet": "latency_nas.table",
     "Estimate": "latency_nas.estimate.estimator",
     "Kernel": "latency_nas.kernel",
-    "LatencyCallback": "latency_nas.search.callback",
+    "LatencyCallback": "latency_nas.integrate.lightning",
     "LatencyEstimator": "latency_nas.estimate.estimator",
-    "LatencyLoss": "latency_nas.search.loss",
+    "LatencyLoss": "latency_nas.search.loss.loss",
     "LatencyTable": "latency_nas.table",
-    "PaddleLatencyCallback": "latency_nas.search.paddle_callback",
-    "PaddleLatencyLoss": "latency_nas.search.paddle_loss",
-    "ResourceCounter": "latency_nas.search.targets",
-    "Schedule": "latency_nas.search.schedule",
-    "Targets": "latency_nas.search.targets",
-    "covering_architectures": "latency_nas.measure.plan",
+    "PaddleLatencyCallback": "latency_nas.integrate.paddle",
+    "PaddleLatencyLoss": "latency_nas.search.loss.paddle_loss",
+    "ResourceCounter": "latency_nas.search.loss.targets",
+    "Schedule": "latency_nas.search.loss.schedule",
+    "Targets": "latency_nas.search.loss.targets",
+    "covering_architectures": "latency_nas.graph.architectures",
     "import_paddleslim": "latency_nas.table",
     "load_table": "latency_nas.table",
     "measure_networks": "latency_nas.measure.meter",
     "measure_table": "latency_nas.measure.meter",
     "named_tables": "latency_nas.table",
-    "read_supernet": "latency_nas.search.supernet",
+    "read_supernet": "latency_nas.search.supernet.supernet",
     "save_table": "latency_nas.table",
 }
 

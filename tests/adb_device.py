@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ssh_server import free_port
 
 from latency_nas.measure.device import Adb
+from tests.ssh_server import free_port
 
 _BANNER = b"device::ro.product.name=loopback;ro.product.model=loopback;ro.product.device=loopback;features=shell_v2,cmd"
 _LARGEST = 65536

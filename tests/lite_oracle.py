@@ -6,11 +6,11 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from latency_nas.graph.paddle_ops import operands, read_op
-from latency_nas.graph.paddle_program import PaddleOp, PaddleProgram
-from latency_nas.graph.paddle_reader import read_program
+from latency_nas.engine.paddle_lite.program import rewrite_for_lite
+from latency_nas.graph.paddle.ops import operands, read_op
+from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram
+from latency_nas.graph.paddle.reader import read_program
 from latency_nas.kernel import Kernel, Shape
-from latency_nas.measure.lite_program import rewrite_for_lite
 
 # memory_optimize_pass gives variables the memory, and the name, of others: shapes would be of the last user
 _SCRIPT = """

@@ -12,17 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latency_nas.engine.fusion import fuse
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import KernelEstimate
-from latency_nas.graph import KernelCall, OpGraph, fuse
-from latency_nas.graph.torch_reader import read_torch
+from latency_nas.graph import OpGraph
+from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import Kernel
-from latency_nas.search.choice import Choice
-from latency_nas.search.loss import LatencyLoss
-from latency_nas.search.plan import CostPlan
-from latency_nas.search.pricing import make_plan
-from latency_nas.search.supernet import find_choices
-from latency_nas.search.torch_space import graph_space
+from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.search.loss.loss import LatencyLoss
+from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.plan.pricing import make_plan
+from latency_nas.search.supernet.choice import Choice
+from latency_nas.search.supernet.supernet import find_choices
+from latency_nas.search.supernet.torch_space import graph_space
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
 DATASHEET = Datasheet(device="No device", engine="MNN", method="imported", threads=1, notes="made up for tests")

@@ -12,9 +12,9 @@ import pytest
 import torch
 import transformer_elastic
 from lightning.pytorch import seed_everything
-from supernets import MadeUp, aim
 
 from latency_nas import LatencyLoss, ResourceCounter, Schedule, Targets
+from tests.supernets import MadeUp, aim
 
 
 @pytest.fixture(autouse=True)

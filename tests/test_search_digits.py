@@ -11,15 +11,15 @@ import pytest
 import search_digits
 import torch
 from lightning.pytorch import seed_everything
-from patience import patiently, table_disturbance
 from rich.console import Console
 from supernet import Supernet
-from supernets import aim
 
 from latency_nas import LatencyLoss, LatencyTable, load_table
 from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.graph import OpGraph
-from latency_nas.search.verdict import Verdict, judge
+from latency_nas.verdict.verdict import Verdict, judge
+from tests.patience import patiently, table_disturbance
+from tests.supernets import aim
 
 EXAMPLE = torch.zeros(search_digits.INPUT_SHAPE)
 EPOCHS = 8

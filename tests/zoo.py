@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
-from networks import MobileNet, ResNet18
 from torch import Tensor, nn
 from torch.nn import functional
+
+from tests.networks import MobileNet, ResNet18
 
 Make = Callable[[], nn.Module]
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from latency_nas.measure.piece import Piece
+    from latency_nas.measure.session.piece import Piece
 
 __all__ = ["measure"]
 
@@ -52,13 +52,13 @@ def measure(
 ) -> None:
     """Meter an op space, a model or a supernet on a device; run it again to go on where it was cut off."""
     from latency_nas.errors import MeasureError
-    from latency_nas.measure.bundle import add_samples, write_bundle
     from latency_nas.measure.device import open_runner
-    from latency_nas.measure.fleet import RayFleet
-    from latency_nas.measure.runner import VisitOptions
-    from latency_nas.measure.session import Session, SessionOptions
-    from latency_nas.measure.session_run import run_session
-    from latency_nas.measure.session_table import session_result
+    from latency_nas.measure.device.fleet import RayFleet
+    from latency_nas.measure.device.runner import VisitOptions
+    from latency_nas.measure.session.bundle import add_samples, write_bundle
+    from latency_nas.measure.session.result import session_result
+    from latency_nas.measure.session.run import run_session
+    from latency_nas.measure.session.session import Session, SessionOptions
     from latency_nas.report.progress import progress_bar
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -104,7 +104,7 @@ def _pieces(source: str, input_shape: str, batch: int, contexts: int, allow: tup
     """What is to be metered."""
     from latency_nas.cli.model_source import architectures_of, parse_shape
     from latency_nas.errors import GraphError
-    from latency_nas.measure.piece import Piece
+    from latency_nas.measure.session.piece import Piece
     from latency_nas.measure.space import read_space
     from latency_nas.measure.space.survey import with_batch
 

@@ -41,10 +41,10 @@ def architectures_of(source: str, input_shape: tuple[int, ...], times: int) -> l
     import torch
 
     from latency_nas.errors import SearchError
+    from latency_nas.graph.architectures import covering_architectures
     from latency_nas.graph.reader import make_model
-    from latency_nas.graph.torch_reader import read_torch
-    from latency_nas.measure.plan import covering_architectures
-    from latency_nas.search.supernet import read_supernet
+    from latency_nas.graph.torch.reader import read_torch
+    from latency_nas.search.supernet.supernet import read_supernet
 
     made = make_model(source)
     try:

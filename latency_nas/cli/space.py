@@ -24,7 +24,7 @@ def show(
     ] = None,
 ) -> None:
     """Count ops and distinct kernels, list illegal combinations with the reason, and say how long a session takes."""
-    from latency_nas.measure.session import SessionOptions
+    from latency_nas.measure.session.session import SessionOptions
     from latency_nas.measure.space import read_space
     from latency_nas.measure.space.survey import session_seconds, survey_space, yardstick_flops_per_s
     from latency_nas.report.progress import progress_bar

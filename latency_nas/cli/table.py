@@ -31,8 +31,8 @@ def build(
 ) -> None:
     """Make a table of what a session has measured so far."""
     from latency_nas.errors import MeasureError
-    from latency_nas.measure.session import Session
-    from latency_nas.measure.session_table import build_table
+    from latency_nas.measure.session.result import build_table
+    from latency_nas.measure.session.session import Session
 
     known: dict[str, Literal["median", "min", "mean"]] = {"median": "median", "min": "min", "mean": "mean"}
     if statistic not in known:
@@ -101,7 +101,7 @@ def export(
     csv: Annotated[Path, typer.Option("--csv", help="The CSV file to write.")],
 ) -> None:
     """Write a table for a spreadsheet, with each kernel's FLOPs, parameters and bytes."""
-    from latency_nas.table.csv_file import export_csv
+    from latency_nas.table.formats.csv_file import export_csv
 
     found = load_table(table)
     _console().print(f"{export_csv(found, csv)}: {len(found)} kernels", markup=False)

@@ -27,18 +27,19 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from latency_nas.engine.fusion import fuse
 from latency_nas.errors import MissingKernelError, SessionError
 from latency_nas.estimate import Estimate, LatencyEstimator
-from latency_nas.graph import OpGraph, fuse
-from latency_nas.graph.torch_reader import read_torch, unchanged
-from latency_nas.measure.piece import Piece
-from latency_nas.measure.runner import LocalRunner, VisitOptions
-from latency_nas.measure.session import Session, SessionOptions
-from latency_nas.measure.session_run import run_session
-from latency_nas.measure.session_table import build_table
+from latency_nas.graph import OpGraph
+from latency_nas.graph.torch.reader import read_torch, unchanged
+from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.session.piece import Piece
+from latency_nas.measure.session.result import build_table
+from latency_nas.measure.session.run import run_session
+from latency_nas.measure.session.session import Session, SessionOptions
 from latency_nas.measure.space import read_space
 from latency_nas.table import LatencyTable, load_table, save_table
-from latency_nas.table.mmt import MMTOp, import_mmt
+from latency_nas.table.formats.mmt import MMTOp, import_mmt
 
 __all__ = ["generate_ops_list", "meter_ops", "predict_latency"]
 

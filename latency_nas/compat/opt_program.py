@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from latency_nas.graph.paddle_program import PaddleProgram
+from latency_nas.graph.paddle.program import PaddleProgram
 from latency_nas.kernel import Shape
-from latency_nas.table.paddleslim_templates import OptimisedOp
+from latency_nas.table.formats.paddleslim.templates import OptimisedOp
 
 __all__ = ["optimised_ops"]
 

@@ -20,12 +20,12 @@ from pathlib import Path
 from latency_nas.compat.opt_program import optimised_ops
 from latency_nas.errors import GraphError, KernelError, MissingKernelError, TableError
 from latency_nas.estimate import Estimate, LatencyEstimator
-from latency_nas.graph.kernel_call import KernelCall
-from latency_nas.graph.paddle_reader import program_shapes, read_paddle, read_program
+from latency_nas.graph.paddle.reader import program_shapes, read_paddle, read_program
 from latency_nas.kernel import Kernel
+from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.table import LatencyTable, load_table
-from latency_nas.table.paddleslim_keys import parse_paddleslim_key
-from latency_nas.table.paddleslim_templates import Dialect, OptimisedOp, write_paddleslim_key
+from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
+from latency_nas.table.formats.paddleslim.templates import Dialect, OptimisedOp, write_paddleslim_key
 
 __all__ = ["TableLatencyPredictor", "paddleslim_program_keys"]
 

@@ -11,15 +11,17 @@ from functools import cached_property
 from math import fsum, log1p, pi, sqrt
 from typing import TYPE_CHECKING, Literal, get_args
 
+from latency_nas.engine.fusion import fuse
 from latency_nas.errors import MissingKernelError, TableError
-from latency_nas.graph import KernelCall, OpGraph, fuse
+from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel
+from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.table import Datasheet, LatencyTable, load_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from latency_nas.estimate.regressor import KernelRegressor
+    from latency_nas.estimate.regressor.regressor import KernelRegressor
 
 __all__ = ["Estimate", "KernelEstimate", "LatencyEstimator", "OnMissing", "Source"]
 
@@ -179,8 +181,8 @@ class LatencyEstimator:
     @cached_property
     def _regressor(self) -> KernelRegressor:
         # scikit-learn, only where a kernel is missing
-        from latency_nas.estimate.fit_cache import cache_folder
-        from latency_nas.estimate.regressor import KernelRegressor
+        from latency_nas.estimate.regressor.fit_cache import cache_folder
+        from latency_nas.estimate.regressor.regressor import KernelRegressor
 
         return KernelRegressor(self.table, cache=cache_folder())
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latency_nas.engine.fusion import fuse
 from latency_nas.errors import GraphError, KernelError, shown
-from latency_nas.graph.fusion import fuse
-from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.graph.op_graph import OpGraph
+from latency_nas.kernel.kernel_call import KernelCall
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,13 +23,13 @@ _Shape = Sequence[int] | None
 
 
 def _read_onnx(source: Any, input_shape: _Shape) -> OpGraph:
-    from latency_nas.graph.onnx_reader import read_onnx
+    from latency_nas.graph.onnx.reader import read_onnx
 
     return read_onnx(source, input_shape=input_shape)
 
 
 def _read_paddle(source: Path, input_shape: _Shape) -> OpGraph:
-    from latency_nas.graph.paddle_reader import read_paddle
+    from latency_nas.graph.paddle.reader import read_paddle
 
     weights = source.with_suffix(".pdiparams")
     return read_paddle(source, weights if weights.is_file() else None, input_shape=input_shape)
@@ -73,12 +73,12 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = 
         source = make_model(str(source))
     torch_module = sys.modules.get("torch.nn.modules.module")
     if torch_module is not None and isinstance(source, torch_module.Module):
-        from latency_nas.graph.torch_reader import read_torch
+        from latency_nas.graph.torch.reader import read_torch
 
         return read_torch(source, example_input, input_shape=None if input_shape is None else tuple(input_shape))
     paddle = sys.modules.get("paddle")
     if paddle is not None and isinstance(source, paddle.nn.Layer):
-        from latency_nas.graph.paddle_layer import read_layer
+        from latency_nas.graph.paddle.layer import read_layer
 
         return read_layer(source, example_input, input_shape=input_shape)
     if isinstance(source, bytes) or type(source).__name__ == "ModelProto":

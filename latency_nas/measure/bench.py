@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_nas.measure import device_runner
-from latency_nas.measure.mnn_engine import ExecutedOp, check_ops, convert, described_ops, runner_errors
+from latency_nas.engine.mnn import device_side as device_runner
+from latency_nas.engine.mnn.mnn_engine import ExecutedOp, check_ops, convert, described_ops, runner_errors
 from latency_nas.measure.yardstick import yardstick_graph
 
 __all__ = [

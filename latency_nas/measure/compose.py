@@ -14,11 +14,11 @@ from math import prod
 
 import numpy as np
 
+from latency_nas.engine.mnn.fusion import fuse_mnn
 from latency_nas.errors import MeasureError
 from latency_nas.graph import Node, OpGraph, Value
-from latency_nas.graph.fusion_mnn import fuse_mnn
-from latency_nas.graph.kernel_call import KernelCall
 from latency_nas.kernel import Kernel
+from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["Branches", "compose", "cover", "executed_calls", "join", "own_kernels", "side_by_side"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from latency_nas.engine.mnn.fusion import fuse_mnn
 from latency_nas.errors import LatencyNASError, MeasureError
 from latency_nas.graph import Node, OpGraph, Value
-from latency_nas.graph.fusion_mnn import fuse_mnn
 from latency_nas.kernel import Kernel, Shape
 
 __all__ = ["kernel_graph"]

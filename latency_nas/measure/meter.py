@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_nas.engine.mnn.fusion import fuse_mnn
+from latency_nas.engine.mnn.mnn_engine import ExecutedOp, convert, engine_version, expected_ops
 from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
-from latency_nas.graph.fusion_mnn import fuse_mnn
 from latency_nas.kernel import Kernel
 from latency_nas.measure.bench import Bench, Calm, Progress, Visit, visit_all
-from latency_nas.measure.mnn_engine import ExecutedOp, convert, engine_version, expected_ops
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
 __all__ = ["Drift", "NetworkTimes", "entries_of", "measure_networks", "measure_table", "spread", "summarise"]

@@ -11,9 +11,9 @@ from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.estimate.estimator import plus_minus
 from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
 from latency_nas.report.text import layer_costs_ms
-from latency_nas.search.plan import CostPlan
-from latency_nas.search.verdict import Verdict
+from latency_nas.search.plan.plan import CostPlan
 from latency_nas.table import Datasheet, LatencyTable
+from latency_nas.verdict.verdict import Verdict
 
 __all__ = ["write_page"]
 

@@ -2,8 +2,8 @@
 
 from latency_nas.table.catalogue import load_table, named_tables
 from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.formats.paddleslim.importer import ImportReport, import_paddleslim
 from latency_nas.table.latency_table import Entry, LatencyTable
-from latency_nas.table.paddleslim import ImportReport, import_paddleslim
 from latency_nas.table.parquet_file import read_table, save_table
 
 __all__ = [

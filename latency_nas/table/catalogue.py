@@ -14,8 +14,8 @@ from pathlib import Path
 
 from latency_nas.errors import UnknownTableError
 from latency_nas.table.download import Download, fetch, parse_url
+from latency_nas.table.formats.paddleslim.importer import import_paddleslim
 from latency_nas.table.latency_table import LatencyTable
-from latency_nas.table.paddleslim import import_paddleslim
 from latency_nas.table.parquet_file import read_table
 
 __all__ = ["FOLDER_VARIABLE", "load_table", "named_tables"]

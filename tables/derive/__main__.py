@@ -10,7 +10,7 @@ from pathlib import Path
 
 from derive.page import write_page
 from derive.phones import build
-from latency_nas.estimate.regressor_accuracy import regressor_accuracy
+from latency_nas.estimate.regressor.accuracy import regressor_accuracy
 from latency_nas.table import load_table, save_table
 
 _HERE = Path(__file__).resolve().parents[1]

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from derive import large, mobile
-from latency_nas.graph import KernelCall, fuse
-from latency_nas.graph.torch_reader import read_torch
+from latency_nas.engine.fusion import fuse
+from latency_nas.graph.torch.reader import read_torch
+from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["ENGINE", "FAMILIES", "NETWORKS", "kernels"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from derive.networks import FAMILIES
 from latency_nas.estimate.conformal import error_bound
-from latency_nas.estimate.regressor_accuracy import FamilyAccuracy
+from latency_nas.estimate.regressor.accuracy import FamilyAccuracy
 from latency_nas.table import LatencyTable, load_table
 
 __all__ = ["Scores", "write_page"]

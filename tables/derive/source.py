@@ -25,11 +25,11 @@ from sklearn.model_selection import KFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
 from derive.networks import ENGINE
-from latency_nas.estimate.features import features
+from latency_nas.estimate.regressor.features import features
 from latency_nas.kernel import Kernel, n_bytes
 from latency_nas.table import Datasheet, Entry, LatencyTable, import_paddleslim
-from latency_nas.table.paddleslim import UNRECORDED
-from latency_nas.table.paddleslim_keys import parse_paddleslim_key
+from latency_nas.table.formats.paddleslim.importer import UNRECORDED
+from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
 
 __all__ = ["SAMPLES", "source_table"]
 

@@ -17,7 +17,7 @@ from derive.networks import NETWORKS
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.conformal import error_bound
 from latency_nas.graph import OpGraph
-from latency_nas.graph.torch_reader import read_torch
+from latency_nas.graph.torch.reader import read_torch
 from latency_nas.measure.meter import measure_networks, measure_table
 from latency_nas.table import LatencyTable, save_table
 

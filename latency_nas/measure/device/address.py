@@ -8,8 +8,8 @@ import shlex
 from latency_nas.errors import MeasureError
 from latency_nas.measure.device.program_runner import ProgramRunner
 from latency_nas.measure.device.remote_runner import RemoteRunner
+from latency_nas.measure.device.runner import LocalRunner
 from latency_nas.measure.device.transport import Adb, Here, Prefix, Ssh, Transport
-from latency_nas.measure.runner import LocalRunner
 
 __all__ = ["open_runner", "parse_address"]
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from latency_nas.engine.mnn.device_side import Network
+from latency_nas.engine.mnn.mnn_engine import runner_errors
 from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure.device.program_text import PROGRAMS, ProgramTimes
+from latency_nas.measure.device.runner import VisitOptions
 from latency_nas.measure.device.transport import Prefix, Transport, run_client
-from latency_nas.measure.device_runner import Network
-from latency_nas.measure.mnn_engine import runner_errors
-from latency_nas.measure.runner import VisitOptions
 
 __all__ = ["ProgramRunner", "time_lite"]
 

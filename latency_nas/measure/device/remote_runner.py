@@ -16,10 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
+from latency_nas.engine.mnn import device_side as device_runner
 from latency_nas.errors import MeasureError, RunnerLostError
-from latency_nas.measure import device_runner
+from latency_nas.measure.device.runner import IDENTITY, VisitOptions, ask
 from latency_nas.measure.device.transport import Transport
-from latency_nas.measure.runner import IDENTITY, VisitOptions, ask
 
 __all__ = ["RemoteRunner"]
 

@@ -115,7 +115,7 @@ class Op:
         """
         import torch
 
-        from latency_nas.graph.torch_reader import read_torch
+        from latency_nas.graph.torch.reader import read_torch
 
         make = self.find_class(allow=allow)
         try:

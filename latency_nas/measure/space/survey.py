@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from latency_nas.engine.mnn.mnn_engine import MNNNetwork, convert
 from latency_nas.errors import GraphError, IllegalOpError, MeasureError
 from latency_nas.kernel import Kernel, n_flops, n_params
 from latency_nas.measure.compose import cover, own_kernels
-from latency_nas.measure.mnn_engine import MNNNetwork, convert
-from latency_nas.measure.piece import Piece
-from latency_nas.measure.session import SessionOptions
+from latency_nas.measure.session.piece import Piece
+from latency_nas.measure.session.session import SessionOptions
 from latency_nas.measure.space.op import Op
 from latency_nas.measure.space.space_file import OpSpace
 from latency_nas.measure.yardstick import yardstick_graph

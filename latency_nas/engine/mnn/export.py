@@ -1,0 +1,67 @@
+"""Exports a whole torch module to MNN through torch's own ONNX exporter: the route that a user deploys by."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latency_nas.engine.mnn.mnn_engine import convert
+from latency_nas.errors import MeasureError, MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["export_mnn", "export_onnx"]
+
+
+def export_mnn(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], target: Path) -> Path:
+    """Export `model`, with its weights, in evaluation mode, to an MNN file at `target`.
+
+    Raises:
+        MeasureError: if torch cannot export it or MNN cannot convert it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source = export_onnx(model, example_input, Path(folder, "model.onnx"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return convert(source, target)
+
+
+def export_onnx(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], target: Path) -> Path:
+    """Export `model`, with its weights inside, in evaluation mode, to an ONNX file at `target`.
+
+    Raises:
+        MeasureError: if torch cannot export it.
+    """
+    import torch
+
+    from latency_nas.graph.torch.reader import unchanged
+
+    inputs = (example_input,) if isinstance(example_input, torch.Tensor) else tuple(example_input)
+    with _silent_exporter():
+        try:
+            with unchanged(model):
+                torch.onnx.export(model, inputs, target, dynamo=True, external_data=False, verbose=False)
+        except ImportError as error:
+            raise MissingExtraError("Exporting needs onnxscript: pip install 'latency-nas[mnn]'") from error
+        except Exception as error:
+            raise MeasureError(f"torch could not export {type(model).__name__} to ONNX: {error}") from error
+    return target
+
+
+@contextmanager
+def _silent_exporter() -> Iterator[None]:
+    """The exporter warns of its own use of torch, and of packages that it does not need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

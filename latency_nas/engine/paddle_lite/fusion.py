@@ -1,0 +1,233 @@
+"""The kernels that Paddle-Lite makes of an operator graph, on ARM.
+
+Checked against ``opt``: for the networks of the tests, the kernels are the operators of its optimised program. What a
+graph says in another framework's words is first put into Paddle's (`_in_paddles_words`); then a node is folded into
+the one that makes its input (`_FOLDS`), and a few longer patterns are found by their shape.
+
+Two versions of ``opt`` matter. Release 2.13 is ``"Paddle-Lite"``. PaddleSlim's tables were made with a build of 2.11,
+``"Paddle-Lite 2.11"``, which leaves a linear layer a product and an addition and a hard swish an operator of its own.
+
+Limitations:
+1. A mean over height and width that keeps both is taken for the global pool that Paddle would write, since torch writes
+   one as the other.
+2. Dropout, which Paddle-Lite runs as a copy, is not part of an operator graph.
+3. What makes a row of each image is taken into the linear layer after it, as opt takes a flatten. A squeeze, or a
+   flatten with dropout after it, stays an operator there, which moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from latency_nas.errors import GraphError
+from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
+from latency_nas.kernel import AttrValue, Shape, shared_kernel
+from latency_nas.kernel.kernel_call import KernelCall
+
+__all__ = ["fuse_lite", "fuse_lite_2_11"]
+
+_BINARY = ("add", "sub", "mul", "div")
+
+_Folds = Mapping[tuple[str, str], Mapping[str, AttrValue]]
+
+# (op, the op that follows it) -> attributes of the one kernel that opt makes of both
+_FOLDS_2_11: _Folds = {
+    ("conv2d", "batch_norm"): {"bias": 1},
+    **{("conv2d", act): {"act": act} for act in ("relu", "relu6", "leaky_relu")},
+    ("conv2d", "conv2d"): {},
+    ("conv_transpose2d", "batch_norm"): {"bias": 1},
+    ("conv_transpose2d", "relu"): {"act": "relu"},
+    **{(op, "relu"): {"act": "relu"} for op in ("add", "sub", "mul")},
+    ("paddle.scale", "paddle.scale"): {},
+}
+_FOLDS: _Folds = {
+    **_FOLDS_2_11,
+    ("conv2d", "hard_swish"): {"act": "hard_swish"},  # but not after a depthwise one
+    ("flatten", "linear"): {},  # a reshape that makes a row of each image: see `_Program.is_flatten`
+    ("linear", "relu"): {"act": "relu"},
+}
+
+
+@dataclass(slots=True)
+class _Step:
+    """A node, in Paddle's words, and what has been folded into it."""
+
+    op: str
+    attrs: dict[str, AttrValue]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    names: tuple[str, ...]
+    layer: str
+
+
+class _Program:
+    """Folds the nodes of a graph, in order."""
+
+    def __init__(self, graph: OpGraph, folds: _Folds) -> None:
+        self.graph = graph
+        self.folds = folds
+        self.consumers = graph.n_consumers()
+        self.readers: dict[int, Node] = {index: node for node in graph.nodes for index in node.inputs}
+        self.steps: list[_Step] = []
+        self.maker: dict[int, _Step] = {}
+        self.done: set[str] = set()
+        self.flattened: dict[int, str] = {}  # value -> the flatten that made it, which its reader carries out
+
+    def shape(self, index: int) -> Shape:
+        return self.graph.values[index].shape
+
+    def constant(self, index: int) -> bool:
+        return self.graph.values[index].constant
+
+    def in_paddles_words(self, node: Node) -> tuple[str, dict[str, AttrValue]]:
+        """The op and attributes that Paddle would give the node."""
+        attrs = dict(node.attrs)
+        source, target = self.shape(node.inputs[0]) if node.inputs else (), self.shape(node.outputs[0])
+        spatial_mean = node.op == "reduce_mean" and len(source) == 4 and attrs["axes"] == (2, 3) and len(target) == 4
+        if spatial_mean or (node.op == "pool2d" and attrs.get("global")):
+            kind = attrs.get("type", "avg")
+            return "pool2d", {
+                "type": kind, "kernel": source[2:], "stride": (1, 1), "pad": (0,) * 4, "global": 1
+            }  # fmt: skip
+        if node.op in _BINARY and attrs.get("scalar"):
+            return "paddle.scale", {}
+        return node.op, attrs
+
+    def shuffle(self, node: Node) -> list[Node]:
+        """The reshape, transpose and reshape that begin with `node` and swap groups with channels, or nothing."""
+        nodes = [node]
+        for op in ("transpose", "reshape"):
+            made = nodes[-1].outputs[0]
+            if self.consumers[made] != 1 or not self.reader_is(made, op):
+                return []
+            nodes.append(self.readers[made])
+        source, split, target = (self.shape(index) for index in (node.inputs[0], node.outputs[0], nodes[2].outputs[0]))
+        swaps = nodes[1].attrs["perm"] == (0, 2, 1, *range(3, len(split)))
+        return nodes if source == target and len(split) == len(source) + 1 == 5 and swaps else []
+
+    def is_flatten(self, node: Node) -> bool:
+        """Whether the node flattens what only a linear layer reads, and opt takes it into that."""
+        made = node.outputs[0]
+        if node.op != "reshape" or ("flatten", "linear") not in self.folds or self.consumers[made] != 1:
+            return False
+        source, target = self.shape(node.inputs[0]), self.shape(made)
+        return len(target) == 2 < len(source) and source[0] == target[0] and self.reader_is(made, "linear")
+
+    def reader_is(self, index: int, op: str) -> bool:
+        return index in self.readers and self.readers[index].op == op
+
+    def place(self, node: Node) -> None:
+        """Fold the node into the step that makes its input, or make it a step."""
+        if node.op == CHOICE:
+            raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
+        if node.name in self.done:
+            return
+        if node.op == "reshape" and (nodes := self.shuffle(node)):
+            self.done.update(item.name for item in nodes)
+            names = tuple(item.name for item in nodes)
+            self.add("shuffle_channel", {"group": self.shape(node.outputs[0])[1]}, nodes[0], nodes[2], names)
+            return
+        if self.is_flatten(node):
+            self.flattened[node.outputs[0]] = node.name
+            return
+        op, attrs = self.in_paddles_words(node)
+        activations = self.graph.activations(node)
+        step = self.maker.get(activations[0]) if activations else None
+        if (
+            step is not None
+            and len(activations) == 1
+            and self.consumers[activations[0]] == 1
+            and self.fold(step, op, node)
+        ):
+            step.outputs, step.names = node.outputs, (*step.names, node.name)
+            self.maker[node.outputs[0]] = step
+            return
+        before = [self.flattened[index] for index in activations if index in self.flattened]
+        self.add(op, attrs, node, node, (*before, node.name))
+
+    def fold(self, step: _Step, op: str, node: Node) -> bool:
+        """Take the node, in Paddle's words an `op`, into the step, where opt does so."""
+        extra = self.folds.get((step.op, op))
+        if extra is None or "act" in step.attrs or step.attrs.get("scalar"):
+            return False
+        if op == "hard_swish" and step.attrs["group"] == self.shape(step.inputs[0])[1] > 1:
+            return False
+        if op == "batch_norm" and self.consumers[step.inputs[1]] > 1:  # other layers share these weights
+            return False
+        if op == "conv2d" and not self.multiplies(step, node):
+            return False
+        step.attrs.update(extra)
+        return True
+
+    def multiplies(self, step: _Step, node: Node) -> bool:
+        """Whether opt multiplies the weights of a convolution by those of the 1 x 1 convolution that follows it."""
+        c_in, c_mid, c_out = (
+            self.shape(step.inputs[0])[1],
+            self.shape(node.inputs[0])[1],
+            self.shape(node.outputs[0])[1],
+        )
+        plain = {"kernel": (1, 1), "stride": (1, 1), "pad": (0,) * 4, "group": 1}.items() <= node.attrs.items()
+        return plain and step.attrs["group"] == 1 and c_in * (c_out - c_mid) <= c_mid * c_out
+
+    def add(self, op: str, attrs: dict[str, AttrValue], first: Node, last: Node, names: tuple[str, ...]) -> None:
+        layer = first.modules[-1] if first.modules else ""
+        step = _Step(op=op, attrs=attrs, inputs=first.inputs, outputs=last.outputs, names=names, layer=layer)
+        self.steps.append(step)
+        self.maker.update(dict.fromkeys(step.outputs, step))
+
+    def call(self, step: _Step, op: str, inputs: tuple[Shape, ...], attrs: Mapping[str, AttrValue]) -> KernelCall:
+        outputs = tuple(self.shape(index) for index in step.outputs)
+        dtype = self.graph.values[step.outputs[0]].dtype
+        kernel = shared_kernel(op, inputs, outputs, tuple(attrs.items()), dtype)
+        return KernelCall(kernel=kernel, layer=step.layer, nodes=step.names)
+
+    def operand(self, index: int) -> Shape:
+        """A value's shape; a weight's from its first size that is not 1, as Paddle writes a bias."""
+        shape = self.shape(index)
+        while self.constant(index) and len(shape) > 1 and shape[0] == 1:
+            shape = shape[1:]
+        return shape
+
+    def calls(self, step: _Step) -> tuple[KernelCall, ...]:
+        """The kernels of one step. A weight that is added or multiplied is an operand; any other is not named."""
+        whole = step.op in (*_BINARY, "matmul")
+        inputs = tuple(self.operand(index) for index in step.inputs if whole or not self.constant(index))
+        if step.op != "linear" or ("linear", "relu") in self.folds:
+            return (self.call(step, step.op, inputs, step.attrs),)
+        source, target = inputs[0], self.shape(step.outputs[0])
+        product = self.call(step, "matmul", (source, (source[-1], target[-1])), {})
+        if not step.attrs.get("bias"):
+            return (product,)
+        return product, self.call(step, "add", (target, target[-1:]), {})
+
+
+def _fuse(graph: OpGraph, folds: _Folds) -> tuple[KernelCall, ...]:
+    program = _Program(graph, folds)
+    for node in graph.nodes:
+        program.place(node)
+    return tuple(call for step in program.steps for call in program.calls(step))
+
+
+def fuse_lite(graph: OpGraph) -> tuple[KernelCall, ...]:
+    """The kernels that Paddle-Lite 2.13 runs for `graph`, in order.
+
+    Args:
+        graph: the graph of one architecture, without open choices.
+
+    Raises:
+        GraphError: if a choice is open.
+    """
+    return _fuse(graph, _FOLDS)
+
+
+def fuse_lite_2_11(graph: OpGraph) -> tuple[KernelCall, ...]:
+    """The kernels that the Paddle-Lite of PaddleSlim's tables runs for `graph`, in order.
+
+    Args:
+        graph: the graph of one architecture, without open choices.
+
+    Raises:
+        GraphError: if a choice is open.
+    """
+    return _fuse(graph, _FOLDS_2_11)

@@ -1,0 +1,1 @@
+"""The regressor: what a kernel costs that no row of a table gives."""

@@ -1,0 +1,206 @@
+"""Which form of regression fits a family best, and how far it errs: decided on rows that were left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, KFold
+
+from latency_nas.estimate.conformal import conformal_quantile
+from latency_nas.estimate.estimator import Z90
+from latency_nas.estimate.regressor.family import FORMS, FamilyModel, Floats
+from latency_nas.estimate.regressor.local_gp import Covariance
+
+__all__ = ["Choice", "choose_form", "left_out_folds", "mean_of_groups"]
+
+_FOLDS = 5
+_MOST_CHECKED = 4000  # rows left out to decide on
+_GAIN = 0.98  # a form is taken before a simpler one where it makes the error smaller by 2 %
+_MOST_ERROR = 1.0  # one absurd guess is no reason to drop a form
+_BINS, _GROUPS_OF_BIN = 8, 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What was decided for a family: enough to fit it again at once.
+
+    Args:
+        form: one of `FORMS`.
+        covariance: of its process.
+        near_error: mean absolute relative error of single rows that were left out.
+        far_error: the same where all rows of a shape were left out.
+        near_within: the share of the single rows within 10 %.
+        near_covered: the share of the single rows in intervals that rest on the others; 0.9 is aimed at.
+        far_covered: the same where all rows of a shape were left out, each shape counting as one.
+        near_edges: of kernels whose shape is among the rows, bounds between difficulties, each of which has an interval
+            of its own.
+        near_widths: of each difficulty, the 90 % quantile of the errors of single rows, in stated deviations.
+        far_edges: as `near_edges`, of kernels of another shape.
+        far_widths: as `near_widths`, of whole shapes that were left out.
+        farthest: the difficulty that 1 % of the left-out rows exceed.
+    """
+
+    form: str
+    covariance: Covariance
+    near_error: float
+    far_error: float
+    near_within: float
+    near_covered: float
+    far_covered: float
+    near_edges: tuple[float, ...]
+    near_widths: tuple[float, ...]
+    far_edges: tuple[float, ...]
+    far_widths: tuple[float, ...]
+    farthest: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Choice:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: if a part is missing or of another kind.
+        """
+        try:
+            covariance = {name: _numbers(value) for name, value in data["covariance"].items()}
+            parts = {name: value if name == "form" else _numbers(value) for name, value in data.items()}
+            choice = cls(**parts | {"covariance": Covariance(**covariance)})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"Expected the parts of a choice, but got {data!r:.80}.") from error
+        if choice.form not in FORMS or not choice._is_whole():
+            raise ValueError(f"Expected a form and its widths, but got {choice.form!r}.")
+        return choice
+
+    def _is_whole(self) -> bool:
+        pairs = ((self.near_edges, self.near_widths), (self.far_edges, self.far_widths))
+        return all(len(widths) == len(edges) + 1 for edges, widths in pairs)
+
+    def deviation(self, variance: Floats, latency_ms: Floats, seen: NDArray[np.bool_]) -> Floats:
+        """One standard deviation of log latencies.
+
+        Args:
+            variance: of the process, ``(kernels,)``.
+            latency_ms: as predicted.
+            seen: whether the kernel's shape is among the rows.
+        """
+        hard = self.difficulty(variance)
+        near = np.asarray(self.near_widths)[np.searchsorted(self.near_edges, hard)]
+        far = np.asarray(self.far_widths)[np.searchsorted(self.far_edges, hard)]
+        width = np.where(seen, near, np.maximum(near, far))
+        return np.asarray(width * _stated(self.covariance, variance, latency_ms) / Z90)
+
+    def difficulty(self, variance: Floats) -> Floats:
+        """How little the rows say of a kernel: 0 for one that stands among them, 1 for one far from all."""
+        return _difficulty(self.covariance, variance)
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    return tuple(map(float, value)) if isinstance(value, list) else float(value)
+
+
+def _difficulty(covariance: Covariance, variance: Floats) -> Floats:
+    return np.asarray(variance / (covariance.smooth + covariance.rough))
+
+
+def _stated(covariance: Covariance, variance: Floats, latency_ms: Floats) -> Floats:
+    return np.sqrt(variance + covariance.noise(latency_ms))
+
+
+def choose_form(model: FamilyModel) -> Choice:
+    """Decide for the rows that a model is fitted to.
+
+    Every form is tried on single rows that are left out (a kernel whose neighbours are in the table) and on whole
+    groups of near-duplicates that are (a kernel unlike all of the table's); the smaller mean of both errors decides.
+    The intervals rest on the same errors, by how difficult the process finds each kernel.
+    """
+    near = _left_out(model, None) if not model.has_forest else _own_rows_left_out(model)
+    far = _left_out(model, model.rows.groups) if np.ptp(model.rows.groups) else near
+    errors = {form: (_mean(near[form]), _mean(far[form])) for form in FORMS if form in near and form in far}
+    best = next(iter(errors))
+    for form, pair in errors.items():
+        if sum(pair) < _GAIN * sum(errors[best]):
+            best = form
+    covariance = model.covariance
+    (near_edges, near_widths), (far_edges, far_widths) = (_widths(covariance, part, best) for part in (near, far))
+    hard = np.concatenate([_difficulty(covariance, part["v"]) for part in (near, far)])
+    return Choice(
+        form=best, covariance=covariance, near_error=errors[best][0], far_error=errors[best][1],
+        near_within=float((np.abs(np.expm1(near[best])) <= 0.1).mean()), near_covered=_covered(covariance, near, best),
+        far_covered=_covered(covariance, far, best), near_edges=near_edges,
+        near_widths=near_widths, far_edges=far_edges, far_widths=far_widths, farthest=float(np.quantile(hard, 0.99)),
+    )  # fmt: skip
+
+
+def _widths(covariance: Covariance, left_out: dict[str, Any], form: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    ratio = np.abs(left_out[form]) / _stated(covariance, left_out["v"], left_out["t"])
+    hard, groups = _difficulty(covariance, left_out["v"]), left_out["g"]
+    n_bins = int(np.clip(len(np.unique(groups)) // _GROUPS_OF_BIN, 1, _BINS))
+    edges = np.unique(np.quantile(hard, np.linspace(0, 1, n_bins + 1)[1:-1]))
+    where = np.searchsorted(edges, hard)
+    widths = (conformal_quantile(ratio[where == i], groups[where == i]) for i in range(len(edges) + 1))
+    return tuple(edges.tolist()), tuple(widths)
+
+
+def _covered(covariance: Covariance, left_out: dict[str, Any], form: str) -> float:
+    """The share of rows in the intervals, which rest on other groups; each group counts as one, as it does there."""
+    groups, ratio = left_out["g"], np.abs(left_out[form]) / _stated(covariance, left_out["v"], left_out["t"])
+    hard, inside = _difficulty(covariance, left_out["v"]), np.zeros(len(ratio))
+    for rest, some in GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(ratio, groups=groups):
+        part = {name: values[rest] for name, values in left_out.items()}
+        edges, widths = _widths(covariance, part, form)
+        inside[some] = ratio[some] <= np.asarray(widths)[np.searchsorted(edges, hard[some])]
+    return mean_of_groups(inside, groups)
+
+
+def mean_of_groups(values: Floats, groups: NDArray[Any]) -> float:
+    """The mean over groups of the mean of each."""
+    index, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
+    return float((np.bincount(index, values) / sizes).mean())
+
+
+def _mean(error: Floats) -> float:
+    return float(np.minimum(np.abs(np.expm1(error)), _MOST_ERROR).mean())
+
+
+def _some(index: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    return index if len(index) <= most else np.sort(np.random.default_rng(0).choice(index, most, replace=False))
+
+
+def _own_rows_left_out(model: FamilyModel) -> dict[str, Any]:
+    rows = _some(np.arange(len(model.rows.latency_ms)), _MOST_CHECKED)
+    return _errors(*model.without_own_row(rows), model.rows.latency_ms[rows], rows)
+
+
+def left_out_folds(n_rows: int, groups: NDArray[np.intp] | None) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to fit, and some of those left out: whole groups of them, or single rows where there are no groups."""
+    n_folds = min(_FOLDS, len(np.unique(groups)) if groups is not None else n_rows)
+    folds = GroupKFold(n_folds) if groups is not None else KFold(n_folds, shuffle=True, random_state=0)
+    for kept, held in folds.split(np.empty(n_rows), groups=groups):
+        yield kept, _some(held, _MOST_CHECKED // n_folds)
+
+
+def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, Any]:
+    rows, parts = model.rows, []
+    for kept, some in left_out_folds(len(rows.latency_ms), groups):
+        fitted = model.of_some(kept)
+        together = some if groups is None else groups[some]
+        parts.append(_errors(*fitted.forms(rows.x[some]), rows.latency_ms[some], together))
+    names = set.intersection(*(set(part) for part in parts))
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _errors(
+    guesses: dict[str, Floats], variance: Floats, latency_ms: Floats, groups: NDArray[np.intp]
+) -> dict[str, Any]:
+    """Log errors by form; under "v" the variances, under "t" the latencies, under "g" what was left out together."""
+    errors = {form: guess - np.log(latency_ms) for form, guess in guesses.items()}
+    return errors | {"v": variance, "t": latency_ms, "g": groups}

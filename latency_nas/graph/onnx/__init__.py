@@ -1,0 +1,1 @@
+"""ONNX models: read, and written for engines that take them."""

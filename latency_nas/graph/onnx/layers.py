@@ -1,0 +1,92 @@
+"""ONNX's ops with weights or windows: convolutions, products, pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from latency_nas.errors import InputMismatchError
+from latency_nas.graph.onnx.call import Attrs, Call, Step
+from latency_nas.kernel import Shape
+
+__all__ = ["LAYERS"]
+
+
+def _window(call: Call, kernel: Shape, *, transposed: bool = False) -> Attrs:
+    """Kernel, stride, dilation and padding, the last also where it is only said to keep the size."""
+    n_axes = len(kernel)
+    stride, dilation = (tuple(call.attrs.get(name, (1,) * n_axes)) for name in ("strides", "dilations"))
+    pad = tuple(call.attrs.get("pads", (0,) * 2 * n_axes))
+    auto, fixed = call.attrs.get("auto_pad", "NOTSET"), call.attrs.get("output_shape")
+    if auto in {"SAME_UPPER", "SAME_LOWER"} or fixed:
+        source, target = call.shape()[2:], call.outputs[0][2:]
+        large, small = (target, source) if transposed else (source, target)
+        extra = tuple(call.attrs.get("output_padding", (0,) * n_axes)) if transposed else (0,) * n_axes
+        total = [
+            max(0, (n - 1) * s + (k - 1) * d + 1 + e - m)
+            for n, s, k, d, e, m in zip(small, stride, kernel, dilation, extra, large, strict=True)
+        ]
+        less, more = [size // 2 for size in total], [size - size // 2 for size in total]
+        pad = (*more, *less) if auto == "SAME_LOWER" else (*less, *more)
+    return {"kernel": kernel, "stride": stride, "dilation": dilation, "pad": pad}
+
+
+def _check_width(given: int, taken: int) -> None:
+    if given != taken:
+        raise InputMismatchError(f"its weights take {taken} channels and it is given {given}")
+
+
+def _conv(call: Call) -> Step:
+    quantised, group = call.op == "QLinearConv", int(call.attrs.get("group", 1))
+    weight, bias = (3, 8) if quantised else (1, 2)
+    if not call.constant(weight):
+        raise ValueError("its weights are not in the file")
+    kernel = call.shape(weight)[2:]
+    transposed = call.op == "ConvTranspose"
+    _check_width(call.shape()[1], call.shape(weight)[0 if transposed else 1] * (1 if transposed else group))
+    attrs = _window(call, kernel, transposed=transposed)
+    attrs |= {"group": group, "bias": int(call.has(bias))}
+    if transposed:
+        attrs["output_pad"] = tuple(call.attrs.get("output_padding", (0,) * len(kernel)))
+    return Step(f"conv{'_transpose' if transposed else ''}{len(kernel)}d", attrs)
+
+
+def _pool(call: Call) -> Step:
+    kind = "max" if "Max" in call.op else "avg"
+    spatial = call.shape()[2:]
+    if call.op.startswith("Global"):
+        ones: Attrs = {"stride": (1,) * len(spatial), "pad": (0,) * 2 * len(spatial)}
+        return Step(f"pool{len(spatial)}d", {"type": kind, "kernel": spatial, **ones, "global": 1})
+    attrs = _window(call, tuple(call.attrs["kernel_shape"]))
+    if set(attrs["dilation"]) == {1}:  # type: ignore[arg-type]
+        del attrs["dilation"]
+    if call.attrs.get("ceil_mode"):
+        attrs["ceil"] = 1
+    return Step(f"pool{len(spatial)}d", {"type": kind, **attrs})
+
+
+def _matmul(call: Call) -> Step:
+    """Weights on the right make it a linear layer; a constant on the left stays a matmul of one input."""
+    left, right = (0, 3) if call.op == "QLinearMatMul" else (0, 1)
+    if min(len(call.shape(left)), len(call.shape(right))) < 2:
+        return Step(f"onnx.{call.op}", {})
+    if call.constant(right):
+        _check_width(call.shape(left)[-1], call.shape(right)[-2])
+        known = len(call.shape(right)) == 2
+        return Step("linear", {"bias": 0}) if known else Step(f"onnx.{call.op}", {})
+    return Step(f"onnx.{call.op}" if call.constant(left) and len(call.shape(left)) > 2 else "matmul", {})
+
+
+def _gemm(call: Call) -> Step:
+    _check_width(
+        call.shape()[-2 if call.attrs.get("transA") else -1], call.shape(1)[-1 if call.attrs.get("transB") else -2]
+    )
+    weights_known = call.constant(1) and (not call.has(2) or call.constant(2)) and not call.attrs.get("transA")
+    return Step("linear", {"bias": int(call.has(2))}) if weights_known else Step("onnx.Gemm", {})
+
+
+LAYERS: Mapping[str, Callable[[Call], Step]] = {
+    **dict.fromkeys(("Conv", "ConvTranspose", "QLinearConv"), _conv),
+    **dict.fromkeys(("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"), _pool),
+    **dict.fromkeys(("MatMul", "QLinearMatMul"), _matmul),
+    "Gemm": _gemm,
+}

@@ -1,0 +1,109 @@
+"""The ops of ONNX, opsets 9 to 22, in this library's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from latency_nas.graph.onnx.call import Attrs, Call, Step, axis_of
+from latency_nas.graph.onnx.layers import LAYERS
+from latency_nas.graph.onnx.moves import MOVES
+
+__all__ = ["IDENTITY", "read_call"]
+
+
+def _layer_norm(call: Call) -> Step:
+    axis = axis_of(call.attrs.get("axis", -1), call.shape())
+    op = "layer_norm" if call.op == "LayerNormalization" else "rms_norm"
+    return Step(op, {} if axis == len(call.shape()) - 1 else {"axis": axis})
+
+
+def _clip(call: Call) -> Step:
+    ends = call.number("min", 1), call.number("max", 2)
+    unbounded = not (call.has(2) or "max" in call.attrs)
+    return Step("relu6" if ends == (0, 6) else "relu" if ends[0] == 0 and unbounded else "clip", {})
+
+
+def _softmax(call: Call) -> Step:
+    axis = call.attrs.get("axis", -1 if call.opset >= 13 else 1)
+    return Step({"Softmax": "softmax", "LogSoftmax": "log_softmax"}[call.op], {"axis": axis_of(axis, call.shape())})
+
+
+def _reduce(call: Call) -> Step:
+    rank, axes = len(call.shape()), call.integers("axes", 1)
+    listed = axes or ([] if call.attrs.get("noop_with_empty_axes") else range(rank))
+    axes = sorted(axis_of(axis, call.shape()) for axis in listed)
+    return Step(_REDUCTIONS[call.op], {"axes": tuple(axes), "keepdim": int(call.attrs.get("keepdims", 1))})
+
+
+def _binary(call: Call) -> Step:
+    if len(call.shapes) != 2 and call.op in {"Max", "Min", "Sum"}:
+        return Step(f"onnx.{call.op}", {})
+    return Step(_BINARY[call.op], _scalar(call))
+
+
+def _scalar(call: Call) -> Attrs:
+    numbers = (shape for name, shape in zip(call.inputs, call.shapes, strict=True) if name in call.weights)
+    return {"scalar": 1} if any(prod(shape or ()) == 1 for shape in numbers) else {}
+
+
+def _top_k(call: Call) -> Step:
+    (k, *_) = call.integers("k", 1) or [0]
+    return Step("topk", {"k": k, "axis": axis_of(call.attrs.get("axis", -1), call.shape())})
+
+
+def _argmax(call: Call) -> Step:
+    axis = axis_of(call.attrs.get("axis", 0), call.shape())
+    return Step("argmax", {"axis": axis, "keepdim": int(call.attrs.get("keepdims", 1))})
+
+
+def _on_axis(op: str, default: int) -> Callable[[Call], Step]:
+    return lambda call: Step(op, {"axis": axis_of(call.attrs.get("axis", default), call.outputs[0])})
+
+
+_UNARY = {
+    "Relu": "relu", "LeakyRelu": "leaky_relu", "PRelu": "prelu", "Elu": "elu", "Selu": "selu", "Mish": "mish",
+    "HardSwish": "hard_swish", "HardSigmoid": "hard_sigmoid", "Sigmoid": "sigmoid", "Tanh": "tanh", "Gelu": "gelu",
+    "Softplus": "softplus", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Erf": "erf",
+    "Sin": "sin", "Cos": "cos", "Abs": "abs", "Neg": "neg", "Sign": "sign", "Floor": "floor", "Ceil": "ceil",
+    "Round": "round", "Not": "logical_not", "BatchNormalization": "batch_norm", "CumSum": "cumsum",
+    "InstanceNormalization": "instance_norm", "QuantizeLinear": "quantize", "DequantizeLinear": "dequantize",
+    "Cast": "cast", "Expand": "expand", "Tile": "tile", "Reshape": "reshape", "Flatten": "reshape",
+    "Squeeze": "reshape", "Unsqueeze": "reshape",
+}  # fmt: skip
+_BINARY = {
+    "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "Mod": "mod", "Max": "maximum",
+    "Min": "minimum", "Sum": "add", "Equal": "equal", "Greater": "greater", "GreaterOrEqual": "greater_equal",
+    "Less": "less", "LessOrEqual": "less_equal", "And": "logical_and", "Or": "logical_or",
+}  # fmt: skip
+_REDUCTIONS = {f"Reduce{name}": f"reduce_{name.lower()}" for name in ("Mean", "Sum", "Max", "Min", "Prod")}
+
+_READ: dict[str, Callable[[Call], Step | list[Step]]] = {
+    **LAYERS,
+    **MOVES,
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _layer_norm),
+    "GroupNormalization": lambda call: Step("group_norm", {"group": int(call.attrs["num_groups"])}),
+    **{name: (lambda call, op=op: Step(op, {})) for name, op in _UNARY.items()},  # type: ignore[misc]
+    **dict.fromkeys(_BINARY, _binary),
+    **dict.fromkeys(_REDUCTIONS, _reduce),
+    "Where": lambda call: Step("where", _scalar(call)),
+    "Clip": _clip,
+    **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
+    "ArgMax": _argmax,
+    "TopK": _top_k,
+    "Concat": _on_axis("concat", 0),
+}
+
+# ops whose output is their first input, for a deployed network
+IDENTITY = frozenset({"Identity", "Dropout"})
+
+
+def read_call(call: Call) -> Sequence[Step]:
+    """What an ONNX node is read as; one that is not known stays as itself, ``onnx.Name``.
+
+    Raises:
+        ValueError: if an attribute or an input does not fit the op.
+    """
+    read = _READ.get(call.op)
+    steps = read(call) if read else Step(f"onnx.{call.op}", {})
+    return [steps] if isinstance(steps, Step) else steps

@@ -1,0 +1,183 @@
+"""Reads an ONNX model into an `OpGraph`.
+
+Limitations:
+1. Weights are never read, only their shapes: a file whose external data is missing reads like one that has it.
+2. `If`, `Loop`, `Scan` and what else is not in the vocabulary stay as themselves, ``onnx.If``, without their bodies.
+3. Groups that older exporters spell out are put together where `onnx_patterns` lists them, and stay groups where not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latency_nas.errors import GraphError, InputMismatchError, KernelError
+from latency_nas.graph.onnx.call import Call, Step
+from latency_nas.graph.onnx.model import OnnxModel, load, python_value, title
+from latency_nas.graph.onnx.ops import IDENTITY, read_call
+from latency_nas.graph.onnx.patterns import tidy
+from latency_nas.graph.onnx.shapes import complete
+from latency_nas.graph.op_graph import Node, OpGraph, Value
+from latency_nas.kernel import Shape
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["read_onnx"]
+
+# ONNX's number of an element type -> ours
+_DTYPES = {
+    1: "fp32", 2: "int8", 3: "int8", 4: "int16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "fp16",
+    11: "fp32", 12: "int32", 13: "int64", 16: "bf16", 21: "int8", 22: "int8",
+}  # fmt: skip
+_IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
+_ONE_OUTPUT = ("_norm", "pool1d", "pool2d", "pool3d")  # what else they give is for training
+
+
+class _Builder:
+    """Makes the nodes of the graph one after another."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model = model
+        self.values: list[Value] = []
+        self.nodes: list[Node] = []
+        self.index: dict[str, int] = {}
+        self._used: dict[str, int] = {}  # name of a node -> how many have it
+        for name in model.inputs:
+            self.add(name)
+
+    def add(self, name: str) -> int:
+        """The value of a tensor, made once."""
+        index = self.index.get(name)
+        if index is None:
+            constant = name in self.model.weights
+            index = self._new(*self.model.tensors[name], constant=constant, parameter=name if constant else "")
+            self.index[name] = index
+        return index
+
+    def _new(self, shape: Shape, kind: int, *, constant: bool = False, parameter: str = "") -> int:
+        if kind not in _DTYPES and kind != 0:
+            raise GraphError(
+                f"Expected tensors of {self.model.name} to be of ONNX's types {', '.join(map(str, _DTYPES))}, "
+                f"but got {kind}."
+            )
+        dtype = _DTYPES.get(kind, "fp32")  # 0: what is no tensor
+        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
+        return len(self.values) - 1
+
+    def call(self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> Call:
+        tensors = self.model.tensors
+        return Call(
+            op=node.op_type,
+            attrs={attribute.name: python_value(attribute) for attribute in node.attribute},
+            shapes=tuple([tensors[name][0] if name else None for name in inputs]),
+            outputs=tuple([tensors[name][0] for name in outputs]),
+            inputs=inputs,
+            weights=self.model.weights,
+            constants=self.model.constants,
+            opset=self.model.opset,
+        )
+
+    def place(self, node: onnx.NodeProto) -> None:
+        sources, outputs = node.input[:], [name for name in node.output[:] if name]
+        standard = node.domain in {"", "ai.onnx"}
+        if standard and node.op_type in IDENTITY and sources:
+            self.index[outputs[0]] = self.add(sources[0])
+            return
+        call = self.call(node, sources, outputs) if standard else None
+        steps = read_call(call) if call else [Step(f"onnx.{node.domain}.{node.op_type}", {})]
+        inputs = tuple([self.add(name) for name in sources if name])
+        for step in steps[:-1]:
+            taken = inputs if step.inputs is None else tuple(inputs[position] for position in step.inputs)
+            made = self._new(step.shape, self.model.tensors[outputs[0]][1])
+            self.append(node, step, taken, (made,))
+            inputs = (made,)
+        last = steps[-1]
+        shape, kind = self.model.tensors[outputs[0]]
+        source = self.values[inputs[0]] if inputs else None
+        if (
+            source is not None
+            and not source.constant
+            and (
+                (last.op in _IDLE_IF_SAME_SHAPE and source.shape == shape)
+                or (last.op == "cast" and source.dtype == _DTYPES.get(kind))
+            )
+        ):
+            self.index[outputs[0]] = inputs[0]
+            return
+        kept = outputs[:1] if last.op.endswith(_ONE_OUTPUT) else outputs
+        self.append(node, last, inputs, tuple([self.add(name) for name in kept]))
+
+    def append(self, node: onnx.NodeProto, step: Step, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        layer = node.name or node.output[0]
+        name = f"{layer}/{step.op}"
+        number = self._used[name] = self._used.get(name, 0) + 1
+        if number > 1:
+            name = f"{name}_{number}"
+        self.nodes.append(
+            Node(name=name, op=step.op, attrs=step.attrs, inputs=inputs, outputs=outputs, modules=(layer,))
+        )
+
+
+def read_onnx(
+    source: str | Path | bytes | onnx.ModelProto,
+    *,
+    input_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+) -> OpGraph:
+    """Read an ONNX model of opset 9 to 22.
+
+    Args:
+        source: a file, its bytes, or a model in memory.
+        input_shape: the shape of its one input, or input -> shape, where the file leaves sizes open or others are
+            wanted.
+
+    Returns:
+        The graph, each op filed under the ONNX node that it comes from. An op that is not known stays as itself.
+
+    Raises:
+        GraphError: if it cannot be read; the message names the file and what it lacks.
+        InputMismatchError: if the input does not fit the model, or its shape is neither in the file nor given.
+
+    Example:
+        >>> from onnx import TensorProto, helper
+        >>> x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy")
+        >>> graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="act")], "g", [x], [y])
+        >>> [node.name for node in read_onnx(helper.make_model(graph)).nodes]
+        ['act/relu']
+    """
+    model = load(source, input_shape)
+    complete(model)
+    builder = _Builder(model)
+    for node in model.nodes:
+        _at(model, node, builder.place)
+    graph = tidy(
+        OpGraph(
+            values=tuple(builder.values),
+            nodes=tuple(builder.nodes),
+            inputs=tuple(builder.index[name] for name in model.inputs),
+            outputs=tuple(builder.add(name) for name in model.outputs),
+        )
+    )
+    for made in graph.nodes:
+        _check(model, graph, made)
+    return graph
+
+
+def _at(model: OnnxModel, node: onnx.NodeProto, place: Any) -> None:
+    """Place a node; an error gets the file's and the node's name, once, here."""
+    if not any(node.output):
+        raise GraphError(f"Expected {title(node)} of {model.name} to have an output.")
+    try:
+        place(node)
+    except (ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else error
+        kind = InputMismatchError if isinstance(error, InputMismatchError) else GraphError
+        raise kind(f"Expected {title(node)} of {model.name} to be a valid {node.op_type}, but {reason}.") from error
+
+
+def _check(model: OnnxModel, graph: OpGraph, node: Node) -> None:
+    try:
+        graph.kernel(node)
+    except KernelError as error:
+        raise GraphError(f"Expected `{node.name}` of {model.name} to be a valid kernel: {error}") from error

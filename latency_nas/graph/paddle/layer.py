@@ -1,0 +1,269 @@
+"""Reads a ``paddle.nn.Layer``, a supernet included: Paddle writes its program once, and that is read.
+
+A supernet is read as a torch module is (see `latency_nas.graph.torch.choices`): the call of a candidate is answered
+with one value that stands for the output of one of them, and the weighted sum that mixes the outputs leaves no
+operator behind. In the program that value is an ``add_n`` of all outputs and of a number that marks the choice.
+
+Limitations:
+1. Paddle writes a program: what the forward decides by the value of a tensor, such as ``int(gates.argmax())``, it
+   refuses. A candidate may be picked by anything else.
+2. Candidates of one choice give tensors of one shape.
+3. A candidate gives nothing if its last operator is a product with the number zero; it is then free.
+4. Multiplying an output by one computed number is taken for its weight, which a derived network does not have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
+from latency_nas.graph.paddle.ops import Attrs
+from latency_nas.graph.paddle.program import PaddleProgram
+from latency_nas.graph.paddle.reader import read_paddle, read_program
+
+__all__ = ["read_layer"]
+
+_MARK = -7_340_033.0  # less the number of the choice: what marks one; no network adds it
+_STACKED = frozenset({"mul", "reshape", "reduce_sum", "transpose", "matmul", "linear", "expand"})
+
+
+def read_layer(
+    layer: Any,
+    example_input: Any = None,
+    *,
+    input_shape: Sequence[int] | None = None,
+    choices: Mapping[str, Sequence[str | None]] | None = None,
+) -> OpGraph:
+    """Read a layer in evaluation mode. It is not changed.
+
+    Args:
+        layer: a ``paddle.nn.Layer``.
+        example_input: what its forward takes: a tensor or ``InputSpec``, or several.
+        input_shape: instead, the shape of its one float32 input.
+        choices: the name of each choice of a supernet -> the names of its candidates' layers; None for one that is
+            switched off.
+
+    Returns:
+        The graph, with a node of op ``"choice"`` wherever a candidate is called.
+
+    Raises:
+        GraphError: if Paddle cannot write its program, or a choice cannot be read.
+        InputMismatchError: if there is no input.
+
+    Example:
+        >>> read_layer(paddle.vision.models.mobilenet_v2(), input_shape=(1, 3, 224, 224))  # doctest: +SKIP
+    """
+    from paddle.static import InputSpec
+
+    if input_shape is not None:
+        example_input = InputSpec(list(input_shape), "float32")
+    if example_input is None:
+        raise InputMismatchError("Expected `example_input` or `input_shape` of a Paddle layer, but got neither.")
+    inputs = list(example_input) if isinstance(example_input, tuple | list) else [example_input]
+    specification = [item if isinstance(item, InputSpec) else InputSpec.from_tensor(item) for item in inputs]
+    calls = _Calls(layer, choices or {})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "layer.json"
+        with _evaluated(layer), calls.intercepted():
+            try:
+                _save(layer, path, specification)
+            except GraphError as error:  # Paddle words what was raised inside it anew
+                raise calls.error or error from None
+        graph, program = read_paddle(path), read_program(path)
+    return _Unmixed(graph, program, calls).graph() if choices else graph
+
+
+def _save(layer: Any, path: Path, specification: Sequence[Any]) -> None:
+    import paddle
+
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            paddle.jit.save(layer, str(path.with_suffix("")), specification)
+    except Exception as error:  # whatever a user's forward raises
+        raise GraphError(
+            f"Expected Paddle to write the program of {type(layer).__name__}, but it fails ({type(error).__name__}: "
+            f"{str(error).strip().splitlines()[-1] if str(error).strip() else 'no message'}). Its forward must not "
+            f"decide by the value of a tensor."
+        ) from error
+
+
+@contextlib.contextmanager
+def _evaluated(layer: Any) -> Iterator[None]:
+    """Evaluation mode, and each layer's own mode again."""
+    modes = [(item, item.training) for item in layer.sublayers(include_self=True)]
+    layer.eval()
+    try:
+        yield
+    finally:
+        for item, training in modes:
+            item.training = training
+
+
+@dataclass(slots=True)
+class _Instance:
+    """One run of a choice: what it was given, the value that it gives, and who has asked for it so far."""
+
+    given: Any
+    output: Any
+    called: set[int] = field(default_factory=set)
+
+
+class _Calls:
+    """Answers the calls of candidates while Paddle writes the program."""
+
+    def __init__(self, layer: Any, choices: Mapping[str, Sequence[str | None]]) -> None:
+        found = dict(layer.named_sublayers())
+        self.names, self.paths = tuple(choices), choices
+        self.candidates = [
+            [None if path is None else found[path] for path in candidates] for candidates in choices.values()
+        ]
+        self.free: dict[str, tuple[int, ...]] = {}  # of each choice, the candidates that give nothing
+        self.error: GraphError | None = None
+        self._open: dict[int, _Instance] = {}
+        self._inside: set[int] = set()
+
+    @contextlib.contextmanager
+    def intercepted(self) -> Iterator[None]:
+        """From here on each call of a candidate is answered; at the end no longer."""
+        import paddle
+
+        members = {
+            id(candidate): (candidate, number, index)
+            for number, candidates in enumerate(self.candidates)
+            for index, candidate in enumerate(candidates)
+            if candidate is not None
+        }
+        try:
+            for candidate, number, index in members.values():
+                answer = functools.partial(self._answer, candidate.forward, number, index)
+                candidate.__dict__["forward"] = paddle.jit.not_to_static(_plain(answer))
+            yield
+        finally:
+            for candidate, _, _ in members.values():
+                candidate.__dict__.pop("forward", None)
+
+    def _answer(self, forward: Callable[..., Any], number: int, index: int, x: Any, *more: Any, **named: Any) -> Any:
+        if number in self._inside:
+            return forward(x, *more, **named)
+        instance = self._open.get(number)
+        if instance is None or instance.given is not x or index in instance.called:
+            self._inside.add(number)
+            try:
+                instance = self._open[number] = _Instance(x, self._run_all(number, x, *more, **named))
+            finally:
+                self._inside.discard(number)
+        instance.called.add(index)
+        return instance.output
+
+    def _run_all(self, number: int, x: Any, *more: Any, **named: Any) -> Any:
+        import paddle
+
+        outputs = [x * 0.0 if layer is None else layer(x, *more, **named) for layer in self.candidates[number]]
+        free = tuple(index for index, output in enumerate(outputs) if _is_zero(output))
+        self.free[self.names[number]] = free
+        shapes = [tuple(output.shape) for output in outputs]
+        if len(set(shapes)) > 1:
+            self.error = GraphError(
+                f"Expected all candidates of `{self.names[number]}` to give one tensor of the same shape, but they "
+                f"give {', '.join(map(str, shapes))}."
+            )
+            raise self.error
+        return paddle.add_n([*outputs, paddle.full(shapes[0], _MARK - number, outputs[0].dtype)])
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function, since Paddle puts a mark on it that a partial cannot carry."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _is_zero(output: Any) -> bool:
+    """Whether the program makes this by a product with the number zero, as DARTS's `none`."""
+    op = output.get_defining_op()
+    if op is None or op.name() != "pd_op.scale":
+        return False
+    factor = op.operand_source(1).get_defining_op()
+    return bool(factor.name() == "pd_op.full" and factor.attrs()["value"] == 0.0 and op.attrs()["bias"] == 0.0)
+
+
+class _Unmixed:
+    """The graph without what mixes the outputs of candidates."""
+
+    def __init__(self, graph: OpGraph, program: PaddleProgram, calls: _Calls) -> None:
+        self.source, self.program, self.calls = graph, program, calls
+        self.marks = {
+            name: self.calls.names[round(_MARK - op.attrs["value"])]
+            for op in program.ops
+            if op.type == "full" and _MARK - len(calls.names) < op.attrs["value"] <= _MARK
+            for name in op.outputs["Out"]
+        }
+        self.n_consumers = graph.n_consumers()
+        self.nodes: list[Node] = []
+        self.mixed: dict[int, int] = {}  # a value -> the choice's output that it is one with
+
+    def graph(self) -> OpGraph:
+        """The result."""
+        for node in self.source.nodes:
+            name = self.marks.get(self.program.ops[int(node.name.rpartition("#")[2])].inputs.get("X", ("",))[-1])
+            if name is not None:
+                self._choose(name, node)
+            else:
+                self._add(node)
+        outputs = tuple(self.mixed.get(index, index) for index in self.source.outputs)
+        return replace(self.source, nodes=tuple(self.nodes), outputs=outputs)
+
+    def _choose(self, name: str, node: Node) -> None:
+        (output,) = node.outputs
+        inputs = tuple(self.mixed.get(index, index) for index in node.inputs[:-1])
+        free = self.calls.free[name]
+        for index in free:
+            self._belong(inputs[index], str(self.calls.paths[name][index]))
+        attrs: Attrs = {"name": name, "free": free} if free else {"name": name}
+        self.nodes.append(replace(node, op=CHOICE, inputs=inputs, attrs=attrs))
+        self.mixed[output] = output
+
+    def _belong(self, value: int, layer: str) -> None:
+        """Name the layer of what makes a value, and nothing else."""
+        maker = next((place for place, node in enumerate(self.nodes) if value in node.outputs), None)
+        if maker is not None and self.n_consumers[value] == 1:
+            self.nodes[maker] = replace(self.nodes[maker], modules=(layer,))
+            for index in self.nodes[maker].inputs:
+                self._belong(index, layer)
+
+    def _add(self, node: Node) -> None:
+        mixtures = {self.mixed[index] for index in node.inputs if index in self.mixed}
+        if len(mixtures) == 1 and self._mixes(node):
+            self.mixed[node.outputs[0]] = mixtures.pop()
+            return
+        for index in node.inputs:
+            if index in self.mixed and self._shape(index) != self._shape(self.mixed[index]):
+                raise GraphError(
+                    f"Expected the outputs of candidates to be mixed by a weighted sum, but {node.name} takes a stack "
+                    f"of them: sum the stack over the candidates first."
+                )
+        self.nodes.append(replace(node, inputs=tuple(self.mixed.get(index, index) for index in node.inputs)))
+
+    def _mixes(self, node: Node) -> bool:
+        """Whether an operator on outputs of one choice only mixes them."""
+        (output,) = {self.mixed[index] for index in node.inputs if index in self.mixed}
+        others = [index for index in node.inputs if index not in self.mixed]
+        if any(index in self.mixed and self._shape(index) != self._shape(output) for index in node.inputs):
+            return node.op in _STACKED
+        if node.op == "mul":
+            return len(others) == 1 and prod(self._shape(others[0])) == 1
+        return node.op in ("add", "stack") and not others
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        return self.source.values[index].shape

@@ -1,0 +1,272 @@
+"""Reads Paddle's inference models, ``.pdmodel`` and PIR ``.json``, into an `OpGraph`; Paddle is not needed.
+
+Limitations:
+1. Only the outermost block is read: a loop or a branch is one node, ``paddle.while``.
+2. An operator that is not known stays as itself, ``paddle.name``; where its result's shape is open, it is refused.
+3. Dropout is nothing, in either of Paddle's modes.
+4. Weights are not read: the file that holds them is only checked to be there and to be long enough.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+from latency_nas.errors import GraphError, InputMismatchError, KernelError, shown
+from latency_nas.graph.int8 import in_int8
+from latency_nas.graph.op_graph import Node, OpGraph, Value
+from latency_nas.graph.paddle.biases import with_biases
+from latency_nas.graph.paddle.ops import RANDOM, SIDE_SLOTS, Attrs, is_identity, operands, read_op
+from latency_nas.graph.paddle.pdmodel import parse_pdmodel
+from latency_nas.graph.paddle.pir import parse_pir
+from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram
+from latency_nas.graph.paddle.shapes import infer_shapes
+from latency_nas.kernel import DTYPES, OPS, Kernel, Shape, shared_kernel
+
+__all__ = ["program_shapes", "read_paddle", "read_program"]
+
+_PARSERS = {".pdmodel": parse_pdmodel, ".json": parse_pir}
+_MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, KernelError)
+_MOST_SIZES, _LARGEST = 8, 2**31  # of a kernel's shapes
+_QUANTISED = frozenset({"conv2d", "conv_transpose2d", "linear"})  # Paddle-Lite has kernels from int8 to fp32 of these
+
+_Path = str | os.PathLike[str]
+
+
+def read_program(model_file: _Path, param_file: _Path | None = None) -> PaddleProgram:
+    """The operators and variables of a Paddle inference model, as its file has them.
+
+    Args:
+        model_file: a ``.pdmodel`` or a PIR ``.json``.
+        param_file: the ``.pdiparams`` with its weights, to be checked; None not to.
+
+    Raises:
+        GraphError: if a file is missing, truncated, or of another kind.
+    """
+    path = Path(model_file)
+    if path.suffix not in _PARSERS:
+        raise GraphError(f"Expected a Paddle program, .pdmodel or .json, but got {path}.")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise GraphError(f"Expected a Paddle program at {path}, but it cannot be read ({error.strerror}).") from error
+    program = _PARSERS[path.suffix](data, str(path))
+    if param_file is not None:
+        _check_weights(path, Path(param_file), program)
+    return program
+
+
+def _check_weights(model: Path, weights: Path, program: PaddleProgram) -> None:
+    """The file is the tensors one after the other, so that it cannot be shorter than they are."""
+    held = [variable for variable in program.variables.values() if variable.persistable and variable.dtype in DTYPES]
+    needed = sum(
+        DTYPES[variable.dtype] * prod(variable.shape) for variable in held if min(variable.shape, default=1) > 0
+    )
+    try:
+        size = weights.stat().st_size
+    except OSError as error:
+        raise GraphError(
+            f"Expected the weights of {model} at {weights}, but they cannot be read ({error.strerror})."
+        ) from error
+    if size < needed:
+        raise GraphError(
+            f"Expected {weights} to hold the {needed} bytes of weights that {model} names, but it has {size} bytes: "
+            f"it is truncated or belongs to another model."
+        )
+
+
+def read_paddle(
+    model_file: _Path, param_file: _Path | None = None, *, input_shape: Sequence[int] | None = None
+) -> OpGraph:
+    """Read a Paddle inference model.
+
+    Args:
+        model_file: a ``.pdmodel`` or a PIR ``.json``.
+        param_file: the ``.pdiparams`` with its weights, to be checked; None not to. Weights are never needed.
+        input_shape: the shape of its input, where the program leaves sizes open; an open batch is 1 without it.
+
+    Returns:
+        The graph; the name of each node ends in ``#`` and the operator's place in the file.
+
+    Raises:
+        GraphError: if a file is missing, truncated or malformed, or leaves a shape open.
+        InputMismatchError: if `input_shape` does not fit the program.
+
+    Example:
+        >>> read_paddle("model.pdmodel", input_shape=(1, 3, 224, 224))  # doctest: +SKIP
+    """
+    return _build(read_program(model_file, param_file), model_file, input_shape).graph()
+
+
+def program_shapes(
+    program: PaddleProgram, source: _Path, *, input_shape: Sequence[int] | None = None
+) -> dict[str, Shape]:
+    """The shape of each variable that the program uses, none of its sizes open.
+
+    Args:
+        program: as `read_program` gives it.
+        source: what messages call it.
+        input_shape: as in `read_paddle`.
+
+    Raises:
+        GraphError: as `read_paddle`, and so `InputMismatchError`.
+    """
+    builder = _build(program, source, input_shape)
+    return {name: builder.values[index].shape for name, index in builder.index.items()}
+
+
+def _build(program: PaddleProgram, source: _Path, input_shape: Sequence[int] | None) -> _Builder:
+    builder = _Builder(program, str(source), None if input_shape is None else tuple(input_shape))
+    for number, op in enumerate(program.ops):
+        try:
+            builder.add(number, op)
+        except _MALFORMED as error:
+            if isinstance(error, GraphError):
+                raise
+            reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
+            raise GraphError(
+                f"Expected the operators of {source} to fit each other, but number {number} ({op.type}) does not: "
+                f"{reason}."
+            ) from error
+    return builder
+
+
+class _Builder:
+    """Turns operators, in order, into nodes and values."""
+
+    def __init__(self, program: PaddleProgram, source: str, input_shape: Shape | None) -> None:
+        self.source = source
+        self.input_shape = input_shape
+        self.n_inputs = sum(op.type == "feed" for op in program.ops)
+        self.variables = program.variables
+        self.values: list[Value] = []
+        self.nodes: list[Node] = []
+        self.inputs: list[int] = []
+        self.outputs: list[int] = []
+        self.index: dict[str, int] = {}
+        self.sound: set[tuple[Shape, str]] = set()  # of tensors, which need not be checked again
+        self.literals: set[int] = set()  # constants that the program spells out, and what is made of them alone
+
+    def add(self, number: int, op: PaddleOp) -> None:
+        """Read one operator."""
+        if op.type == "feed":
+            (name,) = op.outputs["Out"]
+            self.inputs.append(self.define(name, self.input_shape_of(name)))
+            return
+        known = self.index
+        inputs = [known[name] if name in known else self.find(name) for name in operands(op)]
+        if op.type == "fetch":
+            self.outputs.extend(inputs)
+            return
+        values = self.values
+        shapes = [values[index].shape for index in inputs]
+        results = [name for slot, names in op.outputs.items() if slot not in SIDE_SLOTS for name in names]
+        targets = self.shapes_of(results, op, shapes)
+        if op.type not in RANDOM and all(values[index].constant for index in inputs):
+            made = {self.define(name, shape, constant=True) for name, shape in zip(results, targets, strict=True)}
+            self.literals |= made if self.literals.issuperset(inputs) else set()
+        elif results and is_identity(op, shapes[:1], targets[0]):
+            self.index[results[0]] = inputs[0]
+        elif results:
+            kind, attrs = self.read(op, inputs, shapes, targets[0])
+            made_in_order = tuple(self.define(name, shape) for name, shape in zip(results, targets, strict=True))
+            modules = (op.layer,) if op.layer else ()
+            name = f"{op.layer}/{op.type}#{number}"
+            node = Node(name=name, op=kind, attrs=attrs, inputs=tuple(inputs), outputs=made_in_order, modules=modules)
+            self.kernel(node)
+            self.nodes.append(node)
+
+    def read(self, op: PaddleOp, inputs: Sequence[int], shapes: Sequence[Shape], target: Shape) -> tuple[str, Attrs]:
+        """The op and attributes; which operands are weights or numbers is known only here."""
+        kind, attrs = read_op(op, shapes, target)
+        if kind == "matmul" and self.values[inputs[1]].constant and len(shapes[1]) == 2 and not op.attrs.get("trans_x"):
+            return "linear", {"bias": 0}
+        if (
+            self.literals
+            and "scalar" in OPS.get(kind, ((), ()))[1]
+            and any(index in self.literals and prod(self.values[index].shape) == 1 for index in inputs)
+        ):
+            attrs = {**attrs, "scalar": 1}
+        return kind, attrs
+
+    def find(self, name: str) -> int:
+        """The value of a variable that no operator has made: a weight."""
+        variable = self.variables.get(name)
+        if variable is None or not variable.persistable:
+            raise GraphError(
+                f"Expected each operator of {self.source} to read weights or what an earlier operator made, "
+                f"but {shown(name)} is neither."
+            )
+        return self.define(name, variable.shape, constant=True)
+
+    def define(self, name: str, shape: Shape, *, constant: bool = False) -> int:
+        """A new value of that name."""
+        variable = self.variables.get(name)
+        dtype = variable.dtype if variable else "fp32"
+        if (shape, dtype) not in self.sound:
+            self.check(name, shape, dtype)
+        parameter = name if variable and variable.persistable else ""
+        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
+        index = self.index[name] = len(self.values) - 1
+        return index
+
+    def check(self, name: str, shape: Shape, dtype: str) -> None:
+        """A kernel's tensors must be of such a type and shape."""
+        if dtype not in DTYPES:
+            raise GraphError(
+                f"Expected tensors of type {', '.join(DTYPES)} in {self.source}, but {shown(name)} is {dtype}."
+            )
+        if len(shape) > _MOST_SIZES or (shape and not 0 <= min(shape) <= max(shape) <= _LARGEST):
+            raise GraphError(
+                f"Expected tensors of {self.source} to have at most {_MOST_SIZES} sizes from 0 to 2^31, "
+                f"but {shown(name)} has {shown(shape)}."
+            )
+        self.sound.add((shape, dtype))
+
+    def input_shape_of(self, name: str) -> Shape:
+        """The declared shape of an input, an open batch taken as 1, or what the caller gave where it fits."""
+        declared = self.variables[name].shape
+        if self.input_shape is not None:
+            fits = len(declared) == len(self.input_shape) and all(
+                size in (-1, given) for size, given in zip(declared, self.input_shape, strict=True)
+            )
+            if self.n_inputs != 1 or not fits:
+                raise InputMismatchError(
+                    f"Expected `input_shape` to fit the one input of {self.source}, but it has {self.n_inputs}, "
+                    f"{shown(name)} of shape {declared}, and `input_shape` is {shown(self.input_shape)}."
+                )
+            return self.input_shape
+        shape = (1, *declared[1:]) if declared[:1] == (-1,) else declared
+        if min(shape, default=0) < 0:
+            raise GraphError(
+                f"Expected the input {shown(name)} of {self.source} to have fixed sizes, but they are {declared}: "
+                f"give `input_shape`."
+            )
+        return shape
+
+    def shapes_of(self, names: Sequence[str], op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
+        """The shapes of an operator's results: as declared, or inferred where the program leaves one open."""
+        declared = [self.variables[name].shape if name in self.variables else (-1,) for name in names]
+        if not [shape for shape in declared if shape and min(shape) < 0]:
+            return declared
+        inferred = list(infer_shapes(op, shapes))
+        if len(inferred) != len(names):
+            raise ValueError(f"it has {len(names)} results, and rules for {len(inferred)}")
+        return inferred
+
+    def kernel(self, node: Node) -> Kernel:
+        """The kernel that the node alone would be, made so that what is impossible is told with its place."""
+        values = self.values
+        shapes = tuple([values[index].shape for index in node.inputs if not values[index].constant])
+        outputs = tuple([values[index].shape for index in node.outputs])
+        return shared_kernel(node.op, shapes, outputs, tuple(node.attrs.items()), values[node.outputs[0]].dtype)
+
+    def graph(self) -> OpGraph:
+        """What was read."""
+        if not self.inputs or not self.outputs:
+            raise GraphError(f"Expected {self.source} to have inputs and outputs (feed, fetch), but it lacks them.")
+        values, nodes = tuple(self.values), tuple(self.nodes)
+        graph = OpGraph(values=values, nodes=nodes, inputs=tuple(self.inputs), outputs=tuple(self.outputs))
+        return in_int8(with_biases(graph), always=_QUANTISED)

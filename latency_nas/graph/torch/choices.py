@@ -1,0 +1,211 @@
+"""How a supernet is read: where its forward calls one candidate of a choice, all of them are read instead.
+
+The call of a candidate is answered with one new value that stands for "the output of one of them"; what the supernet
+then does to mix the outputs, w_1 y_1 + ... + w_k y_k with weights that sum to one, is the identity on that value and
+leaves no operator behind. So it does not matter where the weights are kept, how they reach the mixture, how many of
+the candidates run (all of them, or the one that was sampled), or whether a module of its own mixes them.
+
+Limitations:
+1. Candidates of one choice give tensors of one shape.
+2. Multiplying by one number that was computed (and is not itself a parameter) is taken for the weight of a mixture or
+   of an edge, which a derived network does not have.
+3. Adding the number 0, with which Python's ``sum`` begins, is left away; a derived network would not do it.
+4. A candidate that is None adds nothing; it is read as the identity, and priced at nothing by the search.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from latency_nas.errors import GraphError
+from latency_nas.graph.op_graph import CHOICE
+from latency_nas.graph.torch.ops import Attrs
+
+__all__ = ["CandidateCalls"]
+
+# what may be done with outputs that were stacked, until they are one tensor again
+_LINEAR = {"mul", "div", "sum", "bmm", "mm", "mv", "matmul", "einsum", "linear", "view", "_unsafe_view", "reshape"} | {
+    "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "clone"
+}  # fmt: skip
+
+
+class _Graph(Protocol):
+    """What is needed of the recorder of a graph."""
+
+    modules: list[str]
+
+    def find(self, tensor: Tensor) -> int: ...
+
+    def is_zero(self, tensor: Tensor) -> bool: ...
+
+    def is_weight(self, tensor: Tensor) -> bool: ...
+
+    def add(self, tensor: Tensor) -> int: ...
+
+    def append(self, op: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None: ...
+
+
+@dataclass(slots=True)
+class _Instance:
+    """One run of a choice: what it was given, the value that it gives, and who has asked for it so far."""
+
+    inputs: tuple[int, ...]
+    output: Tensor
+    called: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """That a module is a candidate of a choice: which one, what holds the list, and all candidates of the choice."""
+
+    choice: str
+    index: int
+    owner: str
+    modules: Sequence[nn.Module | None]
+
+
+class CandidateCalls:
+    """Answers the calls of candidates, and knows which tensors are mixtures of their outputs.
+
+    Args:
+        graph: what is being recorded.
+        choices: the name of each choice -> the names of its candidates; None for a candidate that is switched off.
+    """
+
+    def __init__(self, graph: _Graph, choices: Mapping[str, Sequence[str | None]]) -> None:
+        self.graph, self.choices = graph, choices
+        self._open: dict[str, _Instance] = {}
+        self._inside: set[tuple[str, int]] = set()
+        self._mixed: dict[int, tuple[Tensor, Tensor]] = {}  # id of a tensor -> itself, and the output it is one with
+
+    def intercept(self, model: nn.Module) -> None:
+        """From now on each call of a candidate is answered here; undone by restoring the modules' attributes."""
+        groups = {
+            name: [None if path is None else model.get_submodule(path) for path in paths]
+            for name, paths in self.choices.items()
+        }
+        members: dict[nn.Module, list[_Member]] = defaultdict(list)
+        for name, modules in groups.items():
+            for index, (module, path) in enumerate(zip(modules, self.choices[name], strict=True)):
+                if module is not None and path is not None:
+                    owner = path.rpartition(".")[0].rpartition(".")[0]
+                    members[module].append(_Member(name, index, owner, modules))
+        for module, memberships in members.items():
+            vars(module)["forward"] = self._answer(memberships, module.forward)
+
+    def _answer(self, memberships: list[_Member], forward: Callable[..., Any]) -> Callable[..., Any]:
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            member = self._member(memberships)
+            if (member.choice, member.index) in self._inside:
+                return forward(*args, **kwargs)
+            inputs = tuple(self.graph.find(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+            instance = self._open.get(member.choice)
+            if instance is None or instance.inputs != inputs or member.index in instance.called:
+                instance = self._open[member.choice] = _Instance(inputs, self._run_all(member, args, kwargs))
+            instance.called.add(member.index)
+            return instance.output
+
+        return answer
+
+    def _member(self, memberships: list[_Member]) -> _Member:
+        """Of a module that is a candidate of several choices, the choice that is running."""
+        if len(memberships) == 1:
+            return memberships[0]
+        running = {name: depth for depth, name in enumerate(self.graph.modules)}
+        return max(memberships, key=lambda member: running.get(member.owner, -1))
+
+    def _run_all(self, member: _Member, args: Any, kwargs: Any) -> Tensor:
+        running, self.graph.modules = self.graph.modules, self.graph.modules[:-1]
+        outputs: list[Any] = []
+        free = []
+        try:
+            for index, module in enumerate(member.modules):
+                self._inside.add((member.choice, index))
+                outputs.append(args[0] if module is None else module(*args, **kwargs))
+                if module is None or _gives_zeros(module, args, kwargs):
+                    free.append(index)
+                self._inside.discard((member.choice, index))
+        finally:
+            self.graph.modules = running
+        return self._choose(member.choice, outputs, tuple(free))
+
+    def _choose(self, name: str, outputs: Sequence[Any], free: tuple[int, ...]) -> Tensor:
+        """A new tensor that stands for one of `outputs`."""
+        for index, tensor in enumerate(outputs):
+            if not isinstance(tensor, Tensor) or tensor.shape != outputs[0].shape:
+                raise GraphError(
+                    f"Expected all candidates of `{name}` to give one tensor of the same shape, but candidate {index} "
+                    f"gives {tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__} "
+                    f"and candidate 0 gives {tuple(outputs[0].shape)}."
+                )
+        inputs = tuple(self.graph.find(tensor) for tensor in outputs)
+        result = torch.empty_like(outputs[0])
+        attrs: Attrs = {"name": name, "free": free} if free else {"name": name}
+        self.graph.append(CHOICE, attrs, inputs, (self.graph.add(result),))
+        self._mixed[id(result)] = (result, result)
+        return result
+
+    def mixed(self, op: str, args: Any, tensors: Sequence[Tensor]) -> Tensor | None:
+        """The tensor that the result of an operator is one with, if it only mixes what candidates gave; None if not.
+
+        Args:
+            op: the operator's name in aten.
+            args: its arguments.
+            tensors: those that are tensors.
+
+        Raises:
+            GraphError: if outputs were stacked, and the stack is used for anything but their sum.
+        """
+        mixtures = [tensor for tensor in tensors if id(tensor) in self._mixed]
+        others = [tensor for tensor in tensors if id(tensor) not in self._mixed]
+        if not mixtures:
+            if op == "add" and len(others) == 1 and not isinstance(args[1], Tensor) and args[1] == 0:
+                return others[0]
+            scaled = [tensor for tensor in others if not self.graph.is_weight(tensor)]
+            return scaled[0] if op == "mul" and (len(others), len(scaled)) == (2, 1) else None
+        output = self._mixed[id(mixtures[0])][1]
+        alone = all(self._mixed[id(tensor)][1] is output for tensor in mixtures)
+        if any(tensor.shape != output.shape for tensor in mixtures):
+            if not alone or op not in _LINEAR:
+                running = self.graph.modules[-1] if self.graph.modules else ""
+                raise GraphError(
+                    f"Expected `{running}` to mix the outputs of its candidates by a weighted sum, but it gives a "
+                    f"stack of them to {op}: sum the stack over the candidates first."
+                )
+            return output
+        return output if alone and self._mixes(op, args, others) else None
+
+    def join(self, result: Tensor, output: Tensor) -> None:
+        """From now on `result` is one with `output`, if that is what candidates gave."""
+        if id(output) in self._mixed:
+            self._mixed[id(result)] = (result, output)
+
+    def _mixes(self, op: str, args: Any, others: Sequence[Tensor]) -> bool:
+        """Whether an operator on outputs, and on `others` that are none, only mixes."""
+        if op == "mul":
+            return len(others) == 1 and self.graph.is_weight(others[0])
+        if op == "add":
+            numbers = [leaf for leaf in tree_leaves(args) if isinstance(leaf, int | float)]
+            return not any(numbers) and all(self.graph.is_weight(item) or self.graph.is_zero(item) for item in others)
+        return op in ("stack", "detach", "alias", "clone") and not others
+
+
+def _gives_zeros(module: nn.Module, args: Any, kwargs: Any) -> bool:
+    """Whether a module without weights, called on ones, gives zeros."""
+    if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
+        return False
+
+    def ones(tensor: Tensor) -> Tensor:
+        return torch.ones(tensor.shape, dtype=tensor.dtype)
+
+    with _disable_current_modes():
+        args, kwargs = tree_map_only(Tensor, ones, (args, kwargs))
+        return not bool(module(*args, **kwargs).any())

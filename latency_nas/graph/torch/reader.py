@@ -1,0 +1,253 @@
+"""Reads a torch module into an `OpGraph` by running it once on fake tensors: real shapes, no arithmetic.
+
+Limitations:
+1. A forward that asks for a tensor's value (``.item()``, ``if x.any()``) is refused, with the layer's name.
+2. Modules are read in evaluation mode, whatever mode they are in.
+3. Tensors that are neither inputs, parameters nor computed from them are taken as constants.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph.op_graph import OpGraph
+from latency_nas.graph.torch.choices import CandidateCalls
+from latency_nas.graph.torch.recorder import Recorder
+
+__all__ = ["read_torch", "unchanged"]
+
+
+@contextmanager
+def _watched(model: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Keeps `recorder.modules` the stack of running modules."""
+    handles = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: recorder.modules.append(name)
+
+    outer = sys.exc_info()[1]  # of a caller that reads a model while it handles an error
+
+    def leave(*_: Any) -> None:
+        if sys.exc_info()[1] is not outer and recorder.failed_in is None:
+            recorder.failed_in = list(recorder.modules)
+        recorder.modules.pop()
+
+    try:
+        for name, module in model.named_modules():
+            handles.append(module.register_forward_pre_hook(enter(name), prepend=True))
+            handles.append(module.register_forward_hook(leave, always_call=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+_UNCHANGED: set[int] = set()  # ids of the models that are being kept as they are
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; afterwards every module holds what it held, and every random state is as before.
+
+    Inside of one for the same model it does nothing.
+    """
+    if id(model) in _UNCHANGED:
+        yield
+        return
+    held = [(module, dict(vars(module))) for module in model.modules()]
+    containers = [
+        (value, dict(value) if isinstance(value, dict) else list(value))
+        for _, before in held
+        for value in before.values()
+        if isinstance(value, dict | list)
+    ]
+    states = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    _UNCHANGED.add(id(model))
+    try:
+        for module, _ in held:
+            module.training = False
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        _UNCHANGED.discard(id(model))
+        for module, before in held:
+            vars(module).clear()
+            vars(module).update(before)
+        for value, was in containers:
+            value.clear()
+            value.extend(was) if isinstance(value, list) else value.update(was)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def read_torch(
+    model: nn.Module,
+    example_input: Any = None,
+    *,
+    input_shape: Sequence[int] | None = None,
+    choices: Mapping[str, Sequence[str | None]] | None = None,
+    run: Callable[[Any], Any] | None = None,
+) -> OpGraph:
+    """Read a torch module by running it once on fake tensors.
+
+    Nothing is computed and nothing of the model changes: not its weights, buffers, training flags or hooks, nor any
+    random state.
+
+    Args:
+        model: the module, on any device (``meta`` too).
+        example_input: what its forward takes: a tensor, a tuple of arguments or a dict of named ones, with tensors
+            anywhere in them (token ids, say). Of tensors only shapes and types matter.
+        input_shape: instead of `example_input`, the shape of its one float input.
+        choices: for a supernet, a name for each place that chooses -> the names of its candidates, None for one that is
+            switched off. Where the forward calls some of them, all are read (see `latency_nas.graph.torch.choices`).
+        run: instead of `example_input`, a function that calls the module once, with whatever else its forward takes;
+            the tensors among the arguments that need no gradient are its inputs.
+
+    Returns:
+        The graph, each op filed under the modules that called it.
+
+    Raises:
+        InputMismatchError: if a layer does not accept what reaches it; the message names the layer.
+        GraphError: if the forward needs a tensor's value, or the candidates of a choice disagree in shape.
+
+    Example:
+        >>> graph = read_torch(nn.Sequential(nn.Linear(8, 4), nn.ReLU()), input_shape=(1, 8))
+        >>> [node.name for node in graph.nodes]
+        ['0/linear', '1/relu']
+    """
+    if run is None and (example_input is None) == (input_shape is None):
+        raise GraphError("Expected either `example_input` or `input_shape`, and not both.")
+    model = getattr(model, "_orig_mod", model)  # of `torch.compile`
+    names = {id(tensor): name for name, tensor in [*model.named_buffers(), *model.named_parameters()]}
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+    recorder = Recorder(fake_mode, names)
+    args, kwargs = ((), {}) if run else _fake_inputs(model, fake_mode, example_input, input_shape)
+    indices = [recorder.add(tensor) for tensor in _tensors((args, kwargs))]
+    with ExitStack() as stack:
+        stack.enter_context(unchanged(model))
+        if choices:
+            recorder.choices = CandidateCalls(recorder, choices)
+            recorder.choices.intercept(model)  # undone by `unchanged`
+        stack.callback(recorder.put_back)
+        if run is not None:
+            stack.enter_context(_inputs_faked(model, recorder, indices))
+        stack.enter_context(_watched(model, recorder))
+        stack.enter_context(_as_written(model))
+        stack.enter_context(torch.inference_mode())  # torch hands on whole ops, such as `linear`, and not their parts
+        stack.enter_context(recorder)
+        result = _run(model, args, kwargs, recorder, run)
+    outputs = _tensors(result)
+    return OpGraph(
+        values=tuple(recorder.values),
+        nodes=tuple(recorder.nodes),
+        inputs=tuple(indices),
+        outputs=tuple(recorder.find(tensor) for tensor in outputs),
+    )
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
+
+
+@contextmanager
+def _as_written(model: nn.Module) -> Iterator[None]:
+    """Inside, no module runs compiled and no attention by torch's one op for all of it, which no exporter has."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    compiled = any(
+        "_orig_mod" in vars(part)["_modules"] or vars(part).get("_compiled_call_impl") for part in model.modules()
+    )
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _fake_inputs(
+    model: nn.Module, mode: FakeTensorMode, example: Any, shape: Sequence[int] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments and named arguments."""
+    if example is None:
+        first = next(model.parameters(), None)
+        with mode:
+            return (torch.empty(tuple(shape or ()), device=first.device if first is not None else "cpu"),), {}
+    named = dict(example) if isinstance(example, Mapping) else {}
+    args = () if named else tuple(example) if isinstance(example, tuple | list) else (example,)
+    if not _tensors((args, named)):
+        raise GraphError(
+            f"Expected `example_input` to be a tensor, or a tuple or dict with tensors in it, "
+            f"but got {type(example).__name__}."
+        )
+    fakes: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(
+        Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), (args, named)
+    )
+    return fakes
+
+
+@contextmanager
+def _inputs_faked(model: nn.Module, recorder: Recorder, indices: list[int]) -> Iterator[None]:
+    """Makes inputs of the tensors that the model is called with; those that need a gradient are gates, and stay."""
+    made: dict[int, Tensor] = {}
+
+    def fake(tensor: Tensor) -> Tensor:
+        if tensor.requires_grad or isinstance(tensor, FakeTensor):
+            return tensor
+        if id(tensor) not in made:
+            made[id(tensor)] = recorder.fake_mode.from_tensor(tensor, static_shapes=True)
+            indices.append(recorder.add(made[id(tensor)]))
+        return made[id(tensor)]
+
+    def enter(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        return tree_map_only(Tensor, fake, (args, kwargs))
+
+    handle = model.register_forward_pre_hook(enter, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _run(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    recorder: Recorder,
+    run: Callable[[Any], Any] | None,
+) -> Any:
+    """Call the model; an error gets the layer's name, once, here."""
+    try:
+        return model(*args, **kwargs) if run is None else run(model)
+    except GraphError:
+        raise
+    except Exception as error:
+        where = recorder.failed_in or recorder.modules
+        layer = f"layer `{where[-1]}`" if where and where[-1] else "the model's own forward"
+        kind = type(model.get_submodule(where[-1]) if where else model).__name__
+        if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
+            raise GraphError(
+                f"Expected a forward that does not depend on values, but {layer} ({kind}) asks for one ({error}): "
+                f"take `.item()`, `bool(tensor)` and the like out of it."
+            ) from error
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _tensors((args, kwargs)))
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputMismatchError(
+            f"Expected an input that fits the model, but with the input {shapes} {layer} ({kind}) fails: {reason}"
+        ) from error

@@ -1,0 +1,79 @@
+"""`PaddleLatencyCallback`: puts a `PaddleLatencyLoss` into the training of a ``paddle.Model``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+
+from latency_nas.errors import SearchError
+from latency_nas.search.loss.paddle_loss import PaddleLatencyLoss
+
+__all__ = ["PaddleLatencyCallback"]
+
+
+class PaddleLatencyCallback(paddle.callbacks.Callback):  # type: ignore[misc]
+    """Adds a latency loss to the loss of a ``paddle.Model`` while it is fitted, and moves its multiplier and schedule.
+
+    Args:
+        loss: attached to the model's network, or else attached at the start to it, with the model's `inputs`.
+
+    At the end of each epoch the figures of `LatencyLoss.figures` (``latency/expected_ms``, ``latency/argmax_ms`` ...)
+    join the logs of Paddle's other callbacks, and are kept in `history`, one dict an epoch.
+
+    Raises:
+        SearchError: at the start, if the model has no loss, or the loss is not attached and the model has no inputs.
+
+    Example:
+        >>> model = paddle.Model(supernet, inputs=InputSpec([1, 3, 32, 32], name="x"))                 # doctest: +SKIP
+        >>> model.prepare(optimizer, loss=paddle.nn.CrossEntropyLoss())                      # doctest: +SKIP
+        >>> latency = PaddleLatencyLoss("SD865", target_ms=20, penalty="inequality")         # doctest: +SKIP
+        >>> model.fit(data, epochs=10, callbacks=[PaddleLatencyCallback(latency)])           # doctest: +SKIP
+    """
+
+    def __init__(self, loss: PaddleLatencyLoss) -> None:
+        super().__init__()
+        self.loss = loss
+        self.history: list[dict[str, float]] = []
+        self._task: Any = None
+        self._epoch = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Attach the loss if need be, and join the model's own."""
+        task = getattr(self.model, "_loss", None)
+        if task is None:
+            raise SearchError("Expected the model to have a loss: model.prepare(optimizer, loss=...).")
+        if not self.loss.priced.attached:
+            inputs = getattr(self.model, "_inputs", None)
+            if not inputs:
+                raise SearchError(
+                    "Expected an attached loss, or a model that knows its inputs: latency.attach(supernet, "
+                    "example_input), or paddle.Model(supernet, inputs=InputSpec([1, 3, 32, 32], name='x'))."
+                )
+            self.loss.attach(self.model.network, inputs)
+        self._task = task
+        self.model._loss = self._joined  # noqa: SLF001 - paddle.Model has no other place for it
+
+    def _joined(self, *outputs_and_labels: Any) -> Any:
+        losses = self._task(*outputs_and_labels)
+        return self.loss.combine(paddle.add_n(losses) if isinstance(losses, list | tuple) else losses)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Where the search stands."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        """Move the multiplier, and follow the schedule."""
+        n_epochs, n_steps = self.params.get("epochs"), self.params.get("steps")
+        known = n_epochs and n_steps
+        self.loss.step((self._epoch + (step + 1) / n_steps) / n_epochs if known else None)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Log."""
+        self.history.append(self.loss.figures())
+        if logs is not None:
+            logs.update(self.history[-1])
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Leave the model's loss as it was."""
+        self.model._loss = self._task  # noqa: SLF001

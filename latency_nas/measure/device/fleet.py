@@ -1,0 +1,204 @@
+"""`RayFleet`: several devices of one kind, as nodes of a Ray cluster that have a custom resource.
+
+A board joins by ``ray start --address=HEAD:6379 --num-cpus=1 --resources='{"pi4": 1}'``, with this library installed.
+Each visit of a network is a Ray task that needs one unit of the resource; samples are written where the session is. A
+board that dies takes with it the visits that ran on it, and Ray makes these again on another.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from latency_nas.errors import MeasureError, MissingExtraError, RunnerLostError
+from latency_nas.measure.device.address import open_runner, parse_address
+from latency_nas.measure.device.runner import IDENTITY, Runner, VisitOptions, VisitRequest
+
+__all__ = ["RayFleet"]
+
+_N_RETRIES = 10  # of one visit, on whatever boards are left
+_POLL_S = 2.0
+
+_in_this_worker: dict[tuple[str, str], tuple[Runner, tempfile.TemporaryDirectory[str]]] = {}
+
+
+class RayFleet:
+    """Boards of one kind. `run_session` gives each the next network as soon as it is free.
+
+    Args:
+        resource: of Ray: what its nodes that are such a board, or have one attached, were started with.
+        device: how such a node reaches its board: an address that `open_runner` takes; the node itself by default.
+        python: the command that starts a Python with MNN there; see `open_runner`.
+        address: of the Ray cluster; ``"auto"`` is the one that this machine belongs to.
+        timeout_s: how long no board at all may be there before the fleet is given up.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        *,
+        device: str = "local",
+        python: str = "",
+        address: str = "auto",
+        timeout_s: float = 120.0,
+    ) -> None:
+        parse_address(device)
+        self._resource, self._device, self._address, self._timeout_s = resource, (device, python), address, timeout_s
+        self._hello: Mapping[str, Any] = {}
+        self._yardsticks: dict[Path, Any] = {}
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the boards are, as one of them says.
+
+        Raises:
+            MissingExtraError: if Ray is not installed.
+            MeasureError: if it has no MNN.
+            RunnerLostError: if there is no such board.
+        """
+        if not self._hello:
+            task = self._task(_hello).remote(*self._device)
+            answer = self._answer(self._first([task]))
+            if "error" in answer:
+                raise MeasureError(f"A board with the resource {self._resource!r} cannot measure: {answer['error']}")
+            self._hello = {**answer, "at": f"ray:{self._resource}"}
+        return self._hello
+
+    def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, dict[str, Any]]]:
+        """Each request's raw samples, or ``{"error": text}``, in the order in which boards answer.
+
+        Raises:
+            RunnerLostError: if no board is left.
+            MeasureError: if a board is of another kind than the others.
+        """
+        left = iter(requests)
+        under_way: dict[Any, VisitRequest] = {}
+        while True:
+            while len(under_way) <= self._n_boards() and (request := next(left, None)) is not None:
+                under_way[self._begin(request)] = request
+            if not under_way:
+                return
+            task = self._first(list(under_way))
+            yield under_way.pop(task), self._answer(task)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held: the cluster is the user's."""
+
+    def _begin(self, request: VisitRequest) -> Any:
+        if request.yardstick not in self._yardsticks:
+            self._yardsticks[request.yardstick] = _ray().put(request.yardstick.read_bytes())
+        file, yardstick = request.file, self._yardsticks[request.yardstick]
+        how = (asdict(request.options), request.describe)
+        return self._task(_visit).remote(*self._device, file.name, file.read_bytes(), yardstick, *how)
+
+    def _task(self, function: Any) -> Any:
+        ray = _ray()
+        if not ray.is_initialized():
+            ray.init(address=self._address, log_to_driver=False)
+        return ray.remote(function).options(
+            num_cpus=0, resources={self._resource: 1}, max_retries=_N_RETRIES, retry_exceptions=[RunnerLostError]
+        )
+
+    def _n_boards(self) -> int:
+        return int(_ray().cluster_resources().get(self._resource, 0))
+
+    def _first(self, tasks: list[Any]) -> Any:
+        """The first task to end, as long as there is a board."""
+        seen_s = time.monotonic()
+        while True:
+            ready, _ = _ray().wait(tasks, timeout=_POLL_S)
+            if ready:
+                return ready[0]
+            if self._n_boards():
+                seen_s = time.monotonic()
+            elif time.monotonic() - seen_s > self._timeout_s:
+                raise RunnerLostError(
+                    f"Expected nodes with the resource {self._resource!r} in the Ray cluster, but for "
+                    f"{self._timeout_s:.0f} s there has been none. What was measured is kept: start one by "
+                    f"`ray start --address=HEAD:6379 --resources='{{\"{self._resource}\": 1}}'`, and run the same "
+                    f"command again to go on."
+                )
+
+    def _answer(self, task: Any) -> dict[str, Any]:
+        ray = _ray()
+        try:
+            answer: dict[str, Any] = ray.get(task)
+        except ray.exceptions.RayError as error:
+            raise RunnerLostError(
+                f"A visit failed on {_N_RETRIES + 1} boards, or its board was lost for good: {error}"
+            ) from error
+        return self._checked(answer)
+
+    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer of a board that is of the fleet's kind."""
+        if "error" in answer:
+            return answer
+        hello = answer.pop("hello")
+        for name in IDENTITY if self._hello else ():
+            if hello.get(name) != self._hello.get(name):
+                raise MeasureError(
+                    f"Expected every board with the resource {self._resource!r} to be of one kind, with {name} "
+                    f"{self._hello.get(name)}, but one has {hello.get(name)}: give unlike boards resources of their "
+                    f"own."
+                )
+        return answer or dict(hello)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("A fleet of devices needs Ray: pip install 'latency-nas[ray]'") from error
+    return ray
+
+
+# ---- what runs on the boards' nodes ----
+
+
+def _runner(device: str, python: str) -> tuple[Runner, Path]:
+    """This worker's runner, and its folder."""
+    if (device, python) not in _in_this_worker:
+        folder = tempfile.TemporaryDirectory(prefix="latency-nas-")
+        _in_this_worker[device, python] = open_runner(device, python=python), folder
+    runner, folder = _in_this_worker[device, python]
+    return runner, Path(folder.name)
+
+
+def _hello(device: str, python: str) -> dict[str, Any]:
+    try:
+        return {"hello": dict(_runner(device, python)[0].hello())}
+    except RunnerLostError:
+        raise
+    except MeasureError as error:
+        return {"error": str(error)}
+
+
+def _visit(
+    device: str,
+    python: str,
+    name: str,
+    network: bytes,
+    yardstick: bytes,
+    options: dict[str, Any],
+    describe: bool,
+) -> dict[str, Any]:
+    runner, folder = _runner(device, python)
+    standard, file = folder / "yardstick.mnn", folder / name
+    if not standard.exists():
+        standard.write_bytes(yardstick)
+    file.write_bytes(network)
+    try:
+        raw = runner.visit(file, standard, VisitOptions(**options), describe=describe)
+        return {"hello": dict(runner.hello()), **raw}
+    except RunnerLostError:
+        raise
+    except MeasureError as error:
+        return {"error": str(error)}
+    finally:
+        file.unlink()

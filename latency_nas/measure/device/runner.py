@@ -1,0 +1,227 @@
+"""Runners: what a session asks for timings, wherever the network runs.
+
+A runner is given an MNN file and options, and gives back raw samples; `LocalRunner` runs the device side of this
+library in a process of its own on this machine, so that a crash of the engine is an error of one network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+from latency_nas.engine.mnn import device_side as device_runner
+from latency_nas.errors import MeasureError, RunnerLostError
+from latency_nas.measure.bench import N_WARMUP, N_YARDSTICK
+
+__all__ = ["IDENTITY", "Fleet", "InTurn", "LocalRunner", "Runner", "VisitOptions", "VisitRequest", "ask"]
+
+IDENTITY = ("machine", "processor", "emulated", "engine", "engine_version")  # of a hello: a session is of one such
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitOptions:
+    """How a network is timed in one visit.
+
+    Args:
+        threads: of the engine.
+        precision: of its arithmetic: ``"fp32"``, or ``"fp16"`` where the chip has it.
+        power_mode: the cores that its threads prefer, as MNN names them: ``"normal"``, ``"high"`` or ``"low"``.
+        n_warmup: untimed runs.
+        n_runs: timed runs, op by op if `profile`, and else whole.
+        n_yardstick: runs of the yardstick before, and as many after.
+        profile: whether each op is timed as well.
+        n_whole: timed whole runs among those op by op: they tell what calling back costs.
+
+    Raises:
+        MeasureError: if a field is out of range.
+    """
+
+    threads: int = 1
+    precision: str = "fp32"
+    power_mode: str = "normal"
+    n_warmup: int = N_WARMUP
+    n_runs: int = 6
+    n_yardstick: int = N_YARDSTICK
+    profile: bool = True
+    n_whole: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in (("threads", 1), ("n_warmup", 0), ("n_runs", 1), ("n_yardstick", 1), ("n_whole", 1)):
+            if getattr(self, name) < least:
+                kind = "a positive integer" if least else "an integer >= 0"
+                raise MeasureError(f"Expected `{name}` to be {kind}, but got {getattr(self, name)}.")
+        if self.precision == "int8":
+            raise MeasureError(
+                "Expected `precision` to be fp32 or fp16, but got 'int8': networks of random weights cannot be "
+                "quantised as a trained one would be, and MNN's int8 kernels depend on that. Quantise your network "
+                "with MNN's own tool and measure the file as a whole network."
+            )
+        for name, known in (("precision", device_runner.PRECISIONS), ("power_mode", device_runner.POWER_MODES)):
+            if getattr(self, name) not in known:
+                raise MeasureError(
+                    f"Expected `{name}` to be one of {', '.join(known)}, but got {getattr(self, name)!r}."
+                )
+
+
+class Runner(Protocol):
+    """Something that times networks. Its answers are those of `latency_nas.engine.mnn.device_side`."""
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the device is."""
+
+    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
+        """The raw samples of one visit of the network in `file`, a file on this machine.
+
+        Raises:
+            MeasureError: if the network is at fault.
+            RunnerLostError: if the device is: the visit can be asked for again later.
+        """
+
+    def close(self) -> None:
+        """Let go of the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitRequest:
+    """A visit to be made: the arguments of `Runner.visit`."""
+
+    file: Path
+    yardstick: Path
+    options: VisitOptions
+    describe: bool
+
+
+@runtime_checkable
+class Fleet(Protocol):
+    """Something that makes visits on any number of devices of one kind."""
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the devices are."""
+
+    def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, Mapping[str, Any]]]:
+        """Each request's raw samples, or ``{"error": text}`` where the network is at fault, as they come.
+
+        Raises:
+            RunnerLostError: if no device is left: what has not come can be asked for again later.
+        """
+
+
+class InTurn:
+    """One runner as a fleet: one visit after the other.
+
+    Args:
+        runner: that makes them.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def hello(self) -> Mapping[str, Any]:
+        """What the device is."""
+        return self._runner.hello()
+
+    def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, Mapping[str, Any]]]:
+        """Each request's raw samples, or ``{"error": text}``, in order."""
+        for it in requests:
+            try:
+                yield it, self._runner.visit(it.file, it.yardstick, it.options, describe=it.describe)
+            except RunnerLostError:
+                raise
+            except MeasureError as error:
+                yield it, {"error": str(error)}
+
+
+def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a request to a serving device side and wait for the answer.
+
+    Raises:
+        MeasureError: if the answer is an error.
+        RunnerLostError: if there is no answer.
+    """
+    if process.stdin is None or process.stdout is None:
+        raise RunnerLostError("Expected the device side to be started with pipes.")
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+    line = "\n"
+    while line.endswith("\n") and not line.startswith("{"):  # a login shell may have said something first
+        line = process.stdout.readline()
+    if not line.endswith("\n"):
+        raise RunnerLostError(f"The device side ended (exit status {process.wait()}) before it answered.")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise MeasureError(answer["error"])
+    return answer
+
+
+class ServedProcess:
+    """A serving process that is started when it is first needed, and again after a crash.
+
+    Args:
+        command: starts it.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._process: subprocess.Popen[str] | None = None
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if self._process is None:
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(  # noqa: S603 - our own file
+                self._command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+            )
+        try:
+            return ask(self._process, request)
+        except RunnerLostError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LocalRunner(ServedProcess):
+    """This machine, through a process of its own that is started when it is first needed, and again after a crash.
+
+    Args:
+        python: the interpreter that has MNN.
+    """
+
+    def __init__(self, python: str = sys.executable) -> None:
+        super().__init__([python, device_runner.__file__])
+
+    def hello(self) -> Mapping[str, Any]:
+        """What this machine is."""
+        return self._ask({"do": "hello"})
+
+    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
+        """The raw samples of one visit.
+
+        Raises:
+            MeasureError: if the network cannot be opened or run, or crashes the engine.
+        """
+        request = {"do": "visit", "file": str(file), "yardstick": str(yardstick), **asdict(options)}
+        try:
+            return self._ask({**request, "describe": describe})
+        except RunnerLostError as error:  # on this machine the network is to blame: the next one gets a new process
+            raise MeasureError(f"MNN crashed on {file.stem}: {error}") from error

@@ -1,0 +1,149 @@
+"""Bundles: a session's networks and the device side as one file, for a device that nothing here can reach.
+
+``python3 bundle.pyz`` there writes raw samples to a file, and the session takes that file in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import uuid
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from latency_nas.engine.mnn import device_side as device_runner
+from latency_nas.engine.mnn.mnn_engine import check_ops, convert, described_ops
+from latency_nas.errors import GraphError, MeasureError
+from latency_nas.measure.session import bundle_main
+from latency_nas.measure.session.chunk import Chunk
+from latency_nas.measure.session.run import meet
+from latency_nas.measure.session.session import Session, StoredNetwork
+from latency_nas.measure.yardstick import yardstick_graph
+
+__all__ = ["add_samples", "write_bundle"]
+
+_SHEBANG = b"#!/usr/bin/env python3\n"
+
+
+def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> int:
+    """Write a session's networks, and what times them, as one file that ``python3`` runs.
+
+    Args:
+        session: open for writing: its networks are decided on here.
+        target: the file, ``bundle.pyz``.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
+
+    Returns:
+        How many networks it holds.
+
+    Raises:
+        UnsafeOpError: if an op's class is of a package that is not allowed.
+        MeasureError: if no network of the session can be built.
+    """
+    path = Path(target)
+    identity = session.fact("bundle") or uuid.uuid4().hex
+    networks = []
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with tempfile.TemporaryDirectory() as folder, partial.open("wb") as file:
+            file.write(_SHEBANG)
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.write(bundle_main.__file__, "__main__.py")
+                archive.write(device_runner.__file__, "device_runner.py")
+                yardstick = convert(yardstick_graph(), Path(folder, "yardstick.mnn"))
+                archive.write(yardstick, yardstick.name)
+                for network, built in _built(session, Path(folder), allow):
+                    archive.write(built, f"network_{network.id}.mnn")
+                    built.unlink()
+                    networks.append(network.id)
+                options = {"visit": asdict(session.options.visit), "rounds": session.options.rounds}
+                archive.writestr("bundle.json", json.dumps({"id": identity, "networks": networks, **options}))
+        if not networks:
+            raise MeasureError(f"Expected networks to meter in {session.path}, but none of them can be built.")
+        session.note("bundle", identity)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(networks)
+
+
+def _built(session: Session, folder: Path, allow: Sequence[str]) -> Iterator[tuple[StoredNetwork, Path]]:
+    """Every network of the session and its file; a network that fails gives way to its pieces, as in a session."""
+    for number in range(session.n_chunks):
+        chunk = Chunk(session, number, folder, allow=allow)
+        chunk.plan()
+        seen: set[int] = set()
+        while due := [network for network in chunk.networks() if network.id not in seen]:
+            for network in due:
+                seen.add(network.id)
+                try:
+                    file, _ = chunk.build(network)
+                except (MeasureError, GraphError) as error:
+                    chunk.fail(network, error)
+                else:
+                    yield network, file
+
+
+def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> int:
+    """Take in the samples that a bundle of this session has written; lines that are in it already are passed over.
+
+    Args:
+        session: open for writing.
+        source: the file.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
+
+    Returns:
+        How many visits came in.
+
+    Raises:
+        UnsafeOpError: if an op's class is of a package that is not allowed.
+        MeasureError: if the file is of another session's bundle, of another device, or damaged.
+    """
+    path = Path(source)
+    lines = _lines(path)
+    first = next(lines, {})
+    if not session.fact("bundle") or first.get("bundle") != session.fact("bundle"):
+        raise MeasureError(f"Expected {path} to hold samples of a bundle of {session.path}, but it does not.")
+    meet(session, {**first["hello"], "at": "a device that ran a bundle"})
+    folder = path.parent  # nothing is written there
+    chunks = [Chunk(session, number, folder, allow=allow) for number in range(session.n_chunks)]
+    known = {network.id: (chunk, network) for chunk in chunks for network in chunk.networks()}
+    visited = {network for network in known if next(session.visits(network), None) is not None}
+    name = f"samples {first['run']}"
+    n_taken, n_added = int(session.fact(name, "0")), 0
+    for position, line in enumerate(lines, start=1):
+        if position <= n_taken or "begun" in line or line["network"] not in known:
+            continue
+        chunk, network = known[line["network"]]
+        try:
+            if "error" in line:
+                raise MeasureError(line["error"])
+            if network.id not in visited:
+                check_ops(described_ops(line["ops"]), chunk.expected(network), Path(f"network_{network.id}.mnn"))
+        except (MeasureError, GraphError) as error:
+            chunk.fail(network, error)
+            del known[network.id]
+            continue
+        session.add_visit(network.id, line, facts={name: str(position)})
+        visited.add(network.id)
+        n_added += 1
+    return n_added
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The file's objects; half a line at its end is of a visit that was cut off."""
+    with path.open() as file:
+        for number, text in enumerate(file, start=1):
+            if not text.endswith("\n"):
+                return
+            try:
+                line = json.loads(text)
+                if not isinstance(line, dict) or not line.keys() & {"bundle", "network"}:
+                    raise ValueError(f"it is {text[:40]!r}")
+            except ValueError as error:
+                raise MeasureError(f"Expected line {number} of {path} to be a bundle's, but {error}.") from error
+            yield line

@@ -1,0 +1,66 @@
+"""`Piece`: what a session is asked to meter: an op of a space, a kernel, or a whole network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from latency_nas.errors import SessionError
+from latency_nas.graph import OpGraph
+from latency_nas.graph.graph_json import format_graph, parse_graph
+from latency_nas.kernel import Kernel
+from latency_nas.measure.kernel_graph import kernel_graph
+from latency_nas.measure.space import Op
+
+__all__ = ["Kind", "Piece"]
+
+Kind = Literal["op", "kernel", "network"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Something to meter, as text, so that a session's file holds all that is needed to go on.
+
+    Args:
+        kind: what it is.
+        label: what messages call it.
+        text: the op as JSON, the kernel's key, or the network's graph.
+    """
+
+    kind: Kind
+    label: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise SessionError(f"Expected a piece to be {', '.join(get_args(Kind))}, but got {self.kind!r}.")
+
+    @classmethod
+    def of(cls, item: Op | Kernel | OpGraph, label: str = "") -> Piece:
+        """The piece of an op, a kernel or a network's graph."""
+        if isinstance(item, Op):
+            return cls(kind="op", label=label or str(item), text=json.dumps(asdict(item)))
+        if isinstance(item, Kernel):
+            return cls(kind="kernel", label=label or item.key, text=item.key)
+        return cls(kind="network", label=label or f"a network of {len(item.nodes)} layers", text=format_graph(item))
+
+    def graph(self, *, allow: Sequence[str] = ()) -> OpGraph:
+        """Its graph.
+
+        Args:
+            allow: Packages that an op's class may be of beside `ALLOWED_PACKAGES`.
+
+        Raises:
+            UnsafeOpError: if an op's class is of a package that is not allowed.
+            OpSpaceError: if an op's module does not import, or its arguments make no op.
+            GraphError: if a module cannot be read.
+            MeasureError: if no network is known that holds the kernel.
+        """
+        if self.kind == "kernel":
+            return kernel_graph(Kernel.parse(self.text))
+        if self.kind == "network":
+            return parse_graph(self.text)
+        fields = json.loads(self.text)
+        return Op(**{**fields, "input_shape": tuple(fields["input_shape"])}).read(allow=allow)

@@ -1,0 +1,133 @@
+"""What a session has found, as a latency table: computed from its raw samples, as often as one likes."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from latency_nas.errors import MeasureError
+from latency_nas.kernel import Kernel
+from latency_nas.measure.bench import Calm, Statistic, Visit, visit_of
+from latency_nas.measure.meter import Drift, NetworkTimes, entries_of, summarise
+from latency_nas.measure.session.session import Session
+from latency_nas.table import Datasheet, LatencyTable
+
+__all__ = ["SessionResult", "build_table", "session_result"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionResult:
+    """A session's networks as they were measured.
+
+    Args:
+        kernels: of each network, in order.
+        times: of each network.
+        drift: of the whole session.
+    """
+
+    kernels: tuple[tuple[Kernel, ...], ...]
+    times: tuple[NetworkTimes, ...]
+    drift: Drift
+
+
+def session_result(session: Session, statistic: Statistic = "median") -> SessionResult:
+    """Summarise a session's samples at the yardstick's undisturbed speed.
+
+    Args:
+        session: finished or not.
+        statistic: of the runs of a visit: over visits the median stands.
+
+    Raises:
+        MeasureError: if there are no samples yet.
+    """
+    calm = Calm(session.options.max_drift, None)
+    slowest = 0.0
+    for before, after in session.yardsticks_ms():
+        calm.note_ms((before + after) / 2)
+        slowest = max(slowest, before, after)
+    kernels = session.kernels()
+    least = min(session.options.least_rounds, session.options.rounds // 2 + 1)
+    n_unstable = n_again = 0
+    names: list[tuple[Kernel, ...]] = []
+    times: list[NetworkTimes] = []
+    for ids, visits in _visited(session, statistic):
+        used = calm.calmest(visits, least)
+        n_unstable += any(map(calm.disturbed, used))
+        n_again += len(visits) - len(used)
+        names.append(tuple(kernels[number] for number in ids))
+        n_runs = session.options.visit.n_runs
+        times.append(summarise(used, n_runs, calm.undisturbed_ms))
+    if not times:
+        raise MeasureError(f"Expected samples in {session.path}, but there are none yet: run the session first.")
+    drift = Drift(
+        yardstick_ms=calm.undisturbed_ms,
+        slowest=slowest / calm.undisturbed_ms,
+        n_visits=session.n_visits,
+        n_repeated=n_again,
+        n_unstable=n_unstable,
+    )
+    return SessionResult(kernels=tuple(names), times=tuple(times), drift=drift)
+
+
+def _visited(session: Session, statistic: Statistic) -> Iterator[tuple[tuple[int, ...], list[Visit]]]:
+    for network in session.networks():
+        visits = [visit_of(raw, statistic) for raw in session.visits(network.id)]
+        if visits:
+            yield network.kernels, visits
+
+
+def build_table(session: Session, statistic: Statistic = "median") -> LatencyTable:
+    """The table of a session, its datasheet filled in.
+
+    Raises:
+        MeasureError: if there are no samples yet, or kernels of several batch sizes.
+    """
+    result = session_result(session, statistic)
+    options, visit = session.options, session.options.visit
+    batch = _batch(session, result)
+    ended = datetime.datetime.fromtimestamp(session.last_visit_s() or 0, datetime.UTC)
+    how = {"composed": "composed networks", "alone": "networks of one piece each"}[options.context]
+    runs = {"median": "the median", "min": "the least", "mean": "the mean"}[statistic] + " of the runs"
+    runs += f" ({session.fact('samples')})" * bool(session.fact("samples"))
+    power = "" if visit.power_mode == "normal" else visit.power_mode
+    governor, emulated = session.fact("governor"), session.fact("emulated") == "True"
+    here = f"{'emulated' if emulated else session.fact('at') or 'this machine'} ({session.fact('machine')})"
+    datasheet = Datasheet(
+        device=options.device or here,
+        soc=session.fact("processor"),
+        engine=session.fact("engine"),
+        engine_version=session.fact("engine_version"),
+        method="measured",
+        precision=visit.precision,
+        threads=visit.threads,
+        power_mode=", ".join(filter(None, (power, governor and f"governor {governor}"))),
+        batch=batch,
+        date=ended.date().isoformat(),
+        statistic=f"median over the places of a kernel of the median over visits of {runs}, "
+        f"at the yardstick's undisturbed speed",
+        sources=(
+            f"{len(result.times)} {how}, {result.drift.n_visits} visits of {visit.n_runs} runs each"
+            + (f", of {options.source}" if options.source else ""),
+        ),
+        yardstick_ms=result.drift.yardstick_ms,
+        emulated=emulated,
+        notes=str(result.drift),
+    )
+    return LatencyTable.of(entries_of(result.kernels, result.times), datasheet, name=str(session.path))
+
+
+def _batch(session: Session, result: SessionResult) -> int:
+    """The images of a run: the first size of what convolutions and poolings read, or of all where there are none."""
+    first = {
+        (kernel.op.startswith(("conv", "pool")), kernel.inputs[0][0])
+        for kernel in set().union(*result.kernels)
+        if kernel.inputs and kernel.inputs[0]
+    }
+    batches = {size for images, size in first if images} or {size for _, size in first}
+    if len(batches) > 1:
+        raise MeasureError(
+            f"Expected kernels of one batch size in {session.path}, but got {sorted(batches)}: "
+            f"make a session for each batch size."
+        )
+    return batches.pop() if batches else 1

@@ -1,0 +1,178 @@
+"""Runs a session: plans it chunk by chunk, visits networks in shuffled rounds, and stops each when it is known."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_nas.engine.mnn.mnn_engine import check_ops, convert, described_ops
+from latency_nas.errors import GraphError, MeasureError
+from latency_nas.measure.bench import PATIENCE, Calm, Progress, Visit, visit_of
+from latency_nas.measure.device.runner import IDENTITY, Fleet, InTurn, Runner, VisitRequest
+from latency_nas.measure.meter import spread
+from latency_nas.measure.session.chunk import Chunk
+from latency_nas.measure.session.session import Session, StoredNetwork
+from latency_nas.measure.yardstick import yardstick_graph
+
+__all__ = ["meet", "run_session"]
+
+logger = logging.getLogger(__name__)
+
+_HALF_WIDTH = 1.96 * np.sqrt(np.pi / 2)  # standard errors of a mean -> half of the 95 % interval of a median
+_FLOOR = 0.02  # an op below this part of its network's time need not be known better than that part
+
+
+def run_session(
+    session: Session, runner: Runner | Fleet, *, on_progress: Progress | None = None, allow: Sequence[str] = ()
+) -> None:
+    """Meter what a session has left to meter; a session that was cut off goes on where it was.
+
+    Args:
+        session: open for writing.
+        runner: where the networks run: one device, or several of one kind.
+        on_progress: told of each visit: visits so far, and in all as far as is known.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`. A session's file cannot hold it: who goes
+            on with a session says it again.
+
+    Raises:
+        UnsafeOpError: if an op's class is of a package that is not allowed.
+        RunnerLostError: if the device no longer answers; what was measured is kept.
+        SessionError: if the file cannot be written; what was measured is kept.
+        MeasureError: if the device is another one than the session began on, or lacks the precision.
+    """
+    fleet = runner if isinstance(runner, Fleet) else InTurn(runner)
+    meet(session, fleet.hello())
+    with tempfile.TemporaryDirectory() as name:
+        yardstick = convert(yardstick_graph(), Path(name, "yardstick.mnn"))
+        loop = _Loop(session, fleet, yardstick, on_progress)
+        for number in range(session.n_chunks):
+            if session.fact(f"chunk {number}") == "done":
+                continue
+            with tempfile.TemporaryDirectory(dir=name) as folder:
+                loop.run(Chunk(session, number, Path(folder), allow=allow), number)
+            session.note(f"chunk {number}", "done")
+
+
+def meet(session: Session, hello: Mapping[str, Any]) -> None:
+    """Remember the device; one session is of one device and one engine.
+
+    Raises:
+        MeasureError: if it is another one than the session began on.
+    """
+    for name in (*IDENTITY, "governor", "samples", "at"):
+        known, found = session.fact(name), str(hello.get(name, ""))
+        if known and known != found and name in IDENTITY:
+            raise MeasureError(
+                f"Expected to go on with {session.path} where {name} is {known}, but here it is {found}: "
+                f"a session is of one device and one engine."
+            )
+        session.note(name, found)
+
+
+class _Loop:
+    """Visits of one run of a session.
+
+    Args:
+        session: where samples go.
+        fleet: where they come from.
+        yardstick: its file.
+        on_progress: told of each visit.
+    """
+
+    def __init__(self, session: Session, fleet: Fleet, yardstick: Path, on_progress: Progress | None) -> None:
+        self._session, self._fleet, self._yardstick = session, fleet, yardstick
+        self._on_progress = on_progress
+        self._calm = Calm(session.options.max_drift, None)
+        for before, after in session.yardsticks_ms():
+            self._calm.note_ms((before + after) / 2)
+        self._n_visits = session.n_visits
+        self._random = np.random.default_rng([session.options.seed, self._n_visits])
+
+    def run(self, chunk: Chunk, number: int) -> None:
+        """Visit the chunk's networks until each has its rounds or is known well enough."""
+        chunk.plan()
+        visits: dict[int, list[Visit]] = {}
+        while True:
+            networks = chunk.networks()
+            for network in networks:
+                if network.id not in visits:
+                    visits[network.id] = [visit_of(raw) for raw in self._session.visits(network.id)]
+            due = [network for network in networks if self._is_due(visits[network.id])]
+            if not due:
+                return
+            asked: dict[Path, StoredNetwork] = {}
+            order = [due[index] for index in self._random.permutation(len(due))]
+            for request, raw in self._fleet.visit_all(self._requests(chunk, order, visits, asked)):
+                self._take(chunk, asked[request.file], request, raw, visits)
+                self._tell(number, networks, visits)
+
+    def _requests(
+        self,
+        chunk: Chunk,
+        networks: Sequence[StoredNetwork],
+        visits: Mapping[int, Sequence[Visit]],
+        asked: dict[Path, StoredNetwork],
+    ) -> Iterator[VisitRequest]:
+        """A request for each network that can be built, noted in `asked`."""
+        options = self._session.options.visit
+        for network in networks:
+            try:
+                file, _ = chunk.build(network)
+            except (MeasureError, GraphError) as error:
+                chunk.fail(network, error)
+                continue
+            asked[file] = network
+            describe = not visits[network.id]
+            yield VisitRequest(file=file, yardstick=self._yardstick, options=options, describe=describe)
+
+    def _take(
+        self,
+        chunk: Chunk,
+        network: StoredNetwork,
+        request: VisitRequest,
+        raw: Mapping[str, Any],
+        visits: Mapping[int, list[Visit]],
+    ) -> None:
+        try:
+            if "error" in raw:
+                raise MeasureError(raw["error"])
+            if request.describe:
+                check_ops(described_ops(raw["ops"]), chunk.expected(network), request.file)
+        except (MeasureError, GraphError) as error:
+            chunk.fail(network, error)
+            return
+        self._session.add_visit(network.id, raw)
+        visit = visit_of(raw)
+        visits[network.id].append(visit)
+        self._calm.note_ms(visit.yardstick_ms)
+        self._n_visits += 1
+
+    def _is_due(self, visits: Sequence[Visit]) -> bool:
+        options = self._session.options
+        calm = [visit for visit in visits if not self._calm.disturbed(visit)]
+        if len(calm) >= options.rounds or len(visits) >= PATIENCE * options.rounds:
+            return False
+        return not (
+            options.stop_at is not None and len(calm) >= options.least_rounds and _half_width(calm) <= options.stop_at
+        )
+
+    def _tell(self, number: int, networks: Sequence[StoredNetwork], visits: dict[int, list[Visit]]) -> None:
+        """Progress, with the visits of chunks that are not planned yet as this one's."""
+        if self._on_progress:
+            due = [visits[network.id] for network in networks if self._is_due(visits[network.id])]
+            left = sum(max(1, self._session.options.least_rounds - len(made)) for made in due)
+            chunks_left = self._session.n_chunks - number - 1
+            made = sum(len(visits[network.id]) for network in networks)
+            self._on_progress(self._n_visits, self._n_visits + left + chunks_left * (made + left))
+
+
+def _half_width(visits: Sequence[Visit]) -> float:
+    """Of the worst op, half of its 95 % interval over its time (or over `_FLOOR` of the network's, if that is more)."""
+    ops = np.stack([visit.ops_ms / visit.yardstick_ms for visit in visits])
+    half = _HALF_WIDTH * spread(ops) / np.sqrt(len(visits))
+    return float(np.max(half / np.maximum(np.median(ops, axis=0), _FLOOR * np.median(ops.sum(axis=1)))))

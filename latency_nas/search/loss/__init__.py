@@ -1,0 +1,1 @@
+"""The latency term of a loss: targets, penalties, constraints and schedules."""

@@ -1,0 +1,81 @@
+"""`Schedule`: how a latency term's weight and temperature go over a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latency_nas.errors import SearchError
+
+__all__ = ["Schedule"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Of a search's progress from 0 to 1.
+
+    The term is multiplied by 0 up to `warm_up` (weights are trained before there is anything to choose by), then by a
+    share that rises linearly over `ramp` to 1, and then by a power of `final_scale` that reaches it at the end.
+    The temperature falls geometrically, from what it was, over all of it. Over the last share `settle`, the parameters
+    are also drawn, ever more strongly, to the likeliest architecture on the target
+    (`latency_nas.search.loss.settling`).
+
+    Args:
+        warm_up: share of the search without the term.
+        ramp: share of the search over which it rises.
+        final_scale: of the term at the end.
+        final_temperature: at the end; None leaves the temperature.
+        settle: share of the search, its last, in which it settles on an architecture.
+
+    Raises:
+        SearchError: if an argument is out of range.
+
+    Example:
+        >>> schedule = Schedule(warm_up=0.2, ramp=0.4, final_temperature=0.1)
+        >>> [schedule.scale_at(progress) for progress in (0.1, 0.4, 0.8)]
+        [0.0, 0.5, 1.0]
+        >>> round(schedule.temperature_at(0.5, 10.0), 9)
+        1.0
+        >>> [Schedule(settle=0.5).pull_at(progress) for progress in (0.5, 0.75, 1.0)]
+        [0.0, 0.5, 1.0]
+    """
+
+    warm_up: float = 0.0
+    ramp: float = 0.0
+    final_scale: float = 1.0
+    final_temperature: float | None = None
+    settle: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.warm_up >= 0 and self.ramp >= 0 and self.warm_up + self.ramp <= 1):
+            raise SearchError(
+                f"Expected `warm_up` and `ramp` to be shares of the search, not above 1 together, but got "
+                f"{self.warm_up} and {self.ramp}."
+            )
+        if not self.final_scale > 0:
+            raise SearchError(f"Expected `final_scale` to be a positive number, but got {self.final_scale}.")
+        if self.final_temperature is not None and not self.final_temperature > 0:
+            raise SearchError(
+                f"Expected `final_temperature` to be a positive number, but got {self.final_temperature}."
+            )
+        if not 0 <= self.settle <= 1:
+            raise SearchError(f"Expected `settle` to be a share of the search, from 0 to 1, but got {self.settle}.")
+
+    def scale_at(self, progress: float) -> float:
+        """What the term is multiplied by."""
+        begun = progress - self.warm_up
+        if begun < 0:
+            return 0.0
+        if begun < self.ramp:
+            return begun / self.ramp
+        left = 1 - self.warm_up - self.ramp
+        return float(self.final_scale ** ((begun - self.ramp) / left)) if left > 0 else self.final_scale
+
+    def temperature_at(self, progress: float, first: float) -> float:
+        """The temperature, having been `first` at the beginning."""
+        if self.final_temperature is None:
+            return first
+        return float(first * (self.final_temperature / first) ** min(1.0, progress))
+
+    def pull_at(self, progress: float) -> float:
+        """How strongly the parameters are drawn to an architecture on the target."""
+        return max(0.0, 1 - (1 - progress) / self.settle) if self.settle else 0.0

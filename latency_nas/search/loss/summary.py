@@ -1,0 +1,42 @@
+"""The table at the end of a search: what was chosen, how surely, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import StringIO
+
+from rich.console import Console
+from rich.table import Table
+
+from latency_nas.search.loss.control import Controlled
+from latency_nas.search.loss.targets import Targets
+
+__all__ = ["as_text", "summary_table"]
+
+
+def summary_table(loss: Controlled | Targets) -> Table:
+    """A row a choice: its candidate, the probability of that, and its cost by each target; then the sums."""
+    losses: Mapping[str, Controlled] = loss.by_name() if isinstance(loss, Targets) else {"ms": loss}
+    first = next(iter(losses.values()))
+    probabilities = first.gates().detach().max(dim=1).values.tolist()
+    table = Table("choice", "candidate", "probability", *losses, title="The likeliest architecture")
+    architecture = first.architecture()
+    for row, (name, index) in enumerate(architecture.items()):
+        plans = [item.plan for item in losses.values()]
+        costs = [f"{plan.costs_ms[plan.choices.index(name)][index]:,.4g}" for plan in plans]
+        table.add_row(name, first.plan.candidates[row][index], f"{probabilities[row]:.1%}", *costs)
+    table.add_section()
+    for label, figures in (
+        ("in all, fixed part included", [item.argmax_ms() for item in losses.values()]),
+        ("expected", [float(item.expected_ms().detach()) for item in losses.values()]),
+        ("target", [item.target_ms for item in losses.values()]),
+    ):
+        table.add_row(label, "", "", *("none" if figure is None else f"{figure:,.4g}" for figure in figures))
+    return table
+
+
+def as_text(table: Table) -> str:
+    """The table as plain text."""
+    output = StringIO()
+    Console(file=output, width=100).print(table)
+    return output.getvalue()

@@ -1,0 +1,1 @@
+"""The cost plan: what each candidate costs, and how it is found."""

@@ -1,0 +1,150 @@
+"""From architecture parameters to the expected latency, in as few operations as there can be.
+
+A softmax over the rows of one small matrix, a row a choice, gives the gates p of all choices, and a product with the
+costs t of a plan the expectation E = fixed + sum_i p_i t_i + ...: a handful of torch operations, however many layers
+there are, none of which waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latency_nas.errors import SearchError
+from latency_nas.search.plan.plan import MAE_TO_STD, CostPlan
+
+__all__ = ["PackedPlan", "width_gates"]
+
+
+def width_gates(width: Tensor, widths: Sequence[float]) -> Tensor:
+    """The gates of a width that lies between candidates, for channel search by masks (FBNetV2, arXiv 2004.05565).
+
+    The two candidates next to it share the weight linearly, so that the expected cost is the piecewise linear
+    interpolation of the candidates' costs, differentiable in the width; with a term of two choices it is bilinear.
+
+    Args:
+        width: the effective number of channels, such as ``(gates * widths).sum()``, of shape ``()``.
+        widths: of the candidates, rising.
+
+    Returns:
+        Gates of shape ``(candidates,)`` that sum to one.
+
+    Raises:
+        SearchError: if the widths do not rise.
+
+    Example:
+        >>> width_gates(torch.tensor(20.0), [8, 16, 32])
+        tensor([0.0000, 0.7500, 0.2500])
+    """
+    grid = torch.tensor(widths, dtype=width.dtype, device=width.device)
+    if len(widths) < 2 or any(low >= high for low, high in pairwise(widths)):
+        raise SearchError(f"Expected `widths` to be two or more rising numbers, but got {list(widths)}.")
+    share = ((width - grid[:-1]) / (grid[1:] - grid[:-1])).clamp(0, 1)  # of the way from one candidate to the next
+    ends = share.new_ones(1), share.new_zeros(1)
+    return torch.cat([ends[0], share]) - torch.cat([share, ends[1]])
+
+
+@dataclass(frozen=True, slots=True)
+class _OnDevice:
+    """What the torch operations need of a plan, on one device."""
+
+    padded: Tensor  # the place of each gate in a matrix (choices, most candidates); where there is none, the last + 1
+    flat: Tensor  # the place of each gate in that matrix, flat
+    is_logits: Tensor  # of each gate
+    costs_ms: Tensor
+    term_gates: Tensor
+    term_costs_ms: Tensor
+
+
+class PackedPlan:
+    """A plan, ready for steps.
+
+    Args:
+        plan: what is priced.
+        logits: of each choice, whether its weights are still to be normalised by a softmax.
+    """
+
+    def __init__(self, plan: CostPlan, logits: Sequence[bool]) -> None:
+        self.plan = plan
+        self._logits, self._all_logits = tuple(logits), all(logits)
+        self._even = len(set(map(len, plan.candidates))) == 1  # the gates are a matrix as they are
+        self._devices: dict[torch.device, _OnDevice] = {}
+
+    def expected_ms(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
+        """E[T] in milliseconds, a float64 scalar.
+
+        Args:
+            weights: holds the weights of all choices, in any shape.
+            picks: which of its numbers, flat, the choices take, one after the other; None: all, as they are.
+            temperature: by which architecture parameters are divided.
+        """
+        gates = self.gates(weights, picks, temperature)
+        expected_ms = self.expected_of(gates)
+        if weights.device.type == "cpu" and not torch.compiler.is_compiling() and expected_ms.isnan():
+            self.plan.check_gates(gates.detach().numpy())
+        return expected_ms
+
+    def gates(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
+        """The gates, flat, float64."""
+        values = weights.reshape(-1).to(torch.float64)
+        if picks is not None:
+            values = values[picks]
+        if self._all_logits:
+            return self._softmax(values / temperature)
+        is_logits = self.on(values.device).is_logits
+        return torch.where(is_logits, self._softmax(torch.where(is_logits, values / temperature, values)), values)
+
+    def _softmax(self, values: Tensor) -> Tensor:
+        """Of each choice by itself."""
+        if self._even:
+            return values.view(len(self.plan.choices), -1).softmax(1).view(-1)
+        held = self.on(values.device)
+        rows = torch.cat([values, values.new_full((1,), -torch.inf)])[held.padded]
+        return rows.softmax(1).view(-1)[held.flat]
+
+    def expected_of(self, gates: Tensor) -> Tensor:
+        """E[T] of flat gates."""
+        held = self.on(gates.device)
+        expected_ms = self.plan.fixed_ms + gates @ held.costs_ms
+        return expected_ms + self.terms_of(gates) @ held.term_costs_ms if self.plan.terms else expected_ms
+
+    def terms_of(self, gates: Tensor) -> Tensor:
+        """The product of the gates of each term."""
+        factors = torch.cat([gates, gates.new_ones(1)])[self.on(gates.device).term_gates]
+        product = factors[:, 0]
+        for column in range(1, factors.shape[1]):
+            product = product * factors[:, column]
+        return product
+
+    def std_of(self, gates: Tensor) -> Tensor:
+        """One standard deviation of the estimate at flat gates."""
+        if self.plan.uncertain is None:
+            raise SearchError("Expected a plan whose costs have standard deviations.")
+        fixed, *parts = self.plan.uncertain
+        every = torch.cat([gates, self.terms_of(gates)]) if self.plan.terms else gates
+        table_ms, variance = (torch.from_numpy(part).to(gates.device) for part in parts)
+        error_ms = (self.plan.expected_error or 0.0) * MAE_TO_STD * (fixed[0] + every @ table_ms)
+        return (error_ms**2 + fixed[1] + every @ variance).sqrt()
+
+    def on(self, device: torch.device) -> _OnDevice:
+        """The plan on a device; not buffers, so that casting a model to half precision leaves the costs whole."""
+        if device not in self._devices:
+            plan = self.plan
+            sizes = np.diff(plan.offsets)
+            columns = np.arange(max(sizes))
+            padded = np.where(columns < sizes[:, None], plan.offsets[:-1, None] + columns, plan.n_gates)
+            arrays = (
+                padded,
+                np.flatnonzero(padded.ravel() < plan.n_gates),
+                np.repeat(self._logits, sizes),
+                plan.flat_costs_ms,
+                plan.term_gates,
+                plan.term_costs_ms,
+            )
+            self._devices[device] = _OnDevice(*(torch.from_numpy(array).to(device) for array in arrays))
+        return self._devices[device]

@@ -1,0 +1,275 @@
+"""From what an engine runs for some architectures of a supernet to the `CostPlan` that holds for all of them.
+
+Every kernel that an engine runs belongs to a layer, and what a layer runs depends on a few choices only: on none for
+the stem, on one for what lies within a candidate, on two where an engine folds an operator into the one before, on
+three for a depthwise convolution of elastic kernel, width and depth. Which they are is learnt from architectures in
+which any two candidates meet, and confirmed on others; the cost of a layer is then a table over these choices.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from math import fsum, prod
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_nas.errors import SearchError
+from latency_nas.estimate import LatencyEstimator
+from latency_nas.estimate.estimator import KernelEstimate, Source
+from latency_nas.kernel import Kernel
+from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.search.plan.plan import Cost, CostPlan, Term
+from latency_nas.search.plan.space import Space
+
+__all__ = ["make_plan"]
+
+_MOST_LISTED = 128  # spaces up to this size are looked at whole
+_N_CHECKED = 8  # architectures on which a plan is confirmed
+_MOST_ROUNDS = 24
+_MOST_CELLS = 4096  # of the table of a layer
+_N_LIKELY = 6  # choices of which every few are tried, before they are added one by one
+
+Kernels = tuple[Kernel, ...]
+Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it, or whom a copy is for
+
+
+def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0) -> CostPlan:
+    """Price every candidate of every choice of a supernet, and what depends on several of them.
+
+    Args:
+        space: the supernet's architectures.
+        estimator: prices the kernels; all that it cannot price are named in one error.
+        seed: of the architectures that are looked at.
+
+    Raises:
+        MissingKernelError: if a kernel has no price.
+        SearchError: if what a layer runs depends on too many choices at once.
+    """
+    seen = _Seen(space)
+    random = np.random.default_rng(seed)
+    rows = _first_rows(seen.sizes, random)
+    for _ in range(_MOST_ROUNDS):
+        seen.look(rows)
+        layers = seen.layers()
+        rows = _missing_rows(seen, layers, random)
+        if not len(rows):
+            checked = random.integers(0, seen.sizes, (_N_CHECKED, len(seen.sizes)))
+            rows = checked[[not seen.agrees(layers, row) for row in checked]]
+        if not len(rows) or len(seen.rows) == prod(seen.sizes):
+            return _plan(space, seen, layers, estimator)
+    raise SearchError(
+        f"Expected what a layer runs to depend on a few choices, but {len(seen.rows)} architectures do not settle on "
+        f"which `{seen.unsettled}` depends: the supernet chooses there by more than the named choices."
+    )
+
+
+class _Seen:
+    """The architectures that were looked at, and the kernels of each of their slots."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.sizes = [len(names) for names in space.candidates.values()]
+        self.rows = np.zeros((0, len(self.sizes)), np.intp)
+        self.kernels: dict[Kernels, int] = {(): 0}  # what a slot may run -> its number
+        self.found: list[dict[Slot, int]] = []
+        self.calls: dict[Kernel, KernelCall] = {}
+        self.believed: dict[Slot, tuple[int, ...]] = {}  # on which choices a slot depended when last asked
+        self.unsettled = ""
+
+    def look(self, rows: Iterable[NDArray[np.intp]]) -> None:
+        """Look at more architectures."""
+        known = set(map(bytes, self.rows))
+        new = {bytes(row): row for row in np.asarray(list(rows), np.intp) if bytes(row) not in known}
+        self.found += [self._slots(row) for row in new.values()]
+        self.rows = np.array([*self.rows, *new.values()], np.intp).reshape(-1, len(self.sizes))
+
+    def _slots(self, row: NDArray[np.intp]) -> dict[Slot, int]:
+        slots: dict[Slot, list[Kernel]] = defaultdict(list)
+        for call in self.space.calls(dict(zip(self.space.candidates, map(int, row), strict=True))):
+            self.calls.setdefault(call.kernel, call)
+            slots[call.layer, call.nodes[0] if call.nodes else f"copy for {call.reader}"].append(call.kernel)
+        return {slot: self.kernels.setdefault(tuple(kernels), len(self.kernels)) for slot, kernels in slots.items()}
+
+    def layers(self) -> dict[Slot, _Layer]:
+        """On which choices each slot depends, and what it runs for their candidates."""
+        slots = dict.fromkeys(slot for found in self.found for slot in found)
+        patterns: dict[bytes, tuple[int, ...]] = {}
+        layers: dict[Slot, _Layer] = {}
+        for slot in slots:
+            values = np.array([found.get(slot, 0) for found in self.found])
+            pattern = np.unique(values, return_index=True, return_inverse=True)
+            key = pattern[1][pattern[2]].tobytes()
+            if key not in patterns:
+                patterns[key] = _depends_on(pattern[2], self.rows, self.sizes, self.believed.get(slot))
+            choices = patterns[key]
+            cells = dict(zip(map(tuple, self.rows[:, choices].tolist()), values.tolist(), strict=True))
+            layers[slot] = _Layer(choices=choices, cells=cells)
+        self.believed = {slot: layer.choices for slot, layer in layers.items()}
+        return layers
+
+    def agrees(self, layers: Mapping[Slot, _Layer], row: NDArray[np.intp]) -> bool:
+        """Whether an architecture that was not looked at runs what the layers say."""
+        found = self._slots(row)
+        for slot in {**layers, **found}:
+            layer = layers.get(slot)
+            said = layer.cells.get(tuple(row[list(layer.choices)].tolist())) if layer else None
+            if said != found.get(slot, 0):
+                self.unsettled = slot[0]
+                return False
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """What a slot runs: a number of `_Seen.kernels` for each combination of candidates of `choices`."""
+
+    choices: tuple[int, ...]
+    cells: dict[tuple[int, ...], int]
+
+
+def _first_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[np.intp]:
+    """Architectures in which any two candidates of different choices meet; of a small space, all.
+
+    Each is begun by two that have not met, and goes on with those that have met the fewest of it (AETG: Cohen, Dalal,
+    Fredman and Patton, IEEE Transactions on Software Engineering 23, 1997).
+    """
+    if prod(sizes) <= _MOST_LISTED:
+        return np.array(list(product(*map(range, sizes))), np.intp)
+    offsets = np.cumsum([0, *sizes[:-1]])
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    unmet = owner[:, None] != owner[None, :]
+    rows = []
+    while unmet.any():
+        pairs = np.argwhere(unmet)
+        flat = list(pairs[random.integers(len(pairs))])
+        met = unmet[flat].sum(0)  # of each candidate: with how many that are picked it has not met
+        for row in random.permutation([row for row in range(len(sizes)) if row not in owner[flat]]):
+            within = slice(offsets[row], offsets[row] + sizes[row])
+            flat.append(offsets[row] + (met[within] + random.random(sizes[row])).argmax())
+            met += unmet[flat[-1]]
+        unmet[np.ix_(flat, flat)] = False
+        rows.append(np.sort(flat) - offsets)
+    return np.array(rows, np.intp)
+
+
+def _depends_on(
+    values: NDArray[np.intp], rows: NDArray[np.intp], sizes: Sequence[int], believed: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """The fewest choices of which `values` are a function; one or two that were believed, if they still explain all."""
+    left = np.ones(len(values), np.intp)
+
+    def n_conflicts(groups: NDArray[np.intp]) -> int:
+        _, together = np.unique(groups, return_counts=True)
+        _, alike = np.unique(groups * (values.max() + 1) + values, return_counts=True)
+        return int((together**2).sum() - (alike**2).sum())
+
+    def grouped(choices: Iterable[int]) -> NDArray[np.intp]:
+        groups = np.zeros_like(left)
+        for choice in choices:
+            groups = groups * sizes[choice] + rows[:, choice]
+        return groups
+
+    if believed is not None and len(believed) < 3 and n_conflicts(grouped(believed)) == 0:
+        return believed
+    if n_conflicts(grouped(())) == 0:
+        return ()
+    order = sorted(range(len(sizes)), key=lambda choice: n_conflicts(grouped((choice,))))
+    for n in (1, 2, 3):
+        for few in combinations(order[:_N_LIKELY], n):
+            if n_conflicts(grouped(few)) == 0:
+                return tuple(sorted(few))
+    chosen: list[int] = []
+    while n_conflicts(grouped(chosen)):
+        rest = [choice for choice in order if choice not in chosen]
+        chosen.append(min(rest, key=lambda choice: n_conflicts(grouped([*chosen, choice]))))
+    for choice in tuple(chosen):
+        others = [other for other in chosen if other != choice]
+        if n_conflicts(grouped(others)) == 0:
+            chosen = others
+    return tuple(sorted(chosen))
+
+
+def _missing_rows(seen: _Seen, layers: Mapping[Slot, _Layer], random: np.random.Generator) -> NDArray[np.intp]:
+    """Architectures that show combinations of candidates on which a layer depends, those of few choices first.
+
+    Not all at once: what seemed to depend on many choices may turn out to depend on fewer.
+    """
+    unmet: dict[tuple[tuple[int, ...], tuple[int, ...]], None] = {}
+    for slot, layer in sorted(layers.items(), key=lambda item: len(item[1].choices)):
+        n_cells = prod(seen.sizes[choice] for choice in layer.choices)
+        if n_cells > _MOST_CELLS:
+            seen.unsettled = slot[0]
+            raise SearchError(
+                f"Expected what a layer runs to depend on a few choices, but `{slot[0]}` depends on "
+                f"{', '.join(list(seen.space.candidates)[choice] for choice in layer.choices)}: {n_cells} cases."
+            )
+        if len(layer.cells) < n_cells:
+            every = product(*(range(seen.sizes[choice]) for choice in layer.choices))
+            unmet.update(dict.fromkeys((layer.choices, cell) for cell in every if cell not in layer.cells))
+    rows: list[NDArray[np.intp]] = []
+    while unmet and len(rows) < max(_N_CHECKED, len(seen.rows) // 4):
+        row = random.integers(0, seen.sizes)
+        fixed: dict[int, int] = {}
+        for choices, cell in tuple(unmet):
+            wanted = dict(zip(choices, cell, strict=True))
+            if all(fixed.get(choice, index) == index for choice, index in wanted.items()):
+                fixed |= wanted
+                del unmet[choices, cell]
+        row[list(fixed)] = list(fixed.values())
+        rows.append(row)
+    return np.array(rows, np.intp).reshape(-1, len(seen.sizes))
+
+
+def _plan(space: Space, seen: _Seen, layers: Mapping[Slot, _Layer], estimator: LatencyEstimator) -> CostPlan:
+    priced = estimator.price(list(seen.calls.values()))
+    prices = dict(zip(seen.calls, priced.kernels, strict=True))
+    kernels = {number: [prices[kernel] for kernel in run] for run, number in seen.kernels.items()}
+    tables: dict[tuple[int, ...], dict[tuple[int, ...], list[KernelEstimate]]] = defaultdict(lambda: defaultdict(list))
+    for layer in layers.values():
+        for cell, number in layer.cells.items():
+            tables[layer.choices][cell] += kernels[number]
+    trusted = priced.expected_error is not None
+    costs = [
+        tuple(_cost(tables[row,].get((index,), []), trusted) for index in range(size))
+        for row, size in enumerate(seen.sizes)
+    ]
+    offsets = np.cumsum([0, *seen.sizes]).tolist()
+    terms = [
+        Term(
+            candidates=tuple(offsets[row] + index for row, index in zip(rows, cell, strict=True)),
+            cost=_cost(run, trusted),
+        )
+        for rows, table in tables.items()
+        if len(rows) > 1
+        for cell, run in table.items()
+        if run
+    ]
+    fixed = _cost(tables[()].get((), []), trusted)
+    return CostPlan(
+        choices=tuple(space.candidates),
+        candidates=tuple(space.candidates.values()),
+        costs_ms=tuple(tuple(cost.latency_ms for cost in row) for row in costs),
+        fixed_ms=fixed.latency_ms,
+        terms=tuple(terms),
+        costs=tuple(costs),
+        fixed=fixed,
+        expected_error=priced.expected_error,
+    )
+
+
+def _cost(run: Sequence[KernelEstimate], trusted: bool) -> Cost:
+    """The sum of kernels; `trusted`: the error of the table's whole networks is known, and stands for its kernels'."""
+    own = [item for item in run if not (trusted and item.source == "table")]
+    known = all(item.std_ms is not None or item.source == "missing" for item in own)
+    sources = {item.source for item in run}
+    return Cost(
+        latency_ms=fsum(item.latency_ms for item in run),
+        table_ms=fsum(item.latency_ms for item in run if item.source == "table"),
+        variance_ms2=fsum((item.std_ms or 0.0) ** 2 for item in own) if known else None,
+        source=next((source for source in reversed(get_args(Source)) if source in sources), "none"),
+    )

@@ -1,0 +1,75 @@
+"""The architectures of a supernet as a plan is made of them: what an engine runs for each. Of no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from latency_nas.engine.fusion import fuse
+from latency_nas.errors import SearchError
+from latency_nas.graph import OpGraph
+from latency_nas.kernel.kernel_call import KernelCall
+
+__all__ = ["Space", "candidate_space"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """The architectures of a supernet.
+
+    Args:
+        candidates: the names of the candidates of each choice.
+        calls: what the engine runs for one architecture, choice -> index of its candidate.
+
+    Raises:
+        SearchError: if there is no choice, or one has fewer than two candidates.
+    """
+
+    candidates: Mapping[str, tuple[str, ...]]
+    calls: Callable[[Mapping[str, int]], Sequence[KernelCall]]
+
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            raise SearchError("Expected at least one choice, but got none.")
+        for name, candidates in self.candidates.items():
+            if len(candidates) < 2:
+                raise SearchError(f"Expected at least two candidates of `{name}`, but got {len(candidates)}.")
+
+
+def candidate_space(
+    choices: Mapping[str, Mapping[str, OpGraph | None]], engine: str, *, fixed: OpGraph | None = None
+) -> Space:
+    """The architectures of a supernet whose candidates were read one by one, whichever framework they came from.
+
+    Each is fused on its own: what an engine would fold across the border of a choice is not seen. Where that matters,
+    make a `Space` whose `calls` gives whole networks.
+
+    Args:
+        choices: of each choice, the graph of each candidate by name; None for one that runs nothing.
+        engine: whose kernels.
+        fixed: what runs whatever is chosen.
+
+    Raises:
+        SearchError: if a choice has fewer than two candidates.
+
+    Example:
+        >>> from latency_nas import LatencyEstimator                                        # doctest: +SKIP
+        >>> space = candidate_space({"first": {"3x3": read_paddle("a.pdmodel"), "skip": None}}, "MNN")  # doctest: +SKIP
+        >>> plan = make_plan(space, LatencyEstimator("SD865"))                               # doctest: +SKIP
+        >>> plan.expected_ms([0.25, 0.75]), plan.gradient_ms([0.25, 0.75])                   # doctest: +SKIP
+    """
+    always = _filed(fixed, engine, "")
+    held = {
+        choice: [_filed(graph, engine, f"{choice}={name}/") for name, graph in group.items()]
+        for choice, group in choices.items()
+    }
+
+    def calls(architecture: Mapping[str, int]) -> list[KernelCall]:
+        return sum((held[choice][index] for choice, index in architecture.items()), always)
+
+    return Space(candidates={choice: tuple(group) for choice, group in choices.items()}, calls=calls)
+
+
+def _filed(graph: OpGraph | None, engine: str, prefix: str) -> list[KernelCall]:
+    """The kernels of a graph, filed under layers of its own."""
+    return [replace(call, layer=prefix + call.layer) for call in (fuse(graph, engine) if graph else ())]

@@ -1,0 +1,1 @@
+"""Selecting architectures from a cost plan."""

@@ -1,0 +1,1 @@
+"""Supernets: their choices, styles and gates."""

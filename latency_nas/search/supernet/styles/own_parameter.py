@@ -1,0 +1,47 @@
+"""A parameter in each module that chooses: FBNet, TF-NAS, ProxylessNAS."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from latency_nas.search.supernet.choice import Choice, ParameterOf
+from latency_nas.search.supernet.sample import Sample
+from latency_nas.search.supernet.styles.candidate_lists import ModuleGroup, names_in
+
+__all__ = ["find_own_parameters", "vectors_of"]
+
+_TELLING = ("alpha", "theta", "arch")  # in the name of the one that is meant, where several would fit
+
+
+def find_own_parameters(supernet: nn.Module) -> tuple[Choice, ...]:
+    """Modules with one list of candidates and one parameter vector of the same length.
+
+    As in FBNet (arXiv 1812.03443), TF-NAS (arXiv 2008.05314) and ProxylessNAS (arXiv 1812.00332), whose binary gates
+    are a second such vector: of several, the one called alpha, theta or arch is meant. The weight of a candidate is the
+    softmax of the parameter, or the sample that `gumbel_softmax` draws in its forward.
+    """
+    found = []
+    for name, module in supernet.named_modules():
+        lists = [
+            (key, held)
+            for key, held in vars(module)["_modules"].items()
+            if isinstance(held, ModuleGroup) and len(held) > 1
+        ]
+        if len(lists) != 1:
+            continue
+        ((key, held),) = lists
+        fitting = [vector for vector in vectors_of(module) if getattr(module, vector).numel() == len(held)]
+        telling = [vector for vector in fitting if any(word in vector.lower() for word in _TELLING)]
+        chosen = fitting if len(fitting) == 1 else telling
+        if len(chosen) == 1:
+            path = f"{name}.{key}" if name else key
+            weights = ParameterOf(name, chosen[0])
+            sample = Sample(name)
+            found.append(Choice(module=name, candidates=names_in(path, held), weights=weights, sample=sample))
+    return tuple(found)
+
+
+def vectors_of(module: nn.Module) -> list[str]:
+    """The names of the parameter vectors that a module owns itself."""
+    named = module.named_parameters(recurse=False)
+    return [key for key, parameter in named if parameter.dim() > 0 and parameter.numel() == max(parameter.shape)]

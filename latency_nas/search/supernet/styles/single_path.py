@@ -1,0 +1,25 @@
+"""Sampled single paths, without architecture parameters: SPOS, FairNAS."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from latency_nas.search.supernet.choice import Choice
+from latency_nas.search.supernet.styles.candidate_lists import ModuleGroup, names_in
+
+__all__ = ["find_single_paths"]
+
+
+def find_single_paths(supernet: nn.Module) -> tuple[Choice, ...]:
+    """Lists of lists of candidates, of which the forward takes one each, as in SPOS (arXiv 1904.00420).
+
+    There are no weights: `LatencyLoss.price` prices what is sampled.
+    """
+    found = []
+    for path, outer in supernet.named_modules():
+        if isinstance(outer, nn.ModuleList):
+            for key, held in vars(outer)["_modules"].items():
+                if isinstance(held, ModuleGroup) and len(held) > 1:
+                    name = f"{path}.{key}" if path else key
+                    found.append(Choice(module=name, candidates=names_in(name, held)))
+    return tuple(found)

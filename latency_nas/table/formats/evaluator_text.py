@@ -1,0 +1,147 @@
+"""Imports the text tables of PaddleSlim's ``TableLatencyEvaluator``.
+
+A header of three fields, then lines of an op's parameters, split by commas, and its latency after a tab.
+
+References:
+    PaddleSlim 2.6.0, ``paddleslim/analysis/latency.py`` and ``docs/zh_cn/api_cn/static/nas/table_latency.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from latency_nas.errors import KernelError
+from latency_nas.kernel import Kernel, Shape
+from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.formats.paddleslim.importer import ImportReport
+from latency_nas.table.formats.text_rows import known, text_lines, text_table, window_out
+from latency_nas.table.latency_table import LatencyTable
+
+__all__ = ["import_evaluator_text"]
+
+_TO_MS = {"ms": 1.0, "us": 1e-3}
+_ELTWISE = {"1": "mul", "2": "add", "3": "maximum"}
+_UNARY = ("relu", "prelu", "sigmoid", "relu6", "elu", "leaky_relu", "tanh", "swish", "hard_swish", "hard_sigmoid")
+
+
+def _conv(fields: Sequence[str]) -> Kernel:
+    """What differs by axis is appended; which of the four it is cannot be told, unless it is one value alone."""
+    bias, relu, n, c_in, height, width, c_out, group, kernel, pad, stride, dilation = map(int, fields[:12])
+    if len(fields) > 12:
+        raise KernelError("sizes that differ by axis are appended without saying which")
+    attrs: dict[str, Any] = {"act": "relu"} if relu else {}
+    size = [window_out(extent, kernel, pad, stride, dilation=dilation) for extent in (height, width)]
+    return Kernel.of(
+        "conv2d", [(n, c_in, height, width)], [(n, c_out, *size)], kernel=(kernel,) * 2, pad=(pad,) * 4,
+        stride=(stride,) * 2, dilation=(dilation,) * 2, group=group, bias=bias, **attrs,
+    )  # fmt: skip
+
+
+def _pool(fields: Sequence[str]) -> Kernel:
+    is_global, n, channels, height, width, kernel, pad, stride, ceil, kind = map(int, fields[:10])
+    if len(fields) > 10:
+        raise KernelError("sizes that differ by axis are appended without saying which")
+    attrs: dict[str, Any] = {"type": "max" if kind == 1 else "avg"}
+    source = (n, channels, height, width)
+    if is_global:
+        attrs |= {"global": 1, "kernel": (height, width), "pad": (0,) * 4, "stride": (1, 1)}
+        return Kernel.of("pool2d", [source], [(n, channels, 1, 1)], **attrs)
+    size = [window_out(extent, kernel, pad, stride, ceil=bool(ceil)) for extent in (height, width)]
+    attrs |= {"kernel": (kernel,) * 2, "pad": (pad,) * 4, "stride": (stride,) * 2, **({"ceil": 1} if ceil else {})}
+    return Kernel.of("pool2d", [source], [(n, channels, *size)], **attrs)
+
+
+def _eltwise(fields: Sequence[str]) -> Kernel:
+    """The operation, which the documents leave out, then one operand's shape: the other is taken to have it too."""
+    if len(fields) < 5:
+        raise KernelError("which operation it is is not stated")
+    shape = _shape(fields[1:])
+    return Kernel.of(_ELTWISE[fields[0]], [shape, shape], [shape])
+
+
+def _norm(fields: Sequence[str]) -> Kernel:
+    shape = _shape(fields[1:])
+    attrs = {} if fields[0] == "None" else {"act": fields[0]}
+    return Kernel.of("batch_norm", [shape], [shape], **attrs)
+
+
+def _softmax(fields: Sequence[str]) -> Kernel:
+    shape = _shape(fields[1:])
+    return Kernel.of("softmax", [shape], [shape], axis=int(fields[0]) % len(shape))
+
+
+def _shape(fields: Sequence[str]) -> Shape:
+    return tuple(map(int, fields))
+
+
+def _unary(op: str) -> Callable[[Sequence[str]], Kernel]:
+    return lambda fields: Kernel.of(op, [_shape(fields)], [_shape(fields)])
+
+
+_READ: dict[str, Callable[[Sequence[str]], Kernel]] = {
+    "conv": _conv,
+    "conv2d": _conv,  # so the documents; the code writes conv
+    "pooling": _pool,
+    "eltwise": _eltwise,
+    "batch_norm": _norm,
+    "softmax": _softmax,
+    **{op: _unary(op) for op in _UNARY},
+}
+
+
+def import_evaluator_text(
+    path: str | os.PathLike[str], *, unit: Literal["ms", "us"], delimiter: str = ",", threads: int | None = None
+) -> tuple[LatencyTable, ImportReport]:
+    """Import a table of PaddleSlim's ``TableLatencyEvaluator``.
+
+    Args:
+        path: the text file. Its first line states engine, device and date between tabs; the documents state device,
+            engine and date between commas. A file that begins with a row of names, or at once with an op, has neither.
+        unit: of its latencies, which the file does not state; PaddleDetection's are in ``"us"``.
+        delimiter: between an op's parameters.
+        threads: where it is known.
+
+    Returns:
+        The table, marked as imported, and what became of each line.
+
+    Raises:
+        TableFileError: if no line can be used.
+    """
+    source = Path(path)
+    lines = text_lines(source)
+    first = re.split(r"[\t,]", lines[0]) if lines else []
+    engine, device = "Paddle-Lite", f"not stated ({source.name})"
+    notes = "The outputs are computed from the parameters, with what is padded on both sides alike."
+    if first and first[0] not in _READ:
+        if len(first) == 3:
+            engine, device = first[:2] if "\t" in lines[0] else first[1::-1]
+            notes += f" The file states {first[2]} as its date."
+        del lines[0]
+    sheet = Datasheet(
+        device=device, engine=engine, method="imported", threads=threads, notes=notes,
+        sources=(f"PaddleSlim TableLatencyEvaluator, {source.name}",),
+    )  # fmt: skip
+
+    def rows() -> Iterator[tuple[str, Callable[[], Kernel], str]]:
+        for line in lines:
+            params, _, latency = line.rpartition("\t" if "\t" in line else delimiter)
+            op, *fields = (part.strip() for part in params.split(delimiter))
+            yield params, lambda op=op, fields=fields: known(_READ, op)(fields), latency  # type: ignore[misc]
+
+    table, report = text_table(source, rows(), sheet, _TO_MS[unit])
+    return _without_constant_flags(table), report
+
+
+def _without_constant_flags(table: LatencyTable) -> LatencyTable:
+    """Where no convolution has a bias or an activation, the flags were never set: they tell nothing apart."""
+    convs = [kernel for kernel in table if kernel.op == "conv2d"]
+    if not convs or any(kernel.attributes["bias"] or "act" in kernel.attributes for kernel in convs):
+        return table
+    entries = {kernel.without(("bias",)) if kernel.op == "conv2d" else kernel: row for kernel, row in table.items()}
+    sheet = replace(table.datasheet, unrecorded=("conv2d.act", "conv2d.bias"))
+    return LatencyTable.of(entries, sheet, name=table.name)

@@ -1,0 +1,89 @@
+"""Writes a latency table as PaddleSlim's pickle: under every key by which PaddleSlim may ask for a kernel."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from pathlib import Path
+
+from latency_nas.errors import KernelError, TableError
+from latency_nas.table.formats.paddleslim.importer import POWER_MODES
+from latency_nas.table.formats.paddleslim.spelling import paddleslim_keys
+from latency_nas.table.formats.paddleslim.templates import Dialect
+from latency_nas.table.latency_table import LatencyTable
+
+__all__ = ["export_paddleslim"]
+
+_N_SHOWN = 5
+
+
+def export_paddleslim(
+    table: LatencyTable, path: str | os.PathLike[str], *, dialect: Dialect = "2022", partial: bool = False
+) -> Path:
+    """Write `table` as PaddleSlim's pickle: a plain dict of keys and milliseconds.
+
+    The format holds no datasheet: device, threads and power mode stand in the file's name alone, and how the numbers
+    were obtained, their spread and the engine's version are lost.
+
+    Args:
+        table: of Paddle-Lite.
+        path: the file, or a folder, in which it is named ``{device}_threads_{threads}_power_mode_{mode}.pkl``.
+        dialect: of the keys.
+        partial: leave out kernels that cannot be said, and give kernels of one key their mean, instead of refusing.
+
+    Returns:
+        The file.
+
+    Raises:
+        TableError: if the table is not of Paddle-Lite on a real device, its conditions do not make a file name, or
+            kernels cannot be said; the message names them.
+    """
+    target = Path(path)
+    if target.is_dir():
+        target /= _file_name(table)
+    if not table.datasheet.engine.startswith("Paddle-Lite") or table.datasheet.emulated:
+        raise TableError(
+            f"Expected a table of Paddle-Lite on a real device to write as PaddleSlim's, but {table.name} is of "
+            f"{table.datasheet}."
+        )
+    times: dict[str, set[float]] = {}
+    refused: dict[str, str] = {}
+    for kernel, row in table.items():
+        try:
+            for key in paddleslim_keys(kernel, dialect=dialect):
+                times.setdefault(key, set()).add(row.latency_ms)
+        except KernelError as error:
+            refused[kernel.key] = str(error)
+    unlike = {
+        key: f"kernels of {len(values)} latencies have this key"
+        for key, values in times.items()
+        if values - {min(values)}
+    }
+    if (refused or unlike) and not partial:
+        raise TableError(_refusal(table, refused | unlike))
+    if not times:
+        raise TableError(f"Expected kernels that PaddleSlim has keys for, but {table.name} has none.")
+    data = {key: sum(values) / len(values) for key, values in times.items()}
+    target.write_bytes(pickle.dumps(data, protocol=3))
+    return target
+
+
+def _refusal(table: LatencyTable, reasons: dict[str, str]) -> str:
+    shown = "; ".join(f"{key} ({reason})" for key, reason in list(reasons.items())[:_N_SHOWN])
+    more = f"; and {len(reasons) - _N_SHOWN} more" if len(reasons) > _N_SHOWN else ""
+    return (
+        f"Expected kernels that PaddleSlim's format can say, but {len(reasons)} of {table.name} cannot be said: "
+        f"{shown}{more}. Pass partial=True to write the others."
+    )
+
+
+def _file_name(table: LatencyTable) -> str:
+    sheet = table.datasheet
+    if sheet.threads is None or sheet.power_mode not in POWER_MODES or not re.fullmatch(r"[\w.-]+", sheet.device):
+        raise TableError(
+            f"Expected a device of one word, threads, and a power mode out of {', '.join(POWER_MODES)} to name the "
+            f"file by, but got {sheet.device!r}, {sheet.threads} and {sheet.power_mode!r}. "
+            f"Give the file's own path instead."
+        )
+    return f"{sheet.device}_threads_{sheet.threads}_power_mode_{POWER_MODES.index(sheet.power_mode)}.pkl"

@@ -1,0 +1,145 @@
+"""Imports the latency tables of PaddleSlim's TableLatencyPredictor: pickles of Paddle-Lite op keys and milliseconds.
+
+The importer says of each key that it could not use why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from latency_nas.errors import KernelError, TableError, TableFileError, shown
+from latency_nas.kernel import Kernel, n_flops, n_macs
+from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
+from latency_nas.table.formats.plain_pickle import load_plain_pickle
+from latency_nas.table.latency_table import Entry, LatencyTable
+
+__all__ = ["POWER_MODES", "UNRECORDED", "ImportReport", "import_paddleslim"]
+
+_FILE_NAME = re.compile(
+    r"(?P<hw>.+?)_threads_(?P<threads>\d+)_power_mode_(?P<power>\d+)(?:_batchsize_(?P<batch>\d+))?\.pkl"
+)
+POWER_MODES = ("HIGH", "LOW", "FULL", "NO_BIND", "RAND_HIGH", "RAND_LOW")  # Paddle-Lite's enum, in its order
+
+_IMPOSSIBLE = 10.0  # times the rate that 95 % of a table's convolutions and multiplications stay below
+
+# A convolution's key names neither its activation nor its bias, a pool's not its rounding, a softmax's not its axis.
+UNRECORDED = (
+    "conv2d.act", "conv2d.bias", "conv_transpose2d.act", "conv_transpose2d.bias", "conv_transpose2d.output_pad",
+    "linear.act", "linear.bias", "pool2d.ceil", "softmax.axis",
+)  # fmt: skip
+_NOTES = "Paddings that differ by side stand in the source as one number and are taken as equal."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What became of a foreign table's keys.
+
+    Args:
+        n_keys: keys in the file.
+        n_used: keys that a row of the table rests on.
+        merged: for each row made of several keys, its kernel and those keys; its latency is that of the first key
+            with a stated batch.
+        skipped: for each key that could not be used, why.
+    """
+
+    n_keys: int
+    n_used: int
+    merged: dict[str, tuple[str, ...]]
+    skipped: dict[str, str]
+
+    def __str__(self) -> str:
+        lines = [f"{self.n_used} of {self.n_keys} keys used; {len(self.merged)} kernels stood under several keys."]
+        return "\n".join(lines + [f"not used: {key!r}: {reason}" for key, reason in self.skipped.items()])
+
+
+def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport]:
+    """Import a table of PaddleSlim's, ``{HW}_threads_{T}_power_mode_{P}.pkl``, without running anything of it.
+
+    Device, threads and power mode are in the file's name alone; of a file with another name they stay unstated.
+
+    Args:
+        path: the pickle.
+
+    Returns:
+        The table, marked as imported, and what became of each key.
+
+    Raises:
+        UnsafePickleError: if the pickle holds more than plain data.
+        TableFileError: if it is not a dict of text and positive numbers, or no key of it can be used.
+    """
+    source = Path(path)
+    data = load_plain_pickle(source)
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise TableFileError(
+            f"Expected {source} to hold a dict of op keys and milliseconds, but got {type(data).__name__}."
+        )
+    keys: dict[Kernel, list[str]] = {}
+    skipped: dict[str, str] = {}
+    rows: dict[str, Entry] = {}
+    for key, latency_ms in data.items():
+        try:
+            rows[key] = Entry(latency_ms=latency_ms)
+            keys.setdefault(parse_paddleslim_key(key), []).append(key)
+        except KernelError as error:
+            skipped[key] = str(error)
+        except TableError:
+            skipped[key] = f"its latency is {shown(latency_ms)}"
+    skipped |= _impossible(keys, rows)
+    keys = {
+        kernel: sound for kernel, names in keys.items() if (sound := [name for name in names if name not in skipped])
+    }
+    if not keys:
+        raise TableFileError(f"Expected op keys of PaddleSlim in {source}, but none of {len(data)} can be used.")
+    entries = {kernel: rows[min(names, key=lambda name: "(-1" in name)] for kernel, names in keys.items()}
+    merged = {kernel.key: tuple(names) for kernel, names in keys.items() if len(names) > 1}
+    report = ImportReport(n_keys=len(data), n_used=len(data) - len(skipped), merged=merged, skipped=skipped)
+    try:
+        datasheet = _datasheet(source.name)
+    except TableError as error:
+        raise TableFileError(f"Expected the name of {source} to state how it was measured: {error}") from error
+    return LatencyTable.of(entries, datasheet, name=str(source)), report
+
+
+def _impossible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry]) -> dict[str, str]:
+    """Keys that stand beside another op's time: their arithmetic would be far faster than all the rest of the table.
+
+    PaddleSlim's builder takes times from a log by their order; in its own RK3288 table it slipped in some networks.
+    """
+    rates = {
+        name: n_flops(kernel) / rows[name].latency_ms / 1e6
+        for kernel, names in keys.items()
+        if n_macs(kernel)
+        for name in names
+    }
+    finite = [rate for rate in rates.values() if isfinite(rate)]
+    bound = _IMPOSSIBLE * float(np.quantile(finite, 0.95)) if finite else 0.0
+    return {
+        name: f"{rows[name].latency_ms:.4g} ms for it would be {rate:.0f} GFLOP/s, which the device cannot reach"
+        for name, rate in rates.items()
+        if not rate <= bound
+    }
+
+
+def _datasheet(file_name: str) -> Datasheet:
+    match = _FILE_NAME.fullmatch(file_name)
+    power = int(match["power"]) if match else -1
+    return Datasheet(
+        device=match["hw"].upper() if match else f"not stated ({file_name})",
+        engine="Paddle-Lite 2.11",  # the build behind PaddleSlim's keys
+        method="imported",
+        threads=int(match["threads"]) if match else None,
+        power_mode=POWER_MODES[power] if 0 <= power < len(POWER_MODES) else "",
+        batch=int(match["batch"] or 1) if match else 1,
+        statistic="mean",
+        sources=(f"PaddleSlim TableLatencyPredictor, {file_name}",),
+        unrecorded=UNRECORDED,
+        notes=_NOTES,
+    )

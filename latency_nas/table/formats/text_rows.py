@@ -1,0 +1,74 @@
+"""What the importers of tables written as text share: lines, and rows that are used or skipped with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from latency_nas.errors import KernelError, TableError, TableFileError
+from latency_nas.kernel import Kernel
+from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.formats.paddleslim.importer import ImportReport
+from latency_nas.table.latency_table import Entry, LatencyTable
+
+__all__ = ["known", "text_lines", "text_table", "window_out"]
+
+
+def window_out(size: int, kernel: int, pad: int, stride: int, *, dilation: int = 1, ceil: bool = False) -> int:
+    """How many places a window has along an axis that is padded on both sides."""
+    return (size + 2 * pad - dilation * (kernel - 1) - 1 + (stride - 1 if ceil else 0)) // stride + 1
+
+
+def known(readers: Mapping[str, Callable[..., Kernel]], op: str) -> Callable[..., Kernel]:
+    """The reader of an op type.
+
+    Raises:
+        KernelError: if there is none.
+    """
+    if op not in readers:
+        raise KernelError(f"the op type {op!r} is not known")
+    return readers[op]
+
+
+def text_lines(source: Path) -> list[str]:
+    """The lines of a file that are not blank.
+
+    Raises:
+        TableFileError: if it is not text.
+    """
+    try:
+        return [line for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise TableFileError(f"Expected {source} to be a table as text, but it is not text.") from error
+
+
+def text_table(
+    source: Path, rows: Iterator[tuple[str, Callable[[], Kernel], str]], sheet: Datasheet, to_ms: float
+) -> tuple[LatencyTable, ImportReport]:
+    """A table of rows of (text, what makes the kernel, latency). Of several rows of a kernel the first stands.
+
+    Raises:
+        TableFileError: if no row can be used.
+    """
+    entries: dict[Kernel, Entry] = {}
+    texts: dict[Kernel, list[str]] = {}
+    skipped: dict[str, str] = {}
+    n_rows = 0
+    for text, make, latency in rows:
+        n_rows += 1
+        try:
+            kernel = make()
+            entry = Entry(latency_ms=float(latency) * to_ms)
+        except (KernelError, TableError) as error:
+            skipped[text] = str(error)
+        except (ValueError, LookupError, ZeroDivisionError) as error:
+            skipped[text] = f"a field cannot be read ({error})"
+        else:
+            entries.setdefault(kernel, entry)
+            texts.setdefault(kernel, []).append(text)
+    if not entries:
+        raise TableFileError(f"Expected rows of ops and latencies in {source}, but none of {n_rows} can be used.")
+    merged = {kernel.key: tuple(names) for kernel, names in texts.items() if len(names) > 1}
+    n_used = sum(map(len, texts.values()))
+    report = ImportReport(n_keys=n_rows, n_used=n_used, merged=merged, skipped=skipped)
+    return LatencyTable.of(entries, sheet, name=str(source)), report

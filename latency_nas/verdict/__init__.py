@@ -1,0 +1,1 @@
+"""The verdict: final networks exported, measured, and set against the prediction."""

@@ -1,0 +1,66 @@
+"""``latency-nas predict``: the figures, the table that adds up, JSON, and what it says of a miss."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from latency_nas import Kernel, LatencyTable, save_table
+from latency_nas.cli.main import app
+from latency_nas.table import Datasheet, Entry
+from tests.cli.test_main import run_main
+
+RELU = Kernel.of("relu", [(1, 8)], [(1, 8)])
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    sheet = Datasheet(device="Example board", engine="MNN", method="measured", threads=1)
+    entries = {RELU: Entry(latency_ms=0.5, std_ms=0.125)}
+    return save_table(LatencyTable.of(entries, sheet), tmp_path / "board.parquet")
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["predict", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_total_and_kernels(table: Path) -> None:
+    output = run("torch.nn:ReLU", "--table", str(table), "--input-shape", "1,8")
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    assert lines == [
+        "kernel layer ms ± ms source",
+        "relu [1,8] -> [1,8] dtype=fp32 0.5000 0.1250 table",
+        "total 0.5000 0.1250 100.0% from the table",
+        f"torch.nn:ReLU by {table} (Example board: MNN on CPU, fp32, 1 thread, batch 1, measured):",
+        "0.500 ± 0.125 ms, coverage 100.0% of 1 kernels",
+    ]
+
+
+def test_json(table: Path) -> None:
+    plain = json.loads(run("torch.nn:ReLU", "-t", str(table), "--input-shape", "1,8", "--json"))
+    assert plain["latency_ms"] == math.fsum(item["latency_ms"] for item in plain["kernels"]) == 0.5
+    assert (plain["std_ms"], plain["coverage"], plain["model"]) == (0.125, 1.0, "torch.nn:ReLU")
+    assert plain["sources"] == {"table": 1, "regressed": 0, "missing": 0}
+    assert plain["table"]["datasheet"]["device"] == "Example board"
+    assert Kernel.parse(plain["kernels"][0]["kernel"]) == RELU
+    assert {"layer", "source", "std_ms", "extrapolated"} <= plain["kernels"][0].keys()
+
+
+def test_errors_are_one_message(table: Path) -> None:
+    missing = run_main("predict", "torch.nn:ReLU", "-t", str(table), "--input-shape", "1,9")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("error: MissingKernelError: 1 of 1 different kernels have no price in")
+    shape = run_main("predict", "torch.nn:ReLU", "-t", str(table), "--input-shape", "1x9")
+    assert shape.stderr == (
+        "error: GraphError: Expected --input-shape to be positive integers such as 1,3,224,224, but got '1x9'.\n"
+    )
+    policy = run_main("predict", "torch.nn:ReLU", "-t", str(table), "--on-missing", "guess")
+    assert policy.stderr == (
+        "error: TableError: Expected `on_missing` to be error, regress or warn, but got 'guess'.\n"
+    )

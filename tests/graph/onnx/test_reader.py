@@ -1,0 +1,226 @@
+"""Reading ONNX: the same kernels as from torch, programs in int8, and what is said of a file that cannot be read."""
+
+from __future__ import annotations
+
+import io
+import random
+import warnings
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from fuzz_onnx import SOUND, fuzz
+from onnx import parser
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latency_nas.engine.fusion import fuse
+from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph.onnx.reader import _DTYPES, read_onnx
+from latency_nas.graph.reader import read_model
+from latency_nas.graph.torch.reader import read_torch
+from tests.zoo import ZOO, example_input
+
+HEAD = '<ir_version: 9, opset_import: ["": 18]>'
+RELUS = HEAD + "g (float[N, 8] x) => (float[N, 8] y) { a = Relu(x)\n y = Relu(a) }"
+CONV = HEAD + (
+    "g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <int64[4] s = {4, 3, 3, 3}>"
+    "{ w = ConstantOfShape(s)\n y = Conv(x, w) }"
+)
+
+
+def model(text: str) -> onnx.ModelProto:
+    return parser.parse_model(text if text.startswith("<") else HEAD + text)
+
+
+def exported(network: nn.Module, example: Tensor, *, opset: int | None = None) -> bytes:
+    """By torch's exporter, or for an older opset by the one before it."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):  # else the exporter drops those that are zero
+            nn.init.uniform_(parameter)
+    target = io.BytesIO()
+    options = {"dynamo": True, "verbose": False} if opset is None else {"dynamo": False, "opset_version": opset}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network.eval(), (example,), target, **options)
+    return target.getvalue()
+
+
+def kernels(graph: object) -> list[str]:
+    return [str(call.kernel) for call in fuse(graph, "MNN")]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["MobileNetV3-small", "ShuffleNetV2-0.5", "U-Net with resize", "ViT-Ti/16"])
+def test_torch_and_its_exported_onnx_give_the_same_kernels(name: str) -> None:
+    network = ZOO[name][0]()
+    read = read_onnx(exported(network, example_input(name)))
+    assert kernels(read) == kernels(read_torch(network, example_input(name)))
+
+
+class Spelt(nn.Module):
+    """What older opsets have no op for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(16), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.gelu(self.linear(self.norm(x)))
+        x = functional.hardswish(x) + functional.silu(x)
+        return functional.relu6(x).clamp(-1, 1)
+
+
+def test_what_older_exporters_spell_out_is_put_together() -> None:
+    network, example = Spelt(), torch.zeros(2, 5, 16)
+    read = read_onnx(exported(network, example, opset=13))
+    ops = ["layer_norm", "linear", "gelu", "hard_swish", "swish", "add", "relu6", "clip"]
+    assert [node.op for node in read.nodes] == ops
+    assert kernels(read) == kernels(read_torch(network, example))
+
+
+def test_attention_module_and_lstm() -> None:
+    network = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    example = torch.zeros(1, 4, 16)
+    assert kernels(read_onnx(exported(network, example))) == kernels(read_torch(network, example))
+    lstm = read_onnx(
+        model(
+            "g (float[4, 1, 8] x) => (float[4, 1, 1, 16] y) <int64[3] s = {1, 64, 8}, int64[3] t = {1, 64, 16}>"
+            "{ w = ConstantOfShape(s)\n r = ConstantOfShape(t)\n y = LSTM <hidden_size = 16> (x, w, r) }"
+        )
+    )
+    assert [str(lstm.kernel(node)) for node in lstm.nodes] == ["onnx.LSTM [4,1,8] -> [4,1,1,16] dtype=fp32"]
+
+
+def test_quantised_programs_of_both_forms_compute_in_int8() -> None:
+    graph = read_onnx(model(SOUND[2]), input_shape=(1, 3, 8, 8))
+    assert [f"{graph.kernel(node).op} {graph.kernel(node).dtype}" for node in graph.nodes[:4]] == [
+        "quantize int8", "conv2d int8", "dequantize fp32", "pad fp32",
+    ]  # fmt: skip
+    qlinear = read_onnx(
+        model(
+            "g (int8[1, 4, 8, 8] x) => (int8[1, 4, 8, 8] y) <int8[4, 4, 1, 1] w = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, "
+            "1, 1, 1, 1}, float s = {0.1}, int8 z = {0}> { y = QLinearConv(x, s, z, w, s, z, s, z) }"
+        )
+    )
+    assert [str(qlinear.kernel(node)) for node in qlinear.nodes] == [
+        "conv2d [1,4,8,8] -> [1,4,8,8] bias=0 dilation=[1,1] group=1 kernel=[1,1] pad=[0,0,0,0] stride=[1,1] dtype=int8"
+    ]
+
+
+def test_a_dequantiser_behind_another_is_kept() -> None:
+    text = SOUND[2].replace("h = DequantizeLinear(e, scale, point)", "k = DequantizeLinear(e, scale, point)\n"
+    "j = Cast <to = 3> (k)\n h = DequantizeLinear(j, scale, point)")  # fmt: skip
+    ops = [node.op for node in read_onnx(model(text), input_shape=(1, 3, 8, 8)).nodes]
+    assert ops[:5] == ["quantize", "conv2d", "dequantize", "cast", "dequantize"]
+
+
+def test_constants_are_folded_and_unknown_ops_stay() -> None:
+    text = SOUND[1].replace("y = Sub(g, z)", "e2 = Sub(g, z)\n y = Hardmax(e2)")
+    ops = [node.op for node in read_onnx(model(text)).nodes]
+    assert ops[-3:] == ["reduce_mean", "sub", "onnx.Hardmax"]
+    assert not {"onnx.Shape", "gather", "slice", "concat"} & set(ops)
+    foreign = model(
+        '<ir_version: 9, opset_import: ["": 18, "acme": 1]> g (float[1] x) => (float[1] y) { y = acme.Op(x) }'
+    )
+    assert [node.op for node in read_onnx(foreign).nodes] == ["onnx.acme.Op"]
+
+
+def test_weights_beside_the_file_are_not_opened(tmp_path: Path) -> None:
+    network = model(CONV)
+    weight = onnx.TensorProto(name="w", data_type=1, dims=[4, 3, 3, 3], data_location=onnx.TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="lost.data")
+    del network.graph.node[0], network.graph.initializer[:]
+    network.graph.initializer.append(weight)
+    path = tmp_path / "net.onnx"
+    onnx.save(network, path)
+    assert [node.op for node in read_model(path).nodes] == ["conv2d"]
+    assert read_model(path) == read_model(path.read_bytes()) == read_model(network)
+
+
+def test_sizes_are_given_by_one_shape_or_by_name() -> None:
+    assert read_onnx(model(RELUS), input_shape=(3, 8)) == read_onnx(model(RELUS), input_shape={"x": (3, 8)})
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "message"),
+    [
+        (RELUS, None, "Expected `input_shape` for the input `x` of {}, whose shape is not fixed: (N, 8)."),
+        (RELUS, (3,), "Expected `input_shape` for the input `x` of {} to have 2 sizes, but got (3,)."),
+        (RELUS, {"z": (1, 8)}, "Expected `input_shape` to name inputs of {} (x), but got 'z'."),
+        (RELUS, (0, 8), "Expected sizes of the input `x` of {} to be 1 or more, but got (0, 8)."),
+        (
+            CONV,
+            (1, 4, 8, 8),
+            "Expected Conv `y` of {} to be a valid Conv, but its weights take 3 channels and it is given 4.",
+        ),
+    ],
+)  # fmt: skip
+def test_an_input_that_does_not_fit(text: str, shape: tuple[int, ...] | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(model(text), path)
+    with pytest.raises(InputMismatchError) as caught:
+        read_onnx(path, input_shape=shape)
+    assert str(caught.value) == message.format(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("a = Relu(x)", "a = Relu(y)"),
+            "Expected {} to be free of cycles, but Relu `a` waits for its own output.",
+        ),
+        (
+            ("a = Relu(x)", "a = Mul(x, weight)"),
+            "Expected {} to hold all that it reads, but it lacks `weight`, an initializer or input that Mul `a` needs.",
+        ),
+        (("y = Relu(a)", "b = Relu(a)"), "Expected {} to hold all of its outputs, but nothing makes `y`."),
+        (("y = Relu(a)", "a = Relu(x)"), "Expected each tensor of {} once, but Relu `a` makes `a` again."),
+        (
+            ("g (float[", "g (float8e4m3fn["),
+            "Expected tensors of {} to be of ONNX's types " + ", ".join(map(str, _DTYPES)) + ", but got 17.",
+        ),
+        (("a = Relu(x)\n y = Relu(a)", ""), "Expected {} to be an ONNX model, but it has no nodes."),
+        (
+            ("a = Relu(x)", "n = NonZero(x)\n a = Cast <to = 1> (n)"),
+            "Expected every shape of {} to follow from its inputs', but that of `n`, made by NonZero `n`, does not: "
+            "it depends on values, on data that is not in the file, or the op is not known to onnx "
+            + onnx.__version__
+            + ".",
+        ),
+    ],
+)
+def test_a_model_that_is_unsound(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(model(RELUS.replace("N", "1").replace(*change)), path)
+    with pytest.raises(GraphError) as caught:
+        read_onnx(path)
+    assert str(caught.value) == message.format(path)
+
+
+def test_files_cut_off_at_every_tenth_and_random_bytes(tmp_path: Path) -> None:
+    whole = model(SOUND[0]).SerializeToString()
+    path = tmp_path / "net.onnx"
+    for data in [*(whole[: len(whole) * tenth // 10] for tenth in range(1, 10)), random.Random(0).randbytes(1000)]:
+        path.write_bytes(data)
+        with pytest.raises(GraphError) as caught:
+            read_onnx(path)
+        assert str(caught.value) == f"Expected {path} to be an ONNX model, but it is truncated or of another format."
+    path.write_bytes(b"")
+    with pytest.raises(GraphError) as caught:
+        read_onnx(path)
+    assert str(caught.value) == f"Expected {path} to be an ONNX model, but it has no opset."
+    with pytest.raises(GraphError) as caught:
+        read_onnx(tmp_path / "lost.onnx")
+    lost = tmp_path / "lost.onnx"
+    assert str(caught.value) == (
+        f"Expected {lost} to be an ONNX file, but it cannot be read: No such file or directory."
+    )
+
+
+def test_damaged_models_are_read_or_refused() -> None:
+    outcomes, slowest_s = fuzz(2000, seed=1)
+    assert set(outcomes) <= {"read", "GraphError", "InputMismatchError"}, outcomes
+    assert sum(outcomes.values()) == 2000
+    assert slowest_s < 5

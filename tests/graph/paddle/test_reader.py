@@ -1,0 +1,170 @@
+"""Paddle's two formats: kernels by each and by Paddle-Lite's own optimiser, in int8, and what bad files say."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from latency_nas.engine.fusion import fuse
+from latency_nas.engine.paddle_lite.environment import find_lite_python
+from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError
+from latency_nas.graph import OpGraph
+from latency_nas.graph.paddle.reader import read_paddle
+from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
+from tests.lite_oracle import kernels, optimised
+from tests.paddle_zoo import OWN, QUANTISED, export
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+SMALL = ("mobilenet_v2", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_1")
+NETWORKS = (*(name for name in OWN if name != "activations"), *SMALL)
+SUFFIXES = (".pdmodel", ".json")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("paddle", reason="exports need paddlepaddle")
+    return export(tmp_path_factory.mktemp("paddle"), *NETWORKS, QUANTISED)
+
+
+def keys(graph: OpGraph) -> Counter[str]:
+    return Counter(call.kernel.key for call in fuse(graph, "Paddle-Lite"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_both_formats_give_the_same_kernels(folder: Path, name: str) -> None:
+    files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    older, newer = (keys(read_paddle(file, folder / f"{name}.pdiparams")) for file in files)
+    assert older == newer
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_quantised_programs_compute_in_int8(folder: Path, suffix: str) -> None:
+    """And are found in a table by PaddleSlim's keys, which know neither activation nor bias."""
+    made = [call.kernel for call in fuse(read_paddle(folder / f"{QUANTISED}{suffix}"), "Paddle-Lite")]
+    conv = "act=relu bias=1 dilation=[1,1] group={} kernel=[{},{}] pad=[{},{},{},{}] stride=[1,1] dtype=int8"
+    assert [kernel.key for kernel in made] == [
+        "quantize [1,3,16,16] -> [1,3,16,16] dtype=int8",
+        f"conv2d [1,3,16,16] -> [1,8,16,16] {conv.format(1, 3, 3, 1, 1, 1, 1)}",
+        f"conv2d [1,8,16,16] -> [1,8,16,16] {conv.format(8, 3, 3, 1, 1, 1, 1)}",
+        f"conv2d [1,8,16,16] -> [1,16,16,16] {conv.format(1, 1, 1, 0, 0, 0, 0)}",
+        "pool2d [1,16,16,16] -> [1,16,1,1] global=1 kernel=[16,16] pad=[0,0,0,0] stride=[1,1] type=avg dtype=fp32",
+        "reshape [1,16,1,1] -> [1,16] dtype=fp32",
+        "quantize [1,16] -> [1,16] dtype=int8",
+        "linear [1,16] -> [1,10] bias=1 dtype=int8",
+    ]
+    for kernel, key in zip(
+        made[1:4],
+        (
+            "conv2d in=(1, 3, 16, 16) weight=(8, 3, 3, 3) out=(1, 8, 16, 16) pad=1 stride=1 group=1",
+            "depthwise_conv2d in=(1, 8, 16, 16) weight=(8, 1, 3, 3) out=(1, 8, 16, 16) pad=1 stride=1 group=8",
+            "conv2d in=(1, 8, 16, 16) weight=(16, 8, 1, 1) out=(1, 16, 16, 16) pad=0 stride=1 group=1",
+        ),
+        strict=True,
+    ):
+        assert kernel.without(("act", "bias")) == parse_paddleslim_key(f"{key} dilation=1 quant=True bit_length=8")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_opt_makes_these_kernels(folder: Path, tmp_path: Path, name: str) -> None:
+    try:
+        python = find_lite_python()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    model = folder / f"{name}.pdmodel"
+    assert keys(read_paddle(model)) == kernels(optimised(python, model, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "lacks"),
+    [
+        (".pdmodel", "(protobuf), but it holds no operators"),
+        (".json", "(JSON), but it is truncated or something else (Expecting value: line 1 column 1 (char 0))"),
+    ],
+)
+def test_truncated_anywhere(folder: Path, tmp_path: Path, suffix: str, lacks: str) -> None:
+    data = (folder / f"gates{suffix}").read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    for tenth in range(10):
+        path.write_bytes(data[: len(data) * tenth // 10])
+        with pytest.raises(GraphError) as caught:
+            read_paddle(path)
+        assert str(path) in str(caught.value)
+    path.write_bytes(b"")
+    with pytest.raises(GraphError) as caught:
+        read_paddle(path)
+    assert str(caught.value) == f"Expected {path} to be a Paddle program {lacks}."
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "reason"),
+    [
+        (".pdmodel", "protobuf", "Error parsing message with type 'latency_nas.paddle.ProgramDesc'"),
+        (".json", "JSON", "'utf-16-le' codec can't decode byte 0x01 in position 254: truncated data"),
+    ],
+)
+def test_random_bytes(tmp_path: Path, suffix: str, kind: str, reason: str) -> None:
+    path = tmp_path / f"noise{suffix}"
+    path.write_bytes(bytes(range(255, 0, -1)))
+    with pytest.raises(GraphError) as caught:
+        read_paddle(path)
+    text = str(caught.value).replace(": Wire format was corrupt", "")  # which not every version of protobuf adds
+    assert text == f"Expected {path} to be a Paddle program ({kind}), but it is truncated or something else ({reason})."
+
+
+def test_files_that_are_missing(folder: Path, tmp_path: Path) -> None:
+    model, weights = tmp_path / "none.json", tmp_path / "none.pdiparams"
+    with pytest.raises(GraphError) as caught:
+        read_paddle(model)
+    assert str(caught.value) == (
+        f"Expected a Paddle program at {model}, but it cannot be read (No such file or directory)."
+    )
+    model = folder / "gates.json"
+    with pytest.raises(GraphError) as caught:
+        read_paddle(model, weights)
+    assert str(caught.value) == (
+        f"Expected the weights of {model} at {weights}, but they cannot be read (No such file or directory)."
+    )
+    weights.write_bytes(b"12345")
+    with pytest.raises(GraphError) as caught:
+        read_paddle(model, weights)
+    assert str(caught.value) == (
+        f"Expected {weights} to hold the 4208 bytes of weights that {model} names, but it has 5 bytes: "
+        f"it is truncated or belongs to another model."
+    )
+
+
+def test_open_sizes(folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / "resnet18.json").read_text())
+
+    def opened(item: object) -> object:
+        if isinstance(item, list):
+            return [-1, 3, -1, -1] if item == [1, 3, 64, 64] else [opened(part) for part in item]
+        return {key: opened(part) for key, part in item.items()} if isinstance(item, dict) else item
+
+    path = tmp_path / "open.json"
+    path.write_text(json.dumps(opened(content)))
+    with pytest.raises(GraphError) as caught:
+        read_paddle(path)
+    assert str(caught.value) == (
+        f"Expected the input 'x' of {path} to have fixed sizes, but they are (-1, 3, -1, -1): give `input_shape`."
+    )
+    with pytest.raises(InputMismatchError) as caught:
+        read_paddle(path, input_shape=(1, 4, 64, 64))
+    assert str(caught.value) == (
+        f"Expected `input_shape` to fit the one input of {path}, but it has 1, 'x' of shape (-1, 3, -1, -1), "
+        f"and `input_shape` is (1, 4, 64, 64)."
+    )
+    assert read_paddle(path, input_shape=(1, 3, 64, 64)).nodes
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_damaged_programs_are_read_or_refused(folder: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from fuzz_paddle import fuzz
+
+    files = [(folder / f"{name}{suffix}").read_bytes() for name in ("encoder", "gates", "head", "residuals", "unet")]
+    report = fuzz(suffix, files, 400, seed=7)
+    assert ", 0 crashes, " in report, report

@@ -1,0 +1,90 @@
+"""A fleet: a real Ray cluster of three nodes on this machine, one of which dies in the middle of a session."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latency_nas.errors import MeasureError, MissingExtraError, RunnerLostError
+from latency_nas.measure.device.fleet import RayFleet
+from latency_nas.measure.session.result import build_table
+from latency_nas.measure.session.run import run_session
+from tests.measure.session.test_session import KERNELS, new_session
+
+cluster_utils = pytest.importorskip("ray.cluster_utils", reason="no Ray here: pip install 'latency-nas[ray]'")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        cluster = cluster_utils.Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False},
+        )
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        try:
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+def board(cluster: Any) -> Any:
+    return cluster.add_node(num_cpus=1, resources={"pi4": 1}, object_store_memory=80_000_000)
+
+
+def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: Path) -> None:
+    nodes = [board(cluster) for _ in range(3)]
+    cluster.wait_for_nodes()
+    killed = []
+
+    def kill(n_visits: int, _: int) -> None:
+        if n_visits == 5:
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+            killed.append(n_visits)
+
+    with new_session(tmp_path / "s.sqlite", KERNELS[:12], rounds=3, stop_at=None, max_drift=1e6) as session:
+        run_session(session, RayFleet("pi4"), on_progress=kill)
+        assert killed == [5]
+        assert session.problems() == {}
+        counts = [len(list(session.visits(network.id))) for network in session.networks()]
+        assert min(counts) >= 3, counts
+        assert set(KERNELS[:12]) <= set(build_table(session))
+    for node in nodes:
+        cluster.remove_node(node)
+
+
+def test_a_fleet_without_boards_is_given_up(cluster: Any, tmp_path: Path) -> None:
+    with new_session(tmp_path / "s.sqlite", KERNELS[:6]) as session, pytest.raises(RunnerLostError) as caught:
+        run_session(session, RayFleet("pi5", timeout_s=1.0))
+    assert str(caught.value) == (
+        "Expected nodes with the resource 'pi5' in the Ray cluster, but for 1 s there has been none. What was measured "
+        "is kept: start one by `ray start --address=HEAD:6379 --resources='{\"pi5\": 1}'`, and run the same command "
+        "again to go on."
+    )
+
+
+def test_a_board_of_another_kind_is_refused() -> None:
+    fleet = RayFleet("pi4")
+    fleet._hello = {"machine": "aarch64"}
+    with pytest.raises(MeasureError) as caught:
+        fleet._checked({"hello": {"machine": "riscv64"}, "whole_ms": []})
+    assert str(caught.value) == (
+        "Expected every board with the resource 'pi4' to be of one kind, with machine aarch64, but one has riscv64: "
+        "give unlike boards resources of their own."
+    )
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError) as caught:
+        RayFleet("pi4").hello()
+    assert str(caught.value) == "A fleet of devices needs Ray: pip install 'latency-nas[ray]'"

@@ -1,0 +1,356 @@
+"""Sessions: what they hold survives kills, full disks and damage; with the real engine in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from latency_nas.engine.fusion import fuse
+from latency_nas.errors import MeasureError, RunnerLostError, SessionError
+from latency_nas.graph.graph_json import format_graph, parse_graph
+from latency_nas.graph.torch.reader import read_torch
+from latency_nas.kernel import Kernel
+from latency_nas.measure.compose import compose, cover, executed_calls, join, own_kernels, side_by_side
+from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.kernel_graph import kernel_graph
+from latency_nas.measure.session.piece import Piece
+from latency_nas.measure.session.result import build_table, session_result
+from latency_nas.measure.session.run import run_session
+from latency_nas.measure.session.session import Session, SessionOptions
+from latency_nas.measure.space import Op
+
+PROGRAM = """
+import sys
+from latency_nas.measure.device.runner import LocalRunner
+from latency_nas.measure.session.session import Session
+from latency_nas.measure.session.run import run_session
+with Session.open(sys.argv[1]) as session, LocalRunner() as runner:
+    run_session(session, runner, on_progress=lambda done, total: print(done, flush=True))
+"""
+FAST = VisitOptions(n_runs=2, n_yardstick=3)
+
+
+def conv(c_in: int, c_out: int, size: int, kernel: int = 3) -> Kernel:
+    return Kernel.of(
+        "conv2d", [(1, c_in, size, size)], [(1, c_out, size, size)], kernel=(kernel, kernel), stride=(1, 1),
+        pad=(kernel // 2,) * 4, dilation=(1, 1), group=1, bias=1, act="relu",
+    )  # fmt: skip
+
+
+KERNELS = [conv(c_in, c_out, size) for c_in in (8, 16, 24) for c_out in (8, 16, 24) for size in (7, 14, 28)]
+
+
+def new_session(path: Path, kernels: list[Kernel] | None = None, **options: Any) -> Session:
+    pieces = [Piece.of(kernel) for kernel in kernels or KERNELS]
+    return Session.create(path, pieces, SessionOptions(**({"visit": FAST, "rounds": 3, "chunk_size": 16} | options)))
+
+
+def test_a_session_that_is_killed_again_and_again_ends_with_the_same_kernels(tmp_path: Path) -> None:
+    """kill -9 at random moments; whatever visit had been told of is there afterwards."""
+    with new_session(tmp_path / "whole.sqlite", rounds=1, least_rounds=1) as session, LocalRunner() as runner:
+        run_session(session, runner)
+        whole = set(build_table(session))
+    path, draw = tmp_path / "killed.sqlite", random.Random(0)
+    new_session(path, rounds=12, stop_at=None).close()
+    command = [sys.executable, "-c", PROGRAM, str(path)]
+    told, status = 0, -1
+    for _ in range(5):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        assert process.stdout is not None
+        time.sleep(draw.uniform(0.0, 0.5) + 0.1 * (process.stdout.readline() == ""))
+        process.kill()
+        lines = process.stdout.read().splitlines()
+        process.stdout.close()
+        status = process.wait()
+        told = int(lines[-1]) if lines else told
+        with Session.open(path) as session:
+            assert told <= session.n_visits <= told + 2
+            told = session.n_visits
+    assert status == -signal.SIGKILL
+    with Session.open(path) as session, LocalRunner() as runner:
+        run_session(session, runner)
+        assert all(len(list(session.visits(network.id))) >= 12 for network in session.networks())
+        table = build_table(session)
+    assert set(table) == whole
+    assert set(KERNELS) <= whole
+
+
+class Watched:
+    """A real runner that ends after some visits, or is another device."""
+
+    def __init__(self, n_visits: int = 10**9, **hello: str) -> None:
+        self.real, self.left, self.changed = LocalRunner(), n_visits, hello
+
+    def hello(self) -> Mapping[str, Any]:
+        return {**self.real.hello(), **self.changed}
+
+    def visit(self, *arguments: Any, **options: Any) -> Mapping[str, Any]:
+        if not self.left:
+            raise RunnerLostError("The board was unplugged.")
+        self.left -= 1
+        return self.real.visit(*arguments, **options)
+
+    def close(self) -> None:
+        self.real.close()
+
+
+def test_a_device_that_is_lost_loses_nothing_and_another_is_refused(tmp_path: Path) -> None:
+    with new_session(tmp_path / "s.sqlite", KERNELS[:6]) as session:
+        with contextlib.closing(Watched(4)) as runner, pytest.raises(RunnerLostError, match=r"^The board was unplug"):
+            run_session(session, runner)
+        assert session.n_visits == 4
+        with contextlib.closing(Watched(processor="Kryo")) as other, pytest.raises(MeasureError) as caught:
+            run_session(session, other)
+        known = session.fact("processor")
+        assert str(caught.value) == (
+            f"Expected to go on with {session.path} where processor is {known}, but here it is Kryo: "
+            f"a session is of one device and one engine."
+        )
+        with LocalRunner() as runner:
+            run_session(session, runner)
+        assert set(KERNELS[:6]) <= set(build_table(session))
+
+
+def test_a_full_disk_is_said_and_keeps_every_finished_visit(tmp_path: Path) -> None:
+    """SQLite's own limit of pages stands for the disk: the same error, SQLITE_FULL, by the same way."""
+    path = tmp_path / "s.sqlite"
+    with new_session(path, KERNELS[:6], rounds=20, stop_at=None) as session, LocalRunner() as runner:
+
+        def fill(n_visits: int, _: int) -> None:
+            if n_visits == 5:
+                session._connection.execute("PRAGMA max_page_count = 1")  # as many as there are, as it turns out
+
+        with pytest.raises(SessionError) as caught:
+            run_session(session, runner, on_progress=fill)
+        assert str(caught.value) == (
+            f"The disk that holds {path} is full. Every visit that was finished is kept: make room, and run "
+            f"the same command again to go on."
+        )
+    with Session.open(path) as session, LocalRunner() as runner:
+        assert session.n_visits >= 5
+        run_session(session, runner)
+        assert set(KERNELS[:6]) <= set(build_table(session))
+
+
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    new_session(path).close()
+    data = path.read_bytes()
+    for damaged, reason in (
+        (data[: len(data) // 2], "database disk image is malformed"),
+        (np.random.default_rng(0).bytes(5000), "file is not a database"),
+        (data[:200] + bytes(9000) + data[9200:], "malformed database schema (?)"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(SessionError) as caught:
+            Session.open(path)
+        assert str(caught.value) == (
+            f"Expected {path} to be a session, but it is damaged or of another format ({reason}). It was not changed: "
+            f"what can be read of it, `sqlite3 {path} .recover` writes into a new file."
+        )
+        assert path.read_bytes() == damaged
+
+
+def test_a_session_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    new_session(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE facts SET value = '7' WHERE name = 'version'")
+    with pytest.raises(SessionError) as caught:
+        Session.open(path)
+    assert str(caught.value) == f"Expected {path} to be a session of version 1, but it is of version 7."
+
+
+def test_one_process_meters_a_session_at_a_time_and_others_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with new_session(path):
+        with pytest.raises(SessionError) as caught:
+            Session.open(path)
+        assert str(caught.value) == f"{path} is being metered by another process: wait for it, or end it."
+        with Session.open(path, read_only=True) as reader, pytest.raises(MeasureError) as unmeasured:
+            build_table(reader)
+    assert str(unmeasured.value) == (
+        f"Expected samples in {path}, but there are none yet: run the session first."
+    )  # fmt: skip
+    with pytest.raises(SessionError) as caught:
+        new_session(path)
+    assert str(caught.value) == (
+        f"Expected no session at {path} yet, but there is one: go on with it, or name another."
+    )
+    with pytest.raises(SessionError) as empty:
+        Session.create(tmp_path / "empty.sqlite", [], SessionOptions(source="nothing.yaml"))
+    assert str(empty.value) == "Expected something to meter in nothing.yaml, but got nothing."
+    assert [file.name for file in tmp_path.iterdir()] == ["s.sqlite"]
+
+
+def test_what_cannot_be_metered_is_put_aside_with_the_reason_and_the_rest_is_metered(tmp_path: Path) -> None:
+    ops = [
+        Op(module="torch.nn", name="Conv2d", arguments=arguments, input_shape=(1, channels, 9, 9))
+        for arguments, channels in (
+            ({"in_channels": 8, "out_channels": 8, "kernel_size": 3}, 8),
+            ({"in_channels": 8, "out_channels": 8, "kernel_size": 3}, 9),
+            ({"in_channels": 8, "out_channels": 9, "kernel_size": 1, "groups": 2}, 8),
+        )
+    ]
+    raster = Kernel.of("raster", [(1, 8, 9, 9)], [(1, 8, 9, 9)], source="plain", target="packed")
+    pieces = [Piece.of(item) for item in [*ops, raster]]
+    options = SessionOptions(visit=FAST, rounds=1, least_rounds=1)
+    with Session.create(tmp_path / "s.sqlite", pieces, options) as session, LocalRunner() as runner:
+        run_session(session, runner)
+        assert {kernel.op for kernel in build_table(session)} == {"conv2d", "raster"}
+        problems = list(session.problems().values())
+    assert problems[0] == (
+        "IllegalOpError: torch.nn.Conv2d(in_channels=8, out_channels=8, kernel_size=3) on [1, 9, 9, 9]: Expected an "
+        "input that fits the model, but with the input (1, 9, 9, 9) the model's own forward (Conv2d) fails: Given "
+        "groups=1, weight of size [8, 8, 3, 3], expected input[1, 9, 9, 9] to have 8 channels, but got 9 channels "
+        "instead"
+    )
+    assert problems[1] == (
+        "IllegalOpError: torch.nn.Conv2d(in_channels=8, out_channels=9, kernel_size=1, groups=2) on [1, 8, 9, 9]: "
+        "the constructor raises ValueError: out_channels must be divisible by groups"
+    )
+    assert problems[2:] == [
+        f"MeasureError: No network is known of which MNN makes {raster}: measure it inside the network it is of."
+    ]
+
+
+def test_options_out_of_range_are_refused() -> None:
+    for options, message in (
+        ({"rounds": 0}, "Expected `rounds` to be a positive integer, but got 0."),
+        ({"stop_at": -1.0}, "Expected `stop_at` to be a positive number, but got -1.0."),
+        ({"context": "here"}, "Expected `context` to be one of composed, alone, but got 'here'."),
+    ):
+        with pytest.raises(MeasureError) as caught:
+            SessionOptions(**options)  # type: ignore[arg-type]
+        assert str(caught.value) == message
+    with pytest.raises(MeasureError) as caught:
+        VisitOptions(precision="int8")
+    assert str(caught.value) == (
+        "Expected `precision` to be fp32 or fp16, but got 'int8': networks of random weights cannot be quantised as a "
+        "trained one would be, and MNN's int8 kernels depend on that. Quantise your network with MNN's own tool and "
+        "measure the file as a whole network."
+    )
+
+
+def test_kernels_alone_are_one_network_each(tmp_path: Path) -> None:
+    with new_session(tmp_path / "s.sqlite", KERNELS[:5], context="alone") as session, LocalRunner() as runner:
+        run_session(session, runner)
+        assert [network.branches for network in session.networks()] == [((piece,),) for piece in range(1, 6)]
+        table = build_table(session)
+    assert table.datasheet.sources[0].startswith("5 networks of one piece each, ")
+
+
+def test_a_kernel_that_is_known_well_enough_is_visited_no_more(tmp_path: Path) -> None:
+    counts = {}
+    for stop_at in (1000.0, None):
+        options: dict[str, Any] = {"stop_at": stop_at, "rounds": 6, "least_rounds": 2, "max_drift": 9.0}
+        with new_session(tmp_path / f"{stop_at}.sqlite", KERNELS[:5], **options) as session, LocalRunner() as runner:
+            run_session(session, runner)
+            counts[stop_at] = session.n_visits / len(list(session.networks()))
+    assert counts == {1000.0: 2, None: 6}
+
+
+def test_the_datasheet_says_how_the_session_was_metered(tmp_path: Path) -> None:
+    visit = VisitOptions(n_runs=2, n_yardstick=3, threads=2, power_mode="high")
+    kernels = [
+        Kernel.of("pool2d", [(4, 8, 8, 8)], [(4, 8, 4, 4)], kernel=(2, 2), stride=(2, 2), pad=(0,) * 4, type="max")
+    ]
+    with (
+        new_session(tmp_path / "s.sqlite", kernels, visit=visit, device="Board", source="ops.yaml") as session,
+        LocalRunner() as runner,
+    ):
+        run_session(session, runner)
+        sheet, result = build_table(session, "min").datasheet, session_result(session)
+    assert (sheet.device, sheet.threads, sheet.batch, sheet.precision) == ("Board", 2, 4, "fp32")
+    assert sheet.power_mode.startswith("high")
+    assert sheet.statistic == (
+        "median over the places of a kernel of the median over visits of the least of the runs, "
+        "at the yardstick's undisturbed speed"
+    )
+    assert sheet.sources[0].endswith(" visits of 2 runs each, of ops.yaml")
+    assert sheet.notes == str(result.drift)
+    assert all(times.memory_mb is not None and times.memory_mb > 0 for times in result.times)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 8])
+def test_a_table_is_of_the_batch_size_of_its_kernels(batch: int, tmp_path: Path) -> None:
+    kernels = [Kernel.of(op, [(batch, 16)], [(batch, 16)]) for op in ("sigmoid", "tanh")]
+    with new_session(tmp_path / "s.sqlite", kernels, rounds=1, least_rounds=1) as session, LocalRunner() as runner:
+        run_session(session, runner)
+        table = build_table(session)
+    assert table.datasheet.batch == batch
+    assert {kernel for kernel in table if kernel.op != "raster"} == set(kernels)
+
+
+def test_each_piece_stands_once_in_each_composition_and_chains_fit() -> None:
+    graphs = dict(enumerate(map(kernel_graph, KERNELS)))
+    for seed in range(3):
+        networks = compose(graphs, n_pieces=8, seed=seed, fold=False)
+        assert sorted(piece for branches in networks for branch in branches for piece in branch) == list(graphs)
+        assert max(sum(map(len, branches)) for branches in networks) <= 8
+        for branches in networks:
+            calls = executed_calls([join([graphs[piece] for piece in branch]) for branch in branches])
+            wanted = {KERNELS[piece] for branch in branches for piece in branch}
+            assert wanted <= {call.kernel for call in calls}
+    assert networks != compose(graphs, n_pieces=8, seed=9, fold=False)
+
+
+def test_pieces_that_would_be_folded_together_are_kept_apart_unless_folding_is_meant() -> None:
+    plain = conv(8, 8, 8).without(("act",))
+    graphs = {0: kernel_graph(plain), 1: kernel_graph(Kernel.of("relu", [(1, 8, 8, 8)], [(1, 8, 8, 8)]))}
+    assert {compose(graphs, n_pieces=2, seed=seed, fold=False)[0] for seed in range(4)} <= {((1, 0),), ((0,), (1,))}
+    assert ((0, 1),) in {compose(graphs, n_pieces=2, seed=seed, fold=True)[0] for seed in range(4)}
+
+
+def test_a_head_reads_what_a_pooling_wrote_flattened() -> None:
+    mean = Op(module="torch.nn", name="AdaptiveAvgPool2d", arguments={"output_size": 1}, input_shape=(1, 8, 4, 4))
+    head = Op(module="torch.nn", name="Linear", arguments={"in_features": 8, "out_features": 3}, input_shape=(1, 8))
+    graphs = {0: mean.read(), 1: head.read()}
+    assert compose(graphs, n_pieces=2, seed=0, fold=False) == [((0, 1),)]
+    whole = read_torch(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)), input_shape=(1, 8, 4, 4))
+    ours = executed_calls([join([graphs[0], graphs[1]])])
+    assert [call.kernel for call in ours] == [call.kernel for call in fuse(whole, "MNN")]
+
+
+def test_a_cover_holds_every_kernel_and_nothing_that_is_not_needed() -> None:
+    a, b, c = KERNELS[:3]
+    assert cover({1: {a}, 2: {a, b}, 3: {c}, 4: {b, c}}, set()) == [2, 3]
+    assert cover({1: {a}, 2: {a, b}, 3: {c}}, {a, b}) == [3]
+    assert cover({}, set()) == []
+
+
+@pytest.mark.parametrize("kernel", [KERNELS[0], KERNELS[-1]])
+def test_a_graph_in_text_is_the_same_graph(kernel: Kernel) -> None:
+    graph = side_by_side([join([kernel_graph(kernel)] * 1), kernel_graph(kernel)])
+    assert parse_graph(format_graph(graph)) == graph
+    assert own_kernels(graph) == {call.kernel for call in fuse(graph, "MNN")} - {
+        call.kernel for call in fuse(graph, "MNN") if call.kernel.op == "raster"
+    }
+
+
+def test_a_device_without_mnn_is_said_and_what_was_measured_is_kept(tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    with new_session(tmp_path / "s.sqlite", KERNELS[:3], rounds=1, least_rounds=1) as session:
+        with LocalRunner() as runner:
+            run_session(session, runner)
+        n_visits = session.n_visits
+        with LocalRunner(str(bare)) as runner, pytest.raises(MeasureError) as caught:
+            run_session(session, runner)
+        assert str(caught.value) == (
+            f"Expected MNN to be installed for {sys.executable}, but it is not (No module named 'MNN'): pip install MNN"
+        )
+        assert session.n_visits == n_visits > 0

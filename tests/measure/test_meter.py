@@ -1,0 +1,249 @@
+"""The meter, on real networks with real MNN; times are compared as ratios only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from supernet import Supernet
+from torch import nn
+from torch.nn import functional
+
+from latency_nas.engine.fusion import fuse
+from latency_nas.errors import MeasureError
+from latency_nas.estimate import LatencyEstimator
+from latency_nas.estimate.accuracy import Accuracy, check_table
+from latency_nas.graph import OpGraph
+from latency_nas.graph.architectures import covering_architectures, random_architectures
+from latency_nas.graph.torch.reader import read_torch
+from latency_nas.measure.meter import (
+    Calm,
+    Drift,
+    NetworkTimes,
+    Visit,
+    _callback_ms,
+    entries_of,
+    measure_networks,
+    measure_table,
+    settle,
+    summarise,
+)
+from latency_nas.search.supernet.supernet import find_choices
+from latency_nas.table import LatencyTable
+from tests.networks import Snippet
+from tests.patience import SELDOM_UNDISTURBED, patiently, table_disturbance
+
+
+@pytest.fixture(scope="module")
+def supernet_graph() -> OpGraph:
+    supernet = Supernet()
+    choices = {choice.module: choice.candidates for choice in find_choices(supernet)}
+    return read_torch(supernet, input_shape=(1, 1, 32, 32), choices=choices)
+
+
+@pytest.fixture(scope="module")
+def plan(supernet_graph: OpGraph) -> list[dict[str, int]]:
+    return covering_architectures(supernet_graph.choices, times=5)
+
+
+@pytest.fixture(scope="module")
+def others(supernet_graph: OpGraph, plan: list[dict[str, int]]) -> list[OpGraph]:
+    architectures = random_architectures(supernet_graph.choices, 20, seed=9, unlike=plan)
+    return [supernet_graph.extract(architecture) for architecture in architectures]
+
+
+@pytest.fixture(scope="module")
+def checked(
+    supernet_graph: OpGraph, plan: list[dict[str, int]], others: list[OpGraph]
+) -> tuple[LatencyTable, Accuracy]:
+    networks = [supernet_graph.extract(architecture) for architecture in plan]
+    return patiently(
+        lambda: check_table(measure_table(networks, device="test machine", rounds=6), others), table_disturbance
+    )
+
+
+@pytest.fixture(scope="module")
+def table(checked: tuple[LatencyTable, Accuracy]) -> LatencyTable:
+    return checked[0]
+
+
+def visit(yardstick_ms: float, whole_ms: float, moved: float = 0.0) -> Visit:
+    return Visit(yardstick_ms, moved, whole_ms, np.array([whole_ms / 2, whole_ms / 2]))
+
+
+def test_a_table_holds_every_kernel_that_was_met(
+    supernet_graph: OpGraph, plan: list[dict[str, int]], table: LatencyTable
+) -> None:
+    met = {call.kernel for architecture in plan for call in fuse(supernet_graph.extract(architecture), "MNN")}
+    assert set(table) == met
+    assert all(row.latency_ms > 0 and row.n_samples >= 36 for row in table.entries.values())
+
+
+def test_the_datasheet_says_how_it_was_measured(table: LatencyTable, plan: list[dict[str, int]]) -> None:
+    sheet = table.datasheet
+    assert (sheet.device, sheet.engine, sheet.engine_version, sheet.method) == (
+        "test machine",
+        "MNN",
+        "3.6.1",
+        "measured",
+    )
+    assert (sheet.precision, sheet.threads, sheet.batch, sheet.emulated) == ("fp32", 1, 1, False)
+    assert sheet.sources == (f"{len(plan)} networks profiled op by op, 6 visits of 6 runs each",)
+    assert sheet.yardstick_ms is not None
+    assert sheet.yardstick_ms > 0
+
+
+def test_networks_that_were_not_metered_are_predicted_within_three_percent(
+    checked: tuple[LatencyTable, Accuracy], others: list[OpGraph], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, accuracy = checked
+    with capsys.disabled():
+        print(f"\n20 networks that were not metered: {accuracy}")
+    assert accuracy.mean_error <= 0.03
+    assert table.datasheet.expected_error == accuracy.mean_error
+    estimate = LatencyEstimator(table).predict_graph(others[0])
+    ratios = sorted(max(p / m, m / p) for p, m in zip(accuracy.predicted_ms, accuracy.measured_ms, strict=True))
+    assert np.exp(1.6449 * estimate.std_ms / estimate.latency_ms) == pytest.approx(ratios[18], rel=1e-4)  # of 20: 90 %
+
+
+def test_sixteen_times_the_work_takes_longer() -> None:
+    small, large = (nn.Sequential(nn.Conv2d(8, c, 3), nn.ReLU(), nn.Conv2d(c, c, 3)) for c in (32, 128))
+    times, drift = measure_networks([read_torch(net, input_shape=(1, 8, 32, 32)) for net in (small, large)], rounds=3)
+    assert times[1].latency_ms > 3 * times[0].latency_ms
+    assert drift.n_visits == 6 + drift.n_repeated
+
+
+def test_a_kernel_that_was_met_once_has_the_spread_of_its_visits() -> None:
+    net = nn.Sequential(nn.Conv2d(8, 32, 3), nn.ReLU(), nn.Conv2d(32, 16, 3))
+    table = measure_table([read_torch(net, input_shape=(1, 8, 32, 32))], rounds=4)
+    assert all(row.std_ms is not None and row.std_ms < row.latency_ms for row in table.entries.values())
+    assert LatencyEstimator(table).predict(net, input_shape=(1, 8, 32, 32)).std_ms is not None
+
+
+def test_progress_is_told_to_the_end() -> None:
+    seen: list[tuple[int, int]] = []
+    networks = [read_torch(Snippet(lambda net, x: functional.relu(net.a(x))), input_shape=(1, 8, 8, 8))]
+    measure_networks(networks, rounds=3, on_progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1][0] == seen[-1][1] >= 3
+
+
+def test_a_network_that_the_rules_do_not_cover_is_refused() -> None:
+    odd = read_torch(Snippet(lambda net, x: net.a(x).mean((1, 2, 3))), input_shape=(1, 8, 8, 8))
+    with pytest.raises(MeasureError) as caught:
+        measure_table([odd], rounds=1)
+    assert str(caught.value) == (
+        "Expected MNN to run the kernels that the fusion rules give for network_0, but op 2 is "
+        "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 512, 1),)) and not "
+        "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 8, 8, 8),)). "
+        "The rules in latency_nas/engine/mnn/fusion.py do not cover this network."
+    )
+
+
+@pytest.mark.parametrize(
+    ("networks", "options", "message"),
+    [
+        ([], {}, "Expected at least one network to measure, but got none."),
+        ([(1, 8, 8, 8)], {"rounds": 0}, "Expected `rounds` to be a positive integer, but got 0."),
+        ([(1, 8, 8, 8)], {"n_runs": -1}, "Expected `n_runs` to be a positive integer, but got -1."),
+        (
+            [(1, 8, 8, 8), (2, 8, 8, 8)],
+            {},
+            "Expected networks of one batch size in one table, but got [1, 2].",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    networks: list[tuple[int, ...]], options: dict[str, int], message: str
+) -> None:
+    graphs = [read_torch(nn.Conv2d(8, 8, 3), input_shape=shape) for shape in networks]
+    with pytest.raises(MeasureError) as caught:
+        measure_table(graphs, **options)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_the_batch_size_lands_in_the_datasheet() -> None:
+    table = measure_table([read_torch(nn.Conv2d(8, 8, 3), input_shape=(4, 8, 8, 8))], rounds=1)
+    assert table.datasheet.batch == 4
+
+
+def test_what_slows_network_and_yardstick_alike_cancels() -> None:
+    """Three visits at speeds 1, 2 and 3 of a network that takes four yardsticks."""
+    times = summarise([visit(0.5 * slow, 2.0 * slow) for slow in (1, 2, 3)], n_runs=6, unit_ms=0.5)
+    assert (times.latency_ms, times.std_ms, times.raw_ms, times.n_samples) == (2.0, 0.0, 4.0, 18)
+    assert times.ops_ms.tolist() == [1.0, 1.0]
+    assert times.ops_std_ms.tolist() == [0.0, 0.0]
+
+
+def test_a_disturbed_session_says_so() -> None:
+    drift = Drift(yardstick_ms=0.1, slowest=1.5, n_visits=9, n_repeated=3, n_unstable=2)
+    text = str(drift)
+    assert text.startswith("unstable: the yardstick moved 50%; 3 visits were made again")
+    assert f"2 of the networks were {SELDOM_UNDISTURBED}" in text
+    assert SELDOM_UNDISTURBED not in str(replace(drift, n_unstable=0))
+
+
+def test_the_standard_error_is_that_of_a_median() -> None:
+    """Against its sampling distribution: 4,000 sessions of 25 normally distributed visits."""
+    random = np.random.default_rng(0)
+    sessions = [summarise([visit(1.0, ms) for ms in random.normal(10, 1, 25)], 1, 1.0) for _ in range(4000)]
+    spread = np.std([times.latency_ms for times in sessions])
+    assert np.mean([times.std_ms or np.nan for times in sessions]) == pytest.approx(spread, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "disturbed"),
+    [(visit(1.0, 1.0), False), (visit(1.09, 1.0), False), (visit(1.2, 1.0), True), (visit(1.0, 1.0, moved=0.2), True)],
+)
+def test_a_visit_is_disturbed_if_the_yardstick_moved_or_was_slow(candidate: Visit, disturbed: bool) -> None:
+    calm = Calm(0.1, None)
+    for yardstick_ms in (1.0, 1.0, 1.3):
+        calm.note(visit(yardstick_ms, 1.0))
+    assert calm.disturbed(candidate) is disturbed
+    assert Calm.disturbed(_calm_of(0.5), candidate)  # a table that knows a faster machine
+
+
+def _calm_of(known_ms: float) -> Calm:
+    calm = Calm(0.1, known_ms)
+    calm.note(visit(1.0, 1.0))
+    return calm
+
+
+def test_calling_back_is_what_the_ops_sum_to_above_the_whole() -> None:
+    def times(whole_ms: float, n_ops: int) -> NetworkTimes:
+        ops_ms = np.full(n_ops, whole_ms / n_ops + 0.001)
+        return NetworkTimes(
+            latency_ms=whole_ms, std_ms=0.0, raw_ms=whole_ms, ops_ms=ops_ms, ops_std_ms=0 * ops_ms, n_samples=1
+        )
+
+    assert _callback_ms([times(1.0, 10), times(2.0, 30), times(0.5, 5)]) == pytest.approx(0.001)
+
+
+def test_a_lone_calm_visit_does_not_speak_for_a_network() -> None:
+    """The network was slowed by a third in the only visit of which the yardstick was undisturbed."""
+    visits = [visit(1.0, 5.3)] + [visit(1.2 + 0.01 * number, 4.0 * (1.2 + 0.01 * number)) for number in range(15)]
+    calm = Calm(0.1, 1.0)
+    for item in visits:
+        calm.note(item)
+    (times,), drift = settle([visits], calm, rounds=4, n_runs=6, yardstick_ms=1.0)
+    assert times.n_samples == 3 * 6  # that visit and the next calmest: most of the rounds
+    assert times.latency_ms == pytest.approx(4.0)
+    assert drift.n_unstable == 1
+
+
+def test_enough_calm_visits_are_all_that_is_used() -> None:
+    visits = [visit(1.0, 4.0), visit(1.5, 9.0), visit(1.0, 4.2), visit(1.0, 4.1)]
+    calm = Calm(0.1, 1.0)
+    for item in visits:
+        calm.note(item)
+    (times,), drift = settle([visits], calm, rounds=3, n_runs=6, yardstick_ms=1.0)
+    assert (times.latency_ms, times.n_samples, drift.n_unstable) == (4.1, 18, 0)
+
+
+def test_a_single_visit_has_no_spread_to_tell() -> None:
+    times = summarise([visit(0.5, 2.0)], n_runs=6, unit_ms=0.5)
+    assert (times.latency_ms, times.std_ms) == (2.0, None)
+    net = nn.Sequential(nn.Conv2d(8, 8, 3), nn.MaxPool2d(2))
+    kernels = [call.kernel for call in fuse(read_torch(net, input_shape=(1, 8, 8, 8)), "MNN")][:2]
+    assert [row.std_ms for row in entries_of([kernels], [times]).values()] == [None, None]

@@ -1,0 +1,122 @@
+"""The plan shown, saved, loaded; and what gates it takes."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latency_nas.errors import SearchError
+from latency_nas.search.plan.plan import Cost, CostPlan, Term
+
+COSTS = (
+    (Cost(latency_ms=1.0, table_ms=1.0, source="table"), Cost(latency_ms=2.0, variance_ms2=0.04, source="regressed")),
+    (Cost(latency_ms=0.0), Cost(latency_ms=0.5, table_ms=0.5, variance_ms2=None, source="table")),
+)
+PLAN = CostPlan(
+    choices=("a", "b"),
+    candidates=(("conv", "wide"), ("skip", "relu")),
+    costs_ms=((1.0, 2.0), (0.0, 0.5)),
+    fixed_ms=8.0,
+    terms=(Term(candidates=(1, 3), cost=Cost(latency_ms=-0.25, table_ms=-0.25, source="table")),),
+    costs=COSTS,
+    fixed=Cost(latency_ms=8.0, table_ms=8.0, source="table"),
+    expected_error=0.01,
+)
+
+
+def test_a_plan_is_shown_a_line_a_candidate() -> None:
+    """± of what the table holds is its expected error of 1 %, as a standard deviation."""
+    assert PLAN.table().splitlines() == [
+        "choice  candidate             ms        ±  source",
+        "        (fixed)           8.0000   0.1003  table",
+        "a       conv              1.0000   0.0125  table",
+        "a       wide              2.0000   0.2000  regressed",
+        "b       skip              0.0000   0.0000  none",
+        "b       relu              0.5000  unknown  table",
+        "        a=wide & b=relu  -0.2500   0.0031  table",
+    ]
+
+
+def test_a_saved_plan_is_the_same(tmp_path: Path) -> None:
+    PLAN.save(tmp_path / "plan.npz")
+    loaded = CostPlan.load(tmp_path / "plan.npz")
+    assert loaded == PLAN
+    assert loaded.latency_ms({"a": "wide", "b": "relu"}) == 8.0 + 2.0 + 0.5 - 0.25
+    with np.load(tmp_path / "plan.npz", allow_pickle=False) as arrays:  # readable without this library
+        np.testing.assert_array_equal(arrays["costs_ms"], [1.0, 2.0, 0.0, 0.5])
+        np.testing.assert_array_equal(arrays["offsets"], [0, 2, 4])
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200, -30])
+def test_a_damaged_file_is_no_plan(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "plan.npz"
+    PLAN.save(path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(SearchError) as caught:
+        CostPlan.load(path)
+    assert re.fullmatch(
+        re.escape(f"Expected {path} to be a plan that CostPlan.save wrote, but reading it fails: ") + ".+",
+        str(caught.value),
+    )
+
+
+def test_a_plan_whose_numbers_were_changed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.npz"
+    np.savez(path, plan=np.frombuffer(b'{"choices": ["a"]}', np.uint8))
+    with pytest.raises(SearchError) as caught:
+        CostPlan.load(path)
+    assert str(caught.value) == (
+        f"Expected {path} to be a plan that CostPlan.save wrote, but reading it fails: 'terms'"
+    )
+
+
+def test_no_pickle_is_executed(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "executed",)
+
+    path = tmp_path / "plan.npz"
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(SearchError):
+        CostPlan.load(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        CostPlan.load(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        (
+            [1.0, 0.0, 1.0],
+            "Expected a flat vector of 4 gates, one for each candidate of the 2 choices, but got the shape (3,).",
+        ),
+        (
+            [[1.0, 0.0], [1.0, 0.0]],
+            "Expected a flat vector of 4 gates, one for each candidate of the 2 choices, but got the shape (2, 2).",
+        ),
+        ([1.0, 0.0, np.nan, 1.0], "Expected finite gates, but those of `b` are NaN or infinite."),
+        ([np.inf, 0.0, np.nan, 1.0], "Expected finite gates, but those of `a`, `b` are NaN or infinite."),
+    ],
+)
+def test_gates_that_are_none(gates: list[float], message: str) -> None:
+    for call in (PLAN.expected_ms, PLAN.gradient_ms):
+        with pytest.raises(SearchError) as caught:
+            call(gates)
+        assert str(caught.value) == message
+
+
+def test_the_gradient_is_that_of_the_expectation() -> None:
+    gates, step = np.array([0.3, 0.7, 0.6, 0.4]), 1e-6
+    slopes = [
+        (PLAN.expected_ms(gates + step * unit) - PLAN.expected_ms(gates - step * unit)) / (2 * step)
+        for unit in np.eye(4)
+    ]
+    assert PLAN.gradient_ms(gates) == pytest.approx(slopes, abs=1e-8)

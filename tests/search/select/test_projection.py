@@ -1,0 +1,193 @@
+"""The knapsack against every architecture of small spaces."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from latency_nas.errors import SearchError
+from latency_nas.search.plan.plan import Cost, CostPlan, Term
+from latency_nas.search.select.projection import Budget, likeliest, project
+from tests.supernets import ChainNet, all_architectures, loss_of
+
+
+def random_plan(rng: np.random.Generator, sizes: tuple[int, ...], n_terms: int = 0) -> CostPlan:
+    """With `n_terms`, terms of two and three choices, some of them negative, and a spread of everything."""
+    names = tuple(f"c{number}" for number in range(len(sizes)))
+    begins = np.cumsum([0, *sizes])
+
+    def cost(latency_ms: float) -> Cost:
+        return Cost(latency_ms=latency_ms, table_ms=latency_ms, variance_ms2=float(rng.uniform(0, 0.01)))
+
+    def term(number: int) -> Term:
+        chosen = np.sort(rng.choice(len(sizes), 2 + number % 2, replace=False))
+        gates = tuple(int(begins[choice] + rng.integers(sizes[choice])) for choice in chosen)
+        return Term(candidates=gates, cost=cost(float(rng.uniform(-0.5, 1.0))))
+
+    costs_ms = tuple(tuple(map(float, rng.uniform(0.1, 2.0, n))) for n in sizes)
+    fixed_ms = float(rng.uniform(0, 3))
+    return CostPlan(
+        choices=names,
+        candidates=tuple(tuple(f"{name}.{index}" for index in range(n)) for name, n in zip(names, sizes, strict=True)),
+        costs_ms=costs_ms,
+        fixed_ms=fixed_ms,
+        terms=tuple(term(number) for number in range(n_terms)),
+        costs=tuple(tuple(map(cost, costs)) for costs in costs_ms),
+        fixed=cost(fixed_ms),
+        expected_error=0.05,
+    )
+
+
+def random_scores(rng: np.random.Generator, plan: CostPlan) -> dict[str, list[float]]:
+    return {
+        name: np.log(rng.dirichlet(np.ones(len(costs)))).tolist()
+        for name, costs in zip(plan.choices, plan.costs_ms, strict=True)
+    }
+
+
+def by_brute_force(scores: dict[str, list[float]], budgets: list[Budget]) -> dict[str, int] | None:
+    picks = itertools.product(*(range(len(values)) for values in scores.values()))
+    architectures = [dict(zip(scores, pick, strict=True)) for pick in picks]
+    kept = [item for item in architectures if all(budget.keeps(item) for budget in budgets)]
+    return max(kept, key=lambda item: sum(scores[name][index] for name, index in item.items()), default=None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("n_budgets", [1, 2])
+def test_the_likeliest_of_all_that_keep_the_budgets(seed: int, n_budgets: int) -> None:
+    rng = np.random.default_rng(seed)
+    plans = [random_plan(rng, (4, 3, 5, 2)) for _ in range(n_budgets)]
+    scores = random_scores(rng, plans[0])
+    for share in (0.15, 0.4, 0.8):
+        limits = [bounds[0] + share * (bounds[1] - bounds[0]) for bounds in (plan.bounds_ms() for plan in plans)]
+        budgets = [Budget(plan=plan, at_most=limit) for plan, limit in zip(plans, limits, strict=True)]
+        assert likeliest(scores, budgets) == by_brute_force(scores, budgets)
+        narrow = [replace(budget, at_least=0.97 * budget.at_most) for budget in budgets]
+        assert likeliest(scores, narrow) == by_brute_force(scores, narrow)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_terms_of_several_choices_and_the_spread_count(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    plan = random_plan(rng, (4, 3, 5, 2), n_terms=8)
+    scores = random_scores(rng, plan)
+    cheapest, dearest = plan.bounds_ms()
+    for n_std in (0.0, 1.28):
+        for share in (0.3, 0.6):
+            budget = Budget(plan=plan, at_most=cheapest + share * (dearest - cheapest), n_std=n_std)
+            assert likeliest(scores, [budget]) == by_brute_force(scores, [budget])
+            narrow = [replace(budget, at_least=0.97 * budget.at_most)]
+            assert likeliest(scores, narrow) == by_brute_force(scores, narrow)
+
+
+def test_exactly_on_the_budget_is_within_it_and_a_hair_above_is_not() -> None:
+    """Closer than any solver's tolerance."""
+    plan = random_plan(np.random.default_rng(0), (3, 3))
+    scores = {name: [0.0, -1.0, -2.0] for name in plan.choices}
+    best = {"c0": 0, "c1": 0}
+    limit = plan.latency_ms(best)
+    assert likeliest(scores, [Budget(plan=plan, at_most=limit)]) == best
+    below = [Budget(plan=plan, at_most=float(np.nextafter(limit, 0)))]
+    assert likeliest(scores, below) == by_brute_force(scores, below) != best
+
+
+def test_only_the_cheapest_architecture_keeps_its_own_cost() -> None:
+    plan = random_plan(np.random.default_rng(1), (4, 4, 4))
+    scores = random_scores(np.random.default_rng(1), plan)
+    cheapest = {name: int(np.argmin(costs)) for name, costs in zip(plan.choices, plan.costs_ms, strict=True)}
+    assert project(scores, [Budget(plan=plan, at_most=plan.bounds_ms()[0])]) == cheapest
+
+
+def test_a_quantile_needs_a_spread() -> None:
+    plan = replace(random_plan(np.random.default_rng(2), (2, 2)), fixed=None)
+    with pytest.raises(SearchError) as caught:
+        Budget(plan=plan, at_most=1.0, n_std=1.0)
+    assert str(caught.value) == (
+        "Expected a table with an expected error, or with standard deviations, to keep a quantile of the estimate."
+    )
+
+
+def test_nothing_keeps_the_budget() -> None:
+    plan = random_plan(np.random.default_rng(2), (2, 2))
+    with pytest.raises(SearchError) as caught:
+        project(random_scores(np.random.default_rng(2), plan), [Budget(plan=plan, at_most=0.01)])
+    assert str(caught.value) == "Expected an architecture of a cost up to 0.01, but the supernet has none."
+
+
+def test_a_large_space_takes_seconds() -> None:
+    rng = np.random.default_rng(3)
+    plan = random_plan(rng, (9,) * 22)
+    scores = random_scores(rng, plan)
+    limit = sum(plan.bounds_ms()) / 2 * 0.8
+    started = time.perf_counter()
+    found = project(scores, [Budget(plan=plan, at_most=limit)])
+    assert time.perf_counter() - started < 5
+    assert 0.97 * limit < plan.latency_ms(found) <= limit
+
+
+# --- at the end of a search
+
+
+def test_a_loss_projects_onto_its_target() -> None:
+    supernet = ChainNet()
+    loss = loss_of(supernet, at=0.5)
+    with torch.no_grad():
+        for number, alpha in enumerate(supernet.alphas()):
+            alpha.mul_(-1 - 0.1 * number)  # no two architectures are equally likely
+    assert loss.argmax_ms() > loss.target_ms
+    found = loss.project()
+    assert found == by_brute_force(loss.log_probabilities(), [loss.budget()])
+    assert loss.plan.latency_ms(found) <= loss.target_ms
+    probabilities = [sum(np.exp(row)) for row in loss.log_probabilities().values()]
+    assert probabilities == pytest.approx([1.0] * 3)
+
+
+def test_an_empty_neighbourhood_of_the_target_is_left_out() -> None:
+    loss = loss_of(ChainNet(), at=0.5)
+    assert loss.project(within=1e-9) == loss.project()
+
+
+def test_a_projection_needs_a_target() -> None:
+    loss = loss_of(ChainNet())
+    loss.target_ms = None
+    with pytest.raises(SearchError) as caught:
+        loss.project()
+    assert str(caught.value) == "Expected a target for the projection, but `target_ms` is None."
+
+
+def test_landing_makes_the_projection_the_argmax() -> None:
+    supernet = ChainNet((3, 2, 4))
+    latency = loss_of(supernet, at=0.9)
+    assert latency.target_ms is not None
+    before = {name: value.detach().clone() for name, value in supernet.named_parameters()}
+    kept = latency.architecture()
+    found = latency.land(within=0.2)
+    scores = {name: before[f"{name}.alpha"].log_softmax(0) for name in found}
+    fitting = [
+        architecture
+        for architecture in all_architectures({name: len(row) for name, row in scores.items()})
+        if 0.8 <= latency.plan.latency_ms(architecture) / latency.target_ms <= 1
+    ]
+    assert found == max(fitting, key=lambda each: sum(float(scores[name][index]) for name, index in each.items()))
+    assert latency.architecture() == found != kept
+    for name, value in supernet.named_parameters():
+        choice = name.removesuffix(".alpha")
+        assert torch.equal(value, before[name]) == (choice == name or kept[choice] == found[choice])
+
+
+def test_landing_needs_parameters() -> None:
+    supernet = ChainNet((3, 2, 4))
+    latency = loss_of(supernet)
+    weights = torch.zeros(latency.plan.n_gates)
+    latency.attach_plan(latency.plan, lambda: weights)
+    with pytest.raises(SearchError) as raised:
+        latency.land(within=0.5)
+    assert str(raised.value) == (
+        "Expected architecture parameters that can be moved, but a function gives the weights of choices: take the "
+        "architecture that latency.project() gives."
+    )

@@ -1,0 +1,72 @@
+"""Architectures by index, by name and by option: what `LatencyLoss.price` takes each for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from latency_nas.errors import SearchError
+from latency_nas.search.loss.loss import LatencyLoss
+from latency_nas.search.plan.plan import Architecture
+from tests.search.supernet.test_styles import fbnet, ofa
+from tests.styles import Fbnet, Ofa
+from tests.supernets import MadeUp, aim
+
+
+@pytest.fixture(scope="module")
+def elastic() -> LatencyLoss:
+    """Attached to a network of integer options: depths 1 and 2, kernels 3 and 5, expansions 1, 2 and 3."""
+    torch.manual_seed(0)
+    latency = LatencyLoss(MadeUp())
+    ofa(latency, Ofa())
+    return latency
+
+
+def message_of(latency: LatencyLoss, config: dict[str, object]) -> str:
+    with pytest.raises(SearchError) as caught:
+        latency.price(config)
+    return str(caught.value)
+
+
+def test_integers_are_options_where_options_are(elastic: LatencyLoss) -> None:
+    indices = Architecture(dict.fromkeys(elastic.plan.choices, 1))  # each the second option
+    options = elastic.config(indices)
+    assert options["depth0"] == 2
+    assert options["kernel0"] == 5
+    assert options["resolution"] == 12
+    assert elastic.price(options) == elastic.price(indices) == elastic.plan.latency_ms(indices)
+    as_options = {**options, "depth0": 1, "depth1": 1}
+    assert elastic.price(as_options) == elastic.plan.latency_ms({**indices, "depth0": 0, "depth1": 0})
+    assert elastic.price(as_options) != elastic.price(indices)
+
+
+def test_what_is_no_option_is_no_index_either(elastic: LatencyLoss) -> None:
+    config = {**elastic.config(dict.fromkeys(elastic.plan.choices, 0)), "kernel0": 1}
+    assert message_of(elastic, config) == (
+        "Expected one of the options 3, 5 of `kernel0`, but got 1; an architecture of indices is priced by "
+        "latency.plan.latency_ms."
+    )
+
+
+def test_a_plan_without_its_supernet_takes_no_number_that_could_be_both(elastic: LatencyLoss) -> None:
+    latency = LatencyLoss(MadeUp())
+    latency.attach_plan(elastic.plan, lambda: torch.zeros(elastic.plan.n_gates))
+    indices = dict.fromkeys(elastic.plan.choices, 0)
+    assert latency.price(indices) == elastic.plan.latency_ms(indices)
+    assert message_of(latency, {**indices, "depth0": 1}) == (
+        "Expected an index or a name for `depth0`, but 1 could be both: give '1' for the candidate of that name, or "
+        "price indices by latency.plan.latency_ms."
+    )
+    assert latency.price({**indices, "depth0": "2"}) == elastic.plan.latency_ms({**indices, "depth0": 1})
+
+
+def test_what_is_found_is_indices() -> None:
+    latency = LatencyLoss(MadeUp())
+    fbnet(latency, Fbnet())
+    aim(latency)
+    for found in (latency.architecture(), latency.project(), latency.land()):
+        assert isinstance(found, Architecture)
+        assert latency.price(found) == latency.price(dict(found)) == latency.plan.latency_ms(found)
+    with pytest.raises(SearchError) as caught:
+        latency.config(found)
+    assert str(caught.value) == ("Expected a supernet that was attached by its options: no other has configurations.")

@@ -1,0 +1,243 @@
+"""Every style of supernet: found or named, priced exactly, left as it was, and its gates the ones that it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from latency_nas.errors import SearchError
+from latency_nas.search.loss.loss import LatencyLoss
+from latency_nas.search.plan.gates import width_gates
+from tests.styles import (
+    AutoFormer,
+    BigNas,
+    Darts,
+    DenseNas,
+    Fbnet,
+    FbnetV2,
+    Nb201,
+    Nested,
+    Ofa,
+    PcDarts,
+    Proxyless,
+    Spos,
+    Zero,
+)
+from tests.supernets import MadeUp, snapshot
+
+IMAGE, TOKENS = torch.zeros(1, 3, 8, 8), torch.zeros(1, 6, dtype=torch.int64)
+
+
+def fbnet(latency: LatencyLoss, net: Fbnet, **more: Any) -> None:
+    latency.attach(net, run=lambda net: net(IMAGE, 5.0), **more)
+
+
+def image(latency: LatencyLoss, net: nn.Module, **more: Any) -> None:
+    latency.attach(net, IMAGE, **more)
+
+
+def ofa(latency: LatencyLoss, net: Ofa | BigNas) -> None:
+    latency.attach(net, options=net.OPTIONS, subnet=lambda net, config: net.configured(config))
+
+
+def auto_former(latency: LatencyLoss, net: AutoFormer) -> None:
+    latency.attach(net, TOKENS, options=net.OPTIONS, subnet=lambda net, config: net.subnet(config))
+
+
+def gated(latency: LatencyLoss, net: FbnetV2 | DenseNas) -> None:
+    subnet = lambda net, config: net.subnet(config)  # noqa: E731
+    latency.attach(net, IMAGE, options=net.OPTIONS, subnet=subnet, gates=lambda net: net.gates())
+
+
+# style -> its supernet, how a loss is attached to it, the number of its choices
+STYLES: dict[str, tuple[Callable[[], Any], Callable[[LatencyLoss, Any], None], int]] = {
+    "DARTS": (Darts, image, 10),
+    "PC-DARTS": (PcDarts, image, 10),
+    "NAS-Bench-201, DARTS-V2": (Nb201, image, 6),
+    "NAS-Bench-201, GDAS": (lambda: Nb201(gdas=True), image, 6),
+    "FBNet": (Fbnet, fbnet, 3),
+    "ProxylessNAS": (Proxyless, image, 3),
+    "SPOS": (Spos, image, 4),
+    "nested, with None": (Nested, image, 3),
+    "OFA": (Ofa, ofa, 11),
+    "AutoFormer": (AutoFormer, auto_former, 8),
+    "FBNetV2": (FbnetV2, gated, 4),
+    "BigNAS": (BigNas, ofa, 9),
+    "DenseNAS": (DenseNas, gated, 7),
+}
+ids = pytest.mark.parametrize("style", STYLES)
+
+
+@pytest.fixture(scope="module")
+def attached() -> dict[str, Attached]:
+    """Each style's supernet, with a loss attached: made once."""
+    made: dict[str, Attached] = {}
+    for style, (make, attach, _) in STYLES.items():
+        torch.manual_seed(0)
+        net, latency = make(), LatencyLoss(MadeUp())
+        before = state_of(net)
+        attach(latency, net)
+        made[style] = Attached(net, latency, before, state_of(net))
+    return made
+
+
+class Attached(NamedTuple):
+    """A supernet, the loss that is attached to it, and the supernet's state before and after."""
+
+    net: Any
+    latency: LatencyLoss
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def state_of(net: nn.Module) -> dict[str, Any]:
+    lists = {name: list(part) for name, part in vars(net).items() if isinstance(part, list)}
+    return {**snapshot(net), "lists": lists}
+
+
+def price(network: nn.Module, example: Tensor) -> float:
+    """The estimator's, but that zeros are free."""
+    kernels = MadeUp().predict(network, example).kernels
+    return sum(item.latency_ms for item in kernels if not isinstance(network.get_submodule(item.layer), Zero))
+
+
+@ids
+def test_a_plan_is_the_estimate_of_the_extracted_network(attached: dict[str, Attached], style: str) -> None:
+    net, latency = attached[style][:2]
+    plan = latency.plan
+    assert len(plan.choices) == STYLES[style][2]
+    cheapest, dearest = plan.bounds_ms()
+    generator = np.random.default_rng(1)
+    for _ in range(100):
+        architecture = {
+            name: int(generator.integers(len(names))) for name, names in zip(plan.choices, plan.candidates, strict=True)
+        }
+        options = getattr(net, "OPTIONS", None)
+        config = architecture if options is None else {name: options[name][architecture[name]] for name in options}
+        side = config.get("resolution", 8)
+        example = TOKENS if style == "AutoFormer" else torch.zeros(1, 3, side, side)
+        true_ms = price(net.subnet(config), example)
+        assert plan.latency_ms(architecture) == pytest.approx(true_ms, rel=1e-9)
+        assert latency.price(config) == plan.latency_ms(architecture)
+        assert cheapest - 1e-9 <= true_ms <= dearest + 1e-9
+
+
+@ids
+def test_attaching_leaves_the_supernet_as_it_was(attached: dict[str, Attached], style: str) -> None:
+    _, _, before, after = attached[style]
+    assert all(before["training"].values())
+    for what, value in before.items():
+        assert after[what] == value, what
+
+
+def forward(net: nn.Module) -> None:
+    """One step's forward, as the supernet's own training loop calls it."""
+    net(*((IMAGE, 5.0) if isinstance(net, Fbnet) else (IMAGE,)))
+
+
+def drawn_by(net: Any) -> list[Tensor]:
+    """What a supernet says that it drew."""
+    return list(net.drawn) if isinstance(net, Nb201) else [block.drawn for block in net.blocks]
+
+
+DRAWING: dict[str, Callable[[], Any]] = {
+    "soft Gumbel in each mixed op": Fbnet,
+    "hard Gumbel in each mixed op": lambda: Fbnet(hard=True),
+    "one path, drawn by the root": lambda: Nb201(gdas=True),
+}
+
+
+@pytest.mark.parametrize("style", DRAWING)
+def test_the_sample_that_weighted_a_step_prices_it(style: str) -> None:
+    torch.manual_seed(0)
+    net, latency = DRAWING[style](), LatencyLoss(MadeUp())
+    STYLES["FBNet" if isinstance(net, Fbnet) else "DARTS"][1](latency, net, sampled=True)
+    parameters = [net.arch_parameters] if isinstance(net, Nb201) else [block.thetas for block in net.blocks]
+    at_rest = latency.expected_ms().item()
+    seen = set()
+    for _ in range(3):
+        forward(net)
+        gates = torch.cat([item.reshape(-1) for item in drawn_by(net)]).double().numpy()
+        expected_ms = latency.expected_ms()
+        assert expected_ms.item() == pytest.approx(latency.plan.expected_ms(gates), rel=1e-6)
+        gradients = torch.autograd.grad(expected_ms, parameters)
+        assert all(gradient.abs().max() > 0 for gradient in gradients)
+        seen.add(round(expected_ms.item(), 9))
+    assert len({*seen, round(at_rest, 9)}) > 2
+    with torch.no_grad():  # nobody's step: the parameters themselves
+        assert latency.expected_ms().item() == pytest.approx(at_rest, rel=1e-12)
+    latency.detach()
+    assert all(not module._forward_pre_hooks and not module._forward_hooks for module in net.modules())
+
+
+SAMPLED = ["SPOS", "OFA", "AutoFormer", "BigNAS"]
+GATED = [style for style in STYLES if style not in SAMPLED]
+
+
+@pytest.mark.parametrize("style", GATED)
+def test_gradients_reach_every_architecture_parameter(attached: dict[str, Attached], style: str) -> None:
+    """And they are those of the expectation, which the plan gives in closed form."""
+    net, latency = attached[style][:2]
+    gates = latency.flat_gates()
+    assert latency.expected_ms().item() == pytest.approx(latency.plan.expected_ms(gates.detach().numpy()), rel=1e-9)
+    tensors = {id(tensor): tensor for tensor in architecture_parameters(net)}
+    expected_ms = latency.expected_ms()
+    slopes = torch.from_numpy(latency.plan.gradient_ms(gates.detach().numpy()))
+    for one, other in zip(
+        torch.autograd.grad(expected_ms, list(tensors.values())),
+        torch.autograd.grad((gates * slopes).sum(), list(tensors.values())),
+        strict=True,
+    ):
+        assert one.abs().max() > 0
+        torch.testing.assert_close(one, other)
+
+
+def architecture_parameters(net: Any) -> list[Tensor]:
+    if isinstance(net, Darts):
+        return net.arch_parameters()
+    if isinstance(net, Nb201):
+        return [net.arch_parameters]
+    if isinstance(net, FbnetV2):
+        return [net.alphas]
+    if isinstance(net, DenseNas):
+        return [net.alphas, net.betas]
+    return [tensor for name, tensor in net.named_parameters() if name.endswith(("thetas", "AP_path_alpha"))]
+
+
+@pytest.mark.parametrize("style", SAMPLED)
+def test_sampled_configurations_have_no_expectation(attached: dict[str, Attached], style: str) -> None:
+    with pytest.raises(SearchError) as caught:
+        attached[style].latency.expected_ms()
+    assert str(caught.value) == (
+        "Expected choices with weights, but this supernet's configurations are sampled: price one by "
+        "latency.price(config)."
+    )
+
+
+def test_effective_widths_are_interpolated(attached: dict[str, Attached]) -> None:
+    """FBNetV2's gates priced by the expected width of each layer: piecewise linear, and differentiable in it."""
+    net, latency = attached["FBNetV2"][:2]
+    widths = torch.tensor(FbnetV2.WIDTHS, dtype=torch.float64)
+    by_width = LatencyLoss(MadeUp())
+    by_width.attach(
+        net,
+        IMAGE,
+        options=net.OPTIONS,
+        subnet=lambda net, config: net.subnet(config),
+        gates=lambda net: {
+            name: width_gates(row.double() @ widths, FbnetV2.WIDTHS) for name, row in net.gates().items()
+        },
+    )
+    assert {len(term.candidates) for term in by_width.plan.terms} == {2}
+    with torch.no_grad():
+        net.alphas.zero_()
+        net.alphas[:, 1] = 20.0  # the middle width, all but surely
+    middle = latency.plan.latency_ms(dict.fromkeys(latency.plan.choices, 1))
+    assert by_width.expected_ms().item() == pytest.approx(middle, rel=1e-6)
+    (gradient,) = torch.autograd.grad(by_width.expected_ms(), [net.alphas])
+    assert gradient.abs().max() > 0
