@@ -65,10 +65,10 @@ def test_from_an_op_space_to_a_table(folder: Path) -> None:
 
 
 def test_the_op_space_of_a_supernet_holds_every_kernel_of_it(folder: Path) -> None:
-    shown = run("space", "from", "supernets:ChainNet", "--input-shape", "1,1,8,8", "-o", folder / "net.yaml")
+    shown = run("space", "from", "tests.supernets:ChainNet", "--input-shape", "1,1,8,8", "-o", folder / "net.yaml")
     count = int(re.search(r"net\.yaml: (\d+) kernels", shown)[1])  # type: ignore[index]
     assert f"{count} combinations: {count} ops, 0 illegal, 0 that fail" in run("space", "show", folder / "net.yaml")
-    run("measure", "supernets:ChainNet", "-s", folder / "net.sqlite", "--input-shape", "1,1,8,8", "--rounds", 1)
+    run("measure", "tests.supernets:ChainNet", "-s", folder / "net.sqlite", "--input-shape", "1,1,8,8", "--rounds", 1)
     run("table", "build", folder / "net.sqlite", "-o", folder / "net.parquet", "--statistic", "min")
     table = {kernel.key for kernel in load_table(str(folder / "net.parquet"))}
     assert set(re.findall(r"  - '(.*)'", (folder / "net.yaml").read_text())) <= table

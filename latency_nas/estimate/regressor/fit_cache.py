@@ -26,7 +26,7 @@ def cache_folder() -> Path:
 
 def shipped_folders() -> list[Path]:
     """Where the choices for the named tables lie: those of the library, installed or in a checkout."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     return [folder / "tables" / "regressors" for folder in (package, package.parent)]
 
 
