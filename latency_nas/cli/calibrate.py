@@ -39,7 +39,8 @@ def calibrate(
 
     source = load_table(table)
     given = {"threads": threads or source.datasheet.threads, "engine_version": engine_version}
-    result, quality = calibration.calibrate(source, _read(runs, source.datasheet.engine), device=device, **given)
+    networks = _read(runs, source.datasheet.engine_and_dialect)
+    result, quality = calibration.calibrate(source, networks, device=device, **given)
     typer.echo(f"{save_table(result, output)}: {len(result)} kernels. {result.datasheet}")
     typer.echo(f"{quality}.")
 

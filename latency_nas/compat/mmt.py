@@ -163,7 +163,7 @@ def predict_latency(
 
 def _estimate(table: LatencyTable, graph: OpGraph) -> Estimate:
     """The price of a network; a kernel without a row is priced as its twin of another activation, or by regression."""
-    kernels = {call.kernel for call in fuse(graph, table.datasheet.engine)}
+    kernels = {call.kernel for call in fuse(graph, table.datasheet.engine_and_dialect)}
     missing = sorted((kernel for kernel in kernels if kernel not in table), key=str)
     twins = {kernel.without(("act",)).key: row for kernel, row in table.items()}
     alike = {kernel.key: row for kernel in missing if (row := twins.get(kernel.without(("act",)).key))}

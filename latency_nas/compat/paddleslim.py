@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _Path = str | os.PathLike[str]
 
 _DATA_TYPES = ("fp32", "int8", "fp16")
-_ENGINE = "Paddle-Lite 2.11"  # whose programs PaddleSlim's keys are of
+_ENGINE = ("paddle-lite", "2.11")  # and the dialect of it whose programs PaddleSlim's keys are of
 _N_SHOWN = 5
 
 
@@ -117,7 +117,8 @@ class TableLatencyPredictor:
             raise TableError(
                 f"Expected `threads` to be {stated}, as {self.table.name} was measured, but got {threads}."
             )
-        if self.table.datasheet.engine != _ENGINE:
+        sheet = self.table.datasheet
+        if (sheet.engine.casefold(), sheet.dialect) != _ENGINE:
             return self._estimator.predict_graph(read_paddle(model_file, param_file, input_shape=input_shape))
         ops = _ops(model_file, param_file, input_shape)
         calls = [KernelCall(kernel=_kernel(op, str(model_file)), layer="", nodes=()) for op in ops]

@@ -208,11 +208,13 @@ class LatencyEstimator:
         """
         from latency_nas.graph.reader import read_kernels
 
-        return self.price(read_kernels(model, self.table.datasheet.engine, example_input, input_shape=input_shape))
+        return self.price(
+            read_kernels(model, self.table.datasheet.engine_and_dialect, example_input, input_shape=input_shape)
+        )
 
     def predict_graph(self, graph: OpGraph) -> Estimate:
         """The latency of a graph without open choices."""
-        return self.price(fuse(graph, self.table.datasheet.engine))
+        return self.price(fuse(graph, self.table.datasheet.engine_and_dialect))
 
     def price(self, calls: Sequence[KernelCall]) -> Estimate:
         """The latency of kernels that run one after the other."""

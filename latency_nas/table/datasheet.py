@@ -18,6 +18,11 @@ __all__ = ["Datasheet", "Method", "finite"]
 
 Method = Literal["measured", "derived", "imported"]
 
+# as files of before there was a field `dialect` name an engine -> (its name, whose kernels it runs)
+_OLDER_SPELLINGS = {"Paddle-Lite 2.11": ("Paddle-Lite", "2.11")}
+# fields that stand in a file only where they are known: files of before they were there keep their fingerprint
+_ONLY_WHERE_KNOWN = ("dialect", "architecture", "error_90")
+
 # field -> its type, where it is not text
 _Type = type | UnionType
 _TYPES: dict[str, _Type] = {
@@ -61,11 +66,13 @@ class Datasheet:
 
     Args:
         device: the device's name, as a person would write it.
-        engine: the inference engine (``"MNN"``, ``"Paddle-Lite"``).
+        engine: The inference engine (``"MNN"``, ``"Paddle-Lite"``).
         method: ``"measured"`` by this library's meter on the device itself, ``"derived"`` from other tables, or
             ``"imported"`` from somebody else's file.
         engine_version: as the engine says it; ``""`` where the source does not say, as in every text field below.
+        dialect: The engine's release whose rules name the kernels, where these are not the newest (``"2.11"``).
         soc: the system on a chip, or the processor.
+        architecture: The processor's instruction set (``"x86-64"``, ``"aarch64"``).
         backend: where kernels run (``"CPU"``).
         precision: of the arithmetic (``"fp32"``).
         threads: threads that the engine uses; None where the source does not say.
@@ -94,7 +101,9 @@ class Datasheet:
     engine: str
     method: Method
     engine_version: str = ""
+    dialect: str = ""
     soc: str = ""
+    architecture: str = ""
     backend: str = "CPU"
     precision: str = "fp32"
     threads: int | None = None
@@ -114,6 +123,14 @@ class Datasheet:
 
     def __post_init__(self) -> None:
         self._check_types()
+        if self.engine in _OLDER_SPELLINGS:
+            engine, dialect = _OLDER_SPELLINGS[self.engine]
+            if self.dialect not in ("", dialect):
+                raise TableError(
+                    f"Expected `dialect` to be {dialect}, as {self.engine!r} says, but got {self.dialect!r}."
+                )
+            object.__setattr__(self, "engine", engine)
+            object.__setattr__(self, "dialect", dialect)
         if self.method not in get_args(Method):
             raise TableError(f"Expected `method` to be measured, derived or imported, but got {self.method!r}.")
         for name in ("device", "engine"):
@@ -148,9 +165,24 @@ class Datasheet:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON; `error_90` only where it is known, as in files of before there was such a field."""
+        """Plain data, for JSON; `dialect`, `architecture` and `error_90` only where they are known."""
         fields = dataclasses.asdict(self)
-        return fields if self.error_90 is not None else {k: v for k, v in fields.items() if k != "error_90"}
+        return {
+            name: value for name, value in fields.items() if value not in ("", None) or name not in _ONLY_WHERE_KNOWN
+        }
+
+    def fingerprinted(self) -> dict[str, Any]:
+        """What a table's fingerprint is of: `to_dict`, in the spelling of before there was a field `dialect`."""
+        fields = self.to_dict()
+        if self.engine_and_dialect in _OLDER_SPELLINGS:
+            fields["engine"] = self.engine_and_dialect
+            del fields["dialect"]
+        return fields
+
+    @property
+    def engine_and_dialect(self) -> str:
+        """The engine whose kernels these are, as the fusion rules name it: ``"MNN"``, ``"Paddle-Lite 2.11"``."""
+        return f"{self.engine} {self.dialect}" if self.dialect else self.engine
 
     @classmethod
     def from_dict(cls, fields: object) -> Datasheet:
@@ -173,11 +205,9 @@ class Datasheet:
 
     def __str__(self) -> str:
         threads = "threads not stated" if self.threads is None else f"{self.threads} thread{'s' * (self.threads != 1)}"
-        name, _, dialect = self.engine.rpartition(" ")
-        engine = f"{self.engine} {self.engine_version}".strip()
-        if name and dialect[0].isdigit() and self.engine_version:
-            other = "" if self.engine_version == dialect else f" (kernels as of {dialect})"
-            engine = f"{name} {self.engine_version}{other}"
+        engine = f"{self.engine} {self.engine_version or self.dialect}".strip()
+        if self.engine_version and self.dialect not in ("", self.engine_version):
+            engine += f" (kernels as of {self.dialect})"
         emulated = ", EMULATED: no device's times" if self.emulated else ""
         conditions = f"{self.precision}, {threads}, batch {self.batch}, {self.method}{emulated}"
         return f"{self.device}: {engine} on {self.backend}, {conditions}"

@@ -122,7 +122,7 @@ class LatencyTable:
     def fingerprint(self) -> str:
         """SHA-256 of the rows and the datasheet, whatever the rows' order: equal exactly for equal tables."""
         rows = sorted((key, row.latency_ms, row.std_ms, row.n_samples) for key, row in self.entries.items())
-        text = json.dumps([rows, self.datasheet.to_dict()], sort_keys=True)
+        text = json.dumps([rows, self.datasheet.fingerprinted()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def __repr__(self) -> str:

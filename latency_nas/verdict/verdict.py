@@ -74,7 +74,7 @@ def judge(
     export_mnn(model, example_input, mnn_file)
     threads = sheet.threads or 1
     executed = MNNNetwork(mnn_file, threads=threads, precision=sheet.precision).executed_ops()
-    check_ops(executed, expected_ops(fuse(graph, sheet.engine)), mnn_file)
+    check_ops(executed, expected_ops(fuse(graph, sheet.engine_and_dialect)), mnn_file)
     (measured,), drift = measure_networks(
         [mnn_file], threads=threads, precision=sheet.precision, rounds=rounds, yardstick_ms=sheet.yardstick_ms
     )

@@ -13,9 +13,10 @@ from latency_nas.engine.fusion import fuse
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel.kernel_call import KernelCall
 
-__all__ = ["ENGINE", "FAMILIES", "NETWORKS", "kernels"]
+__all__ = ["DIALECT", "ENGINE", "FAMILIES", "NETWORKS", "kernels"]
 
-ENGINE = "Paddle-Lite 2.11"  # whose operators the op samples are: a linear layer is a product and an addition
+# whose operators the op samples are: a linear layer is a product and an addition
+ENGINE, DIALECT = "Paddle-Lite", "2.11"
 
 _Network = tuple[Callable[[], nn.Module], int]
 
@@ -58,4 +59,4 @@ def kernels(name: str) -> tuple[KernelCall, ...]:
     make, size = NETWORKS[name]
     with torch.device("meta"):
         network = make()
-    return tuple(fuse(read_torch(network, input_shape=(1, 3, size, size)), ENGINE))
+    return tuple(fuse(read_torch(network, input_shape=(1, 3, size, size)), f"{ENGINE} {DIALECT}"))

@@ -24,7 +24,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
-from derive.networks import ENGINE
+from derive.networks import DIALECT, ENGINE
 from latency_nas.estimate.regressor.features import features
 from latency_nas.kernel import Kernel, n_bytes
 from latency_nas.table import Datasheet, Entry, LatencyTable, import_paddleslim
@@ -166,7 +166,7 @@ def source_table(folder: Path, kernels: Iterable[Kernel] = ()) -> LatencyTable:
 
 
 SHEET = Datasheet(
-    device="SD710 (inferred)", engine=ENGINE, engine_version="2.9-2.10", method="imported", soc="SD710",
-    threads=4, power_mode="HIGH", statistic="mean", licence="Apache-2.0", unrecorded=UNRECORDED,
+    device="SD710 (inferred)", engine=ENGINE, dialect=DIALECT, engine_version="2.9-2.10", method="imported",
+    soc="SD710", threads=4, power_mode="HIGH", statistic="mean", licence="Apache-2.0", unrecorded=UNRECORDED,
     sources=("PaddleSlim, pull request 1054 (92fd4c3f), demo/analysis/train_predictor: op samples",),
 )  # fmt: skip

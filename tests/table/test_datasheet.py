@@ -29,7 +29,9 @@ datasheets = st.builds(
     engine=named,
     method=st.sampled_from(get_args(Method)),
     engine_version=texts,
+    dialect=texts,
     soc=texts,
+    architecture=texts,
     backend=texts,
     precision=texts,
     threads=st.none() | positive,
@@ -78,6 +80,31 @@ def test_what_is_not_stated_is_left_open() -> None:
         "unrecorded": (),
         "notes": "",
     }
+
+
+def test_dialect_and_architecture_are_written_where_they_are_known() -> None:
+    known = {"dialect": "2.11", "architecture": "aarch64"}
+    written = Datasheet.from_dict(NEEDED | known).to_dict()
+    assert {name: written[name] for name in known} == known
+    assert known.keys().isdisjoint(Datasheet.from_dict(NEEDED).to_dict())
+
+
+def test_engine_in_the_older_spelling_is_an_engine_and_a_dialect() -> None:
+    older = NEEDED | {"engine": "Paddle-Lite 2.11"}
+    for sheet in (Datasheet(**older), Datasheet.from_dict(older), Datasheet(**older, dialect="2.11")):
+        assert sheet == Datasheet(**NEEDED | {"engine": "Paddle-Lite", "dialect": "2.11"})
+        assert sheet.engine_and_dialect == "Paddle-Lite 2.11"
+    assert Datasheet(**NEEDED).engine_and_dialect == "MNN"
+    with pytest.raises(TableError) as caught:
+        Datasheet(**older, dialect="2.13")
+    assert str(caught.value) == "Expected `dialect` to be 2.11, as 'Paddle-Lite 2.11' says, but got '2.13'."
+
+
+def test_what_is_fingerprinted_is_in_the_older_spelling() -> None:
+    sheet = Datasheet(**NEEDED | {"engine": "Paddle-Lite", "dialect": "2.11"})
+    assert sheet.fingerprinted() == Datasheet(**NEEDED).to_dict() | {"engine": "Paddle-Lite 2.11"}
+    newer = Datasheet(**NEEDED, dialect="4")
+    assert newer.fingerprinted() == newer.to_dict() == Datasheet(**NEEDED).to_dict() | {"dialect": "4"}
 
 
 def test_a_bound_that_is_known_is_kept() -> None:
@@ -134,12 +161,20 @@ def test_missing_field_is_refused() -> None:
             "Example board: MNN 3.6.1 on GPU, fp16, 4 threads, batch 8, measured",
         ),
         (
-            {"engine": "Paddle-Lite 2.11", "engine_version": "2.13-rc", "threads": 1},
+            {"engine": "Paddle-Lite", "dialect": "2.11", "engine_version": "2.13-rc", "threads": 1},
             "Example board: Paddle-Lite 2.13-rc (kernels as of 2.11) on CPU, fp32, 1 thread, batch 1, measured",
         ),
         (
             {"engine": "Paddle-Lite 2.11", "engine_version": "2.11", "threads": 1},
             "Example board: Paddle-Lite 2.11 on CPU, fp32, 1 thread, batch 1, measured",
+        ),
+        (
+            {"engine": "Paddle-Lite", "dialect": "2.11"},
+            "Example board: Paddle-Lite 2.11 on CPU, fp32, threads not stated, batch 1, measured",
+        ),
+        (
+            {"engine": "Engine 2", "engine_version": "2.13"},
+            "Example board: Engine 2 2.13 on CPU, fp32, threads not stated, batch 1, measured",
         ),
         (
             {"threads": 2, "emulated": True, "method": "derived"},

@@ -31,6 +31,8 @@ OTHER: dict[str, Any] = {
     "engine": "Paddle-Lite",
     "method": "derived",
     "engine_version": "3.6.1",
+    "dialect": "2.11",
+    "architecture": "aarch64",
     "soc": "SD855",
     "backend": "GPU",
     "precision": "fp16",
@@ -128,7 +130,7 @@ def test_fingerprint_tells_every_field_apart() -> None:
         LatencyTable.of({}, SHEET),
     ]
     prints = [table.fingerprint() for table in others]
-    assert len(set(prints)) == len(prints) == 30
+    assert len(set(prints)) == len(prints) == 32
 
 
 @pytest.mark.parametrize("latency_ms", [0, -0.0, -1.5, float("nan"), float("inf"), float("-inf")])

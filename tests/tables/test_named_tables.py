@@ -44,7 +44,7 @@ MACS = {
 def test_datasheet(name: str) -> None:
     table = load_table(name)
     sheet = table.datasheet
-    assert (sheet.method, sheet.engine, sheet.precision) == ("derived", "Paddle-Lite 2.11", "fp32")
+    assert (sheet.method, sheet.engine, sheet.dialect, sheet.precision) == ("derived", "Paddle-Lite", "2.11", "fp32")
     assert f"{sheet.soc}/threads={sheet.threads}" == name
     assert sheet.licence == "Apache-2.0"
     assert len(sheet.sources) >= 1
@@ -53,6 +53,12 @@ def test_datasheet(name: str) -> None:
         assert sheet.expected_error is not None
         assert 0.01 < sheet.expected_error < 0.2
         assert sheet.expected_error_method.endswith("published networks, each left out")
+
+
+def test_fingerprints_are_those_that_the_shipped_regressors_were_made_for() -> None:
+    """A file's fingerprint is checked when it is read; this one names files beside the tables, too."""
+    assert load_table("SD865").fingerprint() == "635a7b264821e2b62a7cbb209b9de86f1d5c9476fcf5559372a3b8d547caf4dd"
+    assert load_table("x86-mnn").fingerprint() == "2d95d389eaccf4488030d818d09916e699af214c086669f554e234b36fd28718"
 
 
 def test_all_that_lies_beside_the_tables_is_in_the_wheel() -> None:

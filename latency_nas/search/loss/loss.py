@@ -135,7 +135,7 @@ class LatencyLoss(Controlled):
             MissingKernelError: if kernels have no price.
             InputMismatchError: if the input does not fit a layer.
         """
-        engine = self.estimator.table.datasheet.engine
+        engine = self.estimator.table.datasheet.engine_and_dialect
         if sum(way is not None for way in (choices, groups, options)) > 1 or (options is None) != (subnet is None):
             raise SearchError("Expected one of `choices`, `groups`, or `options` with `subnet`, to name the choices.")
         if options is not None and subnet is not None:

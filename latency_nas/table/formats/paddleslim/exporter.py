@@ -42,7 +42,7 @@ def export_paddleslim(
     target = Path(path)
     if target.is_dir():
         target /= _file_name(table)
-    if not table.datasheet.engine.startswith("Paddle-Lite") or table.datasheet.emulated:
+    if table.datasheet.engine.casefold() != "paddle-lite" or table.datasheet.emulated:
         raise TableError(
             f"Expected a table of Paddle-Lite on a real device to write as PaddleSlim's, but {table.name} is of "
             f"{table.datasheet}."

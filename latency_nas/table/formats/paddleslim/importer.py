@@ -133,7 +133,8 @@ def _datasheet(file_name: str) -> Datasheet:
     power = int(match["power"]) if match else -1
     return Datasheet(
         device=match["hw"].upper() if match else f"not stated ({file_name})",
-        engine="Paddle-Lite 2.11",  # the build behind PaddleSlim's keys
+        engine="Paddle-Lite",
+        dialect="2.11",  # of the build behind PaddleSlim's keys
         method="imported",
         threads=int(match["threads"]) if match else None,
         power_mode=POWER_MODES[power] if 0 <= power < len(POWER_MODES) else "",

@@ -250,7 +250,7 @@ def test_conditions_are_read_from_the_file_name(tmp_path: Path, name: str, state
     table, _ = imported(tmp_path / name, {RELU: 0.5})
     sheet = table.datasheet
     assert (sheet.device, sheet.threads, sheet.power_mode, sheet.batch) == stated
-    assert (sheet.engine, sheet.method, sheet.statistic) == ("Paddle-Lite 2.11", "imported", "mean")
+    assert (sheet.engine, sheet.dialect, sheet.method, sheet.statistic) == ("Paddle-Lite", "2.11", "imported", "mean")
     assert sheet.sources == (f"PaddleSlim TableLatencyPredictor, {name}",)
     assert table.name == str(tmp_path / name)
 
