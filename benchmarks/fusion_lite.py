@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.engine.paddle_lite.environment import find_lite_python
 from latency_nas.graph.paddle.reader import read_paddle
 

@@ -1,6 +1,6 @@
 """Holds the kernels that the rules give for MNN against the ops that MNN executes, over the zoo of the tests.
 
-    PYTHONPATH=tests python benchmarks/fusion_mnn.py [--exporter]
+    PYTHONPATH=. python benchmarks/fusion_mnn.py [--exporter]
 
 Each network goes to MNN by this library's writer, or with ``--exporter`` by torch's own exporter; the kernels read from
 that ONNX file are then held against those read from torch, too. Prints a line a network.
@@ -15,12 +15,14 @@ from pathlib import Path
 
 import torch
 
-from latency_nas.engine.mnn.export import export_onnx
+from latency_nas.engine.mnn.converter import convert
 from latency_nas.engine.mnn.fusion import fuse_mnn
-from latency_nas.engine.mnn.mnn_engine import MNNNetwork, agree, convert, expected_ops
+from latency_nas.engine.mnn.mnn_engine import MNN
 from latency_nas.errors import MeasureError
 from latency_nas.graph.onnx.reader import read_onnx
+from latency_nas.graph.torch.onnx_export import export_onnx
 from latency_nas.graph.torch.reader import read_torch
+from tests.mnn_network import executed_ops
 from tests.zoo import ZOO, example_input
 
 
@@ -37,10 +39,10 @@ def report(name: str, folder: Path, *, exporter: bool) -> str:
         export_onnx(model, example_input(name), source)
         read = [call.kernel for call in fuse_mnn(read_onnx(source))]
         same = f", from ONNX {'the same' if read == [call.kernel for call in calls] else 'OTHER'}"
-    executed = MNNNetwork(convert(source if exporter else graph, folder / "net.mnn")).executed_ops()
-    expected = expected_ops(calls)
+    executed = executed_ops(convert(source if exporter else graph, folder / "net.mnn"))
+    expected = MNN().executed_ops(calls)
     order = sorted(map(repr, executed)) == sorted(map(repr, expected))
-    found = "in order" if agree(executed, expected) else "in another order" if order else "DIFFERENT"
+    found = "in order" if MNN().agree(executed, expected) else "in another order" if order else "DIFFERENT"
     return f"{len(expected)} kernels, {len(executed)} ops, {found}{same if exporter else ''}"
 
 

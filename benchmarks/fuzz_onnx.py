@@ -24,7 +24,7 @@ from typing import Any
 import onnx
 from onnx import parser
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import InputMismatchError, LatencyNASError
 from latency_nas.graph.onnx.reader import read_onnx
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import LatencyNASError
 from latency_nas.graph.paddle.proto import ProgramDesc
 from latency_nas.graph.paddle.reader import read_paddle

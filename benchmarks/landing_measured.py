@@ -34,7 +34,7 @@ def land(table: LatencyTable, target_ms: float, weight: float, seed: int, option
     latency.attach(supernet, example)
     search_digits.search(supernet, latency, search_digits.Alternate(*search_digits.digits()[:2]), options.epochs)
     network = supernet.subnet(latency.architecture())
-    return judge(network, example, table, target_ms=target_ms, mnn_file=options.output / "network.mnn")
+    return judge(network, example, table, target_ms=target_ms, file=options.output / "network.mnn")
 
 
 def main() -> None:

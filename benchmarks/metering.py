@@ -110,10 +110,11 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
     from latency_nas.graph.torch.reader import read_torch
     from latency_nas.measure.device.runner import LocalRunner, VisitOptions
     from latency_nas.measure.meter import measure_networks
+    from latency_nas.measure.session.options import SessionOptions
     from latency_nas.measure.session.piece import Piece
     from latency_nas.measure.session.result import build_table
     from latency_nas.measure.session.run import run_session
-    from latency_nas.measure.session.session import Session, SessionOptions
+    from latency_nas.measure.session.session import Session
 
     choices = CHOICES[space]
     metered = covering_architectures(choices, times=options.contexts, seed=1)

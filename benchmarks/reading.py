@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.engine.paddle_lite.program import rewrite_for_lite
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.graph.reader import read_model

@@ -69,9 +69,10 @@ def run(source: Path, path: Path, n_visits: int) -> None:
     """One session, from reading its file to the last visit that is wanted."""
     start = time.perf_counter()
     from latency_nas.measure.device.runner import LocalRunner
+    from latency_nas.measure.session.options import SessionOptions
     from latency_nas.measure.session.piece import Piece
     from latency_nas.measure.session.run import run_session
-    from latency_nas.measure.session.session import Session, SessionOptions
+    from latency_nas.measure.session.session import Session
     from latency_nas.measure.space import read_space
 
     space = read_space(source)

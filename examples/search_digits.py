@@ -38,7 +38,7 @@ from latency_nas import (
 from latency_nas.estimate.accuracy import Accuracy, check_table
 from latency_nas.graph import OpGraph
 from latency_nas.graph.architectures import random_architectures
-from latency_nas.measure.bench import Progress
+from latency_nas.measure.visit import Progress
 from latency_nas.report.page import write_page
 from latency_nas.report.progress import progress_bar
 from latency_nas.report.text import breakdown_table
@@ -197,7 +197,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     network = supernet.subnet(architecture)
     train_on(network, [for_weights, for_architecture], options.train_epochs)
     test_accuracy = accuracy_of(network, test)
-    verdict = judge(network, example, table, target_ms=target_ms, mnn_file=options.output / "network.mnn")
+    verdict = judge(network, example, table, target_ms=target_ms, file=options.output / "network.mnn")
 
     console.print(breakdown_table(verdict.estimate))
     console.print(f"measuring was {verdict.drift}")

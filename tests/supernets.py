@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import KernelEstimate
 from latency_nas.graph import OpGraph
@@ -165,7 +165,7 @@ def plan_of(
 ) -> CostPlan:
     """The supernet's plan."""
     found = choices or find_choices(supernet)
-    return make_plan(graph_space(graph_of(supernet, example, found), found, "MNN"), LatencyEstimator(table))
+    return make_plan(graph_space(graph_of(supernet, example, found), found, fuse), LatencyEstimator(table))
 
 
 def loss_of(

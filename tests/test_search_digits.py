@@ -70,7 +70,7 @@ def measured(table: Path, share: float, folder: Path) -> Verdict:
     networks = [supernet.subnet(found), supernet.subnet(dict.fromkeys(found, 0))]
 
     def measure() -> list[Verdict]:
-        options = {"target_ms": latency.target_ms, "mnn_file": folder / "network.mnn"}
+        options = {"target_ms": latency.target_ms, "file": folder / "network.mnn"}
         return [judge(network, EXAMPLE, load_table(table), **options) for network in networks]
 
     def disturbance(verdicts: list[Verdict]) -> float:
@@ -133,5 +133,5 @@ def test_without_the_penalty_the_search_does_not_care(output: Path, tmp_path: Pa
     found = high.architecture()
     assert low.architecture() == found
     network, file = supernet.subnet(found), tmp_path / "network.mnn"
-    verdict = judge(network, EXAMPLE, load_table(table), target_ms=high.target_ms, mnn_file=file)
+    verdict = judge(network, EXAMPLE, load_table(table), target_ms=high.target_ms, file=file)
     assert verdict.off_target > 0.10

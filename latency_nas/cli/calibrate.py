@@ -13,6 +13,7 @@ from latency_nas.errors import TableFileError
 
 if TYPE_CHECKING:
     from latency_nas.estimate.calibration import NetworkTime
+    from latency_nas.table import Datasheet
 
 __all__ = ["calibrate"]
 
@@ -39,16 +40,15 @@ def calibrate(
 
     source = load_table(table)
     given = {"threads": threads or source.datasheet.threads, "engine_version": engine_version}
-    networks = _read(runs, source.datasheet.engine_and_dialect)
-    result, quality = calibration.calibrate(source, networks, device=device, **given)
+    result, quality = calibration.calibrate(source, _read(runs, source.datasheet), device=device, **given)
     typer.echo(f"{save_table(result, output)}: {len(result)} kernels. {result.datasheet}")
     typer.echo(f"{quality}.")
 
 
-def _read(path: Path, engine: str) -> list[NetworkTime]:
+def _read(path: Path, sheet: Datasheet) -> list[NetworkTime]:
     """The networks that a file of runs names, and their times."""
+    from latency_nas.engine import read_kernels
     from latency_nas.estimate.calibration import NetworkTime
-    from latency_nas.graph.reader import read_kernels
 
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file of runs at {path}, but there is no such file.")
@@ -62,6 +62,6 @@ def _read(path: Path, engine: str) -> list[NetworkTime]:
             raise TableFileError(
                 f"Expected the columns {', '.join(_COLUMNS)} in {path}, the last a number, but run {number} is {row}."
             ) from error
-        calls = read_kernels(model, engine, input_shape=parse_shape(shape))
+        calls = read_kernels(model, sheet.engine, target=sheet.target, input_shape=parse_shape(shape))
         networks.append(NetworkTime(name=model, kernels=calls, latency_ms=latency_ms))
     return networks

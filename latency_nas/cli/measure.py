@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from latency_nas.cli.options import Allow, EngineName
+
 if TYPE_CHECKING:
     from latency_nas.measure.session.piece import Piece
 
@@ -25,8 +27,9 @@ def measure(
         str,
         typer.Option(help="Where: local, ssh://user@host:port, adb[:serial], prefix:command or ray:resource."),
     ] = "local",
-    python: Annotated[str, typer.Option(help="The command there that starts a Python with MNN.")] = "",
-    program: Annotated[str, typer.Option(help="There: MNNV2Basic.out or timeProfile.out instead of Python.")] = "",
+    engine: EngineName = "",
+    python: Annotated[str, typer.Option(help="The command there that starts a Python with the engine.")] = "",
+    program: Annotated[str, typer.Option(help="There: a benchmark program of the engine instead of Python.")] = "",
     bundle: Annotated[
         Path | None, typer.Option(help="Measure nothing: write a file that does it by `python3 FILE` on a device.")
     ] = None,
@@ -45,30 +48,28 @@ def measure(
         float, typer.Option(min=0.0, help="Stop a network once its kernels are known to this part; 0: never.")
     ] = 0.02,
     max_drift: Annotated[float, typer.Option(min=0.0, help="How far the yardstick may move in a visit.")] = 0.1,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PACKAGE", help="Ops may name its classes too, and its code runs. Can be repeated."),
-    ] = None,
+    allow: Allow = None,
 ) -> None:
     """Meter an op space, a model or a supernet on a device; run it again to go on where it was cut off."""
+    from latency_nas.engine import get_engine
     from latency_nas.errors import MeasureError
     from latency_nas.measure.device import open_runner
     from latency_nas.measure.device.fleet import RayFleet
     from latency_nas.measure.device.runner import VisitOptions
     from latency_nas.measure.session.bundle import add_samples, write_bundle
+    from latency_nas.measure.session.options import SessionOptions
     from latency_nas.measure.session.result import session_result
     from latency_nas.measure.session.run import run_session
-    from latency_nas.measure.session.session import Session, SessionOptions
+    from latency_nas.measure.session.session import Session
     from latency_nas.report.progress import progress_bar
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     allowed = tuple(allow or ())
-    if on.startswith("ray:"):
-        devices: Any = RayFleet(on[4:], python=python)
-    else:
-        devices = open_runner(on, python=python, program=program)
     if session.exists():
         opened = Session.open(session)
+        if engine and get_engine(engine) is not opened.engine:
+            opened.close()
+            raise MeasureError(f"Expected {session} to go on with {opened.engine.title}, but got --engine {engine}.")
         console.print(f"going on with {session} after {opened.n_visits} visits, with the options that it began with")
     else:
         if context not in ("composed", "alone"):
@@ -76,10 +77,15 @@ def measure(
         known_context: Literal["composed", "alone"] = "alone" if context == "alone" else "composed"
         visit = VisitOptions(threads=threads, precision=precision, power_mode=power_mode, n_runs=runs)
         options = SessionOptions(
-            visit=visit, context=known_context, contexts=contexts, rounds=rounds, stop_at=stop_at or None,
-            max_drift=max_drift, device=device or on.removeprefix("local"), source=source,
+            visit=visit, engine=get_engine(engine or None).name, context=known_context, contexts=contexts,
+            rounds=rounds, stop_at=stop_at or None, max_drift=max_drift, source=source,
+            device=device or on.removeprefix("local"),
         )  # fmt: skip
         opened = Session.create(session, _pieces(source, input_shape, batch, contexts, allowed), options)
+    if on.startswith("ray:"):
+        devices: Any = RayFleet(on[4:], engine=opened.engine, python=python)
+    else:
+        devices = open_runner(on, opened.engine, python=python, program=program)
     with opened, devices:
         if bundle:
             console.print(f"{bundle}: {write_bundle(opened, bundle, allow=allowed)} networks")
@@ -106,7 +112,7 @@ def _pieces(source: str, input_shape: str, batch: int, contexts: int, allow: tup
     from latency_nas.errors import GraphError
     from latency_nas.measure.session.piece import Piece
     from latency_nas.measure.space import read_space
-    from latency_nas.measure.space.survey import with_batch
+    from latency_nas.measure.space.space_file import with_batch
 
     if ":" not in source or Path(source).is_file():
         space = with_batch(read_space(source), batch)

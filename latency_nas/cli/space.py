@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from latency_nas.cli.options import Allow, EngineName
+
 __all__ = ["app"]
 
 app = typer.Typer(name="space", help="Op spaces: what is to be metered.", no_args_is_help=True)
@@ -16,30 +18,28 @@ app = typer.Typer(name="space", help="Op spaces: what is to be metered.", no_arg
 @app.command("show")
 def show(
     file: Annotated[Path, typer.Argument(help="An op space: MMT's ops.yaml, or one in this library's grammar.")],
+    engine: EngineName = "",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine, for the estimate of the time.")] = 1,
     reasons: Annotated[int, typer.Option(min=0, help="Illegal combinations and failures to list.")] = 10,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PACKAGE", help="Ops may name its classes too, and its code runs. Can be repeated."),
-    ] = None,
+    allow: Allow = None,
 ) -> None:
     """Count ops and distinct kernels, list illegal combinations with the reason, and say how long a session takes."""
-    from latency_nas.measure.session.session import SessionOptions
+    from latency_nas.measure.session.options import SessionOptions
+    from latency_nas.measure.session.survey import session_seconds, survey_space, yardstick_flops_per_s
     from latency_nas.measure.space import read_space
-    from latency_nas.measure.space.survey import session_seconds, survey_space, yardstick_flops_per_s
     from latency_nas.report.progress import progress_bar
 
     console = Console(highlight=False, soft_wrap=True)
     space = read_space(file)
     with progress_bar("reading", Console(stderr=True)) as on_progress:
-        survey = survey_space(space, on_progress, allow=tuple(allow or ()))
+        survey = survey_space(space, on_progress, engine=engine or None, allow=tuple(allow or ()))
     n_legal = survey.n_ops - len(survey.illegal) - len(survey.failures)
     console.print(
         f"{survey.n_ops} combinations: {n_legal} ops, {len(survey.illegal)} illegal, {len(survey.failures)} that fail"
     )
     console.print(f"{len(survey.kernels)} distinct kernels, all of them in {survey.n_metered} of the ops")
     if survey.kernels:
-        least_s, most_s = session_seconds(survey, SessionOptions(), yardstick_flops_per_s(threads))
+        least_s, most_s = session_seconds(survey, SessionOptions(), yardstick_flops_per_s(threads, engine or None))
         console.print(f"a session on this machine takes {_duration(least_s)} to {_duration(most_s)}")
     for title, items in (("illegal", survey.illegal), ("fails", survey.failures)):
         for label, reason in list(items.items())[:reasons]:
@@ -59,14 +59,19 @@ def from_model(
     model: Annotated[str, typer.Argument(help="package.module:callable that gives a torch model or supernet.")],
     input_shape: Annotated[str, typer.Option(help="Of the model's input: 1,3,224,224.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The op space to write.")],
+    engine: EngineName = "",
 ) -> None:
     """Write the op space of a model or supernet: every kernel that the engine would run for any of its candidates."""
     from latency_nas.cli.model_source import architectures_of, parse_shape
+    from latency_nas.engine import Target, get_engine
     from latency_nas.measure.compose import own_kernels
     from latency_nas.measure.space.space_file import kernels_yaml
 
+    rules = (get_engine(engine or None), Target())
     graphs = architectures_of(model, parse_shape(input_shape), times=2)
-    kernels = list(dict.fromkeys(kernel for graph in graphs for kernel in sorted(own_kernels(graph), key=str)))
-    output.write_text(kernels_yaml(kernels, f"{model} on [{input_shape}], as MNN runs it; copies between layouts are "
-                                            f"met in every network and are not listed"))  # fmt: skip
+    kernels = list(dict.fromkeys(kernel for graph in graphs for kernel in sorted(own_kernels(graph, *rules), key=str)))
+    title = f"{model} on [{input_shape}], as {rules[0].title} runs it"
+    output.write_text(
+        kernels_yaml(kernels, f"{title}; copies between layouts are met in every network and are not listed")
+    )
     Console(highlight=False, soft_wrap=True).print(f"{output}: {len(kernels)} kernels")

@@ -27,16 +27,16 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from latency_nas.engine.fusion import fuse
 from latency_nas.errors import MissingKernelError, SessionError
 from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.graph import OpGraph
 from latency_nas.graph.torch.reader import read_torch, unchanged
 from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
-from latency_nas.measure.session.session import Session, SessionOptions
+from latency_nas.measure.session.session import Session
 from latency_nas.measure.space import read_space
 from latency_nas.table import LatencyTable, load_table, save_table
 from latency_nas.table.formats.mmt import MMTOp, import_mmt
@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 _SESSION, _TABLE, _PICKLE = "session.sqlite", "latency.parquet", "meta_latency.pkl"
 _CONTEXTS, _RUNS = 3, 10  # networks in which an op is met, and timed runs a visit
 _N_NAMED = 10
+_ENGINE = "mnn"
 
 
 def generate_ops_list(
@@ -80,7 +81,7 @@ def generate_ops_list(
                     f"delete this one."
                 )
         return
-    Session.create(target, pieces, SessionOptions(source=space.source)).close()
+    Session.create(target, pieces, SessionOptions(engine=_ENGINE, source=space.source)).close()
     logger.info("%s: %d combinations to meter", target, len(pieces))
 
 
@@ -112,7 +113,7 @@ def meter_ops(
         MeasureError: if nothing can be metered.
     """
     path = Path(fp, _SESSION)
-    with Session.open(path) as session, LocalRunner() as runner:
+    with Session.open(path) as session, LocalRunner(_ENGINE) as runner:
         if not session.n_visits and not session.is_planned(0):
             session.set_options(_options(times, threads, precision, session.options.source))
         run_session(session, runner, allow=allow)
@@ -134,7 +135,7 @@ def _options(times: int, threads: int, precision: str, source: str) -> SessionOp
     n_runs = ceil(max(1, times) / (contexts * rounds))
     visit = VisitOptions(n_runs=n_runs, n_whole=1, n_warmup=1, threads=threads, precision=precision)
     return SessionOptions(
-        visit=visit, contexts=contexts, rounds=rounds, least_rounds=rounds, stop_at=None, source=source
+        visit=visit, engine=_ENGINE, contexts=contexts, rounds=rounds, least_rounds=rounds, stop_at=None, source=source
     )
 
 
@@ -163,7 +164,7 @@ def predict_latency(
 
 def _estimate(table: LatencyTable, graph: OpGraph) -> Estimate:
     """The price of a network; a kernel without a row is priced as its twin of another activation, or by regression."""
-    kernels = {call.kernel for call in fuse(graph, table.datasheet.engine_and_dialect)}
+    kernels = {call.kernel for call in LatencyEstimator(table, on_missing="regress").fuse(graph)}
     missing = sorted((kernel for kernel in kernels if kernel not in table), key=str)
     twins = {kernel.without(("act",)).key: row for kernel, row in table.items()}
     alike = {kernel.key: row for kernel in missing if (row := twins.get(kernel.without(("act",)).key))}

@@ -13,8 +13,10 @@ from latency_nas.errors import TableError
 from latency_nas.estimate.conformal import error_bound
 from latency_nas.estimate.estimator import LatencyEstimator
 from latency_nas.graph import OpGraph
-from latency_nas.measure.bench import Progress
+from latency_nas.measure.device.confirm import confirm_device
+from latency_nas.measure.device.runner import LocalRunner, Runner
 from latency_nas.measure.meter import measure_networks
+from latency_nas.measure.visit import Progress
 from latency_nas.table import LatencyTable
 
 __all__ = ["Accuracy", "check_table"]
@@ -81,24 +83,36 @@ def check_table(
     *,
     rounds: int = 8,
     seed: int = 1,
+    runner: Runner | None = None,
+    other_device: bool = False,
     on_progress: Progress | None = None,
 ) -> tuple[LatencyTable, Accuracy]:
-    """Hold a table of this machine against networks that were not metered for it, each measured twice.
+    """Hold a table against networks that were not metered for it, each measured twice on the table's device.
 
     Args:
-        table: of MNN on this machine.
+        table: Table of the device at hand.
         networks: graphs without open choices.
         rounds: visits of each network, in each of the two measurements.
         seed: of the order.
+        runner: Device at hand, with the table's engine; this machine by default.
+        other_device: Whether the table may be of another device or engine; the datasheet then says what differs.
         on_progress: told of each visit of both.
 
     Returns:
         The same table with its expected error filled in, and the comparison.
 
     Raises:
+        TableError: if the device or the engine at hand is not the table's, unless `other_device`.
         MissingKernelError: if the table does not cover the networks.
         MeasureError: as `measure_networks`.
     """
+    if runner is None:
+        with LocalRunner(table.datasheet.engine) as here:
+            return check_table(
+                table, networks, rounds=rounds, seed=seed, runner=here, other_device=other_device,
+                on_progress=on_progress,
+            )  # fmt: skip
+    deviations = confirm_device(table, runner, doing="check", other_device=other_device)
     sheet = table.datasheet
     estimator = LatencyEstimator(table)
     predicted = tuple(estimator.predict_graph(network).latency_ms for network in networks)
@@ -110,8 +124,8 @@ def check_table(
                 on_progress(half * total + done, 2 * total)
 
         times, _ = measure_networks(
-            networks, threads=sheet.threads or 1, precision=sheet.precision, rounds=rounds, seed=seed + half,
-            yardstick_ms=sheet.yardstick_ms, on_progress=progress,
+            networks, engine=sheet.engine, threads=sheet.threads or 1, precision=sheet.precision, rounds=rounds,
+            seed=seed + half, yardstick_ms=sheet.yardstick_ms, runner=runner, on_progress=progress,
         )  # fmt: skip
         halves.append(np.array([item.latency_ms for item in times]))
     measured = (halves[0] + halves[1]) / 2
@@ -121,6 +135,6 @@ def check_table(
         sheet,
         expected_error=accuracy.mean_error,
         error_90=error_bound(np.array(predicted), measured),
-        expected_error_method=f"{len(networks)} networks that were not metered",
+        expected_error_method="; ".join((f"{len(networks)} networks that were not metered", *deviations)),
     )
     return LatencyTable(table.entries, checked, table.name), accuracy

@@ -11,7 +11,7 @@ from functools import cached_property
 from math import fsum, log1p, pi, sqrt
 from typing import TYPE_CHECKING, Literal, get_args
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse, read_kernels
 from latency_nas.errors import MissingKernelError, TableError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel
@@ -206,15 +206,17 @@ class LatencyEstimator:
             InputMismatchError: if the input does not fit a layer.
             MissingKernelError: if kernels have no price, as `on_missing` says; the message lists them.
         """
-        from latency_nas.graph.reader import read_kernels
-
-        return self.price(
-            read_kernels(model, self.table.datasheet.engine_and_dialect, example_input, input_shape=input_shape)
-        )
+        sheet = self.table.datasheet
+        calls = read_kernels(model, sheet.engine, example_input, target=sheet.target, input_shape=input_shape)
+        return self.price(calls)
 
     def predict_graph(self, graph: OpGraph) -> Estimate:
         """The latency of a graph without open choices."""
-        return self.price(fuse(graph, self.table.datasheet.engine_and_dialect))
+        return self.price(self.fuse(graph))
+
+    def fuse(self, graph: OpGraph) -> tuple[KernelCall, ...]:
+        """The kernels that the table's engine runs for a graph, in order."""
+        return fuse(graph, self.table.datasheet.engine, self.table.datasheet.target)
 
     def price(self, calls: Sequence[KernelCall]) -> Estimate:
         """The latency of kernels that run one after the other."""

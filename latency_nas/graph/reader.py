@@ -9,10 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latency_nas.engine.fusion import fuse
-from latency_nas.errors import GraphError, KernelError, shown
+from latency_nas.errors import GraphError, shown
 from latency_nas.graph.op_graph import OpGraph
-from latency_nas.kernel.kernel_call import KernelCall
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,23 +84,6 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = 
     raise GraphError(
         f"Expected a torch module, a Paddle layer, a model's file or an ONNX model, but got {shown(source)}."
     )
-
-
-def read_kernels(
-    source: Any, engine: str, example_input: Any = None, *, input_shape: _Shape = None
-) -> tuple[KernelCall, ...]:
-    """The kernels that `engine` runs for a model, in order; the model is what `read_model` takes.
-
-    Raises:
-        GraphError: as `read_model` and `fuse`, or if the engine would make a kernel that cannot be.
-        InputMismatchError: if the input does not fit.
-    """
-    graph = read_model(source, example_input, input_shape=input_shape)
-    try:
-        return fuse(graph, engine)
-    except KernelError as error:  # what fusion makes of a graph is checked only here
-        name = str(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
-        raise GraphError(f"Expected {name} to fuse into valid kernels. {error}") from error
 
 
 def make_model(source: str) -> nn.Module:

@@ -14,22 +14,20 @@ from math import prod
 
 import numpy as np
 
-from latency_nas.engine.mnn.fusion import fuse_mnn
-from latency_nas.errors import MeasureError
+from latency_nas.engine import Engine, Target
 from latency_nas.graph import Node, OpGraph, Value
 from latency_nas.kernel import Kernel
-from latency_nas.kernel.kernel_call import KernelCall
 
-__all__ = ["Branches", "compose", "cover", "executed_calls", "join", "own_kernels", "side_by_side"]
+__all__ = ["Branches", "compose", "cover", "join", "own_kernels", "side_by_side"]
 
 _MOST_BYTES = 64 * 2**20  # of a composed network, if it is of more than one piece
 
 Branches = tuple[tuple[int, ...], ...]  # ids of pieces: chains, in the order in which they are written
 
 
-def own_kernels(graph: OpGraph) -> set[Kernel]:
+def own_kernels(graph: OpGraph, engine: Engine, target: Target) -> set[Kernel]:
     """The kernels of a graph but for the copies between layouts, which depend on what stands around it."""
-    return {call.kernel for call in fuse_mnn(graph) if call.kernel.op != "raster"}
+    return {call.kernel for call in engine.fuse(graph, target) if call.kernel.op not in engine.layout_ops}
 
 
 def cover(kernels: Mapping[int, set[Kernel]], known: set[Kernel]) -> list[int]:
@@ -57,11 +55,15 @@ class _Ends:
         return cls(*(end and replace(end, parameter="") for end in ends))
 
 
-def compose(graphs: Mapping[int, OpGraph], *, n_pieces: int, seed: int, fold: bool) -> list[Branches]:
+def compose(
+    graphs: Mapping[int, OpGraph], engine: Engine, target: Target, *, n_pieces: int, seed: int, fold: bool
+) -> list[Branches]:
     """Networks of at most `n_pieces` pieces in which each piece stands once.
 
     Args:
         graphs: piece -> its graph.
+        engine: that runs them.
+        target: what its rules depend on.
         n_pieces: the most pieces of a network.
         seed: of the order.
         fold: whether the engine may fold a piece into the one before it, as it would in a network; if not, such
@@ -71,11 +73,19 @@ def compose(graphs: Mapping[int, OpGraph], *, n_pieces: int, seed: int, fold: bo
     left = dict.fromkeys(int(piece) for piece in random.permutation(sorted(graphs)))
     ends = {piece: _Ends.of(graph) for piece, graph in graphs.items()}
     networks: list[Branches] = []
+
+    def follows(first: int, second: int) -> bool:
+        """Whether a piece reads what another writes, and the engine leaves them apart where it should."""
+        fits = _fits(ends[first].writes, ends[second].reads)
+        return fits and (fold or not _folds(graphs[first], graphs[second], engine, target))
+
     while left:
         branches: list[list[int]] = []
         size_bytes = 0
         while left and sum(map(len, branches)) < n_pieces:
-            piece = _follower(branches, left, graphs, ends, fold=fold) if branches else None
+            piece = None
+            if branches:
+                piece = next((item for item in left if follows(branches[-1][-1], item)), None)
             begins = piece is None
             if piece is None:
                 piece = max(left, key=lambda item: prod(_input(graphs[item]).shape))
@@ -99,18 +109,6 @@ def _input(graph: OpGraph) -> Value:
     return graph.values[graph.inputs[0]]
 
 
-def _follower(
-    branches: list[list[int]], left: Mapping[int, None], graphs: Mapping[int, OpGraph], ends: Mapping[int, _Ends],
-    *, fold: bool,
-) -> int | None:  # fmt: skip
-    """The first piece left that reads what the last branch writes."""
-    last = branches[-1][-1]
-    for piece in left:
-        if _fits(ends[last].writes, ends[piece].reads) and (fold or not _folds(graphs[last], graphs[piece])):
-            return piece
-    return None
-
-
 def _fits(writes: Value | None, reads: Value | None) -> bool:
     """Whether one can be read as the other: as it is, or flattened, as before the head of a network."""
     if writes is None or reads is None:
@@ -119,9 +117,10 @@ def _fits(writes: Value | None, reads: Value | None) -> bool:
     return writes.dtype == reads.dtype and (writes.shape == reads.shape or flat)
 
 
-def _folds(first: OpGraph, second: OpGraph) -> bool:
+def _folds(first: OpGraph, second: OpGraph, engine: Engine, target: Target) -> bool:
     """Whether some kernel of either is not run as such when one follows the other."""
-    return not own_kernels(first) | own_kernels(second) <= own_kernels(join([first, second]))
+    alone = own_kernels(first, engine, target) | own_kernels(second, engine, target)
+    return not alone <= own_kernels(join([first, second]), engine, target)
 
 
 def join(graphs: Sequence[OpGraph]) -> OpGraph:
@@ -161,10 +160,3 @@ def side_by_side(graphs: Sequence[OpGraph]) -> OpGraph:
         inputs += [at[index] for index in graph.inputs]
         outputs += [at[index] for index in graph.outputs]
     return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=tuple(inputs), outputs=tuple(outputs))
-
-
-def executed_calls(branches: Sequence[OpGraph]) -> tuple[KernelCall, ...]:
-    """The kernels that MNN runs for branches side by side: it takes them from the last output backwards."""
-    if not branches:
-        raise MeasureError("Expected at least one branch in a network, but got none.")
-    return tuple(call for branch in reversed(branches) for call in fuse_mnn(branch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from latency_nas.engine.mnn.fusion import fuse_mnn
+from latency_nas.engine import Engine, Target
 from latency_nas.errors import LatencyNASError, MeasureError
 from latency_nas.graph import Node, OpGraph, Value
 from latency_nas.kernel import Kernel, Shape
@@ -21,14 +21,16 @@ def _weight(kernel: Kernel) -> Shape | None:
     return (c_in, c_out // group, *area) if "transpose" in kernel.op else (c_out, c_in // group, *area)
 
 
-def kernel_graph(kernel: Kernel) -> OpGraph:
-    """A graph of which MNN makes this kernel, between copies from and to plain memory.
+def kernel_graph(kernel: Kernel, engine: Engine, target: Target) -> OpGraph:
+    """A graph of which an engine makes this kernel: alone, or among others if the engine's ops can be timed apart.
 
     Raises:
         MeasureError: if there is none: copies, for one, come about only inside networks.
     """
     attrs = {name: value for name, value in kernel.attrs if name != "act"}
     act = kernel.attributes.get("act")
+    if not kernel.inputs or not kernel.outputs:
+        raise MeasureError(f"Expected a kernel with an input and an output to be measured alone, but got {kernel}.")
     values = [Value(shape=shape) for shape in kernel.inputs]
     inputs = tuple(range(len(values)))
     weight = _weight(kernel)
@@ -45,9 +47,15 @@ def kernel_graph(kernel: Kernel) -> OpGraph:
         outputs = last
     graph = OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=inputs, outputs=outputs)
     try:
-        made = [call.kernel for call in fuse_mnn(graph)]
+        made = [call.kernel for call in engine.fuse(graph, target)]
     except LatencyNASError as error:
-        raise MeasureError(f"No network is known of which MNN makes {kernel}: {error}") from error
-    if kernel.op == "raster" or kernel not in made:
-        raise MeasureError(f"No network is known of which MNN makes {kernel}: measure it inside the network it is of.")
+        raise MeasureError(f"No network is known of which {engine.title} makes {kernel}: {error}") from error
+    if not engine.times_ops and made != [kernel]:
+        raise MeasureError(
+            f"No network is known of which {engine.title} makes {kernel} alone, but {'; '.join(map(str, made))}."
+        )
+    if kernel.op in engine.layout_ops or kernel not in made:
+        raise MeasureError(
+            f"No network is known of which {engine.title} makes {kernel}: measure it inside the network it is of."
+        )
     return graph

@@ -11,6 +11,7 @@ from numbers import Real
 from types import UnionType
 from typing import Any, Literal, get_args
 
+from latency_nas.engine.engine import Target
 from latency_nas.errors import TableError, shown
 from latency_nas.kernel import OPS
 
@@ -164,6 +165,13 @@ class Datasheet:
                     f"but got {item!r}."
                 )
 
+    @property
+    def target(self) -> Target:
+        """What the rules of the table's engine depend on."""
+        return Target(
+            architecture=self.architecture, threads=self.threads or 1, precision=self.precision, version=self.dialect
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON; `dialect`, `architecture` and `error_90` only where they are known."""
         fields = dataclasses.asdict(self)
@@ -174,15 +182,11 @@ class Datasheet:
     def fingerprinted(self) -> dict[str, Any]:
         """What a table's fingerprint is of: `to_dict`, in the spelling of before there was a field `dialect`."""
         fields = self.to_dict()
-        if self.engine_and_dialect in _OLDER_SPELLINGS:
-            fields["engine"] = self.engine_and_dialect
+        spelling = f"{self.engine} {self.dialect}"
+        if spelling in _OLDER_SPELLINGS:
+            fields["engine"] = spelling
             del fields["dialect"]
         return fields
-
-    @property
-    def engine_and_dialect(self) -> str:
-        """The engine whose kernels these are, as the fusion rules name it: ``"MNN"``, ``"Paddle-Lite 2.11"``."""
-        return f"{self.engine} {self.dialect}" if self.dialect else self.engine
 
     @classmethod
     def from_dict(cls, fields: object) -> Datasheet:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from latency_nas.engine.fusion import fuse
-from latency_nas.engine.mnn.export import export_mnn
-from latency_nas.engine.mnn.mnn_engine import MNNNetwork, check_ops, expected_ops
+from latency_nas.engine import get_engine
 from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.estimate.estimator import figure
 from latency_nas.graph.torch.reader import read_torch
-from latency_nas.measure.meter import Drift, NetworkTimes, measure_networks
+from latency_nas.measure.device.confirm import confirm_device
+from latency_nas.measure.device.runner import LocalRunner, Runner, VisitOptions
+from latency_nas.measure.meter import measure_networks
+from latency_nas.measure.times import Drift, NetworkTimes
 from latency_nas.table import LatencyTable
 
 __all__ = ["Verdict", "judge"]
@@ -28,12 +30,16 @@ class Verdict:
         estimate: the prediction.
         measured: the exported network on this machine.
         drift: of the session that measured it.
+        keeps_weights: Whether the exported network has the model's weights; if not, random ones.
+        deviations: What of the device or the engine at hand is not what the table's datasheet says.
     """
 
     target_ms: float
     estimate: Estimate
     measured: NetworkTimes
     drift: Drift
+    keeps_weights: bool = True
+    deviations: tuple[str, ...] = ()
 
     @property
     def off_target(self) -> float:
@@ -46,36 +52,54 @@ class Verdict:
             f"predicted {self.estimate.figure()}, "
             f"measured {figure(self.measured.latency_ms, self.measured.std_ms)} "
             f"({self.off_target:+.1%} of the target)"
+            + ("" if self.keeps_weights else ", with random weights")
+            + "".join(f"; {deviation}" for deviation in self.deviations)
         )
 
 
 def judge(
-    model: nn.Module, example_input: Tensor, table: LatencyTable, *, target_ms: float, mnn_file: Path, rounds: int = 16
+    model: nn.Module,
+    example_input: Tensor,
+    table: LatencyTable,
+    *,
+    target_ms: float,
+    file: Path,
+    rounds: int = 16,
+    runner: Runner | None = None,
+    other_device: bool = False,
 ) -> Verdict:
-    """Export a final network, check that MNN runs the kernels that were priced, and measure it on this machine.
+    """Export a final network, check that the engine runs the kernels that were priced, and measure it.
 
     The measurement is expressed at the machine speed at which the table was measured; `NetworkTimes.raw_ms` is what
     the clock said.
 
     Args:
-        model: the network; in evaluation mode for the export, and unchanged afterwards.
-        example_input: what its forward takes.
-        table: measured on this machine.
-        target_ms: what was asked for.
-        mnn_file: where the exported network goes.
-        rounds: visits.
+        model: Network; in evaluation mode for the export, and unchanged afterwards.
+        example_input: What its forward takes.
+        table: Table of the device at hand.
+        target_ms: What was asked for.
+        file: Where the exported network goes.
+        rounds: Visits.
+        runner: Device at hand, with the table's engine; this machine by default.
+        other_device: Whether the table may be of another device or engine; the verdict then says what differs.
 
     Raises:
-        MeasureError: if it cannot be exported, or MNN runs other kernels than those that were priced.
+        TableError: if the device or the engine at hand is not the table's, unless `other_device`.
+        MeasureError: if it cannot be exported, or the engine runs other kernels than those that were priced.
     """
-    sheet = table.datasheet
-    graph = read_torch(model, example_input)
-    estimate = LatencyEstimator(table).predict_graph(graph)
-    export_mnn(model, example_input, mnn_file)
-    threads = sheet.threads or 1
-    executed = MNNNetwork(mnn_file, threads=threads, precision=sheet.precision).executed_ops()
-    check_ops(executed, expected_ops(fuse(graph, sheet.engine_and_dialect)), mnn_file)
-    (measured,), drift = measure_networks(
-        [mnn_file], threads=threads, precision=sheet.precision, rounds=rounds, yardstick_ms=sheet.yardstick_ms
-    )
-    return Verdict(target_ms=target_ms, estimate=estimate, measured=measured, drift=drift)
+    engine, sheet = get_engine(table.datasheet.engine), table.datasheet
+    with LocalRunner(engine) if runner is None else nullcontext(runner) as device:
+        deviations = confirm_device(table, device, doing="judge by", other_device=other_device)
+        estimator, graph = LatencyEstimator(table), read_torch(model, example_input)
+        calls = estimator.fuse(graph)
+        engine.export(model, example_input, file)
+        visit = VisitOptions(threads=sheet.threads or 1, precision=sheet.precision, n_runs=1, profile=False)
+        engine.check_ops(device.visit(file, file, visit, describe=True)["ops"], calls, file.stem)
+        (measured,), drift = measure_networks(
+            [file], engine=engine, threads=visit.threads, precision=sheet.precision, rounds=rounds,
+            yardstick_ms=sheet.yardstick_ms, runner=device,
+        )  # fmt: skip
+    return Verdict(
+        target_ms=target_ms, estimate=estimator.price(calls), measured=measured, drift=drift,
+        keeps_weights=engine.keeps_weights, deviations=deviations,
+    )  # fmt: skip

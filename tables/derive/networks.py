@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from derive import large, mobile
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import Target, fuse
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel.kernel_call import KernelCall
 
@@ -59,4 +59,4 @@ def kernels(name: str) -> tuple[KernelCall, ...]:
     make, size = NETWORKS[name]
     with torch.device("meta"):
         network = make()
-    return tuple(fuse(read_torch(network, input_shape=(1, 3, size, size)), f"{ENGINE} {DIALECT}"))
+    return tuple(fuse(read_torch(network, input_shape=(1, 3, size, size)), ENGINE, Target(version=DIALECT)))

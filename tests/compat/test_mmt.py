@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from latency_nas.compat.mmt import _options, generate_ops_list, meter_ops, predict_latency
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import MissingKernelError, SessionError, TableFileError, UnsafePickleError
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.table import load_table

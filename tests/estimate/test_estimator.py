@@ -10,7 +10,7 @@ import pytest
 from onnx import parser
 from torch import nn
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import GraphError, InputMismatchError, MissingKernelError, TableError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.graph.torch.reader import read_torch

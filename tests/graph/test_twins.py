@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.graph import OpGraph
 from latency_nas.graph.onnx.reader import read_onnx
 from latency_nas.graph.paddle.reader import read_paddle

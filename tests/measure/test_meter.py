@@ -10,25 +10,16 @@ from supernet import Supernet
 from torch import nn
 from torch.nn import functional
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import MeasureError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.accuracy import Accuracy, check_table
 from latency_nas.graph import OpGraph
 from latency_nas.graph.architectures import covering_architectures, random_architectures
 from latency_nas.graph.torch.reader import read_torch
-from latency_nas.measure.meter import (
-    Calm,
-    Drift,
-    NetworkTimes,
-    Visit,
-    _callback_ms,
-    entries_of,
-    measure_networks,
-    measure_table,
-    settle,
-    summarise,
-)
+from latency_nas.measure.meter import measure_networks, measure_table
+from latency_nas.measure.times import Drift, NetworkTimes, _callback_ms, entries_of, settle, summarise
+from latency_nas.measure.visit import Calm, Visit
 from latency_nas.search.supernet.supernet import find_choices
 from latency_nas.table import LatencyTable
 from tests.networks import Snippet
@@ -137,7 +128,7 @@ def test_a_network_that_the_rules_do_not_cover_is_refused() -> None:
         "Expected MNN to run the kernels that the fusion rules give for network_0, but op 2 is "
         "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 512, 1),)) and not "
         "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 8, 8, 8),)). "
-        "The rules in latency_nas/engine/mnn/fusion.py do not cover this network."
+        "The fusion rules of MNN do not cover this network."
     )
 
 

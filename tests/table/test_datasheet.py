@@ -93,8 +93,8 @@ def test_engine_in_the_older_spelling_is_an_engine_and_a_dialect() -> None:
     older = NEEDED | {"engine": "Paddle-Lite 2.11"}
     for sheet in (Datasheet(**older), Datasheet.from_dict(older), Datasheet(**older, dialect="2.11")):
         assert sheet == Datasheet(**NEEDED | {"engine": "Paddle-Lite", "dialect": "2.11"})
-        assert sheet.engine_and_dialect == "Paddle-Lite 2.11"
-    assert Datasheet(**NEEDED).engine_and_dialect == "MNN"
+        assert (sheet.engine, sheet.target.version) == ("Paddle-Lite", "2.11")
+    assert Datasheet(**NEEDED).target.version == ""
     with pytest.raises(TableError) as caught:
         Datasheet(**older, dialect="2.13")
     assert str(caught.value) == "Expected `dialect` to be 2.11, as 'Paddle-Lite 2.11' says, but got '2.13'."

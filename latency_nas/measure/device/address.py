@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import shlex
 
+from latency_nas.engine import Engine
 from latency_nas.errors import MeasureError
 from latency_nas.measure.device.program_runner import ProgramRunner
 from latency_nas.measure.device.remote_runner import RemoteRunner
@@ -42,21 +43,24 @@ def parse_address(address: str) -> Transport:
     )
 
 
-def open_runner(address: str, *, python: str = "", program: str = "") -> LocalRunner | RemoteRunner | ProgramRunner:
+def open_runner(
+    address: str, engine: Engine | str | None = None, *, python: str = "", program: str = ""
+) -> LocalRunner | RemoteRunner | ProgramRunner:
     """A runner on a device; nothing is started until it is first asked.
 
     Args:
         address: as `parse_address` takes it.
-        python: the command there that starts a Python with MNN, with its arguments; ``python3`` by default, and this
-            interpreter on this machine.
-        program: the path there of MNN's ``MNNV2Basic.out`` or ``timeProfile.out``, to be used instead of Python.
+        engine: that runs the networks, or its name; the registry's default for None.
+        python: the command there that starts a Python with the engine, with its arguments; ``python3`` by default, and
+            on this machine the interpreter that the engine names.
+        program: the path there of one of the engine's own benchmark programs, to be used instead of Python.
 
     Raises:
         MeasureError: if the address is none.
     """
     transport = parse_address(address)
     if program:
-        return ProgramRunner(transport, program, folder=posixpath.dirname(program) or ".")
+        return ProgramRunner(transport, program, engine=engine, folder=posixpath.dirname(program) or ".")
     if isinstance(transport, Here) and not python:
-        return LocalRunner()
-    return RemoteRunner(transport, python=python or "python3")
+        return LocalRunner(engine)
+    return RemoteRunner(transport, engine=engine, python=python or "python3")

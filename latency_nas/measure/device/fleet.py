@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, MissingExtraError, RunnerLostError
 from latency_nas.measure.device.address import open_runner, parse_address
 from latency_nas.measure.device.runner import IDENTITY, Runner, VisitOptions, VisitRequest
@@ -23,7 +24,7 @@ __all__ = ["RayFleet"]
 _N_RETRIES = 10  # of one visit, on whatever boards are left
 _POLL_S = 2.0
 
-_in_this_worker: dict[tuple[str, str], tuple[Runner, tempfile.TemporaryDirectory[str]]] = {}
+_in_this_worker: dict[tuple[str, str, str], tuple[Runner, tempfile.TemporaryDirectory[str]]] = {}
 
 
 class RayFleet:
@@ -32,7 +33,8 @@ class RayFleet:
     Args:
         resource: of Ray: what its nodes that are such a board, or have one attached, were started with.
         device: how such a node reaches its board: an address that `open_runner` takes; the node itself by default.
-        python: the command that starts a Python with MNN there; see `open_runner`.
+        engine: that runs the networks, or its name; the registry's default for None.
+        python: the command that starts a Python with the engine there; see `open_runner`.
         address: of the Ray cluster; ``"auto"`` is the one that this machine belongs to.
         timeout_s: how long no board at all may be there before the fleet is given up.
     """
@@ -42,12 +44,14 @@ class RayFleet:
         resource: str,
         *,
         device: str = "local",
+        engine: Engine | str | None = None,
         python: str = "",
         address: str = "auto",
         timeout_s: float = 120.0,
     ) -> None:
         parse_address(device)
-        self._resource, self._device, self._address, self._timeout_s = resource, (device, python), address, timeout_s
+        self._resource, self._address, self._timeout_s = resource, address, timeout_s
+        self._device = (device, get_engine(engine).name, python)
         self._hello: Mapping[str, Any] = {}
         self._yardsticks: dict[Path, Any] = {}
 
@@ -56,7 +60,7 @@ class RayFleet:
 
         Raises:
             MissingExtraError: if Ray is not installed.
-            MeasureError: if it has no MNN.
+            MeasureError: if it lacks the engine.
             RunnerLostError: if there is no such board.
         """
         if not self._hello:
@@ -94,8 +98,9 @@ class RayFleet:
         if request.yardstick not in self._yardsticks:
             self._yardsticks[request.yardstick] = _ray().put(request.yardstick.read_bytes())
         file, yardstick = request.file, self._yardsticks[request.yardstick]
-        how = (asdict(request.options), request.describe)
-        return self._task(_visit).remote(*self._device, file.name, file.read_bytes(), yardstick, *how)
+        files = (file.name, file.read_bytes(), request.yardstick.name, yardstick)
+        how = {"options": asdict(request.options), "describe": request.describe, "least_ms": request.least_ms}
+        return self._task(_visit).remote(*self._device, *files, **how)
 
     def _task(self, function: Any) -> Any:
         ray = _ray()
@@ -161,18 +166,19 @@ def _ray() -> Any:
 # ---- what runs on the boards' nodes ----
 
 
-def _runner(device: str, python: str) -> tuple[Runner, Path]:
+def _runner(device: str, engine: str, python: str) -> tuple[Runner, Path]:
     """This worker's runner, and its folder."""
-    if (device, python) not in _in_this_worker:
+    key = (device, engine, python)
+    if key not in _in_this_worker:
         folder = tempfile.TemporaryDirectory(prefix="latency-nas-")
-        _in_this_worker[device, python] = open_runner(device, python=python), folder
-    runner, folder = _in_this_worker[device, python]
+        _in_this_worker[key] = open_runner(device, engine, python=python), folder
+    runner, folder = _in_this_worker[key]
     return runner, Path(folder.name)
 
 
-def _hello(device: str, python: str) -> dict[str, Any]:
+def _hello(device: str, engine: str, python: str) -> dict[str, Any]:
     try:
-        return {"hello": dict(_runner(device, python)[0].hello())}
+        return {"hello": dict(_runner(device, engine, python)[0].hello())}
     except RunnerLostError:
         raise
     except MeasureError as error:
@@ -181,20 +187,24 @@ def _hello(device: str, python: str) -> dict[str, Any]:
 
 def _visit(
     device: str,
+    engine: str,
     python: str,
     name: str,
     network: bytes,
+    yardstick_name: str,
     yardstick: bytes,
+    *,
     options: dict[str, Any],
     describe: bool,
+    least_ms: float,
 ) -> dict[str, Any]:
-    runner, folder = _runner(device, python)
-    standard, file = folder / "yardstick.mnn", folder / name
+    runner, folder = _runner(device, engine, python)
+    standard, file = folder / yardstick_name, folder / name
     if not standard.exists():
         standard.write_bytes(yardstick)
     file.write_bytes(network)
     try:
-        raw = runner.visit(file, standard, VisitOptions(**options), describe=describe)
+        raw = runner.visit(file, standard, VisitOptions(**options), describe=describe, least_ms=least_ms)
         return {"hello": dict(runner.hello()), **raw}
     except RunnerLostError:
         raise

@@ -1,7 +1,7 @@
-"""`ProgramRunner`: MNN's own benchmark programs, built by the user, as what times the networks of a session.
+"""`ProgramRunner`: an engine's own benchmark program, built by the user, as what times the networks of a session.
 
-For devices that have no Python, such as a phone behind adb. Paddle-Lite's ``benchmark_bin`` times whole networks alone:
-`time_lite`.
+For devices that have no Python, such as a phone behind adb. A program that times whole networks alone serves no
+session: `time_network` runs it.
 """
 
 from __future__ import annotations
@@ -12,40 +12,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from latency_nas.engine.mnn.device_side import Network
-from latency_nas.engine.mnn.mnn_engine import runner_errors
+from latency_nas.engine import Engine, OpTimes, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
-from latency_nas.measure.device.program_text import PROGRAMS, ProgramTimes
-from latency_nas.measure.device.runner import VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, VisitOptions
 from latency_nas.measure.device.transport import Prefix, Transport, run_client
 
-__all__ = ["ProgramRunner", "time_lite"]
+__all__ = ["ProgramRunner", "time_network"]
 
 _LOOPS = 5
-# MNN's numbers of a precision: BackendConfig::PrecisionMode
-_PRECISIONS = {"fp32": 1, "fp16": 2}
 
 
 class ProgramRunner:
-    """``MNNV2Basic.out`` or ``timeProfile.out`` on a device.
+    """One of `Engine.programs` on a device.
 
     The programs tell no single runs: a sample of a network is the mean over `_LOOPS` of them. Nor do they tell the
-    order of ops: MNN on this machine says it, and every op's name is held against the program's.
-    ``MNNV2Basic.out`` writes the network's last output into ``output.txt`` beside itself.
+    order of ops: the engine on this machine says it, and every op's name is held against the program's.
 
     Args:
         transport: the way to the device.
         program: its path there.
+        engine: whose program it is, or its name; the registry's default for None.
         folder: on the device, for networks.
     """
 
-    def __init__(self, transport: Transport, program: str, *, folder: str = "/data/local/tmp") -> None:
-        name = posixpath.basename(program)
-        if name not in ("MNNV2Basic.out", "timeProfile.out"):
+    def __init__(
+        self, transport: Transport, program: str, *, engine: Engine | str | None = None, folder: str = "/data/local/tmp"
+    ) -> None:
+        self._engine, name = get_engine(engine), posixpath.basename(program)
+        known = [name for name, found in self._engine.programs.items() if found.times_ops]
+        if name not in known:
             raise MeasureError(
-                f"Expected a program that is called MNNV2Basic.out or timeProfile.out, but got {program!r}."
+                f"Expected a program that is called {' or '.join(known) or f'as none of {self._engine.title} is'}, "
+                f"but got {program!r}."
             )
         self.transport, self._program, self._name, self._folder = transport, program, name, folder
+        self._here = LocalRunner(self._engine)
         self._pushed: set[Path] = set()
 
     def hello(self) -> Mapping[str, Any]:
@@ -62,21 +63,22 @@ class ProgramRunner:
             "machine": machine,
             "processor": model or machine,
             "emulated": emulator,
-            "engine": "MNN",
+            "engine": self._engine.title,
             "engine_version": "",
             "samples": f"each the mean over {_LOOPS} runs of {self._name}",
         }
 
-    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
+    def visit(
+        self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool, least_ms: float = 0.0
+    ) -> Mapping[str, Any]:
         """The samples of one visit.
 
         Raises:
-            MeasureError: if the program says no times, or of other ops than MNN runs here.
+            MeasureError: if the program says no times, or of other ops than the engine runs here.
             RunnerLostError: if the device cannot be reached, or the program crashes.
         """
-        del describe  # the order of ops is needed every time
-        with runner_errors():
-            ops = Network(str(file)).executed()
+        del describe, least_ms  # the order of ops is needed every time; the programs refuse what did not run
+        ops = self._here.describe(file)["ops"]
         before = self._time(yardstick, options, options.n_yardstick)
         times = [self._time(file, options, _LOOPS) for _ in range(options.n_runs)]
         after = self._time(yardstick, options, options.n_yardstick)
@@ -84,8 +86,8 @@ class ProgramRunner:
         if sorted(names) != sorted(times[0].ops_ms):
             odd = sorted(set(names) ^ set(times[0].ops_ms))
             raise MeasureError(
-                f"Expected {self._name} to run the ops of {file.stem} that MNN runs here, but these are not in both: "
-                f"{', '.join(odd[:5])}."
+                f"Expected {self._name} to run the ops of {file.stem} that {self._engine.title} runs here, but these "
+                f"are not in both: {', '.join(odd[:5])}."
             )
         return {
             "yardstick_before_ms": [before.whole_ms],
@@ -96,25 +98,21 @@ class ProgramRunner:
             "memory_mb": times[0].memory_mb,
         }
 
-    def _time(self, file: Path, options: VisitOptions, n_runs: int) -> ProgramTimes:
+    def _time(self, file: Path, options: VisitOptions, n_runs: int) -> OpTimes:
         target = posixpath.join(self._folder, file.name)
         if file not in self._pushed:
             self.transport.push(file, target)
             self._pushed.add(file)
-        how = [str(options.threads), str(_PRECISIONS[options.precision])]
-        if self._name == "MNNV2Basic.out":
-            arguments = [str(n_runs), "0", "0", *how]  # dump nothing; on the CPU
-        else:
-            with runner_errors():
-                shape = "x".join(map(str, Network(str(file)).input_shape))
-            arguments = [str(n_runs), "0", shape, *how]
-        return PROGRAMS[self._name](self._run(self._program, target, *arguments))
+        program, shape = self._engine.programs[self._name], self._here.describe(file)["input_shape"]
+        arguments = program.arguments(target, n_runs, 0, shape, options.threads, options.precision)
+        return program.read(self._run(self._program, *arguments))
 
     def _run(self, *argv: str) -> str:
         return run_client(self.transport.name, self.transport.command(argv))
 
     def close(self) -> None:
         """Remove the networks from the device."""
+        self._here.close()
         with contextlib.suppress(RunnerLostError):
             for file in self._pushed:
                 self._run("rm", "-f", posixpath.join(self._folder, file.name))
@@ -127,41 +125,42 @@ class ProgramRunner:
         self.close()
 
 
-def time_lite(
+def time_network(
     transport: Transport,
     program: str,
     model: Path,
     input_shape: tuple[int, ...],
     *,
+    engine: Engine | str | None = None,
     threads: int = 1,
+    precision: str = "fp32",
     n_runs: int = 30,
     n_warmup: int = 5,
     folder: str = "/data/local/tmp",
-) -> ProgramTimes:
-    """Time a network that ``opt`` has optimised (``.nb``) by Paddle-Lite's ``benchmark_bin`` on a device.
+) -> OpTimes:
+    """Time a network by one of the engine's own programs on a device.
 
     Args:
         transport: the way to the device.
-        program: the path of ``benchmark_bin`` there.
-        model: the ``.nb`` file, here.
+        program: its path there.
+        model: the file that the program takes, here.
         input_shape: of its input.
+        engine: whose program it is, or its name; the registry's default for None.
         threads: of the engine.
+        precision: of its arithmetic.
         n_runs: timed runs, of which the mean is given.
-        n_warmup: untimed runs before them.
+        n_warmup: untimed runs before them, where the program takes their number.
         folder: on the device, for the model.
 
     Raises:
-        MeasureError: if the program says no times.
+        MeasureError: if the engine has no such program, or the program says no times.
         RunnerLostError: if the device cannot be reached, or the program crashes.
     """
+    found, name = get_engine(engine), posixpath.basename(program)
+    if name not in found.programs:
+        known = ", ".join(found.programs) or "none"
+        raise MeasureError(f"Expected a program of {found.title} ({known}), but got {program!r}.")
     target = posixpath.join(folder, model.name)
     transport.push(model, target)
-    flags = {
-        "optimized_model_file": target,
-        "input_shape": ",".join(map(str, input_shape)),
-        "threads": threads,
-        "repeats": n_runs,
-        "warmup": n_warmup,
-    }
-    command = transport.command([program, *(f"--{name}={value}" for name, value in flags.items())])
-    return PROGRAMS["benchmark_bin"](run_client(transport.name, command))
+    arguments = found.programs[name].arguments(target, n_runs, n_warmup, input_shape, threads, precision)
+    return found.programs[name].read(run_client(transport.name, transport.command([program, *arguments])))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import logging
 import shlex
 import subprocess
@@ -16,8 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
-from latency_nas.engine.mnn import device_side as device_runner
+from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
+from latency_nas.measure.device.boot import BOOT, boot_line
 from latency_nas.measure.device.runner import IDENTITY, VisitOptions, ask
 from latency_nas.measure.device.transport import Transport
 
@@ -27,16 +27,14 @@ _T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
 
-# The device side comes as the first line of its own standard input: nothing has to be there, and nothing is left.
-_BOOT = "import json, sys; exec(compile(json.loads(sys.stdin.readline()), 'device_runner.py', 'exec'))"
-
 
 class RemoteRunner:
-    """Python with MNN on a device. Files travel inside the requests, and vanish there with the process.
+    """Python with an engine on a device. Files travel inside the requests, and vanish there with the process.
 
     Args:
         transport: the way to the device.
-        python: the command there that starts a Python with MNN, with its arguments.
+        engine: that runs the networks, or its name; the registry's default for None.
+        python: the command there that starts a Python with the engine, with its arguments.
         n_attempts: how often a request is made before the device is given up.
         wait_s: between two attempts.
         timeout_s: for one answer; a device that hangs is one that was lost.
@@ -46,12 +44,13 @@ class RemoteRunner:
         self,
         transport: Transport,
         *,
+        engine: Engine | str | None = None,
         python: str = "python3",
         n_attempts: int = 5,
         wait_s: float = 3.0,
         timeout_s: float = 600.0,
     ) -> None:
-        self.transport, self._python = transport, python
+        self.transport, self._engine, self._python = transport, get_engine(engine), python
         self._n_attempts, self._wait_s, self._timeout_s = n_attempts, wait_s, timeout_s
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
@@ -62,20 +61,22 @@ class RemoteRunner:
         """What the device is.
 
         Raises:
-            MeasureError: if it has no such Python, or that has no MNN.
+            MeasureError: if it has no such Python, or that lacks the engine.
             RunnerLostError: if it cannot be reached.
         """
         self._persist(self._connected, "")
         return {**self._hello, "at": self.transport.name}
 
-    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
+    def visit(
+        self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool, least_ms: float = 0.0
+    ) -> Mapping[str, Any]:
         """The raw samples of one visit; if the connection drops, it is made again on a new one.
 
         Raises:
             MeasureError: if the network cannot be opened or run, or crashes the engine twice.
             RunnerLostError: if the device does not come back.
         """
-        request = {"do": "visit", **asdict(options), "describe": describe}
+        request = {"do": "visit", **asdict(options), "describe": describe, "least_ms": least_ms}
 
         def attempt() -> dict[str, Any]:
             self._connected()
@@ -112,13 +113,13 @@ class RemoteRunner:
             if status in (126, 127):
                 raise MeasureError(
                     f"Expected `{self._python}` to run on {self.transport.name}, but it does not: {lost}. Install "
-                    f"Python 3.8 or newer with MNN there (pip install MNN), or say how it is started, as "
-                    f"--python '/opt/venv/bin/python'."
+                    f"Python 3.8 or newer with {self._engine.title} there ({self._engine.install}), or say how it is "
+                    f"started, as --python '/opt/venv/bin/python'."
                 ) from lost
             crashed = bool(network) and (status < 0 or 128 < status < 255)
             crashes += crashed
             if crashes == 2:
-                raise MeasureError(f"MNN crashed on {network}: {lost}") from lost
+                raise MeasureError(f"{self._engine.title} crashed on {network}: {lost}") from lost
             if number < self._n_attempts and not crashed:
                 logger.warning("%s; attempt %d of %d follows.", lost, number + 1, self._n_attempts)
                 time.sleep(self._wait_s)
@@ -136,7 +137,7 @@ class RemoteRunner:
         """Start the device side, unless it runs, and hear that it is the device that it was."""
         if self._process is not None:
             return
-        command, pipe = self.transport.command([*shlex.split(self._python), "-c", _BOOT]), subprocess.PIPE
+        command, pipe = self.transport.command([*shlex.split(self._python), "-c", BOOT]), subprocess.PIPE
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - `close` does
         try:
             self._process = subprocess.Popen(  # noqa: S603 - what the user asked for
@@ -146,9 +147,8 @@ class RemoteRunner:
             raise MeasureError(
                 f"Reaching {self.transport.name} needs `{command[0]}`, but it is not installed here."
             ) from error
-        source = json.dumps(Path(device_runner.__file__).read_text())
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(source + "\n")  # type: ignore[union-attr]
+            self._process.stdin.write(boot_line(self._engine))  # type: ignore[union-attr]
         try:
             hello = self._ask({"do": "hello"})
         except RunnerLostError:

@@ -1,7 +1,7 @@
 """Runners: what a session asks for timings, wherever the network runs.
 
-A runner is given an MNN file and options, and gives back raw samples; `LocalRunner` runs the device side of this
-library in a process of its own on this machine, so that a crash of the engine is an error of one network.
+A runner is given an engine's file and options, and gives back raw samples; `LocalRunner` runs the engine's device side
+in a process of its own on this machine, so that a crash of the engine is an error of one network.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
-from latency_nas.engine.mnn import device_side as device_runner
+from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
-from latency_nas.measure.bench import N_WARMUP, N_YARDSTICK
+from latency_nas.measure.device.boot import BOOT, boot_line
+from latency_nas.measure.visit import N_WARMUP, N_YARDSTICK
 
 __all__ = ["IDENTITY", "Fleet", "InTurn", "LocalRunner", "Runner", "VisitOptions", "VisitRequest", "ask"]
 
@@ -30,8 +30,8 @@ class VisitOptions:
 
     Args:
         threads: of the engine.
-        precision: of its arithmetic: ``"fp32"``, or ``"fp16"`` where the chip has it.
-        power_mode: the cores that its threads prefer, as MNN names them: ``"normal"``, ``"high"`` or ``"low"``.
+        precision: of its arithmetic, one of `Engine.precisions`.
+        power_mode: the cores that its threads prefer, one of `Engine.power_modes`.
         n_warmup: untimed runs.
         n_runs: timed runs, op by op if `profile`, and else whole.
         n_yardstick: runs of the yardstick before, and as many after.
@@ -56,26 +56,17 @@ class VisitOptions:
             if getattr(self, name) < least:
                 kind = "a positive integer" if least else "an integer >= 0"
                 raise MeasureError(f"Expected `{name}` to be {kind}, but got {getattr(self, name)}.")
-        if self.precision == "int8":
-            raise MeasureError(
-                "Expected `precision` to be fp32 or fp16, but got 'int8': networks of random weights cannot be "
-                "quantised as a trained one would be, and MNN's int8 kernels depend on that. Quantise your network "
-                "with MNN's own tool and measure the file as a whole network."
-            )
-        for name, known in (("precision", device_runner.PRECISIONS), ("power_mode", device_runner.POWER_MODES)):
-            if getattr(self, name) not in known:
-                raise MeasureError(
-                    f"Expected `{name}` to be one of {', '.join(known)}, but got {getattr(self, name)!r}."
-                )
 
 
 class Runner(Protocol):
-    """Something that times networks. Its answers are those of `latency_nas.engine.mnn.device_side`."""
+    """Something that times networks. Its answers are those of `latency_nas.engine.serving`."""
 
     def hello(self) -> Mapping[str, Any]:
         """What the device is."""
 
-    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
+    def visit(
+        self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool, least_ms: float = 0.0
+    ) -> Mapping[str, Any]:
         """The raw samples of one visit of the network in `file`, a file on this machine.
 
         Raises:
@@ -95,6 +86,7 @@ class VisitRequest:
     yardstick: Path
     options: VisitOptions
     describe: bool
+    least_ms: float = 0.0
 
 
 @runtime_checkable
@@ -130,7 +122,8 @@ class InTurn:
         """Each request's raw samples, or ``{"error": text}``, in order."""
         for it in requests:
             try:
-                yield it, self._runner.visit(it.file, it.yardstick, it.options, describe=it.describe)
+                how = {"describe": it.describe, "least_ms": it.least_ms}
+                yield it, self._runner.visit(it.file, it.yardstick, it.options, **how)  # type: ignore[arg-type]
             except RunnerLostError:
                 raise
             except MeasureError as error:
@@ -160,23 +153,58 @@ def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str,
     return answer
 
 
-class ServedProcess:
-    """A serving process that is started when it is first needed, and again after a crash.
+class LocalRunner:
+    """This machine, through a process of its own that is started when it is first needed, and again after a crash.
 
     Args:
-        command: starts it.
+        engine: that runs the networks, or its name; the registry's default for None.
+        python: the interpreter that has it; by default the one that the engine names.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command = command
+    def __init__(self, engine: Engine | str | None = None, *, python: str = "") -> None:
+        self._engine, self._python = get_engine(engine), python
         self._process: subprocess.Popen[str] | None = None
+
+    def hello(self) -> Mapping[str, Any]:
+        """What this machine is."""
+        return self._ask({"do": "hello"})
+
+    def visit(
+        self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool, least_ms: float = 0.0
+    ) -> Mapping[str, Any]:
+        """The raw samples of one visit.
+
+        Raises:
+            MeasureError: if the network cannot be opened or run, or crashes the engine.
+        """
+        how = {"file": str(file), "yardstick": str(yardstick), "describe": describe, "least_ms": least_ms}
+        return self._of_network(file, {"do": "visit", **how, **asdict(options)})
+
+    def describe(
+        self, file: Path, *, threads: int = 1, precision: str = "fp32", power_mode: str = "normal"
+    ) -> Mapping[str, Any]:
+        """What the engine runs of a network: ``ops``, and the ``input_shape`` of its first input.
+
+        Raises:
+            MeasureError: as `visit`.
+        """
+        how = {"threads": threads, "precision": precision, "power_mode": power_mode}
+        return self._of_network(file, {"do": "describe", "file": str(file), **how})
+
+    def _of_network(self, file: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return self._ask(request)
+        except RunnerLostError as error:  # on this machine the network is to blame: the next one gets a new process
+            raise MeasureError(f"{self._engine.title} crashed on {file.stem}: {error}") from error
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:
-            pipe = subprocess.PIPE
-            self._process = subprocess.Popen(  # noqa: S603 - our own file
-                self._command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+            pipe, python = subprocess.PIPE, self._python or self._engine.python()
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [python, "-c", BOOT], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
             )
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(boot_line(self._engine))  # type: ignore[union-attr]
         try:
             return ask(self._process, request)
         except RunnerLostError:
@@ -198,30 +226,3 @@ class ServedProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class LocalRunner(ServedProcess):
-    """This machine, through a process of its own that is started when it is first needed, and again after a crash.
-
-    Args:
-        python: the interpreter that has MNN.
-    """
-
-    def __init__(self, python: str = sys.executable) -> None:
-        super().__init__([python, device_runner.__file__])
-
-    def hello(self) -> Mapping[str, Any]:
-        """What this machine is."""
-        return self._ask({"do": "hello"})
-
-    def visit(self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool) -> Mapping[str, Any]:
-        """The raw samples of one visit.
-
-        Raises:
-            MeasureError: if the network cannot be opened or run, or crashes the engine.
-        """
-        request = {"do": "visit", "file": str(file), "yardstick": str(yardstick), **asdict(options)}
-        try:
-            return self._ask({**request, "describe": describe})
-        except RunnerLostError as error:  # on this machine the network is to blame: the next one gets a new process
-            raise MeasureError(f"MNN crashed on {file.stem}: {error}") from error

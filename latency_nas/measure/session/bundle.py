@@ -15,9 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from latency_nas.engine.mnn import device_side as device_runner
-from latency_nas.engine.mnn.mnn_engine import check_ops, convert, described_ops
 from latency_nas.errors import GraphError, MeasureError
+from latency_nas.measure.device.boot import sources
 from latency_nas.measure.session import bundle_main
 from latency_nas.measure.session.chunk import Chunk
 from latency_nas.measure.session.run import meet
@@ -46,21 +45,26 @@ def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Seq
     """
     path = Path(target)
     identity = session.fact("bundle") or uuid.uuid4().hex
-    networks = []
+    engine, suffix = session.engine, session.engine.suffixes[0]
+    networks: dict[int, float] = {}
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with tempfile.TemporaryDirectory() as folder, partial.open("wb") as file:
             file.write(_SHEBANG)
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.write(bundle_main.__file__, "__main__.py")
-                archive.write(device_runner.__file__, "device_runner.py")
-                yardstick = convert(yardstick_graph(), Path(folder, "yardstick.mnn"))
+                for module, source in sources(engine).items():
+                    archive.writestr(f"{module.replace('.', '/')}.py", source)
+                for package in ("latency_nas", "latency_nas/engine"):  # the device need not have this library
+                    archive.writestr(f"{package}/__init__.py", "")
+                yardstick = engine.write(yardstick_graph(), Path(folder, f"yardstick{suffix}"))
                 archive.write(yardstick, yardstick.name)
-                for network, built in _built(session, Path(folder), allow):
-                    archive.write(built, f"network_{network.id}.mnn")
+                for network, built, least_ms in _built(session, Path(folder), allow):
+                    archive.write(built, built.name)
                     built.unlink()
-                    networks.append(network.id)
+                    networks[network.id] = least_ms
                 options = {"visit": asdict(session.options.visit), "rounds": session.options.rounds}
+                options |= {"engine": engine.title, "suffix": suffix}
                 archive.writestr("bundle.json", json.dumps({"id": identity, "networks": networks, **options}))
         if not networks:
             raise MeasureError(f"Expected networks to meter in {session.path}, but none of them can be built.")
@@ -71,8 +75,8 @@ def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Seq
     return len(networks)
 
 
-def _built(session: Session, folder: Path, allow: Sequence[str]) -> Iterator[tuple[StoredNetwork, Path]]:
-    """Every network of the session and its file; a network that fails gives way to its pieces, as in a session."""
+def _built(session: Session, folder: Path, allow: Sequence[str]) -> Iterator[tuple[StoredNetwork, Path, float]]:
+    """Each network of the session, its file and least time; one that fails gives way to its pieces, as in a session."""
     for number in range(session.n_chunks):
         chunk = Chunk(session, number, folder, allow=allow)
         chunk.plan()
@@ -81,11 +85,11 @@ def _built(session: Session, folder: Path, allow: Sequence[str]) -> Iterator[tup
             for network in due:
                 seen.add(network.id)
                 try:
-                    file, _ = chunk.build(network)
+                    built = chunk.build(network), chunk.least_ms(network)
                 except (MeasureError, GraphError) as error:
                     chunk.fail(network, error)
                 else:
-                    yield network, file
+                    yield network, *built
 
 
 def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> int:
@@ -123,7 +127,7 @@ def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequ
             if "error" in line:
                 raise MeasureError(line["error"])
             if network.id not in visited:
-                check_ops(described_ops(line["ops"]), chunk.expected(network), Path(f"network_{network.id}.mnn"))
+                chunk.check(network, line["ops"])
         except (MeasureError, GraphError) as error:
             chunk.fail(network, error)
             del known[network.id]

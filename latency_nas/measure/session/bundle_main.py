@@ -1,7 +1,7 @@
 """What ``python3 bundle.pyz`` does on a device: visits every network of the bundle, and writes raw samples to a file.
 
-The standard library and MNN, from Python 3.8 on. One JSON object a line: first the device, then ``begun`` before each
-visit and its samples, or its error, after. Cut off at any point and started again, it goes on where it was.
+The standard library and the engine, from Python 3.8 on. One JSON object a line: first the device, then ``begun``
+before each visit and its samples, or its error, after. Cut off at any point and started again, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import IO, Any
 
-try:
-    import device_runner  # type: ignore[import-not-found] # its neighbour in the bundle
-except ImportError:
-    from latency_nas.engine.mnn import device_side as device_runner
+from latency_nas.engine import serving
 
 __all__ = ["main"]
 
@@ -30,36 +27,40 @@ _MOST_CRASHES = 2
 
 def main() -> None:
     """Run the bundle that this file is in."""
-    parser = argparse.ArgumentParser(prog="bundle.pyz", description="Time the networks in this file with MNN.")
+    parser = argparse.ArgumentParser(prog="bundle.pyz", description="Time the networks in this file.")
     parser.add_argument("-o", "--output", default="samples.jsonl", help="where raw samples go (default: %(default)s)")
     output = Path(parser.parse_args().output)
     archive = zipfile.ZipFile(Path(__file__).parent)
     try:
         with archive, tempfile.TemporaryDirectory(prefix="latency-nas-") as folder:
             _run(archive, json.loads(archive.read("bundle.json")), output, folder)
-    except device_runner.RunnerError as error:
+    except serving.RunnerError as error:
         sys.exit(f"error: {error}")
 
 
 def _run(archive: zipfile.ZipFile, bundle: dict[str, Any], output: Path, folder: str) -> None:
-    hello = device_runner.hello()
-    done, failed = _so_far(output, bundle["id"], hello)
-    n_visits = len(bundle["networks"]) * bundle["rounds"]
-    yardstick = archive.extract("yardstick.mnn", folder)
+    import device_side  # type: ignore[import-not-found] # its neighbour in the bundle
+
+    hello = serving.hello(device_side)
+    networks = {int(network): least_ms for network, least_ms in bundle["networks"].items()}
+    done, failed = _so_far(output, bundle, hello)
+    n_visits = len(networks) * bundle["rounds"]
+    yardstick = archive.extract("yardstick" + bundle["suffix"], folder)
     with output.open("a") as samples:
         if not samples.tell():
             _write(samples, {"bundle": bundle["id"], "run": uuid.uuid4().hex, "hello": hello})
         for number in range(bundle["rounds"]):
-            order = sorted(bundle["networks"])
+            order = sorted(networks)
             random.Random(number).shuffle(order)  # noqa: S311
             for network in order:
                 if network in failed or done[network] > number:
                     continue
                 _write(samples, {"network": network, "begun": time.time()})
-                file = archive.extract(f"network_{network}.mnn", folder)
+                file = archive.extract(f"network_{network}{bundle['suffix']}", folder)
                 try:
-                    raw = device_runner.visit(file, yardstick, describe=number == 0, **bundle["visit"])
-                except device_runner.RunnerError as error:
+                    how = {"describe": number == 0, "least_ms": networks[network], **bundle["visit"]}
+                    raw = serving.visit(device_side, file, yardstick, **how)
+                except serving.RunnerError as error:
                     raw = {"error": str(error)}
                     failed.add(network)
                 Path(file).unlink()
@@ -74,7 +75,7 @@ def _write(samples: IO[str], line: dict[str, Any]) -> None:
     samples.flush()
 
 
-def _so_far(output: Path, bundle: str, hello: dict[str, Any]) -> tuple[Counter[int], set[int]]:
+def _so_far(output: Path, bundle: dict[str, Any], hello: dict[str, Any]) -> tuple[Counter[int], set[int]]:
     """Visits of each network in the file, and networks that failed; half a line at its end is cut away."""
     begun: Counter[int] = Counter()
     done: Counter[int] = Counter()
@@ -87,7 +88,7 @@ def _so_far(output: Path, bundle: str, hello: dict[str, Any]) -> tuple[Counter[i
     for position, text in enumerate(whole.splitlines()):
         line = json.loads(text)
         if position == 0:
-            if (line["bundle"], line["hello"]["processor"]) != (bundle, hello["processor"]):
+            if (line["bundle"], line["hello"]["processor"]) != (bundle["id"], hello["processor"]):
                 sys.exit(f"error: {output} is of another bundle or another device: name another file with -o")
         elif "begun" in line:
             begun[line["network"]] += 1
@@ -97,7 +98,7 @@ def _so_far(output: Path, bundle: str, hello: dict[str, Any]) -> tuple[Counter[i
     crashed = [network for network, count in begun.items() if count - done[network] >= _MOST_CRASHES]
     with output.open("a") as samples:
         for network in set(crashed) - failed:
-            _write(samples, {"network": network, "error": "MNN crashed on it, again and again"})
+            _write(samples, {"network": network, "error": bundle["engine"] + " crashed on it, again and again"})
             done[network] += 1
     return done, failed | set(crashed)
 

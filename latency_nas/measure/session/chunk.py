@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from latency_nas.engine.mnn.mnn_engine import ExecutedOp, convert, expected_ops
 from latency_nas.errors import GraphError, IllegalOpError, LatencyNASError, MeasureError, OpSpaceError, UnsafeOpError
 from latency_nas.graph import OpGraph
-from latency_nas.kernel import Kernel
-from latency_nas.measure.compose import Branches, compose, cover, executed_calls, join, own_kernels, side_by_side
+from latency_nas.kernel import Kernel, n_macs
+from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.measure.compose import Branches, compose, cover, join, own_kernels, side_by_side
+from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.session import Session, StoredNetwork
 
 __all__ = ["Chunk"]
 
 logger = logging.getLogger(__name__)
+
+_MOST_MACS_A_MS = 1e9  # of one core: several times what the widest vector units reach, even by Winograd's products
 
 
 class Chunk:
@@ -26,18 +30,29 @@ class Chunk:
         number: of the chunk.
         folder: for the networks' files.
         allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
+        strict: Whether what cannot be metered is an error, and not put aside.
     """
 
-    def __init__(self, session: Session, number: int, folder: Path, *, allow: Sequence[str] = ()) -> None:
-        self._session, self._number, self._folder, self._allow = session, number, folder, allow
+    def __init__(
+        self, session: Session, number: int, folder: Path, *, allow: Sequence[str] = (), strict: bool = False
+    ) -> None:
+        self._session, self._number, self._folder = session, number, folder
+        self._allow, self._strict = allow, strict
+        self._engine, self._target = session.engine, session.options.target
         self._pieces = session.chunk(number)
         self._graphs: dict[int, OpGraph] = {}
         self._files: dict[Branches, Path] = {}
+        self._known_calls: dict[Branches, tuple[KernelCall, ...]] = {}
+
+    def _piece(self, piece: int) -> Piece:
+        if piece not in self._pieces:  # one that came out of others
+            self._pieces[piece] = self._session.piece(piece)
+        return self._pieces[piece]
 
     def _graph(self, piece: int) -> OpGraph:
         if piece not in self._graphs:
             try:
-                self._graphs[piece] = self._pieces[piece].graph(allow=self._allow)
+                self._graphs[piece] = self._piece(piece).graph(self._engine, self._target, allow=self._allow)
             except UnsafeOpError as error:  # the file that asks for it is the session, whatever the op says
                 raise UnsafeOpError(f"{self._session.path}: {error}") from error
         return self._graphs[piece]
@@ -47,7 +62,9 @@ class Chunk:
         if self._session.is_planned(self._number):
             return
         kernels = {piece: found for piece in self._pieces if (found := self._read(piece)) is not None}
-        whole = {piece for piece in kernels if self._pieces[piece].kind == "network"}
+        if self._session.options.visit.profile and not self._engine.times_ops:
+            kernels = self._one_kernel_each(kernels)
+        whole = {piece for piece in kernels if self._pieces[piece].kind in ("network", "file")}
         keys = self._session.kernel_keys()
         known = {kernel for found in kernels.values() for kernel in found if kernel.key in keys}
         parts = cover({piece: found for piece, found in kernels.items() if piece not in whole}, known)
@@ -58,22 +75,40 @@ class Chunk:
     def _read(self, piece: int) -> set[Kernel] | None:
         """The kernels of a piece; a piece that cannot be read is put aside."""
         try:
-            return own_kernels(self._graph(piece))
+            if self._pieces[piece].kind == "file" and not self._session.options.visit.profile:
+                return set()
+            return own_kernels(self._graph(piece), self._engine, self._target)
         except UnsafeOpError:  # not put aside: the user may have forgotten to allow it
             raise
         except (OpSpaceError, GraphError, MeasureError) as error:
             self._put_aside(piece, error)
             return None
 
+    def _one_kernel_each(self, kernels: Mapping[int, set[Kernel]]) -> dict[int, set[Kernel]]:
+        """Pieces of one kernel each, for an engine that times whole networks alone."""
+        single = {next(iter(found)): piece for piece, found in kernels.items() if self._pieces[piece].kind == "kernel"}
+        known = self._session.kernel_keys() | {kernel.key for kernel in single}
+        for kernel in sorted(set().union(*kernels.values()), key=str) if kernels else ():
+            if kernel.key not in known:
+                single[kernel] = self._session.add_piece(Piece.of(kernel))
+        pieces = {piece: kernel for kernel, piece in single.items()}
+        return {piece: found for piece in pieces if (found := self._read_alone(piece)) is not None}
+
+    def _read_alone(self, piece: int) -> set[Kernel] | None:
+        self._piece(piece)
+        return self._read(piece)
+
     def _put_aside(self, piece: int, error: LatencyNASError) -> None:
-        label = self._pieces[piece].label
+        if self._strict:
+            raise error
+        label = self._piece(piece).label
         level = logging.INFO if isinstance(error, IllegalOpError) else logging.WARNING
         logger.log(level, "%s is put aside: %s", label, str(error).removeprefix(f"{label}: "))
         self._session.set_problem(piece, f"{type(error).__name__}: {error}")
 
     def _composed(self, parts: Sequence[int]) -> list[Branches]:
         options = self._session.options
-        if options.context == "alone":
+        if options.context == "alone" or (options.visit.profile and not self._engine.times_ops):
             return [((piece,),) for piece in parts]
         graphs = {piece: self._graph(piece) for piece in parts}
         foldable = any(self._pieces[piece].kind == "op" for piece in parts)
@@ -81,39 +116,65 @@ class Chunk:
         for context in range(options.contexts):
             seed = hash((options.seed, self._number, context)) % 2**32  # of integers: the same in every process
             fold = foldable and context % 2 == 1
-            networks += compose(graphs, n_pieces=options.n_pieces, seed=seed, fold=fold)
+            networks += compose(graphs, self._engine, self._target, n_pieces=options.n_pieces, seed=seed, fold=fold)
         return networks
 
     def _branches(self, branches: Branches) -> list[OpGraph]:
         return [join([self._graph(piece) for piece in branch]) for branch in branches]
 
+    def _calls(self, branches: Branches) -> tuple[KernelCall, ...]:
+        """The kernels of a network by the engine's rules; none of a file, which nobody has read."""
+        if branches not in self._known_calls:
+            is_file = self._piece(branches[0][0]).kind == "file"
+            graphs = [] if is_file else self._branches(branches)
+            self._known_calls[branches] = self._engine.fuse_branches(graphs, self._target)
+        return self._known_calls[branches]
+
     def _kernels(self, branches: Branches) -> list[Kernel]:
-        return [call.kernel for call in executed_calls(self._branches(branches))]
+        return [call.kernel for call in self._calls(branches)]
 
     def networks(self) -> list[StoredNetwork]:
         """The networks as they are planned now."""
         return list(self._session.networks(self._number))
 
-    def build(self, network: StoredNetwork) -> tuple[Path, list[ExecutedOp]]:
-        """The network's MNN file, made when first asked for, and the ops that MNN should run.
+    def build(self, network: StoredNetwork) -> Path:
+        """The network's file as the engine takes it, made when first asked for.
 
         Raises:
             MeasureError: if it cannot be written or converted.
             GraphError: if a module cannot be read.
         """
-        target = self._folder / f"network_{network.id}.mnn"
+        target = self._folder / f"network_{network.id}{self._engine.suffixes[0]}"
         if not target.exists():
             same = self._files.setdefault(network.branches, target)  # a piece too large for company: in each context
             if same.exists():
                 target.hardlink_to(same)
             else:
-                whole = side_by_side(self._branches(network.branches))
-                convert(whole, target, seed=self._session.options.seed + network.id)
-        return target, self.expected(network)
+                self._engine.write(self._whole(network.branches), target, seed=self._session.options.seed + network.id)
+        return target
 
-    def expected(self, network: StoredNetwork) -> list[ExecutedOp]:
-        """The ops that MNN should run for a network."""
-        return expected_ops(executed_calls(self._branches(network.branches)))
+    def _whole(self, branches: Branches) -> OpGraph | Path:
+        piece = self._piece(branches[0][0])
+        return Path(piece.text) if piece.kind == "file" else side_by_side(self._branches(branches))
+
+    def least_ms(self, network: StoredNetwork) -> float:
+        """What no processor can run the network in."""
+        macs = sum(n_macs(kernel) for kernel in self._kernels(network.branches))
+        return macs / (_MOST_MACS_A_MS * self._session.options.visit.threads)
+
+    def check(self, network: StoredNetwork, ops: Sequence[Sequence[Any]] | None) -> None:
+        """Hold the ops that the device side told against the kernels by rule.
+
+        Raises:
+            MeasureError: if they differ.
+        """
+        if self._piece(network.branches[0][0]).kind != "file":
+            self._engine.check_ops(ops, self._calls(network.branches), self._label(network))
+
+    def _label(self, network: StoredNetwork) -> str:
+        """The network in messages: the label of its piece, if it is of one."""
+        pieces = [piece for branch in network.branches for piece in branch]
+        return self._piece(pieces[0]).label if len(pieces) == 1 else f"network_{network.id}"
 
     def fail(self, network: StoredNetwork, error: LatencyNASError) -> None:
         """Put a network aside; of several pieces each is tried alone from now on, so that the rest loses nothing."""

@@ -1,13 +1,15 @@
-"""`Piece`: what a session is asked to meter: an op of a space, a kernel, or a whole network."""
+"""`Piece`: what a session is asked to meter: an op of a space, a kernel, a whole network, or a file of the engine's."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
-from latency_nas.errors import SessionError
+from latency_nas.engine import Engine, Target
+from latency_nas.errors import MeasureError, SessionError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.graph_json import format_graph, parse_graph
 from latency_nas.kernel import Kernel
@@ -16,7 +18,7 @@ from latency_nas.measure.space import Op
 
 __all__ = ["Kind", "Piece"]
 
-Kind = Literal["op", "kernel", "network"]
+Kind = Literal["op", "kernel", "network", "file"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class Piece:
     Args:
         kind: what it is.
         label: what messages call it.
-        text: the op as JSON, the kernel's key, or the network's graph.
+        text: the op as JSON, the kernel's key, the network's graph, or the file's path.
     """
 
     kind: Kind
@@ -38,29 +40,35 @@ class Piece:
             raise SessionError(f"Expected a piece to be {', '.join(get_args(Kind))}, but got {self.kind!r}.")
 
     @classmethod
-    def of(cls, item: Op | Kernel | OpGraph, label: str = "") -> Piece:
-        """The piece of an op, a kernel or a network's graph."""
+    def of(cls, item: Op | Kernel | OpGraph | Path, label: str = "") -> Piece:
+        """The piece of an op, a kernel, a network's graph or a file."""
+        if isinstance(item, Path):
+            return cls(kind="file", label=label or item.name, text=str(item.resolve()))
         if isinstance(item, Op):
             return cls(kind="op", label=label or str(item), text=json.dumps(asdict(item)))
         if isinstance(item, Kernel):
             return cls(kind="kernel", label=label or item.key, text=item.key)
         return cls(kind="network", label=label or f"a network of {len(item.nodes)} layers", text=format_graph(item))
 
-    def graph(self, *, allow: Sequence[str] = ()) -> OpGraph:
+    def graph(self, engine: Engine, target: Target, *, allow: Sequence[str] = ()) -> OpGraph:
         """Its graph.
 
         Args:
+            engine: Engine that is to make the kernel, where the piece is one.
+            target: What the engine's rules depend on.
             allow: Packages that an op's class may be of beside `ALLOWED_PACKAGES`.
 
         Raises:
             UnsafeOpError: if an op's class is of a package that is not allowed.
             OpSpaceError: if an op's module does not import, or its arguments make no op.
             GraphError: if a module cannot be read.
-            MeasureError: if no network is known that holds the kernel.
+            MeasureError: if no network is known that holds the kernel, or the piece is a file.
         """
         if self.kind == "kernel":
-            return kernel_graph(Kernel.parse(self.text))
+            return kernel_graph(Kernel.parse(self.text), engine, target)
         if self.kind == "network":
             return parse_graph(self.text)
+        if self.kind == "file":
+            raise MeasureError(f"Expected a graph to time the ops of, but got the file {self.text}.")
         fields = json.loads(self.text)
         return Op(**{**fields, "input_shape": tuple(fields["input_shape"])}).read(allow=allow)

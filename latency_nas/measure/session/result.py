@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from latency_nas.errors import MeasureError
 from latency_nas.kernel import Kernel
-from latency_nas.measure.bench import Calm, Statistic, Visit, visit_of
-from latency_nas.measure.meter import Drift, NetworkTimes, entries_of, summarise
 from latency_nas.measure.session.session import Session
+from latency_nas.measure.times import Drift, NetworkTimes, entries_of, settle
+from latency_nas.measure.visit import Calm, Statistic, Visit, visit_of
 from latency_nas.table import Datasheet, LatencyTable
+from latency_nas.table.identity import architecture_of
 
 __all__ = ["SessionResult", "build_table", "session_result"]
 
@@ -41,33 +42,24 @@ def session_result(session: Session, statistic: Statistic = "median") -> Session
     Raises:
         MeasureError: if there are no samples yet.
     """
-    calm = Calm(session.options.max_drift, None)
-    slowest = 0.0
+    options = session.options
+    calm = Calm(options.max_drift, options.yardstick_ms)
     for before, after in session.yardsticks_ms():
         calm.note_ms((before + after) / 2)
-        slowest = max(slowest, before, after)
-    kernels = session.kernels()
-    least = min(session.options.least_rounds, session.options.rounds // 2 + 1)
-    n_unstable = n_again = 0
-    names: list[tuple[Kernel, ...]] = []
-    times: list[NetworkTimes] = []
-    for ids, visits in _visited(session, statistic):
-        used = calm.calmest(visits, least)
-        n_unstable += any(map(calm.disturbed, used))
-        n_again += len(visits) - len(used)
-        names.append(tuple(kernels[number] for number in ids))
-        n_runs = session.options.visit.n_runs
-        times.append(summarise(used, n_runs, calm.undisturbed_ms))
+    known = session.kernels()
+    kernels: list[tuple[Kernel, ...]] = []
+
+    def visits() -> Iterator[list[Visit]]:
+        for ids, group in _visited(session, statistic):
+            kernels.append(tuple(known[number] for number in ids))
+            yield group
+
+    times, drift = settle(
+        visits(), calm, options.rounds, options.visit.n_runs, options.yardstick_ms, least_rounds=options.least_rounds
+    )
     if not times:
         raise MeasureError(f"Expected samples in {session.path}, but there are none yet: run the session first.")
-    drift = Drift(
-        yardstick_ms=calm.undisturbed_ms,
-        slowest=slowest / calm.undisturbed_ms,
-        n_visits=session.n_visits,
-        n_repeated=n_again,
-        n_unstable=n_unstable,
-    )
-    return SessionResult(kernels=tuple(names), times=tuple(times), drift=drift)
+    return SessionResult(kernels=tuple(kernels), times=tuple(times), drift=drift)
 
 
 def _visited(session: Session, statistic: Statistic) -> Iterator[tuple[tuple[int, ...], list[Visit]]]:
@@ -87,7 +79,6 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
     options, visit = session.options, session.options.visit
     batch = _batch(session, result)
     ended = datetime.datetime.fromtimestamp(session.last_visit_s() or 0, datetime.UTC)
-    how = {"composed": "composed networks", "alone": "networks of one piece each"}[options.context]
     runs = {"median": "the median", "min": "the least", "mean": "the mean"}[statistic] + " of the runs"
     runs += f" ({session.fact('samples')})" * bool(session.fact("samples"))
     power = "" if visit.power_mode == "normal" else visit.power_mode
@@ -96,6 +87,7 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
     datasheet = Datasheet(
         device=options.device or here,
         soc=session.fact("processor"),
+        architecture=architecture_of(session.fact("machine")),
         engine=session.fact("engine"),
         engine_version=session.fact("engine_version"),
         method="measured",
@@ -107,7 +99,7 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
         statistic=f"median over the places of a kernel of the median over visits of {runs}, "
         f"at the yardstick's undisturbed speed",
         sources=(
-            f"{len(result.times)} {how}, {result.drift.n_visits} visits of {visit.n_runs} runs each"
+            f"{len(result.times)} {_how(session, result)} of {visit.n_runs} runs each"
             + (f", of {options.source}" if options.source else ""),
         ),
         yardstick_ms=result.drift.yardstick_ms,
@@ -115,6 +107,18 @@ def build_table(session: Session, statistic: Statistic = "median") -> LatencyTab
         notes=str(result.drift),
     )
     return LatencyTable.of(entries_of(result.kernels, result.times), datasheet, name=str(session.path))
+
+
+def _how(session: Session, result: SessionResult) -> str:
+    """What was metered, and how often."""
+    visits = f"{result.drift.n_visits} visits"
+    if not session.engine.times_ops:
+        return f"kernels, each a network of its own, {visits}"
+    if all(piece.kind == "network" for piece in session.pieces()):
+        return f"networks profiled op by op, {session.options.rounds} visits"
+    return {"composed": "composed networks", "alone": "networks of one piece each"}[
+        session.options.context
+    ] + f", {visits}"
 
 
 def _batch(session: Session, result: SessionResult) -> int:

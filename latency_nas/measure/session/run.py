@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from latency_nas.engine.mnn.mnn_engine import check_ops, convert, described_ops
 from latency_nas.errors import GraphError, MeasureError
-from latency_nas.measure.bench import PATIENCE, Calm, Progress, Visit, visit_of
 from latency_nas.measure.device.runner import IDENTITY, Fleet, InTurn, Runner, VisitRequest
-from latency_nas.measure.meter import spread
 from latency_nas.measure.session.chunk import Chunk
 from latency_nas.measure.session.session import Session, StoredNetwork
+from latency_nas.measure.times import spread
+from latency_nas.measure.visit import PATIENCE, Calm, Progress, Visit, visit_of
 from latency_nas.measure.yardstick import yardstick_graph
 
 __all__ = ["meet", "run_session"]
@@ -28,7 +27,12 @@ _FLOOR = 0.02  # an op below this part of its network's time need not be known b
 
 
 def run_session(
-    session: Session, runner: Runner | Fleet, *, on_progress: Progress | None = None, allow: Sequence[str] = ()
+    session: Session,
+    runner: Runner | Fleet,
+    *,
+    on_progress: Progress | None = None,
+    allow: Sequence[str] = (),
+    strict: bool = False,
 ) -> None:
     """Meter what a session has left to meter; a session that was cut off goes on where it was.
 
@@ -38,6 +42,7 @@ def run_session(
         on_progress: told of each visit: visits so far, and in all as far as is known.
         allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`. A session's file cannot hold it: who goes
             on with a session says it again.
+        strict: Whether what cannot be metered is an error, and not put aside.
 
     Raises:
         UnsafeOpError: if an op's class is of a package that is not allowed.
@@ -48,13 +53,14 @@ def run_session(
     fleet = runner if isinstance(runner, Fleet) else InTurn(runner)
     meet(session, fleet.hello())
     with tempfile.TemporaryDirectory() as name:
-        yardstick = convert(yardstick_graph(), Path(name, "yardstick.mnn"))
+        engine = session.engine
+        yardstick = engine.write(yardstick_graph(), Path(name, f"yardstick{engine.suffixes[0]}"))
         loop = _Loop(session, fleet, yardstick, on_progress)
         for number in range(session.n_chunks):
             if session.fact(f"chunk {number}") == "done":
                 continue
             with tempfile.TemporaryDirectory(dir=name) as folder:
-                loop.run(Chunk(session, number, Path(folder), allow=allow), number)
+                loop.run(Chunk(session, number, Path(folder), allow=allow, strict=strict), number)
             session.note(f"chunk {number}", "done")
 
 
@@ -87,7 +93,7 @@ class _Loop:
     def __init__(self, session: Session, fleet: Fleet, yardstick: Path, on_progress: Progress | None) -> None:
         self._session, self._fleet, self._yardstick = session, fleet, yardstick
         self._on_progress = on_progress
-        self._calm = Calm(session.options.max_drift, None)
+        self._calm = Calm(session.options.max_drift, session.options.yardstick_ms)
         for before, after in session.yardsticks_ms():
             self._calm.note_ms((before + after) / 2)
         self._n_visits = session.n_visits
@@ -122,13 +128,15 @@ class _Loop:
         options = self._session.options.visit
         for network in networks:
             try:
-                file, _ = chunk.build(network)
+                file, least_ms = chunk.build(network), chunk.least_ms(network)
             except (MeasureError, GraphError) as error:
                 chunk.fail(network, error)
                 continue
             asked[file] = network
             describe = not visits[network.id]
-            yield VisitRequest(file=file, yardstick=self._yardstick, options=options, describe=describe)
+            yield VisitRequest(
+                file=file, yardstick=self._yardstick, options=options, describe=describe, least_ms=least_ms
+            )
 
     def _take(
         self,
@@ -142,7 +150,7 @@ class _Loop:
             if "error" in raw:
                 raise MeasureError(raw["error"])
             if request.describe:
-                check_ops(described_ops(raw["ops"]), chunk.expected(network), request.file)
+                chunk.check(network, raw["ops"])
         except (MeasureError, GraphError) as error:
             chunk.fail(network, error)
             return

@@ -6,91 +6,28 @@ Each visit is one transaction: a process that is killed loses at most the networ
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 
+from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, SessionError
 from latency_nas.kernel import Kernel
 from latency_nas.measure.compose import Branches
-from latency_nas.measure.device.runner import VisitOptions
+from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.piece import Piece
+from latency_nas.measure.session.session_file import SCHEMA, VERSION, clear_errors, locked
 
-__all__ = ["Session", "SessionOptions", "StoredNetwork"]
+__all__ = ["Session", "StoredNetwork"]
 
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE pieces (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, label TEXT NOT NULL, text TEXT NOT NULL, problem TEXT);
-CREATE TABLE kernels (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE);
-CREATE TABLE networks (id INTEGER PRIMARY KEY, chunk INTEGER NOT NULL, branches TEXT NOT NULL, kernels TEXT NOT NULL,
-    problem TEXT);
-CREATE INDEX networks_by_chunk ON networks (chunk);
-CREATE TABLE visits (id INTEGER PRIMARY KEY, network INTEGER NOT NULL REFERENCES networks, ended_s REAL NOT NULL,
-    yardstick_before_ms BLOB NOT NULL, yardstick_after_ms BLOB NOT NULL, whole_ms BLOB NOT NULL, ops_ms BLOB NOT NULL,
-    memory_mb REAL);
-CREATE INDEX visits_by_network ON visits (network);
-"""
 _ARRAYS = ("yardstick_before_ms", "yardstick_after_ms", "whole_ms", "ops_ms")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """How a session meters.
-
-    Args:
-        visit: how a network is timed in one visit.
-        context: ``"composed"``: inside several networks; ``"alone"``: each piece by itself.
-        contexts: networks in which each piece is met, if composed.
-        rounds: undisturbed visits of each network, at most.
-        least_rounds: and at least, before `stop_at` can end it.
-        stop_at: a network is not visited again once the 95 % interval of each of its kernels is at most this part of
-            its time to either side; None to make every round.
-        max_drift: how far the yardstick may move in a visit, or lie above its best, before the visit is made again.
-        n_pieces: pieces of a composed network.
-        chunk_size: pieces that are composed, and visited in interleaved rounds, together.
-        device: what the datasheet calls the device.
-        source: where the pieces are from.
-        seed: of orders and weights.
-    """
-
-    visit: VisitOptions = field(default_factory=VisitOptions)
-    context: Literal["composed", "alone"] = "composed"
-    contexts: int = 3
-    rounds: int = 5
-    least_rounds: int = 3
-    stop_at: float | None = 0.02
-    max_drift: float = 0.1
-    n_pieces: int = 8
-    chunk_size: int = 96
-    device: str = ""
-    source: str = ""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("contexts", "rounds", "least_rounds", "n_pieces", "chunk_size"):
-            if getattr(self, name) < 1:
-                raise MeasureError(f"Expected `{name}` to be a positive integer, but got {getattr(self, name)}.")
-        for name in ("stop_at", "max_drift"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < np.inf:
-                raise MeasureError(f"Expected `{name}` to be a positive number, but got {value}.")
-        if self.context not in ("composed", "alone"):
-            raise MeasureError(f"Expected `context` to be one of composed, alone, but got {self.context!r}.")
-
-    @classmethod
-    def parse(cls, text: str) -> SessionOptions:
-        """The inverse of ``json.dumps(asdict(options))``."""
-        fields = json.loads(text)
-        return cls(**{**fields, "visit": VisitOptions(**fields["visit"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +59,19 @@ class Session:
 
         Raises:
             SessionError: if there is such a file already, there are no pieces, or it cannot be written.
+            MeasureError: if the precision cannot be measured with random weights, as all but whole files have.
         """
+        refused = get_engine(options.engine).refused_precisions
+
+        def checked(piece: Piece) -> Piece:
+            if piece.kind != "file" and options.visit.precision in refused:
+                known = [name for name in get_engine(options.engine).precisions if name not in refused]
+                raise MeasureError(
+                    f"Expected `precision` to be {' or '.join(known)}, but got {options.visit.precision!r}: "
+                    f"{refused[options.visit.precision]}"
+                )
+            return piece
+
         target = Path(path)
         if target.exists():
             raise SessionError(
@@ -131,14 +80,14 @@ class Session:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         try:
-            with _clear_errors(target):
+            with clear_errors(target):
                 connection = sqlite3.connect(partial)
                 with contextlib.closing(connection), connection:
-                    connection.executescript(_SCHEMA)
-                    rows = ((piece.kind, piece.label, piece.text) for piece in pieces)
+                    connection.executescript(SCHEMA)
+                    rows = ((piece.kind, piece.label, piece.text) for piece in map(checked, pieces))
                     connection.executemany("INSERT INTO pieces (kind, label, text) VALUES (?, ?, ?)", rows)
                     (n_pieces,) = connection.execute("SELECT count(*) FROM pieces").fetchone()
-                    facts = {"version": _VERSION, "options": json.dumps(asdict(options)), "n_pieces": n_pieces}
+                    facts = {"version": VERSION, "options": json.dumps(asdict(options)), "n_pieces": n_pieces}
                     connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
                 if not n_pieces:
                     raise SessionError(f"Expected something to meter in {options.source or target}, but got nothing.")
@@ -158,18 +107,18 @@ class Session:
         source = Path(path)
         if not source.is_file():
             raise FileNotFoundError(f"Expected a session at {source}, but there is no such file.")
-        lock = None if read_only else _locked(source)
+        lock = None if read_only else locked(source)
         connection = sqlite3.connect(f"{source.resolve().as_uri()}{'?mode=ro' if read_only else ''}", uri=True)
         try:
-            with _clear_errors(source):
+            with clear_errors(source):
                 (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(str(verdict).splitlines()[-1])
                 found = connection.execute("SELECT value FROM facts WHERE name = 'version'").fetchone()
                 version = found[0] if found else ""
-                if version != str(_VERSION):
+                if version != str(VERSION):
                     raise SessionError(
-                        f"Expected {source} to be a session of version {_VERSION}, "
+                        f"Expected {source} to be a session of version {VERSION}, "
                         f"but it is of version {version or 'none'}."
                     )
                 return cls(source, connection, lock)
@@ -193,12 +142,12 @@ class Session:
         self.close()
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Any]:
-        with _clear_errors(self.path):
+        with clear_errors(self.path):
             yield from self._connection.execute(query, values)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with _clear_errors(self.path), self._connection:
+        with clear_errors(self.path), self._connection:
             yield self._connection
 
     # ---- what is known of the session ----
@@ -223,10 +172,27 @@ class Session:
         self.note("options", json.dumps(asdict(options)))
         self.options = options
 
+    @property
+    def engine(self) -> Engine:
+        """The engine that the session meters."""
+        return get_engine(self.options.engine)
+
     def pieces(self) -> Iterator[Piece]:
         """Every piece, whatever became of it."""
         for kind, label, text in self._rows("SELECT kind, label, text FROM pieces ORDER BY id"):
             yield Piece(kind=kind, label=label, text=text)
+
+    def piece(self, number: int) -> Piece:
+        """A piece by its id."""
+        query = "SELECT kind, label, text FROM pieces WHERE id = ?"
+        kind, label, text = next(self._rows(query, [number]))
+        return Piece(kind=kind, label=label, text=text)
+
+    def add_piece(self, piece: Piece) -> int:
+        """Add a piece that came out of others, such as one kernel of a network; its id."""
+        with self._writing() as connection:
+            query = "INSERT INTO pieces (kind, label, text) VALUES (?, ?, ?)"
+            return int(connection.execute(query, [piece.kind, piece.label, piece.text]).lastrowid or 0)
 
     @property
     def n_pieces(self) -> int:
@@ -331,37 +297,3 @@ class Session:
     def n_visits(self) -> int:
         """Visits so far."""
         return next(int(count) for (count,) in self._rows("SELECT count(*) FROM visits"))
-
-
-def _locked(path: Path) -> int:
-    """A descriptor that holds the session's lock for this process."""
-    lock = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise SessionError(f"{path} is being metered by another process: wait for it, or end it.") from error
-    return lock
-
-
-@contextlib.contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """What SQLite says, in words that help."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if name == "SQLITE_FULL" or "full" in str(error):
-            raise SessionError(
-                f"The disk that holds {path} is full. Every visit that was finished is kept: make room, and run the "
-                f"same command again to go on."
-            ) from error
-        if name.startswith(("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            raise SessionError(
-                f"{path} cannot be written ({error}). Every visit that was finished is kept: see to the disk, and run "
-                f"the same command again to go on."
-            ) from error
-        raise SessionError(
-            f"Expected {path} to be a session, but it is damaged or of another format ({error}). It was not changed: "
-            f"what can be read of it, `sqlite3 {path} .recover` writes into a new file."
-        ) from error

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from latency_nas.errors import OpSpaceError
+from latency_nas.errors import MeasureError, OpSpaceError
 from latency_nas.kernel import Kernel
 from latency_nas.measure.space.mmt_grammar import expand_mmt
 from latency_nas.measure.space.op import Op
 from latency_nas.measure.space.own_grammar import expand_own
 from latency_nas.measure.space.yaml_file import read_yaml
 
-__all__ = ["OpSpace", "kernels_yaml", "read_space"]
+__all__ = ["OpSpace", "kernels_yaml", "read_space", "with_batch"]
 
 _MOST_OPS = 1_000_000
 
@@ -84,3 +84,21 @@ def kernels_yaml(kernels: Iterable[Kernel], comment: str) -> str:
     """An op space in this library's grammar that asks for these kernels."""
     lines = [f"# {comment}", "latency_nas: 1", "kernels:", *(f"  - {kernel.key!r}" for kernel in kernels)]
     return "\n".join(lines) + "\n"
+
+
+def with_batch(space: OpSpace, batch: int) -> OpSpace:
+    """The same space for so many times the images a run: the first size of every shape is multiplied."""
+    if batch < 1:
+        raise MeasureError(f"Expected `batch` to be a positive integer, but got {batch}.")
+
+    def scaled(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (batch * shape[0], *shape[1:]) if shape else shape
+
+    items: list[Op | Kernel] = []
+    for item in space.items:
+        if isinstance(item, Op):
+            items.append(replace(item, input_shape=scaled(item.input_shape)))
+        else:
+            shapes = [tuple(map(scaled, side)) for side in (item.inputs, item.outputs)]
+            items.append(replace(item, inputs=shapes[0], outputs=shapes[1]))
+    return replace(space, items=tuple(items))

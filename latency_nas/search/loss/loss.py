@@ -135,11 +135,11 @@ class LatencyLoss(Controlled):
             MissingKernelError: if kernels have no price.
             InputMismatchError: if the input does not fit a layer.
         """
-        engine = self.estimator.table.datasheet.engine_and_dialect
+        fuse = self.estimator.fuse
         if sum(way is not None for way in (choices, groups, options)) > 1 or (options is None) != (subnet is None):
             raise SearchError("Expected one of `choices`, `groups`, or `options` with `subnet`, to name the choices.")
         if options is not None and subnet is not None:
-            space = option_space(supernet, options, subnet, example_input, engine)
+            space = option_space(supernet, options, subnet, example_input, fuse)
             found = choices_of_options(space.candidates, gates)
         else:
             if groups is not None:
@@ -147,7 +147,7 @@ class LatencyLoss(Controlled):
             else:
                 given = find_choices(supernet) if choices is None else tuple(choices)
             graph, found = read_choices(supernet, given, example_input, run)
-            space = graph_space(graph, found, engine)
+            space = graph_space(graph, found, fuse)
         reader = GateReader(supernet, found, sampled=sampled)
         plan = make_plan(space, self.estimator)
         self._check_target(self.target_ms, plan)

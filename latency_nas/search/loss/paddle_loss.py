@@ -89,8 +89,7 @@ class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
         else:
             given = find_layer_choices(supernet) if choices is None else tuple(choices)
         graph, found = read_paddle_supernet(supernet, example_input, given)
-        engine = self.priced.estimator.table.datasheet.engine_and_dialect
-        plan = make_plan(graph_space(graph, found, engine), self.priced.estimator)
+        plan = make_plan(graph_space(graph, found, self.priced.estimator.fuse), self.priced.estimator)
         self.priced.attach_plan(plan, lambda: self._leaf, logits=[choice.logits for choice in found])
         self.choices, self._supernet = found, (supernet,)
         return plan

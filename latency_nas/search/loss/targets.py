@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import KernelEstimate
@@ -52,18 +53,18 @@ class ResourceCounter(LatencyEstimator):
     Args:
         resource: ``"macs"``, ``"params"``, ``"weight_bytes"`` or ``"kept_bytes"`` (weights and activations if nothing
             is freed: a rough upper bound of the peak memory, not the peak).
-        engine: whose fusion decides what the kernels are.
+        engine: Engine whose fusion decides what the kernels are, or its name; the registry's default for None.
 
     Raises:
         SearchError: if there is no such resource.
     """
 
-    def __init__(self, resource: str, *, engine: str = "MNN") -> None:
+    def __init__(self, resource: str, *, engine: Engine | str | None = None) -> None:
         if resource not in RESOURCES:
             raise SearchError(f"Expected `resource` to be one of {', '.join(RESOURCES)}, but got {resource!r}.")
         sheet = Datasheet(
             device="any",
-            engine=engine,
+            engine=get_engine(engine).title,
             method="imported",
             notes=f"counts of {resource}, no latencies",
             expected_error=0.0,

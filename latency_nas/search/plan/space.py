@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from latency_nas.engine.fusion import fuse
 from latency_nas.errors import SearchError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel.kernel_call import KernelCall
 
-__all__ = ["Space", "candidate_space"]
+__all__ = ["Fuse", "Space", "candidate_space"]
+
+Fuse = Callable[[OpGraph], Sequence[KernelCall]]  # what an engine runs for a graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Space:
 
 
 def candidate_space(
-    choices: Mapping[str, Mapping[str, OpGraph | None]], engine: str, *, fixed: OpGraph | None = None
+    choices: Mapping[str, Mapping[str, OpGraph | None]], fuse: Fuse, *, fixed: OpGraph | None = None
 ) -> Space:
     """The architectures of a supernet whose candidates were read one by one, whichever framework they came from.
 
@@ -46,21 +47,22 @@ def candidate_space(
 
     Args:
         choices: of each choice, the graph of each candidate by name; None for one that runs nothing.
-        engine: whose kernels.
+        fuse: Function that gives the kernels of a graph, such as `LatencyEstimator.fuse`.
         fixed: what runs whatever is chosen.
 
     Raises:
         SearchError: if a choice has fewer than two candidates.
 
     Example:
-        >>> from latency_nas import LatencyEstimator                                        # doctest: +SKIP
-        >>> space = candidate_space({"first": {"3x3": read_paddle("a.pdmodel"), "skip": None}}, "MNN")  # doctest: +SKIP
-        >>> plan = make_plan(space, LatencyEstimator("SD865"))                               # doctest: +SKIP
+        >>> estimator = LatencyEstimator("SD865")                                            # doctest: +SKIP
+        >>> first = {"3x3": read_paddle("a.pdmodel"), "skip": None}                          # doctest: +SKIP
+        >>> space = candidate_space({"first": first}, estimator.fuse)                        # doctest: +SKIP
+        >>> plan = make_plan(space, estimator)                                               # doctest: +SKIP
         >>> plan.expected_ms([0.25, 0.75]), plan.gradient_ms([0.25, 0.75])                   # doctest: +SKIP
     """
-    always = _filed(fixed, engine, "")
+    always = _filed(fixed, fuse, "")
     held = {
-        choice: [_filed(graph, engine, f"{choice}={name}/") for name, graph in group.items()]
+        choice: [_filed(graph, fuse, f"{choice}={name}/") for name, graph in group.items()]
         for choice, group in choices.items()
     }
 
@@ -70,6 +72,6 @@ def candidate_space(
     return Space(candidates={choice: tuple(group) for choice, group in choices.items()}, calls=calls)
 
 
-def _filed(graph: OpGraph | None, engine: str, prefix: str) -> list[KernelCall]:
+def _filed(graph: OpGraph | None, fuse: Fuse, prefix: str) -> list[KernelCall]:
     """The kernels of a graph, filed under layers of its own."""
-    return [replace(call, layer=prefix + call.layer) for call in (fuse(graph, engine) if graph else ())]
+    return [replace(call, layer=prefix + call.layer) for call in (fuse(graph) if graph else ())]

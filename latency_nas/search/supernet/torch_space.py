@@ -7,13 +7,12 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from latency_nas.engine.fusion import fuse
 from latency_nas.errors import SearchError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.op_graph import CHOICE
 from latency_nas.graph.torch.reader import read_torch, unchanged
 from latency_nas.kernel.kernel_call import KernelCall
-from latency_nas.search.plan.space import Space
+from latency_nas.search.plan.space import Fuse, Space
 from latency_nas.search.supernet.choice import Choice
 
 __all__ = ["Subnet", "graph_space", "option_space"]
@@ -21,7 +20,7 @@ __all__ = ["Subnet", "graph_space", "option_space"]
 Subnet = Callable[[Any, dict[str, Any]], Any]
 
 
-def graph_space(graph: OpGraph, choices: Sequence[Choice], engine: str) -> Space:
+def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
     """The architectures of a supernet that holds its candidates as modules.
 
     A candidate that gives zeros, or is None, is free; what it enters, such as the sum of a node, is priced as if it
@@ -30,7 +29,7 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], engine: str) -> Space
     Args:
         graph: the supernet's graph, with its places as choices.
         choices: which places each choice decides.
-        engine: whose kernels.
+        fuse: Function that gives the kernels of a graph.
     """
     places = {name: (choice.module, place) for choice in choices for name, place in choice.places.items()}
     free = tuple(
@@ -42,7 +41,7 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], engine: str) -> Space
 
     def calls(architecture: Mapping[str, int]) -> list[KernelCall]:
         network = graph.extract({name: architecture[choice] for name, (choice, _) in places.items()})
-        return [call for call in fuse(network, engine) if not f"{call.layer}.".startswith(free)]
+        return [call for call in fuse(network) if not f"{call.layer}.".startswith(free)]
 
     return Space(candidates={choice.module: choice.names for choice in choices}, calls=calls)
 
@@ -52,7 +51,7 @@ def option_space(
     options: Mapping[str, Sequence[Any]],
     subnet: Subnet,
     example_input: Tensor | tuple[Tensor, ...] | None,
-    engine: str,
+    fuse: Fuse,
 ) -> Space:
     """The architectures of a supernet that is configured: elastic kernels, widths, depths, resolutions.
 
@@ -63,7 +62,7 @@ def option_space(
             the supernet itself once it is configured, or better a network that was taken out of it; with its input as
             a pair, where that depends on the configuration.
         example_input: what the module's forward takes, unless `subnet` says so.
-        engine: whose kernels.
+        fuse: Function that gives the kernels of a graph.
 
     Raises:
         SearchError: if a choice has fewer than two options, or `subnet` gives no module.
@@ -78,6 +77,6 @@ def option_space(
                 raise SearchError(
                     f"Expected `subnet` to give a module, or a module and its input, but got {type(network).__name__}."
                 )
-            return fuse(read_torch(network, example), engine)
+            return fuse(read_torch(network, example))
 
     return Space(candidates={name: tuple(map(str, values)) for name, values in options.items()}, calls=calls)

@@ -15,14 +15,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from latency_nas.engine.fusion import fuse
-from latency_nas.engine.mnn.mnn_engine import MNNNetwork, convert, expected_ops
+from latency_nas.engine import fuse
+from latency_nas.engine.mnn.converter import convert
+from latency_nas.engine.mnn.device_side import Network
+from latency_nas.engine.mnn.mnn_engine import MNN
+from latency_nas.engine.serving import RunnerError
 from latency_nas.errors import MeasureError
 from latency_nas.graph.onnx.writer import save_onnx
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import n_macs
 from latency_nas.measure.meter import measure_networks
 from latency_nas.measure.yardstick import yardstick_graph
+from tests.mnn_network import executed_ops
 from tests.networks import SNIPPETS, Snippet
 
 
@@ -78,7 +82,7 @@ import sys
 from pathlib import Path
 from torch import nn
 from latency_nas.graph.torch.reader import read_torch
-from latency_nas.engine.mnn.mnn_engine import convert
+from latency_nas.engine.mnn.converter import convert
 name, width = sys.argv[1], int(sys.argv[2])
 graph = read_torch(nn.Sequential(nn.Linear(2048, width), nn.ReLU(), nn.Linear(width, 500)), input_shape=(1, 2048))
 files = [convert(graph, Path(f"{name}.mnn")).read_bytes() for _ in range(8)]
@@ -98,15 +102,15 @@ def test_processes_that_convert_in_one_folder_do_not_meet(tmp_path: Path) -> Non
 
 
 def test_op_times_add_up_to_the_whole(yardstick: Path) -> None:
-    network = MNNNetwork(yardstick)
+    network = Network(str(yardstick))
     network.run_ms(20)
     whole, ops = np.median(network.run_ms(40)), np.median(network.profile_ms(40), axis=0)
-    assert len(ops) == len(network.executed_ops()) == 10
+    assert len(ops) == len(network.executed()) == 10
     assert ops.sum() == pytest.approx(whole, rel=0.3)  # calling back costs about a microsecond an op
 
 
 def test_nothing_is_printed(yardstick: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    MNNNetwork(yardstick).run_ms(1)
+    Network(str(yardstick)).run_ms(1)
     convert(yardstick_graph(), yardstick.with_name("again.mnn"))
     assert capfd.readouterr().out == ""
 
@@ -120,16 +124,16 @@ def test_nothing_is_printed(yardstick: Path, capfd: pytest.CaptureFixture[str]) 
     ],
 )
 def test_options_out_of_range_are_refused(yardstick: Path, options: dict[str, object], message: str) -> None:
-    with pytest.raises(MeasureError) as caught:
-        MNNNetwork(yardstick, **options)  # type: ignore[arg-type]
+    with pytest.raises(RunnerError) as caught:
+        Network(str(yardstick), **options)  # type: ignore[arg-type]
     assert str(caught.value) == message
 
 
 def test_a_file_that_is_no_mnn_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "bad.mnn"
     source.write_bytes(np.random.default_rng(0).bytes(1000))
-    with pytest.raises(MeasureError) as caught:
-        MNNNetwork(source)
+    with pytest.raises(RunnerError) as caught:
+        Network(str(source))
     assert str(caught.value) == f"MNN 3.6.1 could not open {source}: it is missing, truncated or no MNN model."
 
 
@@ -140,8 +144,8 @@ def test_layers_of_one_shape_have_weights_of_their_own(tmp_path: Path) -> None:
     model = onnx.load(save_onnx(graph, tmp_path / "m.onnx"))
     weights = [onnx.numpy_helper.to_array(item) for item in model.graph.initializer]
     assert len({weight.tobytes() for weight in weights}) == len(weights) == 3
-    executed = MNNNetwork(convert(graph, tmp_path / "m.mnn")).executed_ops()
-    assert executed == expected_ops(fuse(graph, "MNN"))
+    executed = executed_ops(convert(graph, tmp_path / "m.mnn"))
+    assert executed == MNN().executed_ops(fuse(graph, "MNN"))
 
 
 def test_weights_lie_beside_a_model_and_follow_from_its_seed(tmp_path: Path) -> None:
@@ -173,7 +177,7 @@ def test_a_network_that_mnn_quantised_is_measured_as_int8(tmp_path: Path) -> Non
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
     (times,), _ = measure_networks([tmp_path / "int8.mnn"], precision="int8", rounds=2, n_runs=2)
     assert times.latency_ms > 0
-    executed = MNNNetwork(tmp_path / "int8.mnn", precision="int8").executed_ops()
+    executed = executed_ops(tmp_path / "int8.mnn", "int8")
     assert sum(op.type.startswith("Convolution") and "INT8" in op.type for op in executed) == 3
     with pytest.raises(MeasureError) as caught:
         measure_networks([plain], precision="int8", rounds=1)

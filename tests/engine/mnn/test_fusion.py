@@ -10,15 +10,16 @@ import torch
 from supernet import Supernet
 from torch import nn
 
-from latency_nas.engine.fusion import fuse
-from latency_nas.engine.mnn.export import export_mnn
+from latency_nas.engine import ExecutedOp, fuse
+from latency_nas.engine.mnn.converter import convert
 from latency_nas.engine.mnn.fusion import fuse_mnn
-from latency_nas.engine.mnn.mnn_engine import ExecutedOp, MNNNetwork, agree, convert, expected_ops
+from latency_nas.engine.mnn.mnn_engine import MNN
 from latency_nas.errors import GraphError
 from latency_nas.graph.architectures import random_architectures
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import n_macs
 from latency_nas.search.supernet.supernet import find_choices
+from tests.mnn_network import executed_ops
 from tests.networks import SNIPPETS, MobileNet, ResNet18, Snippet
 from tests.zoo import ZOO
 
@@ -33,15 +34,15 @@ SEVERAL_OUTPUTS = ("FPN on ResNet18", "SSDLite")  # MNN runs their branches in a
 
 
 def ours(model: nn.Module, shape: tuple[int, ...]) -> list[ExecutedOp]:
-    return expected_ops(fuse_mnn(read_torch(model, input_shape=shape)))
+    return MNN().executed_ops(fuse_mnn(read_torch(model, input_shape=shape)))
 
 
 def by_writer(model: nn.Module, shape: tuple[int, ...], folder: Path) -> list[ExecutedOp]:
-    return MNNNetwork(convert(read_torch(model, input_shape=shape), folder / "a.mnn")).executed_ops()
+    return executed_ops(convert(read_torch(model, input_shape=shape), folder / "a.mnn"))
 
 
 def by_exporter(model: nn.Module, shape: tuple[int, ...], folder: Path) -> list[ExecutedOp]:
-    return MNNNetwork(export_mnn(model, torch.zeros(shape), folder / "b.mnn")).executed_ops()
+    return executed_ops(MNN().export(model, torch.zeros(shape), folder / "b.mnn"))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -61,18 +62,18 @@ def test_the_zoo_fuses_to_what_mnn_executes(name: str, tmp_path: Path) -> None:
     executed, expected = by_writer(model, shape, tmp_path), ours(model, shape)
     if name in SEVERAL_OUTPUTS:
         executed, expected = sorted(executed, key=repr), sorted(expected, key=repr)
-    assert agree(executed, expected)
+    assert MNN().agree(executed, expected)
 
 
 def test_a_kernel_more_or_less_or_another_shape_does_not_agree() -> None:
     add = ExecutedOp("BinaryOp", ((1, 8),), ((1, 8),))
     looped = ExecutedOp("While", ((1, 8), (8,)), ((1, 8),))
     relu = ExecutedOp("ReLU", ((1, 8),), ((1, 8),))
-    assert agree([looped, relu], [add, relu])
+    assert MNN().agree([looped, relu], [add, relu])
     for executed in ([looped], [looped, relu, relu], [relu, looped], [replace(looped, outputs=((8,),)), relu]):
-        assert not agree(executed, [add, relu])
-    assert not agree([add], [looped])
-    assert not agree([replace(looped, inputs=((8,), (8,)))], [add])
+        assert not MNN().agree(executed, [add, relu])
+    assert not MNN().agree([add], [looped])
+    assert not MNN().agree([replace(looped, inputs=((8,), (8,)))], [add])
 
 
 @pytest.mark.parametrize("name", SNIPPETS)
@@ -88,7 +89,7 @@ def test_random_architectures_of_the_example_fuse_to_what_mnn_executes(tmp_path:
     choices = {choice.module: choice.candidates for choice in find_choices(supernet)}
     graph = read_torch(supernet, input_shape=shape, choices=choices)
     for architecture in random_architectures(graph.choices, 8, seed=3):
-        expected = expected_ops(fuse_mnn(graph.extract(architecture)))
+        expected = MNN().executed_ops(fuse_mnn(graph.extract(architecture)))
         subnet = supernet.subnet(architecture)
         assert ours(subnet, shape) == expected
         assert by_writer(subnet, shape, tmp_path) == expected
@@ -122,6 +123,6 @@ def test_an_engine_without_rules_is_refused() -> None:
     with pytest.raises(GraphError) as caught:
         fuse(graph, "TNN")
     assert str(caught.value) == (
-        "Expected an engine whose fusion rules are known (MNN, Paddle-Lite, Paddle-Lite 2.11), but got 'TNN': "
+        "Expected an engine whose fusion rules are known (MNN, Paddle-Lite), but got 'TNN': "
         "its tables can be read, but no model can be priced by them yet."
     )

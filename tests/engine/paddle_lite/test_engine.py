@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from torch import nn
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import Target, fuse, get_engine
 from latency_nas.engine.paddle_lite.environment import find_lite_python
-from latency_nas.engine.paddle_lite.lite_engine import (
-    LiteBench,
-    kernel_program,
-    measure_lite_networks,
-    measure_lite_table,
-)
 from latency_nas.errors import GraphError, MeasureError, MissingExtraError
 from latency_nas.graph import OpGraph, Value
 from latency_nas.graph.paddle.reader import read_paddle
 from latency_nas.graph.paddle.writer import write_paddle
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import Kernel, n_macs
+from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.kernel_graph import kernel_graph
+from latency_nas.measure.meter import measure_networks, measure_table
 from latency_nas.measure.yardstick import yardstick_graph
+
+LITE = get_engine("paddle-lite")
+FAST = VisitOptions(n_runs=3, profile=False)
 
 
 class Small(nn.Module):
@@ -43,13 +44,22 @@ def graph() -> OpGraph:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[LiteBench]:
+def runner() -> Iterator[LocalRunner]:
     try:
         find_lite_python()
     except MissingExtraError as error:
         pytest.skip(str(error))
-    with LiteBench(tmp_path, n_runs=3) as opened:
+    with LocalRunner(LITE) as opened:
         yield opened
+
+
+@pytest.fixture
+def yardstick(tmp_path: Path) -> Path:
+    return LITE.write(yardstick_graph(), tmp_path / "yardstick.zip")
+
+
+def alone(kernel: Kernel) -> OpGraph:
+    return kernel_graph(kernel, LITE, Target())
 
 
 def test_what_is_written_is_read_back_with_the_same_kernels(graph: OpGraph, tmp_path: Path) -> None:
@@ -64,14 +74,14 @@ def test_what_is_written_is_read_back_with_the_same_kernels(graph: OpGraph, tmp_
 
 def test_kernel_alone_is_that_kernel(graph: OpGraph) -> None:
     for call in fuse(graph, "Paddle-Lite"):
-        assert [made.kernel for made in fuse(kernel_program(call.kernel), "Paddle-Lite")] == [call.kernel]
+        assert [made.kernel for made in fuse(alone(call.kernel), "Paddle-Lite")] == [call.kernel]
 
 
-@pytest.mark.usefixtures("bench")
+@pytest.mark.usefixtures("runner")
 def test_table_and_whole_network(graph: OpGraph) -> None:
     kernels = [call.kernel for call in fuse(graph, "Paddle-Lite")]
-    table = measure_lite_table([*kernels, *kernels], device="Example machine", rounds=2)
-    (whole,), drift = measure_lite_networks([graph], rounds=2, yardstick_ms=table.datasheet.yardstick_ms)
+    table = measure_table([*kernels, *kernels], engine=LITE, device="Example machine", rounds=2)
+    (whole,), drift = measure_networks([graph], engine=LITE, rounds=2, yardstick_ms=table.datasheet.yardstick_ms)
     sheet = table.datasheet
     assert (sheet.engine, sheet.engine_version, sheet.method, sheet.threads) == (
         "Paddle-Lite",
@@ -87,53 +97,61 @@ def test_table_and_whole_network(graph: OpGraph) -> None:
     assert 0.3 < total_ms / whole.latency_ms < 3  # a kernel alone pays for a program of its own
 
 
-def test_no_time_is_refused(bench: LiteBench) -> None:
+def replaced(path: Path, **members: bytes) -> Path:
+    """The archive with other members."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (content | {f"model.{suffix}": data for suffix, data in members.items()}).items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_no_time_is_refused(runner: LocalRunner, yardstick: Path, tmp_path: Path) -> None:
     """A program that does nothing takes as little as one that is made for another processor: about a microsecond."""
     graph = read_torch(Small().eval(), input_shape=(1, 3, 512, 512))
-    path = bench.add(graph, "net")
     value = Value(shape=(1, 3, 512, 512))
-    nothing = write_paddle(OpGraph(values=(value,), nodes=(), inputs=(0,), outputs=(0,)))
-    for suffix, data in zip((".pdmodel", ".pdiparams"), nothing, strict=True):
-        path.with_suffix(suffix).write_bytes(data)
+    program, weights = write_paddle(OpGraph(values=(value,), nodes=(), inputs=(0,), outputs=(0,)))
+    path = replaced(LITE.write(graph, tmp_path / "net.zip"), pdmodel=program, pdiparams=weights)
     least_ms = sum(n_macs(graph.kernel(node)) for node in graph.nodes) / 1e9
     with pytest.raises(MeasureError) as caught:
-        bench.visit(path)
+        runner.visit(path, yardstick, FAST, describe=False, least_ms=least_ms)
     assert str(caught.value) == (
-        f"Expected net.pdmodel to take more than {least_ms:.6f} ms, as its multiply-accumulates do on any processor, "
+        f"Expected net.zip to take more than {least_ms:.6f} ms, as its multiply-accumulates do on any processor, "
         f"but Paddle-Lite took less: it is made for another processor, or did not run."
     )
 
 
-def test_optimised_program_for_a_phone_is_refused(bench: LiteBench, tmp_path: Path) -> None:
+def test_optimised_program_for_a_phone_is_refused(tmp_path: Path) -> None:
     phone = tmp_path / "phone.nb"
     phone.write_bytes(b"")
     with pytest.raises(GraphError) as caught:
-        bench.add(phone, "phone")
+        LITE.write(phone, tmp_path / "phone.zip")
     assert str(caught.value) == f"Expected a Paddle program, .pdmodel or .json, but got {phone}."
 
 
-def test_crash_is_an_error_of_one_program(bench: LiteBench, graph: OpGraph) -> None:
-    good, bad = bench.add(graph, "good"), bench.add(graph, "bad")
-    bad.with_suffix(".pdiparams").write_bytes(b"")
+def test_crash_is_an_error_of_one_program(runner: LocalRunner, yardstick: Path, graph: OpGraph, tmp_path: Path) -> None:
+    good, bad = (LITE.write(graph, tmp_path / f"{name}.zip") for name in ("good", "bad"))
+    replaced(bad, pdiparams=b"")
     with pytest.raises(MeasureError) as caught:
-        bench.visit(bad)
+        runner.visit(bad, yardstick, FAST, describe=False)
     assert str(caught.value) == "Paddle-Lite crashed on bad: The device side ended (exit status -6) before it answered."
-    assert bench.visit(good).whole_ms > 0
+    assert runner.visit(good, yardstick, FAST, describe=False)["whole_ms"][0] > 0
 
 
-def test_weights_must_be_there(bench: LiteBench, tmp_path: Path) -> None:
+def test_weights_must_be_there(tmp_path: Path) -> None:
     path = tmp_path / "alone.pdmodel"
     path.write_bytes(write_paddle(yardstick_graph())[0])
     with pytest.raises(GraphError) as caught:
-        bench.add(path, "copy")
+        LITE.write(path, tmp_path / "copy.zip")
     weights = path.with_suffix(".pdiparams")
     assert str(caught.value) == f"Expected the weights of {path} at {weights}, but they are not there."
 
 
-def test_kernels_that_cannot_be_measured_alone(bench: LiteBench) -> None:
+def test_kernels_that_cannot_be_measured_alone(tmp_path: Path) -> None:
     resize = Kernel.of("resize", [(1, 3, 4, 4)], [(1, 3, 8, 8)], mode="nearest")
     with pytest.raises(MeasureError) as caught:
-        bench.add(kernel_program(resize), "kernel_0")
+        LITE.write(alone(resize), tmp_path / "kernel_0.zip")
     ops = (
         "abs, add, batch_norm, clip, concat, conv2d, conv_transpose2d, div, exp, floor, gelu, hard_sigmoid, "
         "hard_swish, leaky_relu, linear, log, matmul, maximum, minimum, mod, mul, paddle.dropout, paddle.scale, "
@@ -144,17 +162,17 @@ def test_kernels_that_cannot_be_measured_alone(bench: LiteBench) -> None:
     assert str(caught.value) == f"Expected ops out of {ops}, but the model has resize (at resize)."
     folded = Kernel.of("add", [(1, 8), (1, 8)], [(1, 8)], act="tanh")
     with pytest.raises(MeasureError) as caught:
-        kernel_program(folded)
+        alone(folded)
     assert str(caught.value) == (
-        "No program is known of which Paddle-Lite makes add [1,8] [1,8] -> [1,8] act=tanh dtype=fp32 alone, "
+        "No network is known of which Paddle-Lite makes add [1,8] [1,8] -> [1,8] act=tanh dtype=fp32 alone, "
         "but add [1,8] [1,8] -> [1,8] dtype=fp32; tanh [1,8] -> [1,8] dtype=fp32."
     )
 
 
 def test_no_networks_and_no_rounds(graph: OpGraph) -> None:
     with pytest.raises(MeasureError) as caught:
-        measure_lite_networks([])
+        measure_networks([], engine=LITE)
     assert str(caught.value) == "Expected at least one network to measure, but got none."
     with pytest.raises(MeasureError) as caught:
-        measure_lite_networks([graph], rounds=0)
+        measure_networks([graph], engine=LITE, rounds=0)
     assert str(caught.value) == "Expected `rounds` to be a positive integer, but got 0."

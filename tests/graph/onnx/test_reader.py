@@ -15,7 +15,7 @@ from onnx import parser
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.onnx.reader import _DTYPES, read_onnx
 from latency_nas.graph.reader import read_model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.engine.paddle_lite.environment import find_lite_python
 from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError
 from latency_nas.graph import OpGraph

@@ -14,17 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from latency_nas.engine.mnn import device_side as device_runner
+from latency_nas.engine import OpTimes, get_engine
+from latency_nas.engine.mnn.programs import parse_mnn_basic, parse_time_profile
+from latency_nas.engine.paddle_lite.programs import parse_benchmark_bin
 from latency_nas.errors import MeasureError
 from latency_nas.measure.device import Here, ProgramRunner
 from latency_nas.measure.device.address import open_runner
-from latency_nas.measure.device.program_runner import time_lite
-from latency_nas.measure.device.program_text import (
-    ProgramTimes,
-    parse_benchmark_bin,
-    parse_mnn_basic,
-    parse_time_profile,
-)
+from latency_nas.measure.device.program_runner import time_network
 from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
 from tests.measure.session.test_session import KERNELS, new_session
@@ -80,8 +76,8 @@ else:
 
 def test_mnn_basic() -> None:
     ops = {"/conv/Add_output": 0.1, "y": 3.1432}
-    assert parse_mnn_basic(BASIC + NEW) == ProgramTimes(whole_ms=9.3562, ops_ms=ops, memory_mb=1.5)
-    assert parse_mnn_basic(BASIC + OLD) == ProgramTimes(whole_ms=9.3562, ops_ms=ops, memory_mb=1.5)
+    assert parse_mnn_basic(BASIC + NEW) == OpTimes(whole_ms=9.3562, ops_ms=ops, memory_mb=1.5)
+    assert parse_mnn_basic(BASIC + OLD) == OpTimes(whole_ms=9.3562, ops_ms=ops, memory_mb=1.5)
     with pytest.raises(MeasureError) as caught:
         parse_mnn_basic("Open Model a.mnn\n")
     assert str(caught.value) == (
@@ -90,14 +86,14 @@ def test_mnn_basic() -> None:
 
 
 def test_time_profile() -> None:
-    assert parse_time_profile(PROFILE) == ProgramTimes(whole_ms=9.545199, ops_ms={"a": 3.1432, "b c": 0.25})
+    assert parse_time_profile(PROFILE) == OpTimes(whole_ms=9.545199, ops_ms={"a": 3.1432, "b c": 0.25})
     with pytest.raises(MeasureError) as caught:
         parse_time_profile("")
     assert str(caught.value) == "Expected the times that timeProfile.out prints, but its output ends in 'nothing'."
 
 
 def test_benchmark_bin() -> None:
-    assert parse_benchmark_bin(LITE) == ProgramTimes(whole_ms=33.812, ops_ms={}, memory_mb=20.5)
+    assert parse_benchmark_bin(LITE) == OpTimes(whole_ms=33.812, ops_ms={}, memory_mb=20.5)
     with pytest.raises(MeasureError) as caught:
         parse_benchmark_bin(LITE.replace("33.812", "0.000"))  # an ARM model on x86
     assert str(caught.value) == "Expected a network to take time, but got 0 ms: it did not run."
@@ -110,7 +106,9 @@ def test_lite_on_a_device(tmp_path: Path) -> None:
     program.chmod(0o755)
     (tmp_path / "m.nb").write_bytes(b"nb")
     (tmp_path / "there").mkdir()
-    times = time_lite(Here(), str(program), tmp_path / "m.nb", (1, 3, 8, 8), folder=str(tmp_path / "there"))
+    times = time_network(
+        Here(), str(program), tmp_path / "m.nb", (1, 3, 8, 8), engine="paddle-lite", folder=str(tmp_path / "there")
+    )
     assert times.whole_ms == 33.812
     assert (tmp_path / "seen").read_text() == (
         f"--optimized_model_file={tmp_path}/there/m.nb --input_shape=1,3,8,8 --threads=1 --repeats=30 --warmup=5"
@@ -127,7 +125,7 @@ def there(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["MNNV2Basic.out", "timeProfile.out"])
 def test_a_session_by_a_program(name: str, there: Path) -> None:
     program = there / name
-    program.write_text(STAND_IN.format(python=sys.executable, side=device_runner.__file__))
+    program.write_text(STAND_IN.format(python=sys.executable, side=str(get_engine("mnn").device_side)))
     program.chmod(0o755)
     assert measure(program) == {name}  # networks were taken away
 

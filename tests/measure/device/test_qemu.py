@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latency_nas.engine.mnn.mnn_engine import convert
+from latency_nas.engine import get_engine
+from latency_nas.engine.mnn.converter import convert
 from latency_nas.errors import MeasureError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.measure.device import Prefix, RemoteRunner
+from latency_nas.measure.device.boot import sources
 from latency_nas.measure.device.runner import LocalRunner, VisitOptions
 from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
@@ -29,8 +31,14 @@ from tests.measure.session.test_session import KERNELS, new_session
 # Runs a network by the device side's own class on numbers of a formula, and prints what comes out: through MNN's own
 # copies where there is numpy, and through memory where there is none.
 _OUTPUTS = """
-import array, ctypes, json, math, runpy, sys
-side = runpy.run_path(sys.argv[1], run_name="device_runner")
+import array, ctypes, json, math, sys, types
+for package in ("latency_nas", "latency_nas.engine"):
+    sys.modules[package] = types.ModuleType(package)
+    sys.modules[package].__path__ = []
+for name, source in json.loads(sys.argv[1]).items():
+    sys.modules[name] = module = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+side = module.__dict__
 network = side["Network"](sys.argv[2])
 mnn = side["_mnn"]()
 (source,) = network._interpreter.getSessionInputAll(network._session).values()
@@ -61,9 +69,7 @@ def arm() -> list[str]:
 
 
 def outputs(python: list[str], network: Path) -> np.ndarray:
-    from latency_nas.engine.mnn import device_side as device_runner
-
-    command = [*python, "-c", _OUTPUTS, str(device_runner.__file__), str(network)]
+    command = [*python, "-c", _OUTPUTS, json.dumps(sources(get_engine("mnn"))), str(network)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("OUT"))

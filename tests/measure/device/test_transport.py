@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from latency_nas.engine.mnn.mnn_engine import convert
+from latency_nas.engine.mnn.converter import convert
 from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure.device import Adb, Here, Prefix, RemoteRunner, Ssh, Transport
 from latency_nas.measure.device.address import open_runner, parse_address

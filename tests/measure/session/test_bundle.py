@@ -11,11 +11,10 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from latency_nas.engine.mnn import device_side as device_runner
+from latency_nas.engine import get_engine, serving
 from latency_nas.errors import MeasureError
 from latency_nas.measure.session import bundle_main
 from latency_nas.measure.session.bundle import add_samples, write_bundle
@@ -112,9 +111,12 @@ def test_the_commands(bare: list[str], tmp_path: Path) -> None:
     assert "kernels. Far board: MNN " in built
 
 
-@pytest.mark.parametrize("module", [bundle_main, device_runner])
-def test_what_a_device_runs_is_python_3_8(module: ModuleType) -> None:
-    ast.parse(Path(str(module.__file__)).read_text(), feature_version=(3, 8))
+DEVICE_SIDES = [get_engine(name).device_side for name in ("mnn", "paddle-lite")]
+
+
+@pytest.mark.parametrize("file", [Path(bundle_main.__file__), Path(serving.__file__), *DEVICE_SIDES])
+def test_what_a_device_runs_is_python_3_8(file: Path) -> None:
+    ast.parse(file.read_text(), feature_version=(3, 8))
 
 
 def test_what_is_wrong_with_a_bundle_is_said(bare: list[str], tmp_path: Path) -> None:

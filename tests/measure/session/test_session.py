@@ -17,18 +17,20 @@ import numpy as np
 import pytest
 from torch import nn
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import Target, fuse, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError, SessionError
+from latency_nas.graph import OpGraph
 from latency_nas.graph.graph_json import format_graph, parse_graph
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import Kernel
-from latency_nas.measure.compose import compose, cover, executed_calls, join, own_kernels, side_by_side
+from latency_nas.measure.compose import compose, cover, join, own_kernels, side_by_side
 from latency_nas.measure.device.runner import LocalRunner, VisitOptions
 from latency_nas.measure.kernel_graph import kernel_graph
+from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.result import build_table, session_result
 from latency_nas.measure.session.run import run_session
-from latency_nas.measure.session.session import Session, SessionOptions
+from latency_nas.measure.session.session import Session
 from latency_nas.measure.space import Op
 
 PROGRAM = """
@@ -40,6 +42,7 @@ with Session.open(sys.argv[1]) as session, LocalRunner() as runner:
     run_session(session, runner, on_progress=lambda done, total: print(done, flush=True))
 """
 FAST = VisitOptions(n_runs=2, n_yardstick=3)
+RULES = (get_engine("mnn"), Target())
 
 
 def conv(c_in: int, c_out: int, size: int, kernel: int = 3) -> Kernel:
@@ -85,6 +88,10 @@ def test_a_session_that_is_killed_again_and_again_ends_with_the_same_kernels(tmp
         table = build_table(session)
     assert set(table) == whole
     assert set(KERNELS) <= whole
+
+
+def graph_of(kernel: Kernel) -> OpGraph:
+    return kernel_graph(kernel, *RULES)
 
 
 class Watched:
@@ -226,7 +233,7 @@ def test_what_cannot_be_metered_is_put_aside_with_the_reason_and_the_rest_is_met
     ]
 
 
-def test_options_out_of_range_are_refused() -> None:
+def test_options_out_of_range_are_refused(tmp_path: Path) -> None:
     for options, message in (
         ({"rounds": 0}, "Expected `rounds` to be a positive integer, but got 0."),
         ({"stop_at": -1.0}, "Expected `stop_at` to be a positive number, but got -1.0."),
@@ -236,7 +243,7 @@ def test_options_out_of_range_are_refused() -> None:
             SessionOptions(**options)  # type: ignore[arg-type]
         assert str(caught.value) == message
     with pytest.raises(MeasureError) as caught:
-        VisitOptions(precision="int8")
+        new_session(tmp_path / "s.sqlite", visit=VisitOptions(precision="int8"))
     assert str(caught.value) == (
         "Expected `precision` to be fp32 or fp16, but got 'int8': networks of random weights cannot be quantised as a "
         "trained one would be, and MNN's int8 kernels depend on that. Quantise your network with MNN's own tool and "
@@ -295,32 +302,35 @@ def test_a_table_is_of_the_batch_size_of_its_kernels(batch: int, tmp_path: Path)
 
 
 def test_each_piece_stands_once_in_each_composition_and_chains_fit() -> None:
-    graphs = dict(enumerate(map(kernel_graph, KERNELS)))
+    graphs = dict(enumerate(map(graph_of, KERNELS)))
     for seed in range(3):
-        networks = compose(graphs, n_pieces=8, seed=seed, fold=False)
+        networks = compose(graphs, *RULES, n_pieces=8, seed=seed, fold=False)
         assert sorted(piece for branches in networks for branch in branches for piece in branch) == list(graphs)
         assert max(sum(map(len, branches)) for branches in networks) <= 8
         for branches in networks:
-            calls = executed_calls([join([graphs[piece] for piece in branch]) for branch in branches])
+            calls = RULES[0].fuse_branches([join([graphs[piece] for piece in branch]) for branch in branches], RULES[1])
             wanted = {KERNELS[piece] for branch in branches for piece in branch}
             assert wanted <= {call.kernel for call in calls}
-    assert networks != compose(graphs, n_pieces=8, seed=9, fold=False)
+    assert networks != compose(graphs, *RULES, n_pieces=8, seed=9, fold=False)
 
 
 def test_pieces_that_would_be_folded_together_are_kept_apart_unless_folding_is_meant() -> None:
     plain = conv(8, 8, 8).without(("act",))
-    graphs = {0: kernel_graph(plain), 1: kernel_graph(Kernel.of("relu", [(1, 8, 8, 8)], [(1, 8, 8, 8)]))}
-    assert {compose(graphs, n_pieces=2, seed=seed, fold=False)[0] for seed in range(4)} <= {((1, 0),), ((0,), (1,))}
-    assert ((0, 1),) in {compose(graphs, n_pieces=2, seed=seed, fold=True)[0] for seed in range(4)}
+    graphs = {0: graph_of(plain), 1: graph_of(Kernel.of("relu", [(1, 8, 8, 8)], [(1, 8, 8, 8)]))}
+    assert {compose(graphs, *RULES, n_pieces=2, seed=seed, fold=False)[0] for seed in range(4)} <= {
+        ((1, 0),),
+        ((0,), (1,)),
+    }
+    assert ((0, 1),) in {compose(graphs, *RULES, n_pieces=2, seed=seed, fold=True)[0] for seed in range(4)}
 
 
 def test_a_head_reads_what_a_pooling_wrote_flattened() -> None:
     mean = Op(module="torch.nn", name="AdaptiveAvgPool2d", arguments={"output_size": 1}, input_shape=(1, 8, 4, 4))
     head = Op(module="torch.nn", name="Linear", arguments={"in_features": 8, "out_features": 3}, input_shape=(1, 8))
     graphs = {0: mean.read(), 1: head.read()}
-    assert compose(graphs, n_pieces=2, seed=0, fold=False) == [((0, 1),)]
+    assert compose(graphs, *RULES, n_pieces=2, seed=0, fold=False) == [((0, 1),)]
     whole = read_torch(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)), input_shape=(1, 8, 4, 4))
-    ours = executed_calls([join([graphs[0], graphs[1]])])
+    ours = RULES[0].fuse_branches([join([graphs[0], graphs[1]])], RULES[1])
     assert [call.kernel for call in ours] == [call.kernel for call in fuse(whole, "MNN")]
 
 
@@ -333,9 +343,9 @@ def test_a_cover_holds_every_kernel_and_nothing_that_is_not_needed() -> None:
 
 @pytest.mark.parametrize("kernel", [KERNELS[0], KERNELS[-1]])
 def test_a_graph_in_text_is_the_same_graph(kernel: Kernel) -> None:
-    graph = side_by_side([join([kernel_graph(kernel)] * 1), kernel_graph(kernel)])
+    graph = side_by_side([join([graph_of(kernel)] * 1), graph_of(kernel)])
     assert parse_graph(format_graph(graph)) == graph
-    assert own_kernels(graph) == {call.kernel for call in fuse(graph, "MNN")} - {
+    assert own_kernels(graph, *RULES) == {call.kernel for call in fuse(graph, "MNN")} - {
         call.kernel for call in fuse(graph, "MNN") if call.kernel.op == "raster"
     }
 
@@ -348,7 +358,7 @@ def test_a_device_without_mnn_is_said_and_what_was_measured_is_kept(tmp_path: Pa
         with LocalRunner() as runner:
             run_session(session, runner)
         n_visits = session.n_visits
-        with LocalRunner(str(bare)) as runner, pytest.raises(MeasureError) as caught:
+        with LocalRunner(python=str(bare)) as runner, pytest.raises(MeasureError) as caught:
             run_session(session, runner)
         assert str(caught.value) == (
             f"Expected MNN to be installed for {sys.executable}, but it is not (No module named 'MNN'): pip install MNN"

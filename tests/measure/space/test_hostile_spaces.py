@@ -17,12 +17,13 @@ from latency_nas.compat.mmt import generate_ops_list, meter_ops
 from latency_nas.errors import IllegalOpError, OpSpaceError, UnsafeOpError
 from latency_nas.measure.device.runner import LocalRunner, VisitOptions
 from latency_nas.measure.session.bundle import add_samples, write_bundle
+from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.run import run_session
-from latency_nas.measure.session.session import Session, SessionOptions
+from latency_nas.measure.session.session import Session
+from latency_nas.measure.session.survey import survey_space
 from latency_nas.measure.space import ALLOWED_PACKAGES, Op, read_space
 from latency_nas.measure.space.allow_list import allowed_packages, is_allowed
-from latency_nas.measure.space.survey import survey_space
 from tests.cli.test_main import run_main
 
 FAST = SessionOptions(visit=VisitOptions(n_runs=2, n_yardstick=3), rounds=1, least_rounds=1, contexts=1)

@@ -9,10 +9,10 @@ import pytest
 from latency_nas.errors import IllegalOpError, MeasureError, OpSpaceError
 from latency_nas.kernel import Kernel
 from latency_nas.measure.device.runner import VisitOptions
-from latency_nas.measure.session.session import SessionOptions
+from latency_nas.measure.session.options import SessionOptions
+from latency_nas.measure.session.survey import session_seconds, survey_space
 from latency_nas.measure.space import Op, read_space
-from latency_nas.measure.space.space_file import kernels_yaml
-from latency_nas.measure.space.survey import session_seconds, survey_space, with_batch
+from latency_nas.measure.space.space_file import kernels_yaml, with_batch
 
 
 def space_of(tmp_path: Path, text: str) -> list[tuple[dict[str, object], tuple[int, ...]]]:

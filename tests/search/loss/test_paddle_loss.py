@@ -14,7 +14,7 @@ from paddle import nn
 from paddle.nn import functional
 
 from latency_nas import LatencyEstimator, LatencyLoss, PaddleLatencyLoss
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import GraphError, SearchError
 from latency_nas.graph.paddle.layer import read_layer
 from latency_nas.graph.reader import read_model

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.search.loss.loss import LatencyLoss
 from tests.search.supernet.test_styles import IMAGE, MadeUp, auto_former, fbnet, image, ofa
 from tests.styles import AutoFormer, Darts, Fbnet, Ofa, PcDarts

@@ -10,7 +10,7 @@ import torch
 from supernet import Supernet
 from torch import Tensor, nn
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import MissingKernelError, SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.graph.architectures import random_architectures
@@ -208,7 +208,7 @@ def test_all_that_is_left_out_is_in_one_warning(caplog: pytest.LogCaptureFixture
     less = LatencyTable({key: row for key, row in table.entries.items() if key != folded(5).key}, DATASHEET)
     graph = graph_of(supernet)
     with caplog.at_level("WARNING"):
-        make_plan(graph_space(graph, find_choices(supernet), "MNN"), LatencyEstimator(less, on_missing="warn"))
+        make_plan(graph_space(graph, find_choices(supernet), fuse), LatencyEstimator(less, on_missing="warn"))
     assert [record.getMessage().split(" different")[0] for record in caplog.records] == [f"1 of {len(table)}"]
 
 

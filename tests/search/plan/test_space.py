@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from latency_nas.engine.fusion import fuse
+from latency_nas.engine import fuse
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.graph import Node, OpGraph, Value
@@ -50,7 +50,7 @@ def table() -> LatencyTable:
 
 
 def test_each_candidate_costs_what_its_graph_does() -> None:
-    plan = make_plan(candidate_space(CHOICES, "MNN", fixed=FIXED), LatencyEstimator(table()))
+    plan = make_plan(candidate_space(CHOICES, fuse, fixed=FIXED), LatencyEstimator(table()))
     assert plan.choices == ("a", "b")
     assert plan.candidates == (("relu", "two", "skip"), ("relu", "gelu"))
     assert plan.terms == ()
@@ -72,7 +72,7 @@ def test_each_candidate_costs_what_its_graph_does() -> None:
 )
 def test_no_choice(choices: dict[str, dict[str, OpGraph | None]], message: str) -> None:
     with pytest.raises(SearchError) as caught:
-        candidate_space(choices, "MNN")
+        candidate_space(choices, fuse)
     assert str(caught.value) == message
 
 

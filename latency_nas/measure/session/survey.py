@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from latency_nas.engine.mnn.mnn_engine import MNNNetwork, convert
+from latency_nas.engine import Engine, Target, get_engine
 from latency_nas.errors import GraphError, IllegalOpError, MeasureError
 from latency_nas.kernel import Kernel, n_flops, n_params
 from latency_nas.measure.compose import cover, own_kernels
+from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.piece import Piece
-from latency_nas.measure.session.session import SessionOptions
-from latency_nas.measure.space.op import Op
 from latency_nas.measure.space.space_file import OpSpace
 from latency_nas.measure.yardstick import yardstick_graph
 
-__all__ = ["Survey", "session_seconds", "survey_space", "with_batch", "yardstick_flops_per_s"]
+__all__ = ["Survey", "session_seconds", "survey_space", "yardstick_flops_per_s"]
 
 # What building costs here, on an old x86 core; only the estimate of a session's time rests on it.
 _YARDSTICK_FLOPS = 32_956_416  # of a run
 _OVERHEAD_S, _BUILD_S, _BUILD_S_PER_BYTE, _OP_S = 1.5, 0.05, 6e-9, 4e-6
-
-
-def with_batch(space: OpSpace, batch: int) -> OpSpace:
-    """The same space for so many times the images a run: the first size of every shape is multiplied."""
-    if batch < 1:
-        raise MeasureError(f"Expected `batch` to be a positive integer, but got {batch}.")
-
-    def scaled(shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (batch * shape[0], *shape[1:]) if shape else shape
-
-    items: list[Op | Kernel] = []
-    for item in space.items:
-        if isinstance(item, Op):
-            items.append(replace(item, input_shape=scaled(item.input_shape)))
-        else:
-            shapes = [tuple(map(scaled, side)) for side in (item.inputs, item.outputs)]
-            items.append(replace(item, inputs=shapes[0], outputs=shapes[1]))
-    return replace(space, items=tuple(items))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +48,18 @@ class Survey:
 
 
 def survey_space(
-    space: OpSpace, on_progress: Callable[[int, int], None] | None = None, *, allow: Sequence[str] = ()
+    space: OpSpace,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    engine: Engine | str | None = None,
+    allow: Sequence[str] = (),
 ) -> Survey:
     """Construct and read every op of a space.
 
     Args:
         space: What to read.
         on_progress: Called after each op with the number of ops so far, and of all.
+        engine: Engine whose kernels are counted, or its name; the registry's default for None.
         allow: Packages that may be imported beside `ALLOWED_PACKAGES`.
 
     Raises:
@@ -80,12 +67,13 @@ def survey_space(
         OpSpaceError: if a class does not import.
     """
     space.check_imports(allow=allow)
+    rules = (get_engine(engine), Target())
     illegal: dict[str, str] = {}
     failures: dict[str, str] = {}
     kernels: dict[int, set[Kernel]] = {}
     for number, item in enumerate(space.items):
         try:
-            kernels[number] = own_kernels(Piece.of(item).graph(allow=allow))
+            kernels[number] = own_kernels(Piece.of(item).graph(*rules, allow=allow), *rules)
         except IllegalOpError as error:
             illegal[str(item)] = str(error).removeprefix(f"{item}: ")
         except (GraphError, MeasureError) as error:
@@ -129,8 +117,10 @@ def session_seconds(survey: Survey, options: SessionOptions, flops_per_s: float)
     return build + least * a_round, build + options.rounds * a_round
 
 
-def yardstick_flops_per_s(threads: int) -> float:
+def yardstick_flops_per_s(threads: int, engine: Engine | str | None = None) -> float:
     """How fast this machine runs the yardstick."""
-    with tempfile.TemporaryDirectory() as name:
-        network = MNNNetwork(convert(yardstick_graph(), Path(name, "yardstick.mnn")), threads=threads)
-        return _YARDSTICK_FLOPS / (sorted(network.run_ms(30))[15] / 1e3)
+    found = get_engine(engine)
+    with tempfile.TemporaryDirectory() as name, LocalRunner(found) as runner:
+        file = found.write(yardstick_graph(), Path(name, f"yardstick{found.suffixes[0]}"))
+        raw = runner.visit(file, file, VisitOptions(threads=threads, n_runs=30, profile=False), describe=False)
+    return float(_YARDSTICK_FLOPS / (sorted(raw["whole_ms"])[15] / 1e3))

@@ -1,33 +1,16 @@
-"""Visits: a network beside the yardstick, in shuffled rounds, again where something disturbed it."""
+"""Visits: a network timed beside the yardstick, and which of them something else disturbed."""
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_nas.engine.mnn import device_side as device_runner
-from latency_nas.engine.mnn.mnn_engine import ExecutedOp, check_ops, convert, described_ops, runner_errors
-from latency_nas.measure.yardstick import yardstick_graph
-
-__all__ = [
-    "N_WARMUP",
-    "N_YARDSTICK",
-    "PATIENCE",
-    "Bench",
-    "Calm",
-    "Progress",
-    "Statistic",
-    "Visit",
-    "Visitor",
-    "visit_all",
-    "visit_of",
-]
+__all__ = ["N_WARMUP", "N_YARDSTICK", "PATIENCE", "Calm", "Progress", "Statistic", "Visit", "visit_of"]
 
 Progress = Callable[[int, int], None]  # called with (visits done, visits in all)
 
@@ -58,35 +41,6 @@ class Visit:
     memory_mb: float | None = None
 
 
-class Bench:
-    """The yardstick's session, and visits to networks beside it.
-
-    Args:
-        folder: for the yardstick's file.
-        threads: of the engine.
-        precision: of its arithmetic.
-        n_runs: timed runs of a network in a visit.
-        profile: whether each op is timed as well.
-    """
-
-    def __init__(self, folder: Path, threads: int, precision: str, n_runs: int, profile: bool) -> None:
-        self._options: dict[str, Any] = {"threads": threads, "precision": precision, "n_runs": n_runs}
-        self._options |= {"n_yardstick": N_YARDSTICK, "n_warmup": N_WARMUP, "profile": profile}
-        self._yardstick = str(convert(yardstick_graph(), folder / "yardstick.mnn"))
-
-    def visit(self, path: Path, expected: list[ExecutedOp] | None) -> Visit:
-        """Open the network afresh and time it; where `expected` is given, check first that it runs these ops.
-
-        Raises:
-            MeasureError: if it runs others.
-        """
-        with runner_errors():
-            raw = device_runner.visit(str(path), self._yardstick, **self._options, describe=expected is not None)
-        if expected is not None:
-            check_ops(described_ops(raw["ops"]), expected, path)
-        return visit_of(raw)
-
-
 def visit_of(raw: Mapping[str, Any], statistic: Statistic = "median") -> Visit:
     """A visit out of its raw samples: the yardstick's medians, and the statistic of the network's runs."""
     before, after = (np.median(raw[f"yardstick_{when}_ms"]) for when in ("before", "after"))
@@ -98,41 +52,6 @@ def visit_of(raw: Mapping[str, Any], statistic: Statistic = "median") -> Visit:
         ops_ms=np.asarray(of_runs(raw["ops_ms"], axis=0)) if len(raw["ops_ms"]) else np.zeros(0),
         memory_mb=raw["memory_mb"],
     )
-
-
-class Visitor(Protocol):
-    """Something that times a network beside the yardstick, as `Bench` does."""
-
-    def visit(self, path: Path, expected: list[ExecutedOp] | None) -> Visit:
-        """Open the network afresh and time it."""
-
-
-def visit_all(
-    bench: Visitor,
-    paths: Sequence[Path],
-    expected: Sequence[list[ExecutedOp] | None],
-    rounds: int,
-    calm: Calm,
-    seed: int,
-    on_progress: Progress | None,
-) -> list[list[Visit]]:
-    """Visits by network. Rounds are shuffled; disturbed visits are queued again, as long as `PATIENCE` lasts."""
-    random = np.random.default_rng(seed)
-    queue = [int(index) for _ in range(rounds) for index in random.permutation(len(paths))]
-    allowed = PATIENCE * len(queue)
-    visits: list[list[Visit]] = [[] for _ in paths]
-    for done in range(allowed):
-        if done == len(queue):
-            break
-        index = queue[done]
-        visit = bench.visit(paths[index], None if visits[index] else expected[index])
-        visits[index].append(visit)
-        calm.note(visit)
-        if calm.disturbed(visit) and len(queue) < allowed:
-            queue.append(index)
-        if on_progress:
-            on_progress(done + 1, len(queue))
-    return visits
 
 
 def _tenth(rising: Sequence[float]) -> float:

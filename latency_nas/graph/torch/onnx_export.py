@@ -1,34 +1,20 @@
-"""Exports a whole torch module to MNN through torch's own ONNX exporter: the route that a user deploys by."""
+"""Exports a torch module, with its weights, through torch's own ONNX exporter: the route that a user deploys by."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latency_nas.engine.mnn.mnn_engine import convert
 from latency_nas.errors import MeasureError, MissingExtraError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["export_mnn", "export_onnx"]
-
-
-def export_mnn(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], target: Path) -> Path:
-    """Export `model`, with its weights, in evaluation mode, to an MNN file at `target`.
-
-    Raises:
-        MeasureError: if torch cannot export it or MNN cannot convert it.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        source = export_onnx(model, example_input, Path(folder, "model.onnx"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return convert(source, target)
+__all__ = ["export_onnx"]
 
 
 def export_onnx(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], target: Path) -> Path:

@@ -1,0 +1,36 @@
+"""How the device side gets to a device: as the first line of its own standard input. Nothing is left there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from latency_nas.engine import Engine, serving
+
+__all__ = ["BOOT", "boot_line", "sources"]
+
+BOOT = "import json, sys; exec(json.loads(sys.stdin.readline()))"
+"""What ``python -c`` runs there."""
+
+# Modules of the same names as here, in packages that hold nothing else: this library need not be on the device.
+_PROGRAM = """
+import sys, types
+for package in ("latency_nas", "latency_nas.engine"):
+    sys.modules[package] = types.ModuleType(package)
+    sys.modules[package].__path__ = []
+for name, source in {sources!r}.items():
+    sys.modules[name] = module = types.ModuleType(name)
+    exec(compile(source, name, "exec"), module.__dict__)
+sys.modules["latency_nas.engine.serving"].main(module)
+"""
+
+
+def sources(engine: Engine) -> dict[str, str]:
+    """Module's name on the device -> its source: what serves, then the engine's part."""
+    files = {"latency_nas.engine.serving": Path(serving.__file__), "device_side": engine.device_side}
+    return {name: file.read_text() for name, file in files.items()}
+
+
+def boot_line(engine: Engine) -> str:
+    """The line that `BOOT` waits for."""
+    return json.dumps(_PROGRAM.format(sources=sources(engine))) + "\n"
