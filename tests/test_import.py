@@ -16,9 +16,8 @@ TABLES_NEED = {"numpy", "pyarrow"}
 OPTIONAL = ("MNN", "lightning", "matplotlib", "onnx", "onnxscript", "pytorch_lightning")
 NEED_AN_EXTRA = {
     "LatencyCallback": "LatencyCallback needs Lightning: pip install 'latency-nas[lightning]'",
-    "measure_networks": "Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'",
-    "measure_table": "Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'",
 }
+NO_ENGINE = "Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'"
 
 TIMED = """
 import time
@@ -38,13 +37,15 @@ class NotInstalled:
 
 
 sys.meta_path.insert(0, NotInstalled())
+"""
+PUBLIC_NAMES = """
 import latency_nas
-failed = {{}}
+failed = {}
 for name in latency_nas.__all__:
     try:
         getattr(latency_nas, name)
     except BaseException as error:
-        failed[name] = f"{{type(error).__name__}}: {{error}}"
+        failed[name] = f"{type(error).__name__}: {error}"
 print(json.dumps(failed))
 """
 
@@ -61,7 +62,7 @@ def _imported_by(module: str) -> set[str]:
 @pytest.fixture(scope="module")
 def failed_without_extras() -> dict[str, str]:
     """Public names that cannot be had in an installation without extras, and the error that each gives."""
-    return json.loads(_run(WITHOUT_EXTRAS))  # type: ignore[no-any-return]
+    return json.loads(_run(WITHOUT_EXTRAS + PUBLIC_NAMES))  # type: ignore[no-any-return]
 
 
 def test_root_imports_nothing_heavy() -> None:
@@ -112,6 +113,22 @@ def test_dir_lists_every_public_name_once() -> None:
 
 def test_names_that_need_no_extra_come_without_one(failed_without_extras: dict[str, str]) -> None:
     assert failed_without_extras.keys() <= NEED_AN_EXTRA.keys()
+
+
+@pytest.mark.parametrize("function", ["measure_networks", "measure_table"])
+def test_what_measures_without_the_engine_says_so(function: str) -> None:
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({OPTIONAL!r}))  # a name of None does not import, and nobody else stumbles over it
+import latency_nas
+from torch import nn
+from latency_nas.graph.torch.reader import read_torch
+try:
+    latency_nas.{function}([read_torch(nn.ReLU(), input_shape=(1, 8, 4, 4))])
+except latency_nas.errors.MissingExtraError as error:
+    print(error)
+"""
+    assert _run(code).strip() == NO_ENGINE
 
 
 def test_names_that_need_an_extra_say_so(failed_without_extras: dict[str, str]) -> None:

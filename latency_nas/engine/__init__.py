@@ -1,9 +1,10 @@
 """Engines: what each makes of a network, how it is given one, and how it is timed. One folder an engine."""
 
-from latency_nas.engine.engine import Engine, ExecutedOp, Program, Target
+from latency_nas.engine.engine import Engine, ExecutedOp, Program
 from latency_nas.engine.op_times import OpTimes
 from latency_nas.engine.registry import default_engine, engine_names, get_engine
 from latency_nas.engine.rules import fuse, read_kernels
+from latency_nas.engine.target import Target
 
 __all__ = [
     "Engine",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from latency_nas.engine.op_times import OpTimes
+from latency_nas.engine.target import Target
 from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Shape
@@ -17,24 +18,7 @@ from latency_nas.kernel.kernel_call import KernelCall
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Engine", "ExecutedOp", "Program", "Target", "described_ops"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What an engine's rules, and a table's identity, depend on.
-
-    Args:
-        architecture: Instruction set, ``"x86-64"`` or ``"aarch64"``; empty where it is not known.
-        threads: Number of threads of the engine.
-        precision: Precision of the arithmetic.
-        version: Dialect of the engine's rules, one of `Engine.versions`; empty for its newest.
-    """
-
-    architecture: str = ""
-    threads: int = 1
-    precision: str = "fp32"
-    version: str = ""
+__all__ = ["Engine", "ExecutedOp", "Program", "described_ops"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from latency_nas.engine.engine import Engine, Target
+from latency_nas.engine.engine import Engine
 from latency_nas.engine.registry import get_engine
+from latency_nas.engine.target import Target
 from latency_nas.errors import GraphError, KernelError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel.kernel_call import KernelCall

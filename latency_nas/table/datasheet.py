@@ -11,7 +11,7 @@ from numbers import Real
 from types import UnionType
 from typing import Any, Literal, get_args
 
-from latency_nas.engine.engine import Target
+from latency_nas.engine.target import Target
 from latency_nas.errors import TableError, shown
 from latency_nas.kernel import OPS
 

@@ -19,7 +19,6 @@ from typing import Any
 
 from latency_nas.errors import MeasureError, MissingExtraError
 from latency_nas.graph import OpGraph
-from latency_nas.graph.onnx.writer import save_onnx
 
 __all__ = ["convert", "engine_version"]
 
@@ -95,11 +94,11 @@ def convert(network: OpGraph | Path, target: Path, *, seed: int = 0) -> Path:
     Raises:
         MeasureError: if the graph has an op that cannot be written, or MNN cannot convert the file.
     """
-    tools = _import("_tools")
+    tools, writer = _import("_tools"), _import("latency_nas.graph.onnx.writer")
     with tempfile.TemporaryDirectory() as folder:
         source = network
         if not isinstance(source, Path):
-            source = save_onnx(source, Path(folder, "model.onnx"), seed=seed)
+            source = writer.save_onnx(source, Path(folder, "model.onnx"), seed=seed)
         argv = ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "x"]
         with _quiet(), _alone(), _one_heap():
             tools.mnnconvert(argv)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latency_nas.engine.engine import Engine, ExecutedOp, Target
+from latency_nas.engine.engine import Engine, ExecutedOp
 from latency_nas.engine.mnn.converter import convert
 from latency_nas.engine.mnn.fusion import fuse_mnn
 from latency_nas.engine.mnn.programs import PROGRAMS
+from latency_nas.engine.target import Target
 from latency_nas.graph import OpGraph
 from latency_nas.kernel.kernel_call import KernelCall
 

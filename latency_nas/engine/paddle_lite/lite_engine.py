@@ -15,11 +15,12 @@ import json
 import zipfile
 from pathlib import Path
 
-from latency_nas.engine.engine import Engine, Target
+from latency_nas.engine.engine import Engine
 from latency_nas.engine.paddle_lite.environment import find_lite_python
 from latency_nas.engine.paddle_lite.fusion import fuse_lite, fuse_lite_2_11
 from latency_nas.engine.paddle_lite.program import rewrite_for_lite
 from latency_nas.engine.paddle_lite.programs import PROGRAMS
+from latency_nas.engine.target import Target
 from latency_nas.errors import GraphError, MeasureError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.paddle.reader import read_paddle

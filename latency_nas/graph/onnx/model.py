@@ -21,7 +21,7 @@ try:
     import onnx
     from onnx import helper, inliner, numpy_helper
 except ImportError as error:
-    raise MissingExtraError("Reading ONNX needs onnx: pip install 'latency-nas[mnn]'") from error
+    raise MissingExtraError("Reading ONNX needs onnx: pip install 'latency-nas[onnx]'") from error
 
 __all__ = ["STANDARD", "OnnxModel", "load", "python_value", "static_shape", "take_weight", "title"]
 

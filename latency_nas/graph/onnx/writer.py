@@ -20,7 +20,7 @@ try:
     import onnx
     from onnx import helper, numpy_helper
 except ImportError as error:
-    raise MissingExtraError("Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'") from error
+    raise MissingExtraError("Writing ONNX needs onnx: pip install 'latency-nas[onnx]'") from error
 
 __all__ = ["save_onnx"]
 

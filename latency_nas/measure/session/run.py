@@ -51,10 +51,10 @@ def run_session(
         MeasureError: if the device is another one than the session began on, or lacks the precision.
     """
     fleet = runner if isinstance(runner, Fleet) else InTurn(runner)
-    meet(session, fleet.hello())
     with tempfile.TemporaryDirectory() as name:
         engine = session.engine
         yardstick = engine.write(yardstick_graph(), Path(name, f"yardstick{engine.suffixes[0]}"))
+        meet(session, fleet.hello())
         loop = _Loop(session, fleet, yardstick, on_progress)
         for number in range(session.n_chunks):
             if session.fact(f"chunk {number}") == "done":

@@ -14,6 +14,7 @@ import pytest
 from torch import nn
 
 from latency_nas.compat.mmt import generate_ops_list, meter_ops
+from latency_nas.engine import Target, get_engine
 from latency_nas.errors import IllegalOpError, OpSpaceError, UnsafeOpError
 from latency_nas.measure.device.runner import LocalRunner, VisitOptions
 from latency_nas.measure.session.bundle import add_samples, write_bundle
@@ -119,7 +120,7 @@ def test_what_is_of_no_allowed_package_is_neither_imported_nor_called(
         lambda: survey_space(space),
         lambda: op.find_class(),  # type: ignore[union-attr]
         lambda: op.read(),  # type: ignore[union-attr]
-        lambda: Piece.of(op).graph(),
+        lambda: Piece.of(op).graph(get_engine(), Target()),
         lambda: generate_ops_list(path, folder / "ops"),
     ]
     for call in calls:

@@ -80,7 +80,7 @@ def test_attaching_looks_at_few_architectures(make: Any, attach: Any, monkeypatc
         looked_at.append(1)
         return fuse(*args)
 
-    monkeypatch.setattr("latency_nas.search.supernet.torch_space.fuse", counted)
+    monkeypatch.setattr("latency_nas.estimate.estimator.fuse", counted)
     torch.manual_seed(0)
     attach(LatencyLoss(MadeUp()), make())
     assert 10 < len(looked_at) <= 60

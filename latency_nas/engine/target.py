@@ -1,0 +1,24 @@
+"""`Target`: what an engine's rules depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Target"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What an engine's rules, and a table's identity, depend on.
+
+    Args:
+        architecture: Instruction set, ``"x86-64"`` or ``"aarch64"``; empty where it is not known.
+        threads: Number of threads of the engine.
+        precision: Precision of the arithmetic.
+        version: Dialect of the engine's rules, one of `Engine.versions`; empty for its newest.
+    """
+
+    architecture: str = ""
+    threads: int = 1
+    precision: str = "fp32"
+    version: str = ""
