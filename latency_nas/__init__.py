@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from latency_nas.search.loss.targets import ResourceCounter, Targets
     from latency_nas.search.supernet.choice import Choice
     from latency_nas.search.supernet.supernet import read_supernet
-    from latency_nas.table import Datasheet, LatencyTable, import_paddleslim, load_table, named_tables, save_table
+    from latency_nas.table import (
+        Datasheet,
+        LatencyTable,
+        export_table,
+        import_paddleslim,
+        import_table,
+        load_table,
+        named_tables,
+        save_table,
+    )
 
 __version__ = "0.1.0"
 
@@ -41,7 +50,9 @@ _HOMES = {
     "Schedule": "latency_nas.search.loss.schedule",
     "Targets": "latency_nas.search.loss.targets",
     "covering_architectures": "latency_nas.graph.architectures",
+    "export_table": "latency_nas.table",
     "import_paddleslim": "latency_nas.table",
+    "import_table": "latency_nas.table",
     "load_table": "latency_nas.table",
     "measure_networks": "latency_nas.measure.meter",
     "measure_table": "latency_nas.measure.meter",
@@ -65,7 +76,9 @@ __all__ = [
     "Schedule",
     "Targets",
     "covering_architectures",
+    "export_table",
     "import_paddleslim",
+    "import_table",
     "load_table",
     "measure_networks",
     "measure_table",

@@ -1,4 +1,4 @@
-"""``latency-nas table``: build, describe, compare, join and export latency tables."""
+"""``latency-nas table``: build, describe, compare, join, import and export latency tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from latency_nas.errors import TableError
 from latency_nas.table import load_table, save_table
 
 __all__ = ["app"]
@@ -17,6 +19,10 @@ app = typer.Typer(name="table", help="Latency tables as files.", no_args_is_help
 
 _File = Annotated[str, typer.Argument(help="A table's file, or the name of a named table.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+_Format = Annotated[str, typer.Option("--format", help="Its format, where suffix and content do not tell it.")]
+_Options = Annotated[
+    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the format. Can be repeated.")
+]
 
 
 def _console() -> Console:
@@ -95,13 +101,68 @@ def merge(
     _console().print(f"{output}: {len(merged)} kernels. {merged.datasheet}", markup=False)
 
 
+@app.command("formats")
+def formats() -> None:
+    """List the formats that tables are read and written in, with their options."""
+    from latency_nas.table import table_formats
+
+    rows = Table("name", "suffixes", "", "what it is, and its options", box=None, pad_edge=False)
+    for name, found in table_formats().items():
+        uses = "read, written" if found.write else "read"
+        rows.add_row(name, " ".join(found.suffixes), uses, escape(found.title))
+        for option, meaning in {**found.read_options, **found.write_options}.items():
+            rows.add_row("", "", "", escape(f"  {option}: {meaning}"))
+    _console().print(rows)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A table in any format that `latency-nas table formats` lists.")],
+    output: _Output,
+    file_format: _Format = "",
+    device: Annotated[str, typer.Option(help="The device's name, where the file does not state it.")] = "",
+    engine: Annotated[str, typer.Option(help="The engine, where the file does not state it.")] = "",
+    engine_version: Annotated[str, typer.Option(help="Its version, where the file does not state it.")] = "",
+    soc: Annotated[str, typer.Option(help="The processor, where the file does not state it.")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="Threads, where the file does not state them.")] = 0,
+    unit: Annotated[str, typer.Option(help="Of the latencies, ms or us, where the format has none.")] = "",
+    option: _Options = None,
+) -> None:
+    """Make a table of this library of one in another format, and say what could not be used."""
+    from latency_nas.table import import_table
+
+    stated = {
+        "device": device, "engine": engine, "engine_version": engine_version, "soc": soc, "threads": threads,
+        "unit": unit,
+    }  # fmt: skip
+    options = {**{name: value for name, value in stated.items() if value}, **_named_values(option)}
+    table, report = import_table(file, file_format=file_format or None, **options)
+    save_table(table, output)
+    _console().print(f"{output}: {len(table)} kernels. {table.datasheet}", markup=False)
+    if report:
+        _console().print(str(report), markup=False)
+
+
 @app.command("export")
 def export(
     table: _File,
-    csv: Annotated[Path, typer.Option("--csv", help="The CSV file to write.")],
+    file: Annotated[Path, typer.Argument(help="The file to write: .csv for a spreadsheet, .pkl for PaddleSlim.")],
+    file_format: _Format = "",
+    partial: Annotated[bool, typer.Option("--partial", help="Leave out what the format cannot say.")] = False,
+    option: _Options = None,
 ) -> None:
-    """Write a table for a spreadsheet, with each kernel's FLOPs, parameters and bytes."""
-    from latency_nas.table.formats.csv_file import export_csv
+    """Write a table in another format, and say what is lost. CSV has each kernel's FLOPs, parameters and bytes."""
+    from latency_nas.table import export_table
 
-    found = load_table(table)
-    _console().print(f"{export_csv(found, csv)}: {len(found)} kernels", markup=False)
+    options = {**({"partial": True} if partial else {}), **_named_values(option)}
+    report = export_table(load_table(table), file, file_format=file_format or None, **options)
+    _console().print(str(report), markup=False)
+
+
+def _named_values(options: list[str] | None) -> dict[str, str]:
+    """Options as they are typed, ``NAME=VALUE``."""
+    pairs = [text.partition("=") for text in options or []]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise TableError(f"Expected --option to be NAME=VALUE, but got {name!r}.")
+    return {name: value for name, _, value in pairs}

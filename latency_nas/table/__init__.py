@@ -2,21 +2,29 @@
 
 from latency_nas.table.catalogue import load_table, named_tables
 from latency_nas.table.datasheet import Datasheet
-from latency_nas.table.formats.paddleslim.importer import ImportReport, import_paddleslim
+from latency_nas.table.formats.exchange import export_table, import_table
+from latency_nas.table.formats.format import ExportReport, Format, ImportReport
+from latency_nas.table.formats.paddleslim.importer import import_paddleslim
+from latency_nas.table.formats.parquet_file import read_table, save_table
+from latency_nas.table.formats.registry import table_formats
 from latency_nas.table.identity import Identity, check_identity
 from latency_nas.table.latency_table import Entry, LatencyTable
-from latency_nas.table.parquet_file import read_table, save_table
 
 __all__ = [
     "Datasheet",
     "Entry",
+    "ExportReport",
+    "Format",
     "Identity",
     "ImportReport",
     "LatencyTable",
     "check_identity",
+    "export_table",
     "import_paddleslim",
+    "import_table",
     "load_table",
     "named_tables",
     "read_table",
     "save_table",
+    "table_formats",
 ]

@@ -11,12 +11,13 @@ import logging
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from latency_nas.errors import UnknownTableError
 from latency_nas.table.download import Download, fetch, parse_url
-from latency_nas.table.formats.paddleslim.importer import import_paddleslim
+from latency_nas.table.formats.exchange import import_table
+from latency_nas.table.formats.format import Format
 from latency_nas.table.latency_table import LatencyTable
-from latency_nas.table.parquet_file import read_table
 
 __all__ = ["FOLDER_VARIABLE", "load_table", "named_tables"]
 
@@ -68,20 +69,25 @@ def named_tables() -> dict[str, Path | Download]:
     return {name: found[name] for name in sorted(found, key=_natural)}
 
 
-def load_table(name_or_path: str | os.PathLike[str]) -> LatencyTable:
+def load_table(
+    name_or_path: str | os.PathLike[str], *, file_format: str | Format | None = None, **options: Any
+) -> LatencyTable:
     """Load a table by its name, its file, or its URL.
 
     Args:
-        name_or_path: a name that `named_tables` lists (``"SD865"``, ``"SD855/threads=2"``); a path to a Parquet file
-            of this library or to a pickle of PaddleSlim's (``.pkl``); or a URL with the file's checksum,
+        name_or_path: a name that `named_tables` lists (``"SD865"``, ``"SD855/threads=2"``); a path to a file in any
+            format that `import_table` reads; or a URL with the file's checksum,
             ``https://host/table.parquet#sha256=...``, which is downloaded once and kept.
+        file_format: The file's format, as in `import_table`.
+        **options: Options of the format and conditions, as in `import_table`: ``unit="us"``, ``threads=4``.
 
     Raises:
         UnknownTableError: if there is no such name or file; the message lists the names there are and how to get a
             table.
         CatalogueError: if a catalogue file is wrong.
         DownloadError: if a table on the net cannot be had.
-        TableFileError: if the file is damaged or foreign.
+        TableFileError: if the file is damaged, or of no format that is known.
+        TableError: if there is no such format or option.
         UnsafePickleError: if a pickle holds more than plain data.
     """
     name, path = str(name_or_path), Path(name_or_path)
@@ -91,20 +97,15 @@ def load_table(name_or_path: str | os.PathLike[str]) -> LatencyTable:
         place = named.get(name, path if _is_file(path) else None)
         if place is None or (isinstance(place, Path) and not _is_file(place)):
             raise UnknownTableError(_unknown(name, list(named)) if place is None else _lost(name, place))
-    return _load(fetch(place) if isinstance(place, Download) else place)
-
-
-def _load(path: Path) -> LatencyTable:
-    if path.suffix != ".pkl":
-        return read_table(path)
-    table, report = import_paddleslim(path)
-    if report.skipped:
+    file = fetch(place) if isinstance(place, Download) else place
+    table, report = import_table(file, file_format=file_format, **options)
+    if report and report.skipped:
         logger.warning(
-            "%s: %d of %d keys could not be used; import_paddleslim says which.",
-            path,
-            len(report.skipped),
-            report.n_keys,
-        )
+            "%s: %d of %d keys could not be used; latency_nas.import_table says which.",
+            file, len(report.skipped), report.n_keys,
+        )  # fmt: skip
+    for remark in report.remarks if report else ():
+        logger.warning("%s: %s", file, remark)
     return table
 
 
@@ -130,6 +131,6 @@ def _unknown(name: str, names: list[str]) -> str:
     return (
         f"Expected the name or the file of a latency table, but got {name!r}.{hint} Named tables here: {there}. "
         f"To get one: measure this machine with latency_nas.measure_table(...) and save_table(table, 'NAME.parquet'); "
-        f"or give the path of a PaddleSlim table (.pkl); "
+        f"or give the path of a table in another format (latency-nas table formats lists them); "
         f"or put NAME.parquet into a folder that {FOLDER_VARIABLE} names."
     )

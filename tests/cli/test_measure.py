@@ -59,7 +59,7 @@ def test_from_an_op_space_to_a_table(folder: Path) -> None:
     assert "the second takes 1.000 x the first's time, in the median" in run("table", "diff", table, table)
     run("table", "merge", table, table, "-o", folder / "m.parquet")
     assert set(load_table(str(folder / "m.parquet"))) == set(load_table(str(table)))
-    run("table", "export", table, "--csv", folder / "t.csv")
+    run("table", "export", table, folder / "t.csv")
     assert (folder / "t.csv").read_text().count("\nconv2d") == 0
     assert (folder / "t.csv").read_text().count(",conv2d,") == 2
 

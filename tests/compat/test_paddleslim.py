@@ -131,7 +131,7 @@ def test_paddleslim_takes_what_is_exported(program: Path, tmp_path: Path) -> Non
             f"{ORACLE} names no Python with PaddleSlim 2.6.0; tests/golden/paddleslim/make.py says how to make one"
         )
     table, _ = import_paddleslim(RK3288)
-    exported = export_paddleslim(table, tmp_path / "rk3288_threads_4_power_mode_0.pkl")
+    exported = export_paddleslim(table, tmp_path / "rk3288_threads_4_power_mode_0.pkl").path
     code = f"""
 import matplotlib.backends.backend_pdf
 import paddle

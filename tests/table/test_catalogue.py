@@ -36,8 +36,8 @@ def unknown(name: str, *, hint: str, there: str) -> str:
     return (
         f"Expected the name or the file of a latency table, but got {name!r}.{hint} Named tables here: {there}. "
         f"To get one: measure this machine with latency_nas.measure_table(...) and save_table(table, 'NAME.parquet'); "
-        f"or give the path of a PaddleSlim table (.pkl); or put NAME.parquet into a folder that LATENCY_NAS_TABLES "
-        f"names."
+        f"or give the path of a table in another format (latency-nas table formats lists them); or put NAME.parquet "
+        f"into a folder that LATENCY_NAS_TABLES names."
     )
 
 
@@ -100,7 +100,7 @@ def test_keys_that_could_not_be_used_are_logged(folder: Path, caplog: pytest.Log
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.name == catalogue.__name__
-    assert record.getMessage() == f"{path}: 2 of 3 keys could not be used; import_paddleslim says which."
+    assert record.getMessage() == f"{path}: 2 of 3 keys could not be used; latency_nas.import_table says which."
 
 
 @pytest.mark.parametrize("name", ["SD865", "", "no/such/file.parquet", "no/such/file.pkl"])

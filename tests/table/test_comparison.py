@@ -57,7 +57,7 @@ def test_csv_holds_the_datasheet_and_each_kernels_work(tmp_path: Path) -> None:
     path = export_csv(table({A: 1.0, conv: 2.5}, "one", notes="two\nlines"), tmp_path / "t.csv")
     lines = path.read_text().splitlines()
     assert "# threads: 1" in lines
-    assert "# notes: two lines" in lines
+    assert '# notes: "two\\nlines"' in lines
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     assert [(row["kernel"], float(row["latency_ms"])) for row in rows] == [(A.key, 1.0), (conv.key, 2.5)]
     assert int(rows[1]["flops"]) == n_flops(conv) == 2 * 3 * 4 * 64

@@ -1,32 +1,218 @@
-"""A latency table as CSV, for a spreadsheet: one row a kernel, with its work beside its latency."""
+"""A latency table as CSV, for a spreadsheet: one row a kernel, with its work beside its latency.
+
+The datasheet stands above the rows, a field a line as ``# name: value`` with the value in JSON, after the line
+``# latency_nas: 1``. A file that nobody changed is read back as the very table that it was made of, which its
+fingerprint confirms. One that was changed, or that has no datasheet, is a foreign table: ``method`` becomes
+``"imported"``.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
+import json
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from latency_nas.kernel import n_bytes, n_flops, n_macs, n_params
-from latency_nas.table.latency_table import LatencyTable
+from latency_nas.errors import KernelError, TableError, TableFileError, shown
+from latency_nas.kernel import Kernel, n_bytes, n_flops, n_macs, n_params
+from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.formats.content import head_lines
+from latency_nas.table.formats.format import NOT_STATED, ImportReport
+from latency_nas.table.latency_table import Entry, LatencyTable
+from latency_nas.table.plausibility import check_plausible
+from latency_nas.table.whole_file import whole_file
 
-__all__ = ["export_csv"]
+__all__ = ["export_csv", "import_csv", "recognises_csv"]
 
+_VERSION = 1
+_MARK, _FINGERPRINT = "latency_nas", "fingerprint"
 _COLUMNS = ("kernel", "op", "latency_ms", "std_ms", "n_samples", "macs", "flops", "parameters", "bytes")
+_NEEDED = ("kernel", "latency_ms")
+_CHANGED = "Its rows or its datasheet are not those that were exported, so that it is no longer a measured table."
 
 
 def export_csv(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
-    """Write the rows of `table`; the datasheet stands in lines that begin with ``#``, above the header.
+    """Write all of `table`: the datasheet, in lines that begin with ``#``, then a header and the rows.
 
     Returns:
         The path.
     """
     target = Path(path)
-    with target.open("w", newline="", encoding="utf-8") as file:
-        for name, value in table.datasheet.to_dict().items():
-            file.write(f"# {name}: {' '.join(str(value).split())}\n")
+    fields = {_MARK: _VERSION, **table.datasheet.to_dict(), _FINGERPRINT: table.fingerprint()}
+    with whole_file(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        for name, value in fields.items():
+            file.write(f"# {name}: {json.dumps(value, ensure_ascii=False)}\n")
         rows = csv.writer(file)
         rows.writerow(_COLUMNS)
         for kernel, row in table.items():
             work = n_macs(kernel), n_flops(kernel), n_params(kernel), n_bytes(kernel)
             rows.writerow([kernel.key, kernel.op, row.latency_ms, row.std_ms, row.n_samples, *work])
     return target
+
+
+def recognises_csv(head: bytes, _: Path) -> bool:
+    """Whether it begins with a datasheet of this library's, or its header names a kernel and its latency."""
+    lines = head_lines(head)
+    names = lines[0].replace('"', "").strip().split(",") if lines else []
+    return head.removeprefix(b"\xef\xbb\xbf").startswith(f"# {_MARK}:".encode()) or set(_NEEDED) <= set(names)
+
+
+def import_csv(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport]:
+    """Read a table that `export_csv` wrote, or any with the columns kernel and latency_ms.
+
+    Args:
+        path: The file. ``std_ms`` and ``n_samples`` are read where they are columns.
+
+    Returns:
+        The table, and what became of each row.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        TableFileError: if it is not such a file, or no row can be used.
+    """
+    source = Path(path)
+    lines = _lines(source)
+    n_comments = next((number for number, line in enumerate(lines) if not line.startswith(("#", '"#'))), len(lines))
+    stated = _stated(source, lines[:n_comments])
+    fingerprint = stated.pop(_FINGERPRINT, None)
+    sheet = _datasheet(source, stated)
+    entries, skipped, implausible = _entries(_rows(source, lines[n_comments:], n_comments), sheet)
+    n_rows = len(entries) + len(skipped)
+    table = _table(source, entries, sheet)
+    if fingerprint == table.fingerprint():
+        return table, ImportReport(n_keys=n_rows, n_used=n_rows, remarks=tuple(implausible.values()))
+    skipped |= {kernel.key: reason for kernel, reason in implausible.items()}
+    sound = {kernel: row for kernel, row in entries.items() if kernel not in implausible}
+    if not sound:
+        first = next((f" ({text}: {reason.rstrip('.')})" for text, reason in skipped.items()), "")
+        raise TableFileError(f"Expected rows of kernels in {source}, but none of {n_rows} can be used{first}.")
+    remarks = (_CHANGED,) if stated else ()
+    report = ImportReport(n_keys=n_rows, n_used=len(sound), skipped=skipped, remarks=remarks)
+    changed = replace(sheet, method="imported", expected_error=None, expected_error_method="", error_90=None)
+    return _table(source, sound, changed), report
+
+
+def _lines(source: Path) -> list[str]:
+    try:
+        return io.StringIO(source.read_text(encoding="utf-8-sig")).readlines()
+    except UnicodeDecodeError as error:
+        raise TableFileError(f"Expected {source} to be CSV in UTF-8, but byte {error.start} is not.") from error
+
+
+def _stated(source: Path, comments: Sequence[str]) -> dict[str, Any]:
+    """The fields above the rows; none if they are not of this version's form."""
+    if not comments or _cells(comments[0]).partition(":")[0].strip("# ") != _MARK:
+        return {}
+    fields: dict[str, Any] = {}
+    for number, line in enumerate(comments, start=1):
+        try:
+            fields |= _field(line)
+        except (ValueError, RecursionError) as error:
+            raise TableFileError(
+                f"Expected line {number} of {source} to be `# name: value` with the value in JSON, but got "
+                f"{shown(line)}."
+            ) from error
+    version = fields.pop(_MARK)
+    if version != _VERSION:
+        raise TableFileError(
+            f"Expected {source} to have version {_VERSION}, but it has {shown(version)}: it was written by another "
+            f"version of latency_nas."
+        )
+    return fields
+
+
+def _field(line: str) -> dict[str, Any]:
+    try:
+        return _parsed(line)
+    except ValueError:
+        return _parsed(_cells(line))
+
+
+def _parsed(comment: str) -> dict[str, Any]:
+    name, _, value = comment.strip().removeprefix("#").partition(":")
+    return {name.strip(): json.loads(value)}
+
+
+def _cells(line: str) -> str:
+    """A comment that a spreadsheet took for cells, as it was before."""
+    try:
+        return ",".join(next(csv.reader([line]), [])).rstrip(",")
+    except csv.Error:
+        return line
+
+
+def _datasheet(source: Path, stated: dict[str, Any]) -> Datasheet:
+    if not stated:
+        return Datasheet(
+            device=f"not stated ({source.name})",
+            engine=NOT_STATED,
+            method="imported",
+            sources=(f"CSV, {source.name}",),
+        )
+    try:
+        return Datasheet.from_dict(stated)
+    except TableError as error:
+        raise TableFileError(f"Expected a valid datasheet in {source}: {error}") from error
+
+
+def _rows(source: Path, lines: Sequence[str], n_before: int) -> Iterator[tuple[int, Mapping[str, str | None]]]:
+    """The rows by column, with the number of the line that each ends in."""
+    reader = csv.DictReader(lines)
+    try:
+        names = reader.fieldnames or []
+        if not set(_NEEDED) <= set(names):
+            raise TableFileError(
+                f"Expected the columns {', '.join(_NEEDED)} in {source}, but got {shown(', '.join(names))}."
+            )
+        for row in reader:
+            yield reader.line_num + n_before, row
+    except csv.Error as error:
+        number = reader.line_num + n_before + 1
+        raise TableFileError(f"Expected {source} to be CSV, but line {number} is not: {error}.") from error
+
+
+def _entries(
+    rows: Iterable[tuple[int, Mapping[str, str | None]]], sheet: Datasheet
+) -> tuple[dict[Kernel, Entry], dict[str, str], dict[Kernel, str]]:
+    """The rows that can be read; why others cannot; and why the times of some of the first cannot be."""
+    entries: dict[Kernel, Entry] = {}
+    skipped: dict[str, str] = {}
+    implausible: dict[Kernel, str] = {}
+    for number, row in rows:
+        try:
+            kernel, entry = _entry(row)
+            if kernel in entries:
+                raise TableError("the kernel is there again")
+        except (KernelError, TableError) as error:
+            skipped[f"line {number}"] = str(error)
+            continue
+        except ValueError as error:
+            skipped[f"line {number}"] = f"a field cannot be read ({error})"
+            continue
+        entries[kernel] = entry
+        try:
+            check_plausible(kernel, entry.latency_ms, sheet)
+        except TableError as error:
+            implausible[kernel] = f"line {number}: {error}"
+    return entries, skipped, implausible
+
+
+def _entry(row: Mapping[str, str | None]) -> tuple[Kernel, Entry]:
+    std_ms, n_samples = row.get("std_ms"), row.get("n_samples")
+    entry = Entry(
+        latency_ms=float(row["latency_ms"] or ""),
+        std_ms=float(std_ms) if std_ms else None,
+        n_samples=int(n_samples) if n_samples else 0,
+    )
+    return Kernel.parse(row["kernel"] or ""), entry
+
+
+def _table(source: Path, entries: dict[Kernel, Entry], sheet: Datasheet) -> LatencyTable:
+    try:
+        return LatencyTable.of(entries, sheet, name=str(source))
+    except TableError as error:
+        raise TableFileError(f"{source} is not valid: {error}") from error

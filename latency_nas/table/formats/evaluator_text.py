@@ -15,14 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from latency_nas.errors import KernelError
+from latency_nas.errors import KernelError, TableFileError
 from latency_nas.kernel import Kernel, Shape
 from latency_nas.table.datasheet import Datasheet
-from latency_nas.table.formats.paddleslim.importer import ImportReport
+from latency_nas.table.formats.content import head_lines
+from latency_nas.table.formats.format import ImportReport
 from latency_nas.table.formats.text_rows import known, text_lines, text_table, window_out
 from latency_nas.table.latency_table import LatencyTable
 
-__all__ = ["import_evaluator_text"]
+__all__ = ["import_evaluator_text", "recognises_evaluator_text"]
 
 _TO_MS = {"ms": 1.0, "us": 1e-3}
 _ELTWISE = {"1": "mul", "2": "add", "3": "maximum"}
@@ -94,15 +95,31 @@ _READ: dict[str, Callable[[Sequence[str]], Kernel]] = {
 }
 
 
+def recognises_evaluator_text(head: bytes, _: Path) -> bool:
+    """Whether its first or its second line is a row of an op: before them there is at most a header."""
+    return any(map(_is_row, head_lines(head)[:2]))
+
+
+def _is_row(line: str) -> bool:
+    op, *fields = re.split(r"[^\w.+-]+", line.strip())
+    numbers = [field for field in fields if re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", field)]
+    return op in _READ and len(numbers) >= 3 and set(fields) <= {*numbers, "None", *_UNARY}
+
+
 def import_evaluator_text(
-    path: str | os.PathLike[str], *, unit: Literal["ms", "us"], delimiter: str = ",", threads: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    unit: Literal["ms", "us"] | None = None,
+    delimiter: str = ",",
+    threads: int | None = None,
 ) -> tuple[LatencyTable, ImportReport]:
     """Import a table of PaddleSlim's ``TableLatencyEvaluator``.
 
     Args:
         path: the text file. Its first line states engine, device and date between tabs; the documents state device,
             engine and date between commas. A file that begins with a row of names, or at once with an op, has neither.
-        unit: of its latencies, which the file does not state; PaddleDetection's are in ``"us"``.
+        unit: Unit of its latencies, ``"ms"`` or ``"us"``. It must be given, since the file does not state it;
+            PaddleDetection's are in ``"us"``.
         delimiter: between an op's parameters.
         threads: where it is known.
 
@@ -110,11 +127,16 @@ def import_evaluator_text(
         The table, marked as imported, and what became of each line.
 
     Raises:
-        TableFileError: if no line can be used.
+        TableFileError: if no line can be used, or the unit is not given.
     """
     source = Path(path)
+    if unit not in _TO_MS:
+        raise TableFileError(
+            f"Expected the unit of the latencies in {source}, which the file does not state, to be ms or us, but got "
+            f"{unit!r}: load_table(path, unit='us'), or latency-nas table import --unit us."
+        )
     lines = text_lines(source)
-    first = re.split(r"[\t,]", lines[0]) if lines else []
+    first = re.split(rf"[\t,{re.escape(delimiter)}]", lines[0]) if lines else []
     engine, device = "Paddle-Lite", f"not stated ({source.name})"
     notes = "The outputs are computed from the parameters, with what is padded on both sides alike."
     if first and first[0] not in _READ:

@@ -17,11 +17,13 @@ from typing import Any
 from latency_nas.errors import KernelError, TableError, TableFileError
 from latency_nas.kernel import Kernel, Shape
 from latency_nas.table.datasheet import Datasheet
-from latency_nas.table.formats.paddleslim.importer import POWER_MODES, ImportReport
+from latency_nas.table.formats.content import head_lines
+from latency_nas.table.formats.format import ImportReport
+from latency_nas.table.formats.paddleslim.importer import POWER_MODES
 from latency_nas.table.formats.text_rows import known, text_lines, text_table, window_out
 from latency_nas.table.latency_table import LatencyTable
 
-__all__ = ["import_lite_text"]
+__all__ = ["import_lite_text", "recognises_lite_text"]
 
 # the types of arithmetic; what int8 convolutions write, floats or again int8, their kernels do not tell
 _DTYPES = {"float": "fp32", "int8_float": "int8"}
@@ -96,6 +98,11 @@ _READ: dict[str, Callable[[Shape, Fields], Kernel]] = {
     "activation": _activation,
     "batchnorm": lambda source, _: Kernel.of("batch_norm", [source], [source]),
 }
+
+
+def recognises_lite_text(head: bytes, _: Path) -> bool:
+    """Whether a line of it is the row of names before the ops."""
+    return any(line.split("\t")[0].strip() == _COLUMNS[0] for line in head_lines(head))
 
 
 def import_lite_text(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport]:

@@ -14,13 +14,14 @@ import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from latency_nas.errors import TableError, TableFileError, UnsafePickleError, shown
 from latency_nas.kernel import Shape
 from latency_nas.table.datasheet import finite
+from latency_nas.table.formats.content import is_pickle
 
-__all__ = ["MMTOp", "import_mmt", "read_class_name"]
+__all__ = ["MMTOp", "import_mmt", "read_class_name", "recognises_mmt", "refuse_mmt"]
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +169,24 @@ class _Report:
                 source, self.seen[op.file], op.repr, op.file,
             )  # fmt: skip
         self.seen.setdefault(op.file, op.repr)
+
+
+def recognises_mmt(head: bytes, path: Path) -> bool:
+    """Whether it is a pickle that names MMT's class of ops."""
+    return is_pickle(head, path.suffix) and b"ops_meta" in head
+
+
+def refuse_mmt(path: str | os.PathLike[str]) -> NoReturn:
+    """Say why MMT's rows make no table.
+
+    Raises:
+        TableFileError: always.
+    """
+    raise TableFileError(
+        f"Expected a table of kernels, but {path} is MMT's, which times modules: what an engine makes of them next to "
+        f"others is not known. Price a model by it with latency_nas.compat.mmt.predict_latency, or measure the same "
+        f"ops.yaml with latency-nas measure."
+    )
 
 
 def import_mmt(path: str | os.PathLike[str]) -> tuple[MMTOp, ...]:

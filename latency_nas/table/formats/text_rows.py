@@ -8,8 +8,9 @@ from pathlib import Path
 from latency_nas.errors import KernelError, TableError, TableFileError
 from latency_nas.kernel import Kernel
 from latency_nas.table.datasheet import Datasheet
-from latency_nas.table.formats.paddleslim.importer import ImportReport
+from latency_nas.table.formats.format import ImportReport
 from latency_nas.table.latency_table import Entry, LatencyTable
+from latency_nas.table.plausibility import check_plausible
 
 __all__ = ["known", "text_lines", "text_table", "window_out"]
 
@@ -59,6 +60,7 @@ def text_table(
         try:
             kernel = make()
             entry = Entry(latency_ms=float(latency) * to_ms)
+            check_plausible(kernel, entry.latency_ms, sheet)
         except (KernelError, TableError) as error:
             skipped[text] = str(error)
         except (ValueError, LookupError, ZeroDivisionError) as error:
@@ -67,7 +69,10 @@ def text_table(
             entries.setdefault(kernel, entry)
             texts.setdefault(kernel, []).append(text)
     if not entries:
-        raise TableFileError(f"Expected rows of ops and latencies in {source}, but none of {n_rows} can be used.")
+        first = next((f" ({text}: {reason.rstrip('.')})" for text, reason in skipped.items()), "")
+        raise TableFileError(
+            f"Expected rows of ops and latencies in {source}, but none of {n_rows} can be used{first}."
+        )
     merged = {kernel.key: tuple(names) for kernel, names in texts.items() if len(names) > 1}
     n_used = sum(map(len, texts.values()))
     report = ImportReport(n_keys=n_rows, n_used=n_used, merged=merged, skipped=skipped)

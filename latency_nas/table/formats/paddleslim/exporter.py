@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 
 from latency_nas.errors import KernelError, TableError
+from latency_nas.table.formats.format import ExportReport
 from latency_nas.table.formats.paddleslim.importer import POWER_MODES
 from latency_nas.table.formats.paddleslim.spelling import paddleslim_keys
 from latency_nas.table.formats.paddleslim.templates import Dialect
 from latency_nas.table.latency_table import LatencyTable
+from latency_nas.table.whole_file import whole_file
 
 __all__ = ["export_paddleslim"]
 
@@ -20,7 +22,7 @@ _N_SHOWN = 5
 
 def export_paddleslim(
     table: LatencyTable, path: str | os.PathLike[str], *, dialect: Dialect = "2022", partial: bool = False
-) -> Path:
+) -> ExportReport:
     """Write `table` as PaddleSlim's pickle: a plain dict of keys and milliseconds.
 
     The format holds no datasheet: device, threads and power mode stand in the file's name alone, and how the numbers
@@ -33,7 +35,7 @@ def export_paddleslim(
         partial: leave out kernels that cannot be said, and give kernels of one key their mean, instead of refusing.
 
     Returns:
-        The file.
+        The file, and what is lost.
 
     Raises:
         TableError: if the table is not of Paddle-Lite on a real device, its conditions do not make a file name, or
@@ -47,14 +49,7 @@ def export_paddleslim(
             f"Expected a table of Paddle-Lite on a real device to write as PaddleSlim's, but {table.name} is of "
             f"{table.datasheet}."
         )
-    times: dict[str, set[float]] = {}
-    refused: dict[str, str] = {}
-    for kernel, row in table.items():
-        try:
-            for key in paddleslim_keys(kernel, dialect=dialect):
-                times.setdefault(key, set()).add(row.latency_ms)
-        except KernelError as error:
-            refused[kernel.key] = str(error)
+    times, refused = _times(table, dialect)
     unlike = {
         key: f"kernels of {len(values)} latencies have this key"
         for key, values in times.items()
@@ -65,8 +60,33 @@ def export_paddleslim(
     if not times:
         raise TableError(f"Expected kernels that PaddleSlim has keys for, but {table.name} has none.")
     data = {key: sum(values) / len(values) for key, values in times.items()}
-    target.write_bytes(pickle.dumps(data, protocol=3))
-    return target
+    with whole_file(target) as file:
+        file.write_bytes(pickle.dumps(data, protocol=3))
+    return ExportReport(path=target, n_rows=len(table) - len(refused), lost=_lost(table, len(refused), len(unlike)))
+
+
+def _times(table: LatencyTable, dialect: Dialect) -> tuple[dict[str, set[float]], dict[str, str]]:
+    """The latencies of each key, and the kernels that have none, with the reason."""
+    times: dict[str, set[float]] = {}
+    refused: dict[str, str] = {}
+    for kernel, row in table.items():
+        try:
+            for key in paddleslim_keys(kernel, dialect=dialect):
+                times.setdefault(key, set()).add(row.latency_ms)
+        except KernelError as error:
+            refused[kernel.key] = str(error)
+    return times, refused
+
+
+def _lost(table: LatencyTable, n_refused: int, n_unlike: int) -> tuple[str, ...]:
+    lost = ["the datasheet: device, threads and power mode stand in the file's name alone"]
+    if any(row.std_ms is not None or row.n_samples for row in table.entries.values()):
+        lost.append("the spread and the number of samples of each row")
+    if n_refused:
+        lost.append(f"kernels that PaddleSlim has no key for ({n_refused})")
+    if n_unlike:
+        lost.append(f"what tells kernels of one key apart ({n_unlike} keys): each has their mean")
+    return tuple(lost)
 
 
 def _refusal(table: LatencyTable, reasons: dict[str, str]) -> str:

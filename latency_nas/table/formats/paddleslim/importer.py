@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
@@ -17,11 +16,14 @@ import numpy as np
 from latency_nas.errors import KernelError, TableError, TableFileError, shown
 from latency_nas.kernel import Kernel, n_flops, n_macs
 from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.formats.content import is_pickle
+from latency_nas.table.formats.format import ImportReport
 from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
 from latency_nas.table.formats.plain_pickle import load_plain_pickle
 from latency_nas.table.latency_table import Entry, LatencyTable
+from latency_nas.table.plausibility import check_plausible
 
-__all__ = ["POWER_MODES", "UNRECORDED", "ImportReport", "import_paddleslim"]
+__all__ = ["POWER_MODES", "UNRECORDED", "import_paddleslim", "recognises_paddleslim"]
 
 _FILE_NAME = re.compile(
     r"(?P<hw>.+?)_threads_(?P<threads>\d+)_power_mode_(?P<power>\d+)(?:_batchsize_(?P<batch>\d+))?\.pkl"
@@ -38,26 +40,9 @@ UNRECORDED = (
 _NOTES = "Paddings that differ by side stand in the source as one number and are taken as equal."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportReport:
-    """What became of a foreign table's keys.
-
-    Args:
-        n_keys: keys in the file.
-        n_used: keys that a row of the table rests on.
-        merged: for each row made of several keys, its kernel and those keys; its latency is that of the first key
-            with a stated batch.
-        skipped: for each key that could not be used, why.
-    """
-
-    n_keys: int
-    n_used: int
-    merged: dict[str, tuple[str, ...]]
-    skipped: dict[str, str]
-
-    def __str__(self) -> str:
-        lines = [f"{self.n_used} of {self.n_keys} keys used; {len(self.merged)} kernels stood under several keys."]
-        return "\n".join(lines + [f"not used: {key!r}: {reason}" for key, reason in self.skipped.items()])
+def recognises_paddleslim(head: bytes, path: Path) -> bool:
+    """Whether it is a pickle, other than one of MMT's; what it holds is looked at when it is read."""
+    return is_pickle(head, path.suffix) and b"ops_meta" not in head
 
 
 def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport]:
@@ -81,6 +66,10 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
         raise TableFileError(
             f"Expected {source} to hold a dict of op keys and milliseconds, but got {type(data).__name__}."
         )
+    try:
+        datasheet = _datasheet(source.name)
+    except TableError as error:
+        raise TableFileError(f"Expected the name of {source} to state how it was measured: {error}") from error
     keys: dict[Kernel, list[str]] = {}
     skipped: dict[str, str] = {}
     rows: dict[str, Entry] = {}
@@ -92,7 +81,7 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
             skipped[key] = str(error)
         except TableError:
             skipped[key] = f"its latency is {shown(latency_ms)}"
-    skipped |= _impossible(keys, rows)
+    skipped |= _implausible(keys, rows, datasheet) | _impossible(keys, rows)
     keys = {
         kernel: sound for kernel, names in keys.items() if (sound := [name for name in names if name not in skipped])
     }
@@ -101,11 +90,19 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
     entries = {kernel: rows[min(names, key=lambda name: "(-1" in name)] for kernel, names in keys.items()}
     merged = {kernel.key: tuple(names) for kernel, names in keys.items() if len(names) > 1}
     report = ImportReport(n_keys=len(data), n_used=len(data) - len(skipped), merged=merged, skipped=skipped)
-    try:
-        datasheet = _datasheet(source.name)
-    except TableError as error:
-        raise TableFileError(f"Expected the name of {source} to state how it was measured: {error}") from error
     return LatencyTable.of(entries, datasheet, name=str(source)), report
+
+
+def _implausible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry], sheet: Datasheet) -> dict[str, str]:
+    """Keys whose times no processor could take: those of another unit."""
+    found: dict[str, str] = {}
+    for kernel, names in keys.items():
+        for name in names:
+            try:
+                check_plausible(kernel, rows[name].latency_ms, sheet)
+            except TableError as error:
+                found[name] = str(error)
+    return found
 
 
 def _impossible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry]) -> dict[str, str]:

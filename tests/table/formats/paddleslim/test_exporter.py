@@ -111,7 +111,7 @@ def test_what_has_no_key_says_why(kernel: Kernel, reason: str) -> None:
 
 
 def test_pickle_is_a_plain_dict_of_protocol_3(tmp_path: Path) -> None:
-    path = export_paddleslim(table_of(RELU, CONV), tmp_path)
+    path = export_paddleslim(table_of(RELU, CONV), tmp_path).path
     assert path.name == "SD710_threads_4_power_mode_0.pkl"
     data = path.read_bytes()
     opcodes = [opcode.name for opcode, _, _ in pickletools.genops(data)]
@@ -122,7 +122,7 @@ def test_pickle_is_a_plain_dict_of_protocol_3(tmp_path: Path) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     kernels = (RELU, CONV, Kernel.of("reshape", [(1, 8, 1, 1)], [(1, 8)]))
-    table, report = import_paddleslim(export_paddleslim(table_of(*kernels), tmp_path))
+    table, report = import_paddleslim(export_paddleslim(table_of(*kernels), tmp_path).path)
     assert not report.skipped
     assert [table[kernel].latency_ms for kernel in kernels] == [0.5, 1.5, 2.5]
     assert len(table) == 3
@@ -133,7 +133,7 @@ def test_round_trip(tmp_path: Path) -> None:
 @pytest.mark.skipif(not RK3288.is_file(), reason=f"needs {RK3288}")
 def test_real_table_makes_the_round_trip(tmp_path: Path) -> None:
     table, report = import_paddleslim(RK3288)
-    path = export_paddleslim(table, tmp_path)
+    path = export_paddleslim(table, tmp_path).path
     again, report_again = import_paddleslim(path)
     assert dict(again.entries) == dict(table.entries)
     assert not report_again.skipped
@@ -148,7 +148,7 @@ def test_real_table_makes_the_round_trip(tmp_path: Path) -> None:
 
 
 def test_2021(tmp_path: Path) -> None:
-    path = export_paddleslim(table_of(RELU), tmp_path / "x.pkl", dialect="2021")
+    path = export_paddleslim(table_of(RELU), tmp_path / "x.pkl", dialect="2021").path
     assert pickle.loads(path.read_bytes()) == {"relu in=(1, 8)": 0.5}  # noqa: S301
     assert parse_paddleslim_key("relu in=(1, 8)") == RELU
 
@@ -166,8 +166,16 @@ def test_what_cannot_be_said_is_refused_or_left_out(tmp_path: Path) -> None:
         f"this key). Pass partial=True to write the others."
     )
     assert not list(tmp_path.iterdir())
-    path = export_paddleslim(table, tmp_path, partial=True)
-    assert pickle.loads(path.read_bytes()) == {paddleslim_keys(RELU)[0]: 0.5, key: 3.0}  # noqa: S301
+    report = export_paddleslim(table, tmp_path, partial=True)
+    assert pickle.loads(report.path.read_bytes()) == {paddleslim_keys(RELU)[0]: 0.5, key: 3.0}  # noqa: S301
+    assert (report.n_rows, report.lost) == (
+        3,
+        (
+            "the datasheet: device, threads and power mode stand in the file's name alone",
+            "kernels that PaddleSlim has no key for (1)",
+            "what tells kernels of one key apart (1 keys): each has their mean",
+        ),
+    )
 
 
 @pytest.mark.parametrize(

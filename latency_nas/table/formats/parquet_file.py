@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ from latency_nas.errors import KernelError, TableError, TableFileError
 from latency_nas.kernel import Kernel
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.latency_table import Entry, LatencyTable
+from latency_nas.table.plausibility import check_plausible
+from latency_nas.table.whole_file import whole_file
 
-__all__ = ["SCHEMA_VERSION", "read_table", "save_table"]
+__all__ = ["SCHEMA_VERSION", "read_table", "recognises_parquet", "save_table"]
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = b"latency_nas"
+_N_SHOWN = 3  # impossible rows that are named
 _COLUMNS = {"kernel": pa.string(), "latency_ms": pa.float64(), "std_ms": pa.float64(), "n_samples": pa.int64()}
 
 
@@ -29,7 +35,6 @@ def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
         The path.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     header = {
         "schema_version": SCHEMA_VERSION,
         "datasheet": table.datasheet.to_dict(),
@@ -43,17 +48,18 @@ def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
         "n_samples": [row.n_samples for row in rows],
     }
     schema = pa.schema(list(_COLUMNS.items()), metadata={_METADATA_KEY: json.dumps(header)})
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(target) as partial:
         pq.write_table(pa.table(columns, schema=schema), partial, compression="zstd")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 
+def recognises_parquet(head: bytes, _: Path) -> bool:
+    """Whether a file begins as Parquet does; whose it is, `read_table` says."""
+    return head.startswith(b"PAR1")
+
+
 def read_table(path: str | os.PathLike[str]) -> LatencyTable:
-    """Read a table that `save_table` wrote.
+    """Read a table that `save_table` wrote; a row that no processor could have produced is logged as a warning.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -83,7 +89,7 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
             f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). "
             f"Copy or build it again."
         ) from error
-    entries = _entries(source, columns)
+    entries = _entries(source, columns, datasheet)
     try:
         table = LatencyTable.of(entries, datasheet, name=str(source))
     except TableError as error:
@@ -120,8 +126,9 @@ def _datasheet(source: Path, header: Any) -> Datasheet:
         raise TableFileError(f"Expected a valid datasheet in {source}: {error}") from error
 
 
-def _entries(source: Path, columns: dict[str, list[Any]]) -> dict[Kernel, Entry]:
+def _entries(source: Path, columns: dict[str, list[Any]], sheet: Datasheet) -> dict[Kernel, Entry]:
     entries: dict[Kernel, Entry] = {}
+    odd: list[str] = []
     for number, (key, latency_ms, std_ms, n_samples) in enumerate(zip(*columns.values(), strict=True), start=1):
         try:
             if key is None or latency_ms is None or n_samples is None:
@@ -132,4 +139,11 @@ def _entries(source: Path, columns: dict[str, list[Any]]) -> dict[Kernel, Entry]
             entries[kernel] = Entry(latency_ms=latency_ms, std_ms=std_ms, n_samples=n_samples)
         except (KernelError, TableError) as error:
             raise TableFileError(f"Row {number} of {source} is not valid: {error}") from error
+        try:
+            check_plausible(kernel, latency_ms, sheet)
+        except TableError as error:
+            odd.append(f"row {number}, {key}: {error}")
+    if odd:
+        more = f"; and {len(odd) - _N_SHOWN} more" if len(odd) > _N_SHOWN else ""
+        logger.warning("%s holds times that cannot be: %s%s.", source, "; ".join(odd[:_N_SHOWN]), more)
     return entries

@@ -1,0 +1,74 @@
+"""What a file looks like by its first bytes; nothing of it is run."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["HEAD_BYTES", "head_lines", "is_pickle", "looks_like"]
+
+HEAD_BYTES = 1 << 16  # of a file are looked at
+
+# first bytes -> what the file is
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"PAR1", "Parquet"),
+    (b"SQLite format 3\0", "a metering session (SQLite), of which `latency-nas table build` makes a table"),
+    (b"PK\x03\x04", "a ZIP archive, which has to be unpacked"),
+    (b"\x1f\x8b", "a gzip archive, which has to be unpacked"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive, which has to be unpacked"),
+)
+# what text begins with -> what it is; a table of columns is recognised last, since YAML and JSON have commas, too
+_TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "a web page (HTML or XML): was it downloaded?"),
+    (re.compile(r"version https://git-lfs"), "a pointer of Git LFS: fetch the file itself"),
+    (re.compile(r'\s*(\{\s*("|\}|$)|\[\s*[\[{"\d\]-])'), "JSON"),
+    (re.compile(r"(?:[ \t]*(?:#.*)?\n)*(---|%YAML|- |('[^'\n]*'|\"[^\"\n]*\"|[\w. /-]+):(\s|$))"), "YAML"),
+    (re.compile(r"(?:#.*\n)*[^\n,]*,[^\n]*"), "CSV"),
+    (re.compile(r"(?:#.*\n)*[^\n\t]*\t[^\n]*"), "text in columns between tabs"),
+)
+_PROTOCOLS = range(2, 6)  # of pickles that begin with their protocol
+_OLD_PICKLES = (b"(d", b"(l", b"}", b"]")  # how a dict or a list begins in those that do not
+
+
+def head_lines(head: bytes) -> list[str]:
+    """The lines of text that are not blank, without comments; none if it is not text."""
+    text = _text(head)
+    return [] if text is None else [line for line in text.splitlines() if line.strip() and not _is_comment(line)]
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith(("#", '"#'))  # a spreadsheet puts quotes around a comment with a comma
+
+
+def _text(head: bytes) -> str | None:
+    """The bytes as text; a character that the end cuts in two is left out."""
+    try:
+        return None if b"\0" in head else head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return head[: error.start].decode("utf-8-sig") if error.start > len(head) - 4 else None
+
+
+def is_pickle(head: bytes, suffix: str = "") -> bool:
+    """Whether it begins as a pickle does; one of the oldest protocols looks like text, and counts by its suffix."""
+    if len(head) > 1 and head[0] == 0x80 and head[1] in _PROTOCOLS:
+        return True
+    return suffix == ".pkl" and head.startswith(_OLD_PICKLES)
+
+
+def looks_like(head: bytes) -> str:
+    r"""What a file is, as a message says it.
+
+    Example:
+        >>> looks_like(b"tables:\n  mine: 1\n"), looks_like(b'{"relu": 1}'), looks_like(b"op,ms\nrelu,1\n")
+        ('YAML', 'JSON', 'CSV')
+    """
+    if not head.strip():
+        return "an empty file"
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    if is_pickle(head):
+        return "a pickle"
+    text = _text(head)
+    if text is None:
+        return "binary data of no known kind"
+    return next((name for pattern, name in _TEXTS if pattern.match(text)), "text")
