@@ -1,9 +1,9 @@
 """The kernels that MNN makes of an operator graph, on a CPU.
 
 Checked against MNN 3.6.1 itself: for the networks of the tests, the list equals the ops that MNN executes, in order.
-Three things decide it: what its converter folds together (`_FOLDS`), which ops work on channels packed by four
-(`_PACKED`), and that ops which only move data (`_VIEWS`) are merged into the one copy, MNN's *Raster*, that a
-consumer needs.
+Three things decide it: what its converter folds together (`latency_nas.engine.mnn.folding`), which ops work on
+channels packed by four (`_PACKED`), and that ops which only move data (`_VIEWS`) are merged into the one copy, MNN's
+*Raster*, that a consumer needs.
 
 Limitations:
 1. A split is taken to state its sizes, as this library writes it; where it only counts its parts, as torch's exporter
@@ -11,33 +11,21 @@ Limitations:
    shuffled is taken to be one tensor, or parts that hold whole groups; an activation after it, MNN runs before it.
 2. An addition of a constant for each channel counts as one of equal shapes, though MNN runs it as a loop.
 3. Networks of several outputs are listed in the model's order; MNN may run a branch earlier or later.
-4. Ops outside `_PACKED`, `_POINTWISE`, `_BINARY` and `_VIEWS` are taken to read and write unpacked tensors.
+4. Ops outside `_PACKED`, `_POINTWISE`, `BINARY` and `_VIEWS` are taken to read and write unpacked tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
-from latency_nas.errors import GraphError
-from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
+from latency_nas.engine.mnn.folding import BINARY, fold
+from latency_nas.graph.op_graph import Node, OpGraph
 from latency_nas.kernel import AttrValue, Shape, shared_kernel
 from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["fuse_mnn"]
 
-_BINARY = ("add", "sub", "mul", "div")
-
-# (op, the op that follows it) -> attributes of the one kernel that the converter makes of both
-_FOLDS: dict[tuple[str, str], dict[str, AttrValue]] = {
-    ("conv2d", "batch_norm"): {"bias": 1},
-    ("conv2d", "relu"): {"act": "relu"},
-    ("conv2d", "relu6"): {"act": "relu6"},
-    ("linear", "relu"): {"act": "relu"},
-    ("linear", "relu6"): {"act": "relu6"},
-    **{(op, "relu"): {"act": "relu"} for op in _BINARY},  # but never relu6
-}
 _PACKED = frozenset({"conv2d", "conv_transpose2d", "pool2d", "batch_norm", "resize"})
 _POINTWISE = frozenset({  # in whatever layout they are given
     "relu", "relu6", "leaky_relu", "hard_swish", "sigmoid", "swish", "tanh", "gelu",
@@ -61,39 +49,6 @@ class _Stored:
     flat: bool = False
     moved: bool = False
     shuffled: bool = False
-
-
-@dataclass(slots=True)
-class _Folded:
-    """A node, and what the converter folds into it."""
-
-    head: Node
-    attrs: Mapping[str, AttrValue]
-    outputs: tuple[int, ...]
-    names: tuple[str, ...]
-
-
-def _fold(graph: OpGraph) -> list[tuple[Node, tuple[str, ...]]]:
-    """Merge each node with the followers that the converter folds into it."""
-    consumers = graph.n_consumers()
-    merged: list[_Folded] = []
-    maker: dict[int, _Folded] = {}  # of a value
-    for node in graph.nodes:
-        if node.op == CHOICE:
-            raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
-        sources = graph.activations(node)
-        step = maker.get(sources[0]) if len(sources) == 1 else None
-        extra = _FOLDS.get((step.head.op, node.op)) if step else None
-        if step is not None and extra and "act" not in step.attrs and consumers[sources[0]] == 1:
-            step.attrs, step.outputs, step.names = {**step.attrs, **extra}, node.outputs, (*step.names, node.name)
-            maker[node.outputs[0]] = step
-            continue
-        merged.append(_Folded(node, node.attrs, node.outputs, (node.name,)))
-        maker.update(dict.fromkeys(node.outputs, merged[-1]))
-    return [
-        (step.head if len(step.names) == 1 else replace(step.head, attrs=step.attrs, outputs=step.outputs), step.names)
-        for step in merged
-    ]
 
 
 class _Layout:
@@ -160,7 +115,7 @@ class _Layout:
             self.stored[output] = _Stored((source,), packed=True)
         elif node.op == "hard_sigmoid":
             self._hard_sigmoid(node, names)
-        elif node.op in _BINARY and inputs:
+        elif node.op in BINARY and inputs:
             self._binary(node, names)
         elif node.op == "reduce_mean" and len(self.shape(inputs[0])) == 4 and node.attrs["axes"] == (2, 3):
             self._spatial_mean(node, names)
@@ -301,7 +256,7 @@ def fuse_mnn(graph: OpGraph) -> tuple[KernelCall, ...]:
         GraphError: if a choice is open.
     """
     layout = _Layout(graph)
-    folded = _fold(graph)
+    folded = fold(graph)
     for node, names in folded:
         layout.place(node, names)
     if folded:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latency_nas.graph.torch.windows import Attrs, Read, adaptive_pool, conv, conv_transpose, convolution, pool
 from latency_nas.kernel import AttrValue
 
 __all__ = ["DTYPES", "IDENTITY", "SHAPE_ONLY", "Attrs", "name_of", "read_op"]
@@ -25,131 +26,42 @@ DTYPES = {
     torch.float64: "fp32",  # engines for phones have no double; exporters narrow it
 }
 
-Attrs = dict[str, AttrValue]
-_Read = tuple[str, Attrs] | None  # None: not this op after all, but what it decomposes into
 
-
-def _each(values: int | Sequence[int], n_axes: int) -> tuple[int, ...]:
-    sizes = (values,) if isinstance(values, int) else tuple(values)
-    return sizes * n_axes if len(sizes) == 1 else sizes
-
-
-def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-    """Before each axis, then after each; "same" pads an odd one after."""
-    if padding == "valid":
-        return (0,) * 2 * len(kernel)
-    if padding == "same":
-        total = [step * (size - 1) for size, step in zip(kernel, dilation, strict=True)]
-        return *(size // 2 for size in total), *(size - size // 2 for size in total)
-    return _each(padding, len(kernel)) * 2
-
-
-def _conv(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-    groups: int = 1,
-) -> _Read:  # fmt: skip
-    if x.dim() != weight.dim():
-        return None  # an image without a batch
-    kernel = tuple(weight.shape[2:])
-    n_axes = len(kernel)
-    dilation = _each(dilation, n_axes)
-    return f"conv{n_axes}d", {
-        "kernel": kernel,
-        "stride": _each(stride, n_axes),
-        "pad": _padding(padding, kernel, dilation),
-        "dilation": dilation,
-        "group": groups,
-        "bias": int(bias is not None),
-    }
-
-
-def _conv_transpose(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-    groups: int = 1, dilation: Any = 1,
-) -> _Read:  # fmt: skip
-    read = _conv(x, weight, bias, stride, padding, dilation, groups)
-    if read is None:
-        return None
-    return read[0].replace("conv", "conv_transpose"), read[1] | {"output_pad": _each(output_padding, weight.dim() - 2)}
-
-
-def _convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, transposed: bool,
-    output_padding: Any, groups: int,
-) -> _Read:  # fmt: skip
-    if transposed:
-        return _conv_transpose(x, weight, bias, stride, padding, output_padding, groups, dilation)
-    return _conv(x, weight, bias, stride, padding, dilation, groups)
-
-
-def _pool(kind: str, n_axes: int) -> Callable[..., _Read]:
-    def read(x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, *rest: Any, **named: Any) -> _Read:
-        if x.dim() != n_axes + 2:
-            return None
-        dilation = (*rest, 1)[0] if kind == "max" else 1  # of an average the next is `ceil_mode`
-        ceil = named.get("ceil_mode", (*rest, False, False)[1 if kind == "max" else 0])
-        attrs: Attrs = {
-            "type": kind,
-            "kernel": _each(kernel, n_axes),
-            "stride": _each(stride or kernel, n_axes),
-            "pad": _each(padding, n_axes) * 2,
-        }
-        if set(_each(dilation, n_axes)) != {1}:
-            attrs["dilation"] = _each(dilation, n_axes)
-        return f"pool{n_axes}d", attrs | ({"ceil": 1} if ceil else {})
-
-    return read
-
-
-def _adaptive_pool(kind: str) -> Callable[..., _Read]:
-    """The window of an adaptive pool, where it is the same everywhere."""
-
-    def read(x: Tensor, size: Sequence[int]) -> _Read:
-        n_axes = len(size)
-        sources = x.shape[-n_axes:]
-        if x.dim() != n_axes + 2 or any(source % target for source, target in zip(sources, size, strict=True)):
-            return f"aten.adaptive_{kind}_pool{n_axes}d", {}
-        window = tuple(source // target for source, target in zip(sources, size, strict=True))
-        return f"pool{n_axes}d", {"type": kind, "kernel": window, "stride": window, "pad": (0,) * 2 * n_axes}
-
-    return read
-
-
-def _reduce(op: str) -> Callable[..., _Read]:
+def _reduce(op: str) -> Callable[..., Read]:
     """A global average pool is a mean, too: torch itself makes one of it, also where it exports ONNX."""
 
-    def read(x: Tensor, dims: Any = None, keepdim: bool = False, **_: Any) -> _Read:
+    def read(x: Tensor, dims: Any = None, keepdim: bool = False, **_: Any) -> Read:
         listed = [dims] if isinstance(dims, int) else dims or range(x.dim())
         return op, {"axes": tuple(sorted(dim % x.dim() for dim in listed)), "keepdim": int(keepdim)}
 
     return read
 
 
-def _argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> _Read:
+def _argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Read:
     return "argmax", {} if dim is None else {"axis": dim % x.dim(), "keepdim": int(keepdim)}
 
 
-def _layer_norm(op: str) -> Callable[..., _Read]:
-    def read(x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> _Read:
+def _layer_norm(op: str) -> Callable[..., Read]:
+    def read(x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any) -> Read:
         return op, {"axis": x.dim() - len(normalized_shape)} if len(normalized_shape) > 1 else {}
 
     return read
 
 
-def _clamp(x: Tensor, low: Any = None, high: Any = None) -> _Read:
+def _clamp(x: Tensor, low: Any = None, high: Any = None) -> Read:
     return ("relu", {}) if (low, high) == (0, None) else ("relu6", {}) if (low, high) == (0, 6) else ("clip", {})
 
 
-def _on_axis(op: str) -> Callable[..., _Read]:
+def _on_axis(op: str) -> Callable[..., Read]:
     return lambda x, dim, *_, **__: (op, {"axis": dim % max(1, x.dim())})
 
 
-def _plain(op: str, **attrs: AttrValue) -> Callable[..., _Read]:
+def _plain(op: str, **attrs: AttrValue) -> Callable[..., Read]:
     fixed: Attrs = dict(attrs)
     return lambda *_, **__: (op, dict(fixed))
 
 
-def _transpose(x: Tensor, first: int = 0, second: int = 1) -> _Read:
+def _transpose(x: Tensor, first: int = 0, second: int = 1) -> Read:
     if x.dim() < 2:
         return "reshape", {}
     perm = list(range(x.dim()))
@@ -157,15 +69,15 @@ def _transpose(x: Tensor, first: int = 0, second: int = 1) -> _Read:
     return "transpose", {"perm": tuple(perm)}
 
 
-def _slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> _Read:
+def _slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Read:
     size = x.shape[dim]
     first = min(max((start or 0) + (size if (start or 0) < 0 else 0), 0), size)
     attrs: Attrs = {"axes": (dim % x.dim(),), "starts": (first,)}
     return "slice", attrs | ({"steps": (step,)} if step != 1 else {})
 
 
-def _pad(mode: str) -> Callable[..., _Read]:
-    def read(x: Tensor, pad: Sequence[int], *_: Any) -> _Read:
+def _pad(mode: str) -> Callable[..., Read]:
+    def read(x: Tensor, pad: Sequence[int], *_: Any) -> Read:
         """Torch lists (before, after) of the last axis first."""
         unpadded = (0,) * (x.dim() - len(pad) // 2)
         return "pad", {"mode": mode, "pads": (*unpadded, *pad[-2::-2], *unpadded, *pad[::-2])}
@@ -195,15 +107,15 @@ _RESIZE = {
 }
 
 # aten op, as `name_of` gives it -> a function of its arguments that gives the op and its attributes
-_READ: dict[str, Callable[..., _Read]] = {
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _conv_transpose),
-    "convolution": _convolution,
-    **{f"max_pool{n}d": _pool("max", n) for n in (1, 2, 3)},
-    **{f"max_pool{n}d_with_indices": _pool("max", n) for n in (2, 3)},
-    **{f"avg_pool{n}d": _pool("avg", n) for n in (1, 2, 3)},
-    **{f"_adaptive_avg_pool{n}d": _adaptive_pool("avg") for n in (2, 3)},
-    **{f"adaptive_max_pool{n}d": _adaptive_pool("max") for n in (2, 3)},
+_READ: dict[str, Callable[..., Read]] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), conv_transpose),
+    "convolution": convolution,
+    **{f"max_pool{n}d": pool("max", n) for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices": pool("max", n) for n in (2, 3)},
+    **{f"avg_pool{n}d": pool("avg", n) for n in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{n}d": adaptive_pool("avg") for n in (2, 3)},
+    **{f"adaptive_max_pool{n}d": adaptive_pool("max") for n in (2, 3)},
     "batch_norm": _plain("batch_norm"),
     "native_batch_norm": _plain("batch_norm"),
     "_native_batch_norm_legit_no_training": _plain("batch_norm"),
@@ -276,7 +188,7 @@ def name_of(func: Any) -> str:
     return str(func.overloadpacket.__name__).rstrip("_")
 
 
-def _product(name: str, args: Sequence[Any], constant: Callable[[Tensor], bool]) -> _Read:
+def _product(name: str, args: Sequence[Any], constant: Callable[[Tensor], bool]) -> Read:
     """Weights on the right make it a linear layer; a constant on the left stays a matmul of one input."""
     bias = {"linear": (*args, None, None)[2], "addmm": args[0]}.get(name)
     left, right = args[1:3] if name == "addmm" else args[:2]
