@@ -42,7 +42,7 @@ def test_what_is_lost_and_what_is_refused(tmp_path: Path) -> None:
     table, file = table_file(tmp_path, RELU, RASTER), tmp_path / "t.pkl"
     refused = run_main("table", "export", str(table), str(file))
     assert refused.returncode == 1
-    assert "(PaddleSlim has no key for raster). Pass partial=True to write the others." in refused.stderr
+    assert "(PaddleSlim has no key for raster). Pass partial=True (--partial) to write the others." in refused.stderr
     assert run("table", "export", table, file, "--partial", "--option", "dialect=2021") == (
         f"{file}: 1 kernels\n"
         f"lost: the datasheet: device, threads and power mode stand in the file's name alone\n"

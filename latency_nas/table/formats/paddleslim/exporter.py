@@ -94,7 +94,7 @@ def _refusal(table: LatencyTable, reasons: dict[str, str]) -> str:
     more = f"; and {len(reasons) - _N_SHOWN} more" if len(reasons) > _N_SHOWN else ""
     return (
         f"Expected kernels that PaddleSlim's format can say, but {len(reasons)} of {table.name} cannot be said: "
-        f"{shown}{more}. Pass partial=True to write the others."
+        f"{shown}{more}. Pass partial=True (--partial) to write the others."
     )
 
 

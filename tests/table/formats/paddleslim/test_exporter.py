@@ -163,7 +163,7 @@ def test_what_cannot_be_said_is_refused_or_left_out(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"Expected kernels that PaddleSlim's format can say, but 2 of mine cannot be said: raster [1,8] -> [1,8] "
         f"source=packed target=plain dtype=fp32 (PaddleSlim has no key for raster); {key} (kernels of 2 latencies have "
-        f"this key). Pass partial=True to write the others."
+        f"this key). Pass partial=True (--partial) to write the others."
     )
     assert not list(tmp_path.iterdir())
     report = export_paddleslim(table, tmp_path, partial=True)
