@@ -32,15 +32,22 @@ def calibrate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to write, NAME.parquet.")],
     device: Annotated[str, typer.Option(help="The name of your device.")],
     threads: Annotated[int, typer.Option(help="Threads of those runs; 0 is as in the table.")] = 0,
+    engine: Annotated[str, typer.Option(help="The engine of those runs; the table's by default.")] = "",
     engine_version: Annotated[str, typer.Option(help="Of the engine in those runs.")] = "",
+    other_device: Annotated[
+        bool, typer.Option("--other-device", help="The runs may be of another device or engine than the table.")
+    ] = False,
 ) -> None:
     """Adapt a table to your device by the times of whole networks: one will do, five to ten are better."""
     from latency_nas.estimate import calibration
     from latency_nas.table import load_table, save_table
 
     source = load_table(table)
-    given = {"threads": threads or source.datasheet.threads, "engine_version": engine_version}
-    result, quality = calibration.calibrate(source, _read(runs, source.datasheet), device=device, **given)
+    sheet = source.datasheet
+    given = {"device": device, "engine": engine or sheet.engine, "engine_version": engine_version}
+    result, quality = calibration.calibrate(
+        source, _read(runs, sheet), other_device=other_device, threads=threads or sheet.threads, **given
+    )
     typer.echo(f"{save_table(result, output)}: {len(result)} kernels. {result.datasheet}")
     typer.echo(f"{quality}.")
 

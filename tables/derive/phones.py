@@ -15,7 +15,8 @@ from derive.page import Scores
 from derive.published import clas_times, joined, lite_times
 from derive.source import source_table
 from latency_nas.estimate import LatencyEstimator
-from latency_nas.estimate.calibration import CLASSES, NetworkTime, calibrate, choose_strength, class_parts, fit_scales
+from latency_nas.estimate.calibration import NetworkTime, calibrate, class_parts
+from latency_nas.estimate.class_scales import CLASSES, choose_strength, fit_scales
 from latency_nas.estimate.conformal import error_bound
 from latency_nas.kernel import Kernel
 from latency_nas.table import Entry, LatencyTable
@@ -163,7 +164,8 @@ def build(folder: Path) -> tuple[dict[str, LatencyTable], Scores]:
         runs = [NetworkTime(name=n, kernels=kernels(n), latency_ms=t) for n, t in times[name].items()]
         errors = [abs(predicted[name][n] / t - 1) for n, t in times[name].items()]
         table, _ = calibrate(
-            tables[phone.source] if phone.source else thin, runs, device=phone.device, soc=name.partition("/")[0],
+            tables[phone.source] if phone.source else thin, runs, other_device=True, device=phone.device,
+            soc=name.partition("/")[0],
             threads=int(name.partition("=")[2]), engine_version=phone.version, power_mode=phone.power_mode,
             expected_error=round(float(np.mean(errors)), 6),
             expected_error_method=f"{len(runs)} published networks, each left out",

@@ -12,15 +12,8 @@ from typer.testing import CliRunner
 from latency_nas import Datasheet, Kernel, LatencyEstimator, LatencyTable, load_table, save_table
 from latency_nas.cli.main import app
 from latency_nas.errors import MissingKernelError, TableError
-from latency_nas.estimate.calibration import (
-    CLASSES,
-    NetworkTime,
-    calibrate,
-    choose_strength,
-    fit_scales,
-    kernel_class,
-    leave_one_out,
-)
+from latency_nas.estimate.calibration import NetworkTime, calibrate
+from latency_nas.estimate.class_scales import CLASSES, choose_strength, fit_scales, kernel_class, leave_one_out
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.table import Entry
 
@@ -114,7 +107,7 @@ def test_classes_have_scales_of_their_own_of_five_networks_on() -> None:
 
 def test_one_network_is_one_scale() -> None:
     run = NetworkTime(name="one", kernels=calls(RELU, LINEAR), latency_ms=3.0)
-    table, quality = calibrate(source(), [run], device="Slow board", threads=1)
+    table, quality = calibrate(source(), [run], device="Slow board", threads=1, other_device=True)
     assert {kernel: entry.latency_ms for kernel, entry in table.items()} == pytest.approx(
         {kernel: 2 * entry.latency_ms for kernel, entry in source().items()}
     )
@@ -132,7 +125,7 @@ def test_two_networks_have_an_error() -> None:
         NetworkTime(name="a", kernels=calls(RELU, RELU), latency_ms=2.0),
         NetworkTime(name="b", kernels=calls(LINEAR), latency_ms=2.2),
     ]
-    table, quality = calibrate(source(), runs, device="Slow board")
+    table, quality = calibrate(source(), runs, device="Slow board", other_device=True)
     assert quality.errors == pytest.approx({"a": 0.1, "b": 2 / 2.2 - 1})
     assert table.datasheet.expected_error == pytest.approx((0.1 + 0.2 / 2.2) / 2)
     assert table.datasheet.expected_error_method == "2 networks, each left out"
@@ -145,7 +138,7 @@ def test_prices_add_up_to_what_was_measured() -> None:
         NetworkTime(name=name, kernels=calls(*kernels), latency_ms=1.5 * sum(source()[k].latency_ms for k in kernels))
         for name, kernels in times.items()
     ]
-    table, _ = calibrate(LatencyEstimator(source()), runs, device="Slow board")
+    table, _ = calibrate(LatencyEstimator(source()), runs, device="Slow board", other_device=True)
     for run in runs:
         assert LatencyEstimator(table).price(run.kernels).latency_ms == pytest.approx(run.latency_ms)
 
@@ -153,10 +146,10 @@ def test_prices_add_up_to_what_was_measured() -> None:
 def test_what_cannot_be_calibrated_is_refused() -> None:
     run = NetworkTime(name="one", kernels=calls(RELU), latency_ms=3.0)
     with pytest.raises(TableError) as caught:
-        calibrate(source(), [], device="x")
+        calibrate(source(), [], device="x", other_device=True)
     assert str(caught.value) == "Expected measurements of one network or more, each once, but got none."
     with pytest.raises(TableError) as caught:
-        calibrate(source(), [run, run], device="x")
+        calibrate(source(), [run, run], device="x", other_device=True)
     assert str(caught.value) == "Expected measurements of one network or more, each once, but got one, one."
     with pytest.raises(TableError) as caught:
         NetworkTime(name="none", kernels=(), latency_ms=1.0)
@@ -167,7 +160,24 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
     assert str(caught.value) == expected
     unknown = NetworkTime(name="odd", kernels=calls(Kernel.of("tanh", [(1, 8)], [(1, 8)])), latency_ms=1.0)
     with pytest.raises(MissingKernelError):
-        calibrate(source(), [unknown], device="x")
+        calibrate(source(), [unknown], device="x", other_device=True)
+
+
+def test_another_device_or_engine_is_refused_unless_it_is_meant() -> None:
+    run = NetworkTime(name="one", kernels=calls(RELU), latency_ms=3.0)
+    with pytest.raises(TableError) as caught:
+        calibrate(source(), [run], device="Slow board", engine="MNN")
+    said = "device: Board in the datasheet, Slow board at hand; engine: Paddle-Lite in the datasheet, MNN at hand"
+    assert str(caught.value) == (
+        f"Expected times of the device and the engine that the datasheet of {source().name} names, but they differ: "
+        f"{said}. Start from a table of that device, or pass other_device=True (--other-device at the command line), "
+        f"and the result will say what differs."
+    )
+    sheet = calibrate(source(), [run], device="Slow board", engine="MNN", other_device=True)[0].datasheet
+    assert (sheet.device, sheet.engine) == ("Slow board", "Paddle-Lite")  # the kernels are still that engine's
+    assert sheet.notes == f"calibrated from another device or engine: {said}"
+    same = calibrate(source(), [run], device="board", threads=2)[0].datasheet
+    assert (same.threads, same.notes) == (2, source().datasheet.notes)
 
 
 def test_command(tmp_path: Path) -> None:
@@ -176,6 +186,7 @@ def test_command(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(f'model,input_shape,latency_ms\n{model},"1,8,4,4",2.0\n')
     target = tmp_path / "slow.parquet"
     arguments = ["calibrate", str(tmp_path / "board.parquet"), str(tmp_path / "runs.csv"), "--device", "Slow board"]
+    arguments += ["--other-device"]
     result = CliRunner().invoke(app, [*arguments, "--output", str(target), "--threads", "2"], catch_exceptions=False)
     assert result.output == (
         f"{target}: 5 kernels. Slow board: Paddle-Lite on CPU, fp32, 2 threads, batch 1, derived\n"
@@ -186,5 +197,8 @@ def test_command(tmp_path: Path) -> None:
 
 def test_the_same_runs_make_the_same_file(tmp_path: Path) -> None:
     runs = [NetworkTime(name="a", kernels=calls(RELU, conv(1)), latency_ms=2.0)]
-    files = [save_table(calibrate(source(), runs, device="x")[0], tmp_path / f"{n}.parquet") for n in range(2)]
+    files = [
+        save_table(calibrate(source(), runs, device="x", other_device=True)[0], tmp_path / f"{n}.parquet")
+        for n in range(2)
+    ]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -1,0 +1,136 @@
+"""The scale of each class of kernels, fitted to the times of a few whole networks.
+
+A network's price is the sum over classes of kernels of what the source table says, each class times its scale:
+log T_n = log(sum_c exp(a + d_c) t_nc) + error. The common scale `a` is free; the classes' deviations d_c are drawn to
+0, the source, by the penalty (d_c / strength)^2; errors count by Huber's loss, so that one mismeasured network does not
+turn the table. The strength is that with the smallest leave-one-network-out error; 0 of fewer than five networks, which
+is one scale for all.
+
+References:
+    P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35 (1964), 73-101.
+    A. E. Hoerl, R. W. Kennard, "Ridge regression: biased estimation for nonorthogonal problems", Technometrics 12
+    (1970), 55-67, eq. 2.1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_nas.kernel import Kernel
+
+__all__ = ["CLASSES", "choose_strength", "fit_scales", "kernel_class", "leave_one_out"]
+
+CLASSES = ("pointwise", "3x3", "convolution", "depthwise", "product", "exponential", "memory")
+_PRODUCTS = frozenset({"linear", "matmul"})
+_EXPONENTIALS = frozenset(
+    {"swish", "sigmoid", "softmax", "log_softmax", "gelu", "tanh", "mish", "softplus", "exp", "erf"}
+)
+_STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.4)
+_LEAST_NETWORKS = 5  # for scales of their own
+_NOISE = 0.04  # relative standard deviation of a published or well-measured time
+_HUBER = 1.345 * _NOISE  # 95 % efficient under normal errors
+_STEPS = 12
+
+_Array = NDArray[np.float64]
+
+
+def kernel_class(kernel: Kernel) -> str:
+    """Which of `CLASSES` a kernel belongs to: the work of a class runs in one piece of an engine's code.
+
+    Example:
+        >>> kernel_class(Kernel.of("relu", [(1, 8)], [(1, 8)]))
+        'memory'
+    """
+    if kernel.family == "depthwise_conv2d":
+        return "depthwise"
+    if kernel.op.startswith("conv"):
+        size = kernel.attributes.get("kernel")
+        if kernel.op == "conv2d" and size == (1, 1):
+            return "pointwise"
+        winograd = kernel.op == "conv2d" and size == (3, 3) and kernel.attributes["stride"] == (1, 1)
+        return "3x3" if winograd else "convolution"
+    if kernel.op in _PRODUCTS:
+        return "product"
+    return "exponential" if kernel.op in _EXPONENTIALS else "memory"
+
+
+def fit_scales(parts_ms: _Array, measured_ms: _Array, strength: float, start: _Array | None = None) -> _Array:
+    """The scale of each class, by Gauss-Newton steps on the penalised Huber loss.
+
+    Args:
+        parts_ms: the source's price of each class in each network, of shape ``(networks, classes)``.
+        measured_ms: of shape ``(networks,)``.
+        strength: standard deviation of the logarithm of the classes' scales about their common one; 0 for one scale.
+        start: logarithms to begin at, of shape ``(1 + classes,)``: of the common scale, and of the deviations.
+
+    Returns:
+        Logarithms of the common scale and of the deviations, of shape ``(1 + classes,)``.
+    """
+    n_classes = parts_ms.shape[1]
+    logs = np.zeros(1 + n_classes) if start is None else start
+    if start is None:
+        logs[0] = np.median(np.log(measured_ms / parts_ms.sum(axis=1)))
+    free = 1 + n_classes if strength > 0 else 1
+    penalty = np.array([0.0, *[(_NOISE / strength) ** 2 if strength > 0 else 0.0] * n_classes])[:free]
+    for _ in range(_STEPS):
+        scaled = parts_ms * np.exp(logs[0] + logs[1:])
+        total = scaled.sum(axis=1)
+        residual = np.log(measured_ms / total)
+        weight = np.minimum(1.0, _HUBER / np.maximum(np.abs(residual), 1e-12))
+        slope = np.column_stack([np.ones_like(total), scaled / total[:, None]])[:, :free]
+        gradient = slope.T @ (weight * residual) - penalty * logs[:free]
+        step = np.linalg.solve((slope.T * weight) @ slope + np.diag(penalty + 1e-12), gradient)
+        logs = logs.copy()
+        logs[:free] += step
+        if np.abs(step).max() < 1e-9:
+            break
+    return logs
+
+
+def _predict(parts_ms: _Array, logs: _Array) -> _Array:
+    return np.asarray(parts_ms @ np.exp(logs[0] + logs[1:]))
+
+
+def _left_out(parts_ms: _Array, measured_ms: _Array, strength: float) -> _Array:
+    """Each network's price by scales fitted to the others."""
+    start = fit_scales(parts_ms, measured_ms, strength)
+    rows = np.arange(len(measured_ms))
+    return np.array([
+        _predict(parts_ms[row], fit_scales(parts_ms[rows != row], measured_ms[rows != row], strength, start))
+        for row in rows
+    ])  # fmt: skip
+
+
+def choose_strength(parts_ms: _Array, measured_ms: _Array) -> float:
+    """The strength of the smallest leave-one-network-out error; 0 of fewer than five networks.
+
+    Args:
+        parts_ms: the source's price of each class in each network, of shape ``(networks, classes)``.
+        measured_ms: of shape ``(networks,)``.
+    """
+    if len(measured_ms) < _LEAST_NETWORKS:
+        return 0.0
+
+    def error(strength: float) -> float:
+        return float(np.abs(np.log(_left_out(parts_ms, measured_ms, strength) / measured_ms)).mean())
+
+    return min(_STRENGTHS, key=error)
+
+
+def leave_one_out(parts_ms: _Array, measured_ms: _Array) -> _Array:
+    """Each network's price when nothing of it was used, neither for the scales nor to choose their strength.
+
+    Args:
+        parts_ms: the source's price of each class in each network, of shape ``(networks, classes)``.
+        measured_ms: of shape ``(networks,)``; two networks or more.
+
+    Returns:
+        Milliseconds, of shape ``(networks,)``.
+    """
+    predicted = []
+    for row in range(len(measured_ms)):
+        others = np.arange(len(measured_ms)) != row
+        strength = choose_strength(parts_ms[others], measured_ms[others])
+        predicted.append(_predict(parts_ms[row], fit_scales(parts_ms[others], measured_ms[others], strength)))
+    return np.array(predicted)
