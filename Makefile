@@ -1,5 +1,6 @@
-# Two jobs, each complete on a fresh machine with Python 3.11 and a package index:
+# Three jobs, each complete on a fresh machine with Python 3.11 and a package index:
 #   make demo    measure this machine, search under a latency target, measure what was found
+#   make check   lint, types, stages, and the fast tests: three minutes
 #   make test    lint, types, stages, and every test
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -9,16 +10,21 @@ BIN := $(VENV)/bin
 PYTHON310 ?= $(firstword $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null) $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python))
 LITE := $(if $(PYTHON310),.venv-lite/installed)
 
-.PHONY: demo test clean
+.PHONY: demo check lint test clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/search_digits.py $(ARGS)
 
-test: $(VENV)/installed $(LITE)
+lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test: lint $(LITE)
 	$(BIN)/pytest $(ARGS)
 
 # torch goes first and by its exact version: any other way of asking pulls gigabytes of CUDA packages.

@@ -1,0 +1,50 @@
+"""What all tests share: the Python of Paddle-Lite, and which tests are slow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from latency_nas.engine.paddle_lite.environment import find_lite_python
+from latency_nas.errors import MissingExtraError
+
+HERE = Path(__file__).parent
+# Folders and files whose tests run engines, devices, training or other processes: `make test` runs them, `make check`
+# does not.
+SLOW = (
+    "compat/test_mmt.py",
+    "cli/test_measure.py",
+    "engine",
+    "graph/onnx/test_reader.py",
+    "graph/test_twins.py",
+    "graph/paddle/test_reader.py",
+    "integrate",
+    "measure",
+    "search/loss/test_paddle_loss.py",
+    "search/plan/test_attach_cost.py",
+    "search/supernet/test_styles.py",
+    "report/test_without_engines.py",
+    "table/test_plausibility.py",
+    "tables",
+    "test_docs.py",
+    "test_examples.py",
+    "test_readme.py",
+    "test_search_digits.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests below `SLOW` as slow."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def lite_python() -> Path:
+    """The Python that has Paddle-Lite; without one the test is skipped and says how to make it."""
+    try:
+        return find_lite_python()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
