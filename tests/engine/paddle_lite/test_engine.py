@@ -10,8 +10,7 @@ import pytest
 from torch import nn
 
 from latency_nas.engine import Target, fuse, get_engine
-from latency_nas.engine.paddle_lite.environment import find_lite_python
-from latency_nas.errors import GraphError, MeasureError, MissingExtraError
+from latency_nas.errors import GraphError, MeasureError
 from latency_nas.graph import OpGraph, Value
 from latency_nas.graph.paddle.reader import read_paddle
 from latency_nas.graph.paddle.writer import write_paddle
@@ -44,12 +43,8 @@ def graph() -> OpGraph:
 
 
 @pytest.fixture
-def runner() -> Iterator[LocalRunner]:
-    try:
-        find_lite_python()
-    except MissingExtraError as error:
-        pytest.skip(str(error))
-    with LocalRunner(LITE) as opened:
+def runner(lite_python: Path) -> Iterator[LocalRunner]:
+    with LocalRunner(LITE, python=str(lite_python)) as opened:
         yield opened
 
 

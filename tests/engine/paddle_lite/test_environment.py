@@ -38,10 +38,6 @@ def test_none_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert str(caught.value) == f"Expected a Python with paddlelite, but found none. {HOW}"
 
 
-def test_what_is_found_imports_it() -> None:
-    try:
-        python = find_lite_python()
-    except MissingExtraError as error:
-        pytest.skip(str(error))
+def test_what_is_found_imports_it(lite_python: Path) -> None:
     code = "import paddlelite.lite as lite; print(hasattr(lite, 'CxxConfig'))"
-    assert subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"  # noqa: S603
+    assert subprocess.run([lite_python, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"  # noqa: S603

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from latency_nas.engine import fuse
-from latency_nas.engine.paddle_lite.environment import find_lite_python
-from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError
+from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.paddle.reader import read_paddle
 from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
@@ -68,13 +67,9 @@ def test_quantised_programs_compute_in_int8(folder: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_opt_makes_these_kernels(folder: Path, tmp_path: Path, name: str) -> None:
-    try:
-        python = find_lite_python()
-    except MissingExtraError as error:
-        pytest.skip(str(error))
+def test_opt_makes_these_kernels(folder: Path, tmp_path: Path, lite_python: Path, name: str) -> None:
     model = folder / f"{name}.pdmodel"
-    assert keys(read_paddle(model)) == kernels(optimised(python, model, tmp_path))
+    assert keys(read_paddle(model)) == kernels(optimised(lite_python, model, tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -439,7 +439,8 @@ def test_a_table_that_is_not_here() -> None:
         f"Expected the name or the file of a latency table, but got 'Phone of mine'. Named tables here: "
         f"{', '.join(sorted(named_tables())) or 'none'}. To get one: measure this machine with "
         f"latency_nas.measure_table(...) and save_table(table, 'NAME.parquet'); or give the path of a table in "
-        f"another format (latency-nas table formats lists them); or put NAME.parquet into a folder that LATENCY_NAS_TABLES names."
+        f"another format (latency-nas table formats lists them); or put NAME.parquet into a folder that "
+        f"LATENCY_NAS_TABLES names."
     )
 
 
