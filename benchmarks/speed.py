@@ -29,6 +29,7 @@ from mobilenet import CandidateNet, ElasticNet
 from supernet import Supernet
 
 from latency_nas import LatencyLoss
+from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.gates import PackedPlan
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.supernet.choice import Choice, ParameterOf
@@ -62,11 +63,11 @@ def packed_form(net: Thetas) -> Callable[[], Tensor]:
     """What `LatencyLoss.expected_ms` does in a step."""
     names = [f"blocks.{number}" for number in range(len(net.blocks))]
     labels = tuple(map(str, range(N_CANDIDATES)))
-    costs = tuple(tuple(0.1 * (index + 1) for index in range(N_CANDIDATES)) for _ in names)
-    plan = CostPlan(choices=tuple(names), candidates=(labels,) * len(names), costs_ms=costs, fixed_ms=1.0)
+    costs = tuple(tuple(Cost(value=0.1 * (index + 1)) for index in range(N_CANDIDATES)) for _ in names)
+    plan = CostPlan(choices=tuple(names), candidates=(labels,) * len(names), costs=costs, fixed=Cost(value=1.0))
     choices = [Choice(module=name, candidates=labels, weights=ParameterOf(name, "0")) for name in names]
     reader, packed, temperature = GateReader(net, choices, sampled=False), PackedPlan(plan, [True] * len(names)), 1.0
-    return lambda: packed.expected_ms(*reader.weights(), torch.tensor(temperature))
+    return lambda: packed.expected(*reader.weights(), torch.tensor(temperature))
 
 
 def seconds(run: Callable[[], Tensor], net: nn.Module) -> float:

@@ -131,12 +131,12 @@ def main() -> None:
         supernet, EXAMPLE, options=OPTIONS, subnet=lambda net, config: net.subnet(config), gates=lambda net: net.gates()
     )
     for name, loss in latency.by_name().items():
-        loss.target_ms = sum(plans[name].bounds_ms()) / 2
+        loss.target = sum(plans[name].bounds()) / 2
     search(supernet, latency, n_steps=300)
     found = latency.project()
     for name, loss in latency.by_name().items():
-        projected = loss.plan.latency_ms(found)
-        print(f"{name}: target {loss.target_ms:.4g}, argmax {loss.argmax_ms():.4g}, projected {projected:.4g}")
+        projected, unit = loss.plan.cost(found), loss.quantity.unit
+        print(f"{name}: target {loss.target:.4g}, argmax {loss.argmax_cost():.4g}, projected {projected:.4g} {unit}")
     print({name: OPTIONS[name][index] for name, index in found.items()})
 
 

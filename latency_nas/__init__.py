@@ -9,16 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latency_nas.estimate.estimator import Estimate, LatencyEstimator
+    from latency_nas.estimate.estimate import Estimate
+    from latency_nas.estimate.estimator import LatencyEstimator
+    from latency_nas.estimate.resource_counter import ResourceCounter
     from latency_nas.graph.architectures import covering_architectures
     from latency_nas.integrate.lightning import LatencyCallback
     from latency_nas.integrate.paddle import PaddleLatencyCallback
-    from latency_nas.kernel import Kernel
+    from latency_nas.kernel import Kernel, Quantity
     from latency_nas.measure.meter import measure_networks, measure_table
     from latency_nas.search.loss.loss import LatencyLoss
     from latency_nas.search.loss.paddle_loss import PaddleLatencyLoss
     from latency_nas.search.loss.schedule import Schedule
-    from latency_nas.search.loss.targets import ResourceCounter, Targets
+    from latency_nas.search.loss.targets import Targets
     from latency_nas.search.supernet.choice import Choice
     from latency_nas.search.supernet.supernet import read_supernet
     from latency_nas.table import (
@@ -38,7 +40,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Choice": "latency_nas.search.supernet.choice",
     "Datasheet": "latency_nas.table",
-    "Estimate": "latency_nas.estimate.estimator",
+    "Estimate": "latency_nas.estimate.estimate",
     "Kernel": "latency_nas.kernel",
     "LatencyCallback": "latency_nas.integrate.lightning",
     "LatencyEstimator": "latency_nas.estimate.estimator",
@@ -46,7 +48,8 @@ _HOMES = {
     "LatencyTable": "latency_nas.table",
     "PaddleLatencyCallback": "latency_nas.integrate.paddle",
     "PaddleLatencyLoss": "latency_nas.search.loss.paddle_loss",
-    "ResourceCounter": "latency_nas.search.loss.targets",
+    "Quantity": "latency_nas.kernel",
+    "ResourceCounter": "latency_nas.estimate.resource_counter",
     "Schedule": "latency_nas.search.loss.schedule",
     "Targets": "latency_nas.search.loss.targets",
     "covering_architectures": "latency_nas.graph.architectures",
@@ -72,6 +75,7 @@ __all__ = [
     "LatencyTable",
     "PaddleLatencyCallback",
     "PaddleLatencyLoss",
+    "Quantity",
     "ResourceCounter",
     "Schedule",
     "Targets",

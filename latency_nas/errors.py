@@ -18,6 +18,7 @@
     │   ├── RunnerLostError                a device no longer answers
     │   └── SessionError                   a session's file is damaged, in use, or cannot be written
     ├── SearchError(ValueError)            a supernet, its gates or a target cannot be used
+    ├── QuantityError(TypeError)           milliseconds are asked of what is no latency, or a quantity is malformed
     └── MissingExtraError(ImportError)     an optional dependency is not installed
 
 Each leaf is also a builtin exception, so that ``except LookupError`` works as expected.
@@ -37,6 +38,7 @@ __all__ = [
     "MissingExtraError",
     "MissingKernelError",
     "OpSpaceError",
+    "QuantityError",
     "RunnerLostError",
     "SearchError",
     "SessionError",
@@ -119,6 +121,10 @@ class UnsafeOpError(OpSpaceError):
 
 class SearchError(LatencyNASError, ValueError):
     """A supernet, its gates, or a target cannot be used."""
+
+
+class QuantityError(LatencyNASError, TypeError):
+    """Milliseconds are asked of what is not a latency, two quantities are mixed, or one is malformed."""
 
 
 class MissingExtraError(LatencyNASError, ImportError):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from latency_nas.engine import fuse
 from latency_nas.estimate import LatencyEstimator
-from latency_nas.estimate.estimator import KernelEstimate
+from latency_nas.estimate.estimate import KernelEstimate
 from latency_nas.graph import OpGraph
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import Kernel
@@ -184,10 +184,10 @@ def loss_of(
 
 
 def aim(loss: LatencyLoss, share: float = 0.5) -> float:
-    """Set the target at this part of the way from the cheapest to the dearest network; gives it in milliseconds."""
-    cheapest_ms, dearest_ms = loss.plan.bounds_ms()
-    loss.target_ms = cheapest_ms + share * (dearest_ms - cheapest_ms)
-    return loss.target_ms
+    """Set the target at this part of the way from the cheapest to the dearest network; gives it in the loss's unit."""
+    cheapest, dearest = loss.plan.bounds()
+    loss.target = cheapest + share * (dearest - cheapest)
+    return loss.target
 
 
 def snapshot(supernet: nn.Module) -> dict[str, Any]:
@@ -214,5 +214,5 @@ class MadeUp(LatencyEstimator):
     def _price(self, call: KernelCall) -> KernelEstimate:
         latency_ms = made_up_ms(call.kernel)
         return KernelEstimate(
-            kernel=call.kernel, layer=call.layer, latency_ms=latency_ms, std_ms=latency_ms / 10, source="table"
+            kernel=call.kernel, layer=call.layer, value=latency_ms, std=latency_ms / 10, source="table"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +66,11 @@ def parse_shape(text: str) -> tuple[int, ...] | None:
 
 def _plain(model: str, estimate: Estimate, table: LatencyTable) -> dict[str, Any]:
     """All of an estimate as plain data."""
-    kernels = [{**dataclasses.asdict(item), "kernel": item.kernel.key} for item in estimate.kernels]
+    kernels = [
+        {"kernel": item.kernel.key, "layer": item.layer, "latency_ms": item.latency_ms, "std_ms": item.std_ms,
+         "source": item.source, "extrapolated": item.extrapolated}
+        for item in estimate.kernels
+    ]  # fmt: skip
     return {
         "model": model,
         "latency_ms": estimate.latency_ms,

@@ -11,6 +11,7 @@ from latency_nas.engine.registry import get_engine
 from latency_nas.engine.target import Target
 from latency_nas.errors import GraphError, KernelError
 from latency_nas.graph import OpGraph
+from latency_nas.graph.parameter_reads import with_parameters
 from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["fuse", "read_kernels"]
@@ -35,7 +36,7 @@ def fuse(graph: OpGraph, engine: str | Engine | None = None, target: Target = _P
             f"Expected a version whose rules are known ({', '.join(filter(None, found.versions)) or 'none'}) of "
             f"{found.title}, but got {target.version!r}."
         )
-    return found.fuse(graph, target)
+    return with_parameters(graph, found.fuse(graph, target))
 
 
 def read_kernels(

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from latency_nas.errors import TableError
 from latency_nas.estimate.class_scales import CLASSES, choose_strength, fit_scales, kernel_class, leave_one_out
 from latency_nas.estimate.conformal import error_bound
-from latency_nas.estimate.estimator import Estimate, LatencyEstimator
+from latency_nas.estimate.estimate import Estimate
+from latency_nas.estimate.estimator import LatencyEstimator
 from latency_nas.kernel import Kernel
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.table import Datasheet, Entry, LatencyTable

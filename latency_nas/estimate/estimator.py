@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from math import fsum, log1p, pi, sqrt
+from math import log1p
 from typing import TYPE_CHECKING, Literal, get_args
 
 from latency_nas.engine import fuse, read_kernels
 from latency_nas.errors import MissingKernelError, TableError
+from latency_nas.estimate.estimate import Estimate, KernelEstimate
+from latency_nas.estimate.uncertainty import MAE_TO_STD, Z90
 from latency_nas.graph import OpGraph
-from latency_nas.kernel import Kernel
+from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.table import Datasheet, LatencyTable, load_table
 
@@ -23,124 +24,13 @@ if TYPE_CHECKING:
 
     from latency_nas.estimate.regressor.regressor import KernelRegressor
 
-__all__ = ["Estimate", "KernelEstimate", "LatencyEstimator", "OnMissing", "Source"]
+__all__ = ["LatencyEstimator", "OnMissing"]
 
 logger = logging.getLogger(__name__)
 
 OnMissing = Literal["error", "regress", "warn"]
-Source = Literal["table", "regressed", "missing"]
 
-Z90 = 1.645  # 90 % of a normal distribution lies within so many standard deviations
-_MAE_TO_STD = sqrt(pi / 2)  # of a normal distribution
 _N_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelEstimate:
-    """The price of one kernel of a network.
-
-    Args:
-        kernel: what runs.
-        layer: the module it belongs to.
-        latency_ms: its price; 0 where the source is ``"missing"``, and then it is not in the total.
-        std_ms: one standard deviation of it; None where the table has none.
-        source: ``"table"``, ``"regressed"`` or ``"missing"``.
-        extrapolated: whether a regressed kernel lies outside what the table covers.
-    """
-
-    kernel: Kernel
-    layer: str
-    latency_ms: float
-    std_ms: float | None
-    source: Source
-    extrapolated: bool = False
-
-    def at(self, layer: str) -> KernelEstimate:
-        """The same kernel in another layer."""
-        return KernelEstimate(
-            kernel=self.kernel, layer=layer, latency_ms=self.latency_ms, std_ms=self.std_ms, source=self.source,
-            extrapolated=self.extrapolated,
-        )  # fmt: skip
-
-
-def plus_minus(std_ms: float | None, digits: int = 3) -> str:
-    """A standard deviation as text, ``± 0.123 ms`` or ``± unknown``."""
-    return "± unknown" if std_ms is None else f"± {std_ms:.{digits}f} ms"
-
-
-def figure(latency_ms: float, std_ms: float | None) -> str:
-    """A latency as text, ``0.304 ± 0.002 ms`` or ``0.304 ms ± unknown``."""
-    unit = " ms" if std_ms is None else ""
-    return f"{latency_ms:.3f}{unit} {plus_minus(std_ms)}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """The latency of one network, and what it is made of.
-
-    Args:
-        kernels: the price of each kernel, in the order in which they run.
-        expected_error: the mean absolute relative error of the table's whole-network predictions; where the table says
-            what 90 % keep within, that of the normal distribution of which 90 % do. None where neither is known.
-    """
-
-    kernels: tuple[KernelEstimate, ...]
-    expected_error: float | None = None
-
-    @cached_property
-    def latency_ms(self) -> float:
-        """The sum over kernels, in milliseconds."""
-        return fsum(item.latency_ms for item in self.kernels)
-
-    @cached_property
-    def std_ms(self) -> float | None:
-        """One standard deviation of `latency_ms`; None where the table says neither its error nor its kernels'.
-
-        Kernels from the table err as the table's whole networks do (sqrt(pi/2) x expected error x their sum) where
-        that error is known, else each on its own. Regressed kernels that are the same err together, unlike ones on
-        their own.
-        """
-        table = [item for item in self.kernels if item.source == "table"]
-        if self.expected_error is not None:
-            variance = (_MAE_TO_STD * self.expected_error * fsum(item.latency_ms for item in table)) ** 2
-        elif all(item.std_ms is not None for item in table):
-            variance = fsum((item.std_ms or 0.0) ** 2 for item in table)
-        else:
-            return None
-        together: dict[Kernel, float] = defaultdict(float)
-        for item in self.kernels:
-            if item.source == "regressed":
-                together[item.kernel] += item.std_ms or 0.0
-        return sqrt(variance + fsum(std_ms**2 for std_ms in together.values()))
-
-    @property
-    def coverage(self) -> float:
-        """The share of the kernels that the table itself holds, from 0 to 1."""
-        return self.sources["table"] / len(self.kernels) if self.kernels else 1.0
-
-    @property
-    def sources(self) -> dict[Source, int]:
-        """How many kernels came from where."""
-        return {source: sum(item.source == source for item in self.kernels) for source in get_args(Source)}
-
-    def breakdown(self) -> dict[str, tuple[KernelEstimate, ...]]:
-        """The kernels by the module they belong to, in the order in which these run; they sum to `latency_ms`."""
-        layers: dict[str, list[KernelEstimate]] = defaultdict(list)
-        for item in self.kernels:
-            layers[item.layer].append(item)
-        return {layer: tuple(items) for layer, items in layers.items()}
-
-    def plus_minus(self, digits: int = 3) -> str:
-        """The standard deviation as text, ``± 0.123 ms`` or ``± unknown``."""
-        return plus_minus(self.std_ms, digits)
-
-    def figure(self) -> str:
-        """The latency as text, ``0.304 ± 0.002 ms`` or ``0.304 ms ± unknown``."""
-        return figure(self.latency_ms, self.std_ms)
-
-    def __str__(self) -> str:
-        sources = ", ".join(f"{n} {source}" for source, n in self.sources.items() if n)
-        return f"{self.figure()} ({len(self.kernels)} kernels: {sources or 'none'})"
 
 
 class LatencyEstimator:
@@ -166,6 +56,8 @@ class LatencyEstimator:
         >>> estimator.predict(nn.ReLU(), input_shape=(1, 8, 4, 4)).latency_ms
         0.5
     """
+
+    quantity: Quantity = LATENCY
 
     def __init__(self, table: LatencyTable | str, *, on_missing: OnMissing | None = None) -> None:
         if on_missing is not None and on_missing not in get_args(OnMissing):
@@ -220,38 +112,42 @@ class LatencyEstimator:
 
     def price(self, calls: Sequence[KernelCall]) -> Estimate:
         """The latency of kernels that run one after the other."""
-        prices: dict[Kernel, KernelEstimate] = {}
-        for call in calls:
-            if call.kernel not in prices:
-                prices[call.kernel] = self._price(call)
-        missing = [item for item in prices.values() if item.source == "missing"]
+        keys = [self.price_key(call) for call in calls]
+        prices: dict[Hashable, KernelEstimate] = {}
+        for key, call in zip(keys, calls, strict=True):
+            if key not in prices:
+                prices[key] = self._price(call)
+        missing = {key: item for key, item in prices.items() if item.source == "missing"}
         if missing and self.on_missing != "error":
             prices |= self._regress(missing)
-            missing = [item for item in prices.values() if item.source == "missing"]
+            missing = {key: item for key, item in prices.items() if item.source == "missing"}
         if missing:
-            self._complain(missing, len(prices))
-        kernels = tuple([prices[call.kernel].at(call.layer) for call in calls])
-        return Estimate(kernels=kernels, expected_error=_expected_error(self.table.datasheet))
+            self._complain(list(missing.values()), len(prices))
+        kernels = tuple([prices[key].at(call.layer) for key, call in zip(keys, calls, strict=True)])
+        return Estimate(kernels=kernels, expected_error=_expected_error(self.table.datasheet), quantity=self.quantity)
+
+    def price_key(self, call: KernelCall) -> Hashable:
+        """All that a call's price depends on: calls of equal keys cost the same."""
+        return call.kernel
 
     def _price(self, call: KernelCall) -> KernelEstimate:
         entry = self.table.get(call.kernel)
         if entry is None:
-            return KernelEstimate(kernel=call.kernel, layer=call.layer, latency_ms=0.0, std_ms=None, source="missing")
+            return KernelEstimate(kernel=call.kernel, layer=call.layer, value=0.0, std=None, source="missing")
         return KernelEstimate(
-            kernel=call.kernel, layer=call.layer, latency_ms=entry.latency_ms, std_ms=entry.std_ms, source="table"
+            kernel=call.kernel, layer=call.layer, value=entry.latency_ms, std=entry.std_ms, source="table"
         )
 
-    def _regress(self, missing: Sequence[KernelEstimate]) -> dict[Kernel, KernelEstimate]:
+    def _regress(self, missing: Mapping[Hashable, KernelEstimate]) -> dict[Hashable, KernelEstimate]:
         """All of them in one batch; what the regressor cannot price is left out."""
-        guesses = self._regressor.predict_many([item.kernel for item in missing])
+        guesses = self._regressor.predict_many([item.kernel for item in missing.values()])
         return {
-            item.kernel: replace(
-                item, latency_ms=guess.latency_ms, std_ms=guess.std_ms, source="regressed",
-                extrapolated=guess.extrapolated,
+            key: replace(
+                item, value=guess.latency_ms, std=guess.std_ms, source="regressed", extrapolated=guess.extrapolated
             )
-            for item, guess in zip(missing, guesses, strict=True)
+            for (key, item), guess in zip(missing.items(), guesses, strict=True)
             if guess is not None
-        }  # fmt: skip
+        }
 
     def _complain(self, missing: list[KernelEstimate], n_distinct: int) -> None:
         shown = "; ".join(f"{item.kernel} ({_where(item.layer)})" for item in missing[:_N_SHOWN])
@@ -272,7 +168,7 @@ class LatencyEstimator:
 
 
 def _expected_error(sheet: Datasheet) -> float | None:
-    return sheet.expected_error if sheet.error_90 is None else log1p(sheet.error_90) / (Z90 * _MAE_TO_STD)
+    return sheet.expected_error if sheet.error_90 is None else log1p(sheet.error_90) / (Z90 * MAE_TO_STD)
 
 
 def _derived(table: LatencyTable) -> str:

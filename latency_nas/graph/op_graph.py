@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from latency_nas.errors import GraphError
+from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import AttrValue, Kernel, Shape, shared_kernel
 
 __all__ = ["CHOICE", "Node", "OpGraph", "Value"]
@@ -20,16 +21,19 @@ class Value:
     """A tensor that flows through the graph.
 
     Args:
-        shape: its sizes.
-        dtype: its type, in the spelling of `Kernel`.
-        constant: whether it is known before the model runs (a weight, or something computed from weights alone).
-        parameter: the name of the parameter or buffer that it is, or ``""``.
+        shape: Sizes.
+        dtype: Type, in the spelling of `Kernel`.
+        constant: Whether it is known before the model runs (a weight, or something computed from weights alone).
+        parameter: Name of the parameter or buffer that it is, or ``""``.
+        parts: For a constant, the parts of parameters that it is or was computed from, empty for buffers and numbers;
+            None where the graph does not know its parameters.
     """
 
     shape: Shape
     dtype: str = "fp32"
     constant: bool = False
     parameter: str = ""
+    parts: tuple[ParameterPart, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

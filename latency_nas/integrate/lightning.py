@@ -58,7 +58,8 @@ class _LatencyHooks:
         tolerance: how far from the target is on it, as a share.
 
     Logs, at the end of each epoch: ``latency/expected_ms``, ``latency/argmax_ms``, ``latency/target_ms``,
-    ``latency/multiplier``, ``latency/temperature``, ``latency/entropy`` and ``latency/entropy/<choice>``. The same
+    ``latency/multiplier``, ``latency/temperature``, ``latency/entropy`` and ``latency/entropy/<choice>``; what is no
+    latency has its own unit in their place, as in ``latency/size/expected_params`` of several targets. The same
     figures are kept in `history`, one dict an epoch. `summary` is a table of what was found; it is also logged at the
     end (level INFO).
 
@@ -216,7 +217,8 @@ class _LatencyHooks:
         figures = self.loss.figures()
         self.history.append({"epoch": trainer.current_epoch, **figures})
         pl_module.log_dict(figures, rank_zero_only=True)
-        pl_module.log("expected_ms", next(iter(figures.values())), prog_bar=True, logger=False, rank_zero_only=True)
+        shown = f"expected_{self.loss.quantity.suffix}"
+        pl_module.log(shown, next(iter(figures.values())), prog_bar=True, logger=False, rank_zero_only=True)
         architecture = self.loss.architecture()
         arrived = architecture == self._architecture and self.loss.on_target(self.tolerance)
         self._stable, self._architecture = (self._stable + 1 if arrived else 0), architecture

@@ -18,8 +18,9 @@ class PaddleLatencyCallback(paddle.callbacks.Callback):  # type: ignore[misc]
     Args:
         loss: attached to the model's network, or else attached at the start to it, with the model's `inputs`.
 
-    At the end of each epoch the figures of `LatencyLoss.figures` (``latency/expected_ms``, ``latency/argmax_ms`` ...)
-    join the logs of Paddle's other callbacks, and are kept in `history`, one dict an epoch.
+    At the end of each epoch the figures of `LatencyLoss.figures` (``latency/expected_ms``, ``latency/argmax_ms`` ...,
+    or ``latency/expected_params`` where parameters are counted) join the logs of Paddle's other callbacks, and are kept
+    in `history`, one dict an epoch.
 
     Raises:
         SearchError: at the start, if the model has no loss, or the loss is not attached and the model has no inputs.

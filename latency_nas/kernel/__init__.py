@@ -2,6 +2,21 @@
 
 from latency_nas.kernel.cost import n_bytes, n_flops, n_macs, n_params
 from latency_nas.kernel.kernel import AttrValue, Kernel, Shape, shared_kernel
+from latency_nas.kernel.quantity import LATENCY, QUANTITIES, Quantity
 from latency_nas.kernel.vocabulary import DTYPES, OPS
 
-__all__ = ["DTYPES", "OPS", "AttrValue", "Kernel", "Shape", "n_bytes", "n_flops", "n_macs", "n_params", "shared_kernel"]
+__all__ = [
+    "DTYPES",
+    "LATENCY",
+    "OPS",
+    "QUANTITIES",
+    "AttrValue",
+    "Kernel",
+    "Quantity",
+    "Shape",
+    "n_bytes",
+    "n_flops",
+    "n_macs",
+    "n_params",
+    "shared_kernel",
+]

@@ -14,13 +14,16 @@ class KernelCall:
     """One run of a kernel in a network.
 
     Args:
-        kernel: what runs.
-        layer: the module that it belongs to (for a copy: the module that needs it).
-        nodes: the names of the graph's nodes that it carries out; empty for a copy.
-        reader: the name of the node that it is run for; tells the copies of a layer apart.
+        kernel: Kernel that runs.
+        layer: Module that it belongs to (for a copy: the module that needs it).
+        nodes: Names of the graph's nodes that it carries out; empty for a copy.
+        reader: Name of the node that it is run for; tells the copies of a layer apart.
+        n_params: Elements of the model's parameters that it is the first in the network to read; None where the graph
+            does not know its parameters.
     """
 
     kernel: Kernel
     layer: str
     nodes: tuple[str, ...]
     reader: str = field(default="", compare=False)
+    n_params: int | None = field(default=None, compare=False)

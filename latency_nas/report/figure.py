@@ -10,6 +10,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from latency_nas.kernel import LATENCY, Quantity
+
 __all__ = ["layers_figure", "scatter_figure", "search_figure"]
 
 _STYLE: dict[Any, Any] = {
@@ -29,42 +31,49 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def search_figure(history: Sequence[Mapping[str, float]], target_ms: float) -> str:
-    """Expected and argmax latency over the epochs, with the target.
+def _axis(quantity: Quantity) -> str:
+    return f"{quantity.name} ({quantity.unit})"
+
+
+def search_figure(history: Sequence[Mapping[str, float]], target: float, quantity: Quantity = LATENCY) -> str:
+    """Expected and argmax cost over the epochs, with the target.
 
     Args:
-        history: one mapping an epoch, as `LatencyCallback.history` has them.
-        target_ms: drawn as a line.
+        history: Figures of each epoch, as `LatencyCallback.history` has them.
+        target: Cost that is drawn as a line.
+        quantity: Quantity that the cost is of.
     """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.2))
         axes = figure.subplots()
         epochs = [row["epoch"] for row in history]
-        axes.plot(epochs, [row["latency/expected_ms"] for row in history], color=_BLUE, label="expected")
+        axes.plot(
+            epochs, [row[f"latency/expected_{quantity.suffix}"] for row in history], color=_BLUE, label="expected"
+        )
         axes.plot(
             epochs,
-            [row["latency/argmax_ms"] for row in history],
+            [row[f"latency/argmax_{quantity.suffix}"] for row in history],
             color=_ORANGE,
             linewidth=1,
             label="likeliest architecture",
         )
-        axes.axhline(target_ms, color=_GREY, linestyle="--", linewidth=1, label="target")
+        axes.axhline(target, color=_GREY, linestyle="--", linewidth=1, label="target")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylabel("latency (ms)")
+        axes.set_ylabel(_axis(quantity))
         axes.legend(frameon=False)
         return _svg(figure)
 
 
-def layers_figure(costs_ms: Mapping[str, float]) -> str:
+def layers_figure(costs: Mapping[str, float], quantity: Quantity = LATENCY) -> str:
     """The cost of each layer, as bars in the order in which the layers run."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 0.22 * len(costs_ms) + 0.8))
+        figure = Figure(figsize=(6.4, 0.22 * len(costs) + 0.8))
         axes = figure.subplots()
-        axes.barh(list(costs_ms), list(costs_ms.values()), color=_BLUE, height=0.7)
+        axes.barh(list(costs), list(costs.values()), color=_BLUE, height=0.7)
         axes.margins(y=0.01)
         axes.invert_yaxis()
-        axes.set_xlabel("latency (ms)")
+        axes.set_xlabel(_axis(quantity))
         return _svg(figure)
 
 

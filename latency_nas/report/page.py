@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from latency_nas.estimate.accuracy import Accuracy
-from latency_nas.estimate.estimator import plus_minus
+from latency_nas.kernel import LATENCY
 from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
-from latency_nas.report.text import layer_costs_ms
+from latency_nas.report.text import layer_costs
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.table import Datasheet, LatencyTable
 from latency_nas.verdict.verdict import Verdict
@@ -60,12 +60,12 @@ def write_page(
     text = environment.get_template("page.html.j2").render(
         title=title,
         verdict=verdict,
-        plus_minus=plus_minus,
+        plus_minus=LATENCY.plus_minus,
         architecture=rows,
         fixed_ms=plan.fixed_ms,
         total_ms=plan.latency_ms(architecture),
         search_svg=search_figure(history, verdict.target_ms),
-        layers_svg=layers_figure(layer_costs_ms(verdict.estimate)),
+        layers_svg=layers_figure(layer_costs(verdict.estimate)),
         scatter_svg=scatter_figure(accuracy.predicted_ms, accuracy.measured_ms),
         accuracy=accuracy,
         datasheet=_rows(table.datasheet),

@@ -7,47 +7,59 @@ from math import fsum
 from rich.markup import escape
 from rich.table import Table
 
-from latency_nas.estimate import Estimate
+from latency_nas.estimate import Estimate, KernelEstimate
 
-__all__ = ["breakdown_table", "kernel_table", "layer_costs_ms"]
+__all__ = ["breakdown_table", "kernel_table", "layer_costs"]
+
+_N_DECIMALS = 4
 
 
-def layer_costs_ms(estimate: Estimate) -> dict[str, float]:
-    """The cost of each layer of an estimate, in the order in which the layers run."""
+def layer_costs(estimate: Estimate) -> dict[str, float]:
+    """The cost of each layer of an estimate, in its unit and in the order in which the layers run."""
     return {
-        layer or "(the network)": fsum(item.latency_ms for item in kernels)
+        layer or "(the network)": fsum(item.value for item in kernels)
         for layer, kernels in estimate.breakdown().items()
     }
 
 
 def breakdown_table(estimate: Estimate) -> Table:
     """The cost of each layer of an estimate, and where the numbers are from. The column adds up to the total."""
-    table = Table("layer", "kernels", "ms", "share", "source")
+    quantity = estimate.quantity
+    table = Table("layer", "kernels", quantity.unit, "share", "source")
     for column in table.columns[1:4]:
         column.justify = "right"
-    costs_ms, layers = layer_costs_ms(estimate), estimate.breakdown().values()
-    for (layer, latency_ms), kernels in zip(costs_ms.items(), layers, strict=True):
+    for (layer, cost), kernels in zip(layer_costs(estimate).items(), estimate.breakdown().values(), strict=True):
         sources = ", ".join(sorted({item.source for item in kernels}))
         table.add_row(
             layer,
             str(len(kernels)),
-            f"{latency_ms:.4f}",
-            f"{latency_ms / estimate.latency_ms:.1%}",
+            quantity.number(cost, _N_DECIMALS),
+            f"{cost / estimate.value:.1%}",
             sources,
         )
-    table.add_row("total", str(len(estimate.kernels)), f"{estimate.latency_ms:.4f}", "100.0%", estimate.plus_minus(4))
+    total = quantity.number(estimate.value, _N_DECIMALS)
+    table.add_row("total", str(len(estimate.kernels)), total, "100.0%", estimate.plus_minus(_N_DECIMALS))
     return table
 
 
 def kernel_table(estimate: Estimate) -> Table:
     """The price of each kernel of an estimate, in the order in which they run. The column adds up to the total."""
-    table = Table("kernel", "layer", "ms", "± ms", "source", box=None, pad_edge=False)
+    unit, table_share = estimate.quantity.unit, f"{estimate.coverage:.1%} {_sure_of(estimate)}"
+    table = Table("kernel", "layer", unit, f"± {unit}", "source", box=None, pad_edge=False)
     for column in table.columns[2:4]:
         column.justify = "right"
     for item in estimate.kernels:
         source = f"{item.source}, extrapolated" if item.extrapolated else item.source
-        std = "unknown" if item.std_ms is None else f"{item.std_ms:.4f}"
-        table.add_row(escape(item.kernel.key), escape(item.layer), f"{item.latency_ms:.4f}", std, source)
-    std = "unknown" if estimate.std_ms is None else f"{estimate.std_ms:.4f}"
-    table.add_row("total", "", f"{estimate.latency_ms:.4f}", std, f"{estimate.coverage:.1%} from the table")
+        table.add_row(escape(item.kernel.key), escape(item.layer), *_numbers(item), source)
+    table.add_row("total", "", *_numbers(estimate), table_share)
     return table
+
+
+def _sure_of(estimate: Estimate) -> str:
+    return "counted" if "counted" in estimate.sources else "from the table"
+
+
+def _numbers(priced: Estimate | KernelEstimate) -> tuple[str, str]:
+    """A cost and its standard deviation."""
+    number = priced.quantity.number
+    return number(priced.value, _N_DECIMALS), "unknown" if priced.std is None else number(priced.std, _N_DECIMALS)

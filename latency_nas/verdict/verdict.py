@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from latency_nas.engine import get_engine
 from latency_nas.estimate import Estimate, LatencyEstimator
-from latency_nas.estimate.estimator import figure
 from latency_nas.graph.torch.reader import read_torch
+from latency_nas.kernel import LATENCY
 from latency_nas.measure.device.confirm import confirm_device
 from latency_nas.measure.device.runner import LocalRunner, Runner, VisitOptions
 from latency_nas.measure.meter import measure_networks
@@ -50,7 +50,7 @@ class Verdict:
         return (
             f"target {self.target_ms:.3f} ms, "
             f"predicted {self.estimate.figure()}, "
-            f"measured {figure(self.measured.latency_ms, self.measured.std_ms)} "
+            f"measured {LATENCY.figure(self.measured.latency_ms, self.measured.std_ms)} "
             f"({self.off_target:+.1%} of the target)"
             + ("" if self.keeps_weights else ", with random weights")
             + "".join(f"; {deviation}" for deviation in self.deviations)

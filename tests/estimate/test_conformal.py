@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from latency_nas.estimate.conformal import conformal_quantile, error_bound
-from latency_nas.estimate.estimator import Z90
+from latency_nas.estimate.uncertainty import Z90
 
 
 def test_z90_is_of_a_normal_distribution() -> None:

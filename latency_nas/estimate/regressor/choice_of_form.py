@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
 from latency_nas.estimate.conformal import conformal_quantile
-from latency_nas.estimate.estimator import Z90
 from latency_nas.estimate.regressor.family import FORMS, FamilyModel, Floats
 from latency_nas.estimate.regressor.local_gp import Covariance
+from latency_nas.estimate.uncertainty import Z90
 
 __all__ = ["Choice", "choose_form", "left_out_folds", "mean_of_groups"]
 

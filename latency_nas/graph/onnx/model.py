@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError, shown
 from latency_nas.graph.onnx.constants import MOST_ELEMENTS, MOST_FLOATS
+from latency_nas.graph.onnx.parameters import parameters_of
 from latency_nas.graph.onnx.weights import read_without_weights, without_weights
+from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
 
 try:
@@ -44,6 +46,7 @@ class OnnxModel:
         tensors: the shape and element type of each tensor.
         weights: names of what is known before the model runs.
         constants: the values of the small ones.
+        parts: the parts of parameters that weights hold; those without have none.
     """
 
     name: str
@@ -55,6 +58,7 @@ class OnnxModel:
     tensors: dict[str, _Tensor] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    parts: dict[str, tuple[ParameterPart, ...]] = field(default_factory=dict)
 
 
 # an attribute's type -> its value; a graph, a type or several of them have none
@@ -92,6 +96,7 @@ def load(
         raise GraphError(f"Expected {name} to be an ONNX model, but it has no {'nodes' if versions else 'opset'}.")
     model.opset = max(versions)
     _take_weights(model, proto.graph, folder)
+    model.parts = parameters_of(proto.graph.node, model.tensors, model.weights)
     changed = _take_inputs(model, proto.graph, input_shape)
     model.outputs = [value.name for value in proto.graph.output]
     if not changed:

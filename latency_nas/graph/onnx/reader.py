@@ -3,7 +3,9 @@
 Limitations:
 1. Weights are never read, only their shapes: a file whose external data is missing reads like one that has it.
 2. `If`, `Loop`, `Scan` and what else is not in the vocabulary stay as themselves, ``onnx.If``, without their bodies.
-3. Groups that older exporters spell out are put together where `onnx_patterns` lists them, and stay groups where not.
+3. Groups that older exporters spell out are put together where `latency_nas.graph.onnx.patterns` lists them, and stay
+   groups where not.
+4. Which constants are parameters is told by where they are read: see `latency_nas.graph.onnx.parameters`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from latency_nas.graph.onnx.ops import IDENTITY, read_call
 from latency_nas.graph.onnx.patterns import tidy
 from latency_nas.graph.onnx.shapes import complete
 from latency_nas.graph.op_graph import Node, OpGraph, Value
+from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
 
 if TYPE_CHECKING:
@@ -52,18 +55,28 @@ class _Builder:
         index = self.index.get(name)
         if index is None:
             constant = name in self.model.weights
-            index = self._new(*self.model.tensors[name], constant=constant, parameter=name if constant else "")
+            parts = self.model.parts.get(name, ()) if constant else None
+            shape, kind = self.model.tensors[name]
+            index = self._new(shape, kind, constant=constant, parameter=name if constant else "", parts=parts)
             self.index[name] = index
         return index
 
-    def _new(self, shape: Shape, kind: int, *, constant: bool = False, parameter: str = "") -> int:
+    def _new(
+        self,
+        shape: Shape,
+        kind: int,
+        *,
+        constant: bool = False,
+        parameter: str = "",
+        parts: tuple[ParameterPart, ...] | None = None,
+    ) -> int:
         if kind not in _DTYPES and kind != 0:
             raise GraphError(
                 f"Expected tensors of {self.model.name} to be of ONNX's types {', '.join(map(str, _DTYPES))}, "
                 f"but got {kind}."
             )
         dtype = _DTYPES.get(kind, "fp32")  # 0: what is no tensor
-        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
+        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts))
         return len(self.values) - 1
 
     def call(self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> Call:

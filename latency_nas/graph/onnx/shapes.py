@@ -118,15 +118,24 @@ def _fold(model: OnnxModel) -> None:
         if value is not None and len(node.output) == 1 and value.dtype.kind in "biuf":
             model.constants[node.output[0]] = value
             take_weight(model, node.output[0], value.shape, helper.np_dtype_to_tensor_dtype(value.dtype))
+            _hand_on(model, node)
         elif (
             node.input
             and all(name in model.weights for name in _reads(node))
             and all(name in model.tensors for name in node.output if name)
         ):
             model.weights.update(filter(None, node.output))
+            _hand_on(model, node)
         else:
             kept.append(node)
     model.nodes = kept
+
+
+def _hand_on(model: OnnxModel, node: onnx.NodeProto) -> None:
+    """What is computed from parameters alone holds all of them."""
+    parts = tuple(dict.fromkeys(part for name in node.input for part in model.parts.get(name, ())))
+    if parts and node.op_type not in _OF_SHAPES:
+        model.parts.update({name: parts for name in node.output if name})
 
 
 def _value(model: OnnxModel, node: onnx.NodeProto) -> NDArray[Any] | None:

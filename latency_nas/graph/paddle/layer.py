@@ -78,8 +78,22 @@ def read_layer(
                 _save(layer, path, specification)
             except GraphError as error:  # Paddle words what was raised inside it anew
                 raise calls.error or error from None
-        graph, program = read_paddle(path), read_program(path)
+        graph, program = _without_buffers(read_paddle(path), layer), read_program(path)
     return _Unmixed(graph, program, calls).graph() if choices else graph
+
+
+def _without_buffers(graph: OpGraph, layer: Any) -> OpGraph:
+    """A program keeps buffers as it keeps parameters; the layer knows which are which."""
+    names = {parameter.name for parameter in layer.parameters()}
+    values = tuple(
+        [
+            value
+            if not value.parts
+            else replace(value, parts=tuple(part for part in value.parts if part.name in names))
+            for value in graph.values
+        ]
+    )
+    return replace(graph, values=values)
 
 
 def _save(layer: Any, path: Path, specification: Sequence[Any]) -> None:

@@ -5,6 +5,8 @@ Limitations:
 2. An operator that is not known stays as itself, ``paddle.name``; where its result's shape is open, it is refused.
 3. Dropout is nothing, in either of Paddle's modes.
 4. Weights are not read: the file that holds them is only checked to be there and to be long enough.
+5. All that the program keeps counts as parameters, except running statistics, scales and zero points: it does not tell
+   a layer's buffers from its parameters.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from latency_nas.graph.paddle.pdmodel import parse_pdmodel
 from latency_nas.graph.paddle.pir import parse_pir
 from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram
 from latency_nas.graph.paddle.shapes import infer_shapes
+from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import DTYPES, OPS, Kernel, Shape, shared_kernel
 
 __all__ = ["program_shapes", "read_paddle", "read_program"]
@@ -31,6 +34,14 @@ _PARSERS = {".pdmodel": parse_pdmodel, ".json": parse_pir}
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, KernelError)
 _MOST_SIZES, _LARGEST = 8, 2**31  # of a kernel's shapes
 _QUANTISED = frozenset({"conv2d", "conv_transpose2d", "linear"})  # Paddle-Lite has kernels from int8 to fp32 of these
+
+# operator -> its slots of variables that the program keeps and no training moves by gradients
+_NO_PARAMETERS: dict[str, tuple[str, ...]] = {
+    "batch_norm": ("Mean", "Variance"),
+    "sync_batch_norm": ("Mean", "Variance"),
+    "quantize_linear": ("Scale", "ZeroPoint", "InAccum", "InState"),
+    "dequantize_linear": ("Scale", "ZeroPoint", "InAccum", "InState"),
+}
 
 _Path = str | os.PathLike[str]
 
@@ -141,6 +152,9 @@ class _Builder:
         self.input_shape = input_shape
         self.n_inputs = sum(op.type == "feed" for op in program.ops)
         self.variables = program.variables
+        self.no_parameters = {
+            name for op in program.ops for slot in _NO_PARAMETERS.get(op.type, ()) for name in op.inputs.get(slot, ())
+        }
         self.values: list[Value] = []
         self.nodes: list[Node] = []
         self.inputs: list[int] = []
@@ -165,7 +179,8 @@ class _Builder:
         results = [name for slot, names in op.outputs.items() if slot not in SIDE_SLOTS for name in names]
         targets = self.shapes_of(results, op, shapes)
         if op.type not in RANDOM and all(values[index].constant for index in inputs):
-            made = {self.define(name, shape, constant=True) for name, shape in zip(results, targets, strict=True)}
+            parts = tuple(dict.fromkeys(part for index in inputs for part in values[index].parts or ()))
+            made = {self.define(name, shape, parts) for name, shape in zip(results, targets, strict=True)}
             self.literals |= made if self.literals.issuperset(inputs) else set()
         elif results and is_identity(op, shapes[:1], targets[0]):
             self.index[results[0]] = inputs[0]
@@ -199,16 +214,18 @@ class _Builder:
                 f"Expected each operator of {self.source} to read weights or what an earlier operator made, "
                 f"but {shown(name)} is neither."
             )
-        return self.define(name, variable.shape, constant=True)
+        whole = (ParameterPart(name, (prod(variable.shape),)),)
+        return self.define(name, variable.shape, () if name in self.no_parameters else whole)
 
-    def define(self, name: str, shape: Shape, *, constant: bool = False) -> int:
-        """A new value of that name."""
+    def define(self, name: str, shape: Shape, parts: tuple[ParameterPart, ...] | None = None) -> int:
+        """A new value of that name; a constant, if it holds parts of parameters or none."""
         variable = self.variables.get(name)
         dtype = variable.dtype if variable else "fp32"
         if (shape, dtype) not in self.sound:
             self.check(name, shape, dtype)
         parameter = name if variable and variable.persistable else ""
-        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter))
+        constant = parts is not None
+        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts))
         index = self.index[name] = len(self.values) - 1
         return index
 

@@ -135,9 +135,11 @@ def read_torch(
     if run is None and (example_input is None) == (input_shape is None):
         raise GraphError("Expected either `example_input` or `input_shape`, and not both.")
     model = getattr(model, "_orig_mod", model)  # of `torch.compile`
-    names = {id(tensor): name for name, tensor in [*model.named_buffers(), *model.named_parameters()]}
+    parameters, buffers = (
+        {id(tensor): name for name, tensor in named} for named in (model.named_parameters(), model.named_buffers())
+    )
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = Recorder(fake_mode, names)
+    recorder = Recorder(fake_mode, parameters, buffers)
     args, kwargs = ((), {}) if run else _fake_inputs(model, fake_mode, example_input, input_shape)
     indices = [recorder.add(tensor) for tensor in _tensors((args, kwargs))]
     with ExitStack() as stack:

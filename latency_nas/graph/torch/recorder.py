@@ -18,6 +18,7 @@ from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import Node, Value
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, name_of, read_op
+from latency_nas.graph.torch.parameter_trace import ParameterTrace
 from latency_nas.graph.torch.rewrites import REWRITES
 from latency_nas.kernel import OPS
 
@@ -51,6 +52,13 @@ def _tensors_in(items: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors_in(item)
 
 
+def _tensors_of(result: Any) -> list[Tensor]:
+    """Those that an operator gives."""
+    if isinstance(result, Tensor):
+        return [result]
+    return [item for item in tree_flatten(result)[0] if isinstance(item, Tensor)]
+
+
 def _signature(item: Any) -> Any:
     """All of an argument that the shape, layout and type of a result depend on; 1 and 1.0 and True are three."""
     if isinstance(item, Tensor):
@@ -64,12 +72,19 @@ def _fits(x: Tensor, *others: Any) -> bool:
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Turns each aten op that is dispatched into a `Node`."""
+    """Turns each aten op that is dispatched into a `Node`.
 
-    def __init__(self, fake_mode: FakeTensorMode, names: Mapping[int, str]) -> None:
+    Args:
+        fake_mode: Mode in which tensors are faked.
+        parameters: Names of the model's parameters, by the ids of their tensors.
+        buffers: Names of its buffers, likewise.
+    """
+
+    def __init__(self, fake_mode: FakeTensorMode, parameters: Mapping[int, str], buffers: Mapping[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.fake_mode = fake_mode
-        self.parameter_names = names
+        self.names = {**buffers, **parameters}
+        self.trace = ParameterTrace(parameters)
         self.values: list[Value] = []
         self.nodes: list[Node] = []
         self.modules: list[str] = []
@@ -90,6 +105,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             index = self.find(tensor)
             self._fake[id(tensor)] = made = self._made(tensor)
             self._index[id(made)] = index
+            self.trace.stands_for(made, tensor)
             if self.choices is not None and not tensor.is_meta and not tensor.any():
                 self._zeros.add(id(made))
         return self._fake[id(tensor)]
@@ -108,7 +124,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         dtype = DTYPES.get(tensor.dtype)
         if dtype is None:
             raise GraphError(f"Expected tensors of type {', '.join(map(str, DTYPES))}, but got {tensor.dtype}.")
-        self.values.append(Value(shape=tuple(tensor.shape), dtype=dtype, constant=constant, parameter=parameter))
+        parts = self.trace.parts(tensor) if constant else None
+        shape = tuple(tensor.shape)
+        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts))
         self._alive.append(tensor)
         self._index[id(tensor)] = len(self.values) - 1
         return len(self.values) - 1
@@ -117,7 +135,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The value of `tensor`, real or fake; one that was never seen is a constant."""
         index = self._index.get(id(tensor))
         if index is None:
-            return self.add(tensor, constant=True, parameter=self.parameter_names.get(id(tensor), ""))
+            return self.add(tensor, constant=True, parameter=self.names.get(id(tensor), ""))
         return index
 
     def is_constant(self, tensor: Tensor) -> bool:
@@ -141,7 +159,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = list(_tensors_in((*args, *kwargs.values())))
         if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
             self._keep(func, tensors)
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if name not in SHAPE_ONLY:
+                self.trace.follow(tensors, _tensors_of(result), view=_is_view(func))
+            return result
         mixture = None if self.choices is None else self.choices.mixed(name, args, list(map(self.fake, tensors)))
         if self.choices is not None and mixture is not None:
             args, kwargs = tree_map_only(Tensor, self.fake, (args, kwargs))
@@ -162,9 +183,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     return func.decompose(*args, **kwargs)
         inputs = tuple(map(self.find, tensors))
         result = self._run(func, args, kwargs)
-        made = [result] if isinstance(result, Tensor) else [x for x in tree_flatten(result)[0] if isinstance(x, Tensor)]
+        made = _tensors_of(result)
         if made:
             self._record(name, op or (f"aten.{name}", {}), inputs, made)
+            if name not in SHAPE_ONLY and all(self.values[index].constant for index in inputs):
+                self.trace.follow(tensors, made, view=_is_view(func))
         return result
 
     def _keep(self, func: Any, tensors: Sequence[Tensor]) -> None:

@@ -1,6 +1,6 @@
-"""Constraints: terms with a state, a multiplier that moves until the latency is on its target.
+"""Constraints: terms with a state, a multiplier that moves until the cost is on its target.
 
-The term is of the expected latency, which has a gradient; the multiplier is moved by the latency of the argmax
+The term is of the expected cost LAT, which has a gradient; the multiplier is moved by the cost of the argmax
 architecture, which is what the search leaves behind. (The two can be 20 % apart.) With g = LAT / T - 1 throughout.
 """
 
@@ -53,7 +53,7 @@ class Constraint(Float64State, ABC):
         self.register_buffer("n_steps", torch.tensor(0))
 
     @abstractmethod
-    def forward(self, latency_ms: Tensor, target_ms: float) -> Tensor:
+    def forward(self, cost: Tensor, target: float) -> Tensor:
         """The term, of shape ``()``."""
 
     @abstractmethod
@@ -61,12 +61,12 @@ class Constraint(Float64State, ABC):
         """Move the multiplier by g of the argmax architecture."""
 
     @torch.no_grad()
-    def update(self, latency_ms: Callable[[], float], target_ms: float) -> bool:
+    def update(self, cost: Callable[[], float], target: float) -> bool:
         """Count an architecture step, and move the multiplier if it is time.
 
         Args:
-            latency_ms: gives the latency of the argmax architecture.
-            target_ms: the target.
+            cost: Function that gives the cost of the argmax architecture.
+            target: Cost to reach.
 
         Returns:
             Whether it was.
@@ -74,7 +74,7 @@ class Constraint(Float64State, ABC):
         self.n_steps += 1
         if int(self.n_steps) % self.every:
             return False
-        self._update(latency_ms() / target_ms - 1)
+        self._update(cost() / target - 1)
         return True
 
 
@@ -125,9 +125,9 @@ class AugmentedLagrangian(Constraint):
         self.register_buffer("rho", torch.tensor(float(rho), dtype=torch.float64))
         self.register_buffer("last", torch.tensor(torch.inf, dtype=torch.float64))
 
-    def forward(self, latency_ms: Tensor, target_ms: float) -> Tensor:
+    def forward(self, cost: Tensor, target: float) -> Tensor:
         """The term, of shape ``()``."""
-        violation = latency_ms / target_ms - 1
+        violation = cost / target - 1
         if self.kind == "equality":
             return self.multiplier * violation + self.rho / 2 * violation**2
         pushed = (self.multiplier + self.rho * violation).clamp(min=0)
@@ -166,9 +166,9 @@ class LearnedWeight(Constraint):
             raise SearchError(f"Expected `eta` to be a positive number, but got {eta}.")
         self.eta = eta
 
-    def forward(self, latency_ms: Tensor, target_ms: float) -> Tensor:
+    def forward(self, cost: Tensor, target: float) -> Tensor:
         """The term, of shape ``()``."""
-        return self.multiplier * (latency_ms / target_ms - 1)
+        return self.multiplier * (cost / target - 1)
 
     def _update(self, violation: float) -> None:
         self.multiplier += self.eta * violation

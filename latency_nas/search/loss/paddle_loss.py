@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from latency_nas.errors import MissingExtraError, SearchError
+from latency_nas.kernel import Quantity
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.pricing import make_plan
@@ -35,8 +36,8 @@ class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
 
     Args:
         table: as in `LatencyLoss`.
-        target_ms: the latency to reach; None for as little as the weight makes of it.
-        **options: the other arguments of `LatencyLoss`: weight, penalty, temperature, schedule, target_quantile ...
+        target_ms: Latency to reach; None for as little as the weight makes of it.
+        **options: Other arguments of `LatencyLoss`: target, weight, penalty, temperature, schedule, target_quantile ...
 
     Raises:
         UnknownTableError: if there is no such table.
@@ -96,8 +97,12 @@ class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
 
     # --- the term
 
+    def expected(self) -> Any:
+        """E[LAT], a float64 scalar, differentiable with respect to the architecture parameters."""
+        return self._scalar(self.priced.expected)
+
     def expected_ms(self) -> Any:
-        """E[LAT] in milliseconds, a float64 scalar, differentiable with respect to the architecture parameters."""
+        """`expected` of a latency, in milliseconds."""
         return self._scalar(self.priced.expected_ms)
 
     def forward(self) -> Any:
@@ -153,8 +158,22 @@ class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
         return self.priced.plan
 
     @property
+    def quantity(self) -> Quantity:
+        """The quantity that the cost is of: by default a latency in milliseconds."""
+        return self.priced.quantity
+
+    @property
+    def target(self) -> float | None:
+        """The cost to reach, in the unit of `quantity`; it can be set at any time."""
+        return self.priced.target
+
+    @target.setter
+    def target(self, target: float | None) -> None:
+        self.priced.target = target
+
+    @property
     def target_ms(self) -> float | None:
-        """The latency to reach, in milliseconds; it can be set at any time."""
+        """`target` of a latency, in milliseconds; it can be set at any time."""
         return self.priced.target_ms
 
     @target_ms.setter
@@ -165,8 +184,12 @@ class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
         """The candidate of each choice that has the largest weight, by the name of the choice."""
         return self.read().architecture()
 
+    def argmax_cost(self) -> float:
+        """The cost of `architecture`."""
+        return self.read().argmax_cost()
+
     def argmax_ms(self) -> float:
-        """The latency of `architecture`, in milliseconds."""
+        """`argmax_cost` of a latency, in milliseconds."""
         return self.read().argmax_ms()
 
     def figures(self) -> dict[str, float]:

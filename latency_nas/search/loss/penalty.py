@@ -1,6 +1,7 @@
-"""Penalties on the expected latency: what a search adds to its loss, or multiplies it by.
+"""Penalties on the expected cost: what a search adds to its loss, or multiplies it by.
 
-Throughout, LAT is the expected latency, T the target, both in milliseconds, and CE the task's loss.
+Throughout, LAT is the expected cost and T the target, both in milliseconds for a latency and else in the unit of what
+is counted, and CE is the task's loss.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from math import log as log_of
 from torch import Tensor
 
 from latency_nas.errors import SearchError
+from latency_nas.kernel import LATENCY, Quantity
 
 __all__ = [
     "FACTORS",
     "PENALTIES",
     "FBNet",
     "MnasNet",
+    "Penalty",
     "ProxylessLog",
     "absolute",
     "check_factor",
@@ -27,34 +30,36 @@ __all__ = [
     "refuse_misreading",
 ]
 
+Penalty = Callable[[Tensor, float], Tensor]
 
-def linear(latency_ms: Tensor, target_ms: float) -> Tensor:
+
+def linear(cost: Tensor, target: float) -> Tensor:
     """LAT / T - 1: less is always better.
 
     References:
         ProxylessNAS's code, ``add#linear``: CE + lambda (LAT - T) / T, lambda = 0.2 unless set (arXiv 1812.00332).
     """
-    return latency_ms / target_ms - 1
+    return cost / target - 1
 
 
-def hinge(latency_ms: Tensor, target_ms: float) -> Tensor:
+def hinge(cost: Tensor, target: float) -> Tensor:
     """max(0, LAT / T - 1): nothing below the target."""
-    return (latency_ms / target_ms - 1).clamp(min=0)
+    return (cost / target - 1).clamp(min=0)
 
 
-def absolute(latency_ms: Tensor, target_ms: float) -> Tensor:
+def absolute(cost: Tensor, target: float) -> Tensor:
     """abs(LAT / T - 1): the target from both sides.
 
     References:
         TuNAS, arXiv 2008.06120, the absolute reward: ACC + beta abs(LAT / T - 1) with beta < 0; here with the sign of
         a loss, so that -beta is the weight.
     """
-    return (latency_ms / target_ms - 1).abs()
+    return (cost / target - 1).abs()
 
 
-def log(latency_ms: Tensor, target_ms: float) -> Tensor:
+def log(cost: Tensor, target: float) -> Tensor:
     """The logarithm of LAT / T: as `linear`, in relative steps; with weight beta, that of LAT^beta up to a constant."""
-    return (latency_ms / target_ms).log()
+    return (cost / target).log()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +80,9 @@ class MnasNet:
     below: float = -0.07
     above: float = -0.07
 
-    def __call__(self, latency_ms: Tensor, target_ms: float) -> Tensor:
+    def __call__(self, cost: Tensor, target: float) -> Tensor:
         """The term."""
-        ratio = (latency_ms / target_ms).log()
+        ratio = (cost / target).log()
         return -self.below * ratio.clamp(max=0) - self.above * ratio.clamp(min=0)
 
 
@@ -94,9 +99,9 @@ class FBNet:
     alpha: float = 0.2
     beta: float = 0.6
 
-    def __call__(self, latency_ms: Tensor, target_ms: float | None) -> Tensor:
+    def __call__(self, cost: Tensor, target: float | None) -> Tensor:
         """The factor."""
-        factor: Tensor = self.alpha * latency_ms.log() ** self.beta
+        factor: Tensor = self.alpha * cost.log() ** self.beta
         return factor
 
 
@@ -111,16 +116,16 @@ class ProxylessLog:
     alpha: float = 1.0
     beta: float = 0.6
 
-    def __call__(self, latency_ms: Tensor, target_ms: float | None) -> Tensor:
+    def __call__(self, cost: Tensor, target: float | None) -> Tensor:
         """The factor."""
-        if target_ms is None:
+        if target is None:
             raise SearchError("Expected a target, which `proxyless-log` divides by, but `target_ms` is None.")
-        factor: Tensor = self.alpha * (latency_ms.log() / log_of(target_ms)) ** self.beta
+        factor: Tensor = self.alpha * (cost.log() / log_of(target)) ** self.beta
         return factor
 
 
-# name -> the penalty that is added, a function of the expected latency and the target, both in milliseconds
-PENALTIES: dict[str, Callable[[Tensor, float], Tensor]] = {
+# name -> the penalty that is added, a function of the expected cost and the target
+PENALTIES: dict[str, Penalty] = {
     "absolute": absolute,
     "hinge": hinge,
     "linear": linear,
@@ -149,21 +154,25 @@ def refuse_misreading(name: str) -> None:
         )
 
 
-def check_factor(factor: FBNet | ProxylessLog, cheapest_ms: float, target_ms: float | None) -> None:
-    """Refuse a factor where its formula breaks: from 1 ms down, log(LAT) is not positive.
+def check_factor(
+    factor: FBNet | ProxylessLog, cheapest: float, target: float | None, quantity: Quantity = LATENCY
+) -> None:
+    """Refuse a factor where its formula breaks: from 1 down, log(LAT) is not positive.
 
     Args:
-        factor: a factor of the task's loss.
-        cheapest_ms: the least latency that it will be given.
-        target_ms: the target.
+        factor: Factor of the task's loss.
+        cheapest: Least cost that it will be given.
+        target: Cost to reach.
+        quantity: Quantity that both are of.
 
     Raises:
-        SearchError: if the latency, or a target that is divided by, can be 1 ms or less.
+        SearchError: if the cost, or a target that is divided by, can be 1 or less.
     """
-    least_ms = cheapest_ms if target_ms is None or isinstance(factor, FBNet) else min(cheapest_ms, target_ms)
-    if least_ms <= 1:
+    least = cheapest if target is None or isinstance(factor, FBNet) else min(cheapest, target)
+    if least <= 1:
+        costs = "latencies" if quantity.is_latency else "costs"
         raise SearchError(
-            f"Expected latencies above 1 ms, since {type(factor).__name__}'s formula takes a power of log(LAT), but "
-            f"got {least_ms:.4g} ms (the cheapest architecture or the target): choose another penalty, or price a "
-            f"larger batch."
+            f"Expected {costs} above 1 {quantity.unit}, since {type(factor).__name__}'s formula takes a power of "
+            f"log(LAT), but got {quantity.rounded(least)} {quantity.unit} (the cheapest architecture or the target): "
+            f"choose another penalty, or price a larger batch."
         )

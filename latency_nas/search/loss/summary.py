@@ -16,23 +16,29 @@ __all__ = ["as_text", "summary_table"]
 
 def summary_table(loss: Controlled | Targets) -> Table:
     """A row a choice: its candidate, the probability of that, and its cost by each target; then the sums."""
-    losses: Mapping[str, Controlled] = loss.by_name() if isinstance(loss, Targets) else {"ms": loss}
+    losses: Mapping[str, Controlled] = loss.by_name() if isinstance(loss, Targets) else {"": loss}
     first = next(iter(losses.values()))
     probabilities = first.gates().detach().max(dim=1).values.tolist()
-    table = Table("choice", "candidate", "probability", *losses, title="The likeliest architecture")
+    columns = [f"{name} ({item.quantity.unit})" if name else item.quantity.unit for name, item in losses.items()]
+    table = Table("choice", "candidate", "probability", *columns, title="The likeliest architecture")
     architecture = first.architecture()
     for row, (name, index) in enumerate(architecture.items()):
-        plans = [item.plan for item in losses.values()]
-        costs = [f"{plan.costs_ms[plan.choices.index(name)][index]:,.4g}" for plan in plans]
+        costs = [_figure(item, item.plan.costs[item.plan.choices.index(name)][index].value) for item in losses.values()]
         table.add_row(name, first.plan.candidates[row][index], f"{probabilities[row]:.1%}", *costs)
     table.add_section()
     for label, figures in (
-        ("in all, fixed part included", [item.argmax_ms() for item in losses.values()]),
-        ("expected", [float(item.expected_ms().detach()) for item in losses.values()]),
-        ("target", [item.target_ms for item in losses.values()]),
+        ("in all, fixed part included", [item.argmax_cost() for item in losses.values()]),
+        ("expected", [float(item.expected().detach()) for item in losses.values()]),
+        ("target", [item.target for item in losses.values()]),
     ):
-        table.add_row(label, "", "", *("none" if figure is None else f"{figure:,.4g}" for figure in figures))
+        table.add_row(label, "", "", *map(_figure, losses.values(), figures))
     return table
+
+
+def _figure(loss: Controlled, value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:,.4g}" if loss.quantity.n_decimals else loss.quantity.number(value)
 
 
 def as_text(table: Table) -> str:

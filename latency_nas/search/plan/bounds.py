@@ -1,4 +1,4 @@
-"""The largest sum of tables over all picks of their axes: what the dearest architecture of a plan costs, exactly."""
+"""The sums of tables over all picks of their axes, at the ends: what the cheapest and the dearest architecture cost."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
 
-__all__ = ["Table", "largest_sum"]
+__all__ = ["Table", "extreme_sums"]
 
 _MOST_STATES = 2_000_000  # of choices that depend on each other
 
 Table = tuple[tuple[int, ...], NDArray[np.float64]]  # choices, and an axis of costs for each
 
 
-def largest_sum(tables: Iterable[Table], sizes: Sequence[int], names: Sequence[str]) -> float:
-    """The largest sum of one cell of each table, over all picks of a candidate for each choice.
+def extreme_sums(tables: Sequence[Table], sizes: Sequence[int], names: Sequence[str]) -> tuple[float, float]:
+    """The least and the largest sum of one cell of each table, over all picks of a candidate for each choice.
 
     One choice after the other is maximised out of the tables that it is in, that of the fewest states first (bucket
     elimination, Dechter, Artificial Intelligence 113, 1999).
 
     Args:
-        tables: each the choices that it depends on, by number, and a cost for each combination of their candidates.
-        sizes: the number of candidates of each choice.
-        names: of the choices.
+        tables: Choices that each depends on, by number, and a cost for each combination of their candidates.
+        sizes: Number of candidates of each choice.
+        names: Names of the choices.
 
     Raises:
         SearchError: if too many choices depend on each other at once.
     """
+    least = -_largest_sum([(rows, -table) for rows, table in tables], sizes, names)
+    return least, _largest_sum(tables, sizes, names)
+
+
+def _largest_sum(tables: Iterable[Table], sizes: Sequence[int], names: Sequence[str]) -> float:
     tables = list(tables)
     largest: list[float] = []
     left = set(range(len(sizes)))

@@ -1,4 +1,4 @@
-"""From architecture parameters to the expected latency, in as few operations as there can be.
+"""From architecture parameters to the expected cost, in as few operations as there can be.
 
 A softmax over the rows of one small matrix, a row a choice, gives the gates p of all choices, and a product with the
 costs t of a plan the expectation E = fixed + sum_i p_i t_i + ...: a handful of torch operations, however many layers
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan.plan import MAE_TO_STD, CostPlan
+from latency_nas.estimate.uncertainty import MAE_TO_STD
+from latency_nas.search.plan.plan import CostPlan
 
 __all__ = ["PackedPlan", "width_gates"]
 
@@ -56,9 +57,9 @@ class _OnDevice:
     padded: Tensor  # the place of each gate in a matrix (choices, most candidates); where there is none, the last + 1
     flat: Tensor  # the place of each gate in that matrix, flat
     is_logits: Tensor  # of each gate
-    costs_ms: Tensor
+    costs: Tensor
     term_gates: Tensor
-    term_costs_ms: Tensor
+    term_costs: Tensor
 
 
 class PackedPlan:
@@ -75,8 +76,8 @@ class PackedPlan:
         self._even = len(set(map(len, plan.candidates))) == 1  # the gates are a matrix as they are
         self._devices: dict[torch.device, _OnDevice] = {}
 
-    def expected_ms(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
-        """E[T] in milliseconds, a float64 scalar.
+    def expected(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
+        """E[T], a float64 scalar, in the plan's unit.
 
         Args:
             weights: holds the weights of all choices, in any shape.
@@ -84,10 +85,10 @@ class PackedPlan:
             temperature: by which architecture parameters are divided.
         """
         gates = self.gates(weights, picks, temperature)
-        expected_ms = self.expected_of(gates)
-        if weights.device.type == "cpu" and not torch.compiler.is_compiling() and expected_ms.isnan():
+        expected = self.expected_of(gates)
+        if weights.device.type == "cpu" and not torch.compiler.is_compiling() and expected.isnan():
             self.plan.check_gates(gates.detach().numpy())
-        return expected_ms
+        return expected
 
     def gates(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
         """The gates, flat, float64."""
@@ -110,8 +111,8 @@ class PackedPlan:
     def expected_of(self, gates: Tensor) -> Tensor:
         """E[T] of flat gates."""
         held = self.on(gates.device)
-        expected_ms = self.plan.fixed_ms + gates @ held.costs_ms
-        return expected_ms + self.terms_of(gates) @ held.term_costs_ms if self.plan.terms else expected_ms
+        expected = self.plan.fixed.value + gates @ held.costs
+        return expected + self.terms_of(gates) @ held.term_costs if self.plan.terms else expected
 
     def terms_of(self, gates: Tensor) -> Tensor:
         """The product of the gates of each term."""
@@ -127,9 +128,9 @@ class PackedPlan:
             raise SearchError("Expected a plan whose costs have standard deviations.")
         fixed, *parts = self.plan.uncertain
         every = torch.cat([gates, self.terms_of(gates)]) if self.plan.terms else gates
-        table_ms, variance = (torch.from_numpy(part).to(gates.device) for part in parts)
-        error_ms = (self.plan.expected_error or 0.0) * MAE_TO_STD * (fixed[0] + every @ table_ms)
-        return (error_ms**2 + fixed[1] + every @ variance).sqrt()
+        from_table, variance = (torch.from_numpy(part).to(gates.device) for part in parts)
+        error = (self.plan.expected_error or 0.0) * MAE_TO_STD * (fixed[0] + every @ from_table)
+        return (error**2 + fixed[1] + every @ variance).sqrt()
 
     def on(self, device: torch.device) -> _OnDevice:
         """The plan on a device; not buffers, so that casting a model to half precision leaves the costs whole."""
@@ -142,9 +143,9 @@ class PackedPlan:
                 padded,
                 np.flatnonzero(padded.ravel() < plan.n_gates),
                 np.repeat(self._logits, sizes),
-                plan.flat_costs_ms,
+                plan.flat_costs,
                 plan.term_gates,
-                plan.term_costs_ms,
+                plan.term_costs,
             )
             self._devices[device] = _OnDevice(*(torch.from_numpy(array).to(device) for array in arrays))
         return self._devices[device]

@@ -9,7 +9,7 @@ which any two candidates meet, and confirmed on others; the cost of a layer is t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import fsum, prod
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
-from latency_nas.estimate.estimator import KernelEstimate, Source
-from latency_nas.kernel import Kernel
+from latency_nas.estimate.estimate import KernelEstimate, Source
 from latency_nas.kernel.kernel_call import KernelCall
-from latency_nas.search.plan.plan import Cost, CostPlan, Term
+from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.space import Space
 
 __all__ = ["make_plan"]
@@ -34,7 +34,7 @@ _MOST_ROUNDS = 24
 _MOST_CELLS = 4096  # of the table of a layer
 _N_LIKELY = 6  # choices of which every few are tried, before they are added one by one
 
-Kernels = tuple[Kernel, ...]
+Priced = tuple[Hashable, ...]  # by what an estimator tells calls apart: their kernels, where prices depend on no more
 Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it, or whom a copy is for
 
 
@@ -50,7 +50,7 @@ def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0) -> Co
         MissingKernelError: if a kernel has no price.
         SearchError: if what a layer runs depends on too many choices at once.
     """
-    seen = _Seen(space)
+    seen = _Seen(space, estimator.price_key)
     random = np.random.default_rng(seed)
     rows = _first_rows(seen.sizes, random)
     for _ in range(_MOST_ROUNDS):
@@ -71,13 +71,13 @@ def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0) -> Co
 class _Seen:
     """The architectures that were looked at, and the kernels of each of their slots."""
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
+    def __init__(self, space: Space, price_key: Callable[[KernelCall], Hashable]) -> None:
+        self.space, self.price_key = space, price_key
         self.sizes = [len(names) for names in space.candidates.values()]
         self.rows = np.zeros((0, len(self.sizes)), np.intp)
-        self.kernels: dict[Kernels, int] = {(): 0}  # what a slot may run -> its number
+        self.kernels: dict[Priced, int] = {(): 0}  # what a slot may run -> its number
         self.found: list[dict[Slot, int]] = []
-        self.calls: dict[Kernel, KernelCall] = {}
+        self.calls: dict[Hashable, KernelCall] = {}
         self.believed: dict[Slot, tuple[int, ...]] = {}  # on which choices a slot depended when last asked
         self.unsettled = ""
 
@@ -89,10 +89,11 @@ class _Seen:
         self.rows = np.array([*self.rows, *new.values()], np.intp).reshape(-1, len(self.sizes))
 
     def _slots(self, row: NDArray[np.intp]) -> dict[Slot, int]:
-        slots: dict[Slot, list[Kernel]] = defaultdict(list)
+        slots: dict[Slot, list[Hashable]] = defaultdict(list)
         for call in self.space.calls(dict(zip(self.space.candidates, map(int, row), strict=True))):
-            self.calls.setdefault(call.kernel, call)
-            slots[call.layer, call.nodes[0] if call.nodes else f"copy for {call.reader}"].append(call.kernel)
+            key = self.price_key(call)
+            self.calls.setdefault(key, call)
+            slots[call.layer, call.nodes[0] if call.nodes else f"copy for {call.reader}"].append(key)
         return {slot: self.kernels.setdefault(tuple(kernels), len(self.kernels)) for slot, kernels in slots.items()}
 
     def layers(self) -> dict[Slot, _Layer]:
@@ -228,7 +229,7 @@ def _missing_rows(seen: _Seen, layers: Mapping[Slot, _Layer], random: np.random.
 def _plan(space: Space, seen: _Seen, layers: Mapping[Slot, _Layer], estimator: LatencyEstimator) -> CostPlan:
     priced = estimator.price(list(seen.calls.values()))
     prices = dict(zip(seen.calls, priced.kernels, strict=True))
-    kernels = {number: [prices[kernel] for kernel in run] for run, number in seen.kernels.items()}
+    kernels = {number: [prices[key] for key in run] for run, number in seen.kernels.items()}
     tables: dict[tuple[int, ...], dict[tuple[int, ...], list[KernelEstimate]]] = defaultdict(lambda: defaultdict(list))
     for layer in layers.values():
         for cell, number in layer.cells.items():
@@ -249,27 +250,25 @@ def _plan(space: Space, seen: _Seen, layers: Mapping[Slot, _Layer], estimator: L
         for cell, run in table.items()
         if run
     ]
-    fixed = _cost(tables[()].get((), []), trusted)
     return CostPlan(
         choices=tuple(space.candidates),
         candidates=tuple(space.candidates.values()),
-        costs_ms=tuple(tuple(cost.latency_ms for cost in row) for row in costs),
-        fixed_ms=fixed.latency_ms,
-        terms=tuple(terms),
         costs=tuple(costs),
-        fixed=fixed,
+        fixed=_cost(tables[()].get((), []), trusted),
+        terms=tuple(terms),
         expected_error=priced.expected_error,
+        quantity=priced.quantity,
     )
 
 
 def _cost(run: Sequence[KernelEstimate], trusted: bool) -> Cost:
     """The sum of kernels; `trusted`: the error of the table's whole networks is known, and stands for its kernels'."""
     own = [item for item in run if not (trusted and item.source == "table")]
-    known = all(item.std_ms is not None or item.source == "missing" for item in own)
+    known = all(item.std is not None or item.source == "missing" for item in own)
     sources = {item.source for item in run}
     return Cost(
-        latency_ms=fsum(item.latency_ms for item in run),
-        table_ms=fsum(item.latency_ms for item in run if item.source == "table"),
-        variance_ms2=fsum((item.std_ms or 0.0) ** 2 for item in own) if known else None,
+        value=fsum(item.value for item in run),
+        from_table=fsum(item.value for item in run if item.source == "table"),
+        variance=fsum((item.std or 0.0) ** 2 for item in own) if known else None,
         source=next((source for source in reversed(get_args(Source)) if source in sources), "none"),
     )

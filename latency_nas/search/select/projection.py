@@ -20,7 +20,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan.plan import MAE_TO_STD, Architecture, CostPlan
+from latency_nas.estimate.uncertainty import MAE_TO_STD
+from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.plan import CostPlan
 
 __all__ = ["Budget", "likeliest", "project"]
 
@@ -54,8 +56,8 @@ class Budget:
 
     def cost(self, architecture: Mapping[str, int]) -> float:
         """What is held against the limits."""
-        cost = self.plan.latency_ms(architecture)
-        return cost + self.n_std * (self.plan.std_ms(architecture) or 0.0) if self.n_std else cost
+        cost = self.plan.cost(architecture)
+        return cost + self.n_std * (self.plan.std(architecture) or 0.0) if self.n_std else cost
 
     def keeps(self, architecture: Mapping[str, int]) -> bool:
         """Whether an architecture is within the limits, exactly."""
@@ -119,7 +121,7 @@ class _Program:
     def limit(self, budget: Budget) -> None:
         """Add the rows of a budget, in units of its upper limit."""
         plan, starts = budget.plan, self.starts()
-        gates = [starts[name] + number for name, costs in zip(plan.choices, plan.costs_ms, strict=True)
+        gates = [starts[name] + number for name, costs in zip(plan.choices, plan.costs, strict=True)
                  for number in range(len(costs))]  # fmt: skip
         products = [self._product([gates[index] for index in term.candidates]) for term in plan.terms]
         unit = abs(budget.at_most) or 1.0
@@ -169,15 +171,15 @@ def _limits(budget: Budget) -> Iterator[tuple[float, NDArray[np.float64], float,
     above the sum of e and a tangent of sqrt(v).
     """
     plan = budget.plan
-    costs = np.concatenate([plan.flat_costs_ms, plan.term_costs_ms])
+    costs = np.concatenate([plan.flat_costs, plan.term_costs])
     if not budget.n_std:
-        yield plan.fixed_ms, costs, budget.at_least, budget.at_most
+        yield plan.fixed.value, costs, budget.at_least, budget.at_most
         return
     if plan.uncertain is None:
         raise SearchError(_NO_SPREAD)
     (fixed_table, fixed_variance), table, variance = plan.uncertain
     error = (plan.expected_error or 0.0) * MAE_TO_STD * budget.n_std
-    yield plan.fixed_ms + error * fixed_table, costs + error * table, -inf, budget.at_most
+    yield plan.fixed.value + error * fixed_table, costs + error * table, -inf, budget.at_most
     gates, terms = variance[: plan.n_gates], variance[plan.n_gates :]
     begins = plan.offsets[:-1]
     low = max(0.0, fixed_variance + float(np.minimum.reduceat(gates, begins).sum() + np.minimum(terms, 0).sum()))
@@ -185,10 +187,10 @@ def _limits(budget: Budget) -> Iterator[tuple[float, NDArray[np.float64], float,
     if high > 0:
         slope = budget.n_std / (sqrt(high) + sqrt(low))
         begin = budget.n_std * sqrt(low) + slope * (fixed_variance - low)
-        yield plan.fixed_ms + begin, costs + slope * variance, -inf, budget.at_most
+        yield plan.fixed.value + begin, costs + slope * variance, -inf, budget.at_most
     if budget.at_least > -inf:
         middle = (low + high) / 2
         slope = budget.n_std / (2 * sqrt(middle)) if middle > 0 else 0.0
         begin = budget.n_std * sqrt(middle) + slope * (fixed_variance - middle)
-        fixed = plan.fixed_ms + error * fixed_table + begin
+        fixed = plan.fixed.value + error * fixed_table + begin
         yield fixed, costs + error * table + slope * variance, budget.at_least, inf

@@ -15,13 +15,13 @@ __all__ = ["architecture_leaves", "share_gradients", "share_values", "unlisted",
 
 
 class _HasExpectation(Protocol):
-    def expected_ms(self) -> Tensor: ...
+    def expected(self) -> Tensor: ...
 
 
 def architecture_leaves(loss: _HasExpectation) -> list[Tensor]:
-    """The tensors that the expected latency is differentiable in, in the order in which its graph has them."""
+    """The tensors that the expected cost is differentiable in, in the order in which its graph has them."""
     with torch.enable_grad():
-        root = loss.expected_ms().grad_fn
+        root = loss.expected().grad_fn
     pending, seen, leaves = [root], {root}, []
     while pending:
         node = pending.pop()

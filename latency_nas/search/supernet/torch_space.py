@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -13,11 +13,45 @@ from latency_nas.graph.op_graph import CHOICE
 from latency_nas.graph.torch.reader import read_torch, unchanged
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.space import Fuse, Space
-from latency_nas.search.supernet.choice import Choice
+from latency_nas.search.supernet.choice import Choice, choices_of_groups, choices_of_options
+from latency_nas.search.supernet.supernet import find_choices, read_choices
 
-__all__ = ["Subnet", "graph_space", "option_space"]
+__all__ = ["Subnet", "graph_space", "named_space", "option_space"]
 
 Subnet = Callable[[Any, dict[str, Any]], Any]
+
+
+def named_space(
+    supernet: nn.Module,
+    example_input: Tensor | tuple[Tensor, ...] | None,
+    fuse: Fuse,
+    *,
+    run: Callable[[Any], Any] | None = None,
+    choices: Sequence[Choice] | None = None,
+    groups: Mapping[str, Iterable[nn.Module | None]] | None = None,
+    options: Mapping[str, Sequence[Any]] | None = None,
+    subnet: Subnet | None = None,
+    gates: Callable[[Any], Mapping[str, Tensor]] | None = None,
+) -> tuple[Space, tuple[Choice, ...]]:
+    """The architectures of a supernet whose choices are recognised, or named in one of three ways.
+
+    The arguments are those of `LatencyLoss.attach`, and the function that gives the kernels of a graph.
+
+    Raises:
+        SearchError: if choices are named in two ways, or are not recognised.
+        InputMismatchError: if the input does not fit a layer.
+    """
+    if sum(way is not None for way in (choices, groups, options)) > 1 or (options is None) != (subnet is None):
+        raise SearchError("Expected one of `choices`, `groups`, or `options` with `subnet`, to name the choices.")
+    if options is not None and subnet is not None:
+        space = option_space(supernet, options, subnet, example_input, fuse)
+        return space, choices_of_options(space.candidates, gates)
+    if groups is not None:
+        given = choices_of_groups(supernet, groups, gates)
+    else:
+        given = find_choices(supernet) if choices is None else tuple(choices)
+    graph, found = read_choices(supernet, given, example_input, run)
+    return graph_space(graph, found, fuse), found
 
 
 def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from latency_nas.errors import SearchError
-from latency_nas.search.loss.control import Penalty
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.loss.penalty import (
     FACTORS,
     PENALTIES,
     FBNet,
     MnasNet,
+    Penalty,
     ProxylessLog,
     check_factor,
     refuse_misreading,

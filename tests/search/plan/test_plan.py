@@ -16,6 +16,7 @@ from latency_nas.estimate import LatencyEstimator
 from latency_nas.graph.architectures import random_architectures
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import Kernel
+from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.supernet import find_choices
@@ -37,8 +38,8 @@ from tests.supernets import (
 PLAN = CostPlan(
     choices=("a", "b"),
     candidates=(("a.0", "a.1", "a.2"), ("b.0", "b.1")),
-    costs_ms=((1.0, 2.0, 4.0), (0.5, 0.25)),
-    fixed_ms=8.0,
+    costs=(tuple(Cost(value=value) for value in (1.0, 2.0, 4.0)), (Cost(value=0.5), Cost(value=0.25))),
+    fixed=Cost(value=8.0),
 )
 
 
@@ -112,7 +113,7 @@ def test_a_choice_that_runs_twice_costs_twice() -> None:
 
 
 def test_padding_is_zero() -> None:
-    np.testing.assert_array_equal(PLAN.padded_costs_ms(), [[1, 2, 4], [0.5, 0.25, 0]])
+    np.testing.assert_array_equal(PLAN.padded_costs(), [[1, 2, 4], [0.5, 0.25, 0]])
 
 
 @pytest.mark.parametrize(

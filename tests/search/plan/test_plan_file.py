@@ -10,20 +10,19 @@ import numpy as np
 import pytest
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan.plan import Cost, CostPlan, Term
+from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.plan import CostPlan
 
 COSTS = (
-    (Cost(latency_ms=1.0, table_ms=1.0, source="table"), Cost(latency_ms=2.0, variance_ms2=0.04, source="regressed")),
-    (Cost(latency_ms=0.0), Cost(latency_ms=0.5, table_ms=0.5, variance_ms2=None, source="table")),
+    (Cost(value=1.0, from_table=1.0, source="table"), Cost(value=2.0, variance=0.04, source="regressed")),
+    (Cost(value=0.0), Cost(value=0.5, from_table=0.5, variance=None, source="table")),
 )
 PLAN = CostPlan(
     choices=("a", "b"),
     candidates=(("conv", "wide"), ("skip", "relu")),
-    costs_ms=((1.0, 2.0), (0.0, 0.5)),
-    fixed_ms=8.0,
-    terms=(Term(candidates=(1, 3), cost=Cost(latency_ms=-0.25, table_ms=-0.25, source="table")),),
     costs=COSTS,
-    fixed=Cost(latency_ms=8.0, table_ms=8.0, source="table"),
+    fixed=Cost(value=8.0, from_table=8.0, source="table"),
+    terms=(Term(candidates=(1, 3), cost=Cost(value=-0.25, from_table=-0.25, source="table")),),
     expected_error=0.01,
 )
 

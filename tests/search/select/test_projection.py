@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan.plan import Cost, CostPlan, Term
+from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.projection import Budget, likeliest, project
 from tests.supernets import ChainNet, all_architectures, loss_of
 
@@ -22,7 +23,7 @@ def random_plan(rng: np.random.Generator, sizes: tuple[int, ...], n_terms: int =
     begins = np.cumsum([0, *sizes])
 
     def cost(latency_ms: float) -> Cost:
-        return Cost(latency_ms=latency_ms, table_ms=latency_ms, variance_ms2=float(rng.uniform(0, 0.01)))
+        return Cost(value=latency_ms, from_table=latency_ms, variance=float(rng.uniform(0, 0.01)))
 
     def term(number: int) -> Term:
         chosen = np.sort(rng.choice(len(sizes), 2 + number % 2, replace=False))
@@ -34,8 +35,6 @@ def random_plan(rng: np.random.Generator, sizes: tuple[int, ...], n_terms: int =
     return CostPlan(
         choices=names,
         candidates=tuple(tuple(f"{name}.{index}" for index in range(n)) for name, n in zip(names, sizes, strict=True)),
-        costs_ms=costs_ms,
-        fixed_ms=fixed_ms,
         terms=tuple(term(number) for number in range(n_terms)),
         costs=tuple(tuple(map(cost, costs)) for costs in costs_ms),
         fixed=cost(fixed_ms),
@@ -104,7 +103,7 @@ def test_only_the_cheapest_architecture_keeps_its_own_cost() -> None:
 
 
 def test_a_quantile_needs_a_spread() -> None:
-    plan = replace(random_plan(np.random.default_rng(2), (2, 2)), fixed=None)
+    plan = replace(random_plan(np.random.default_rng(2), (2, 2)), fixed=Cost(value=1.0, variance=None))
     with pytest.raises(SearchError) as caught:
         Budget(plan=plan, at_most=1.0, n_std=1.0)
     assert str(caught.value) == (

@@ -7,7 +7,7 @@ import torch
 
 from latency_nas.errors import SearchError
 from latency_nas.search.loss.loss import LatencyLoss
-from latency_nas.search.plan.plan import Architecture
+from latency_nas.search.plan.architecture import Architecture
 from tests.search.supernet.test_styles import fbnet, ofa
 from tests.styles import Fbnet, Ofa
 from tests.supernets import MadeUp, aim
@@ -44,7 +44,7 @@ def test_what_is_no_option_is_no_index_either(elastic: LatencyLoss) -> None:
     config = {**elastic.config(dict.fromkeys(elastic.plan.choices, 0)), "kernel0": 1}
     assert message_of(elastic, config) == (
         "Expected one of the options 3, 5 of `kernel0`, but got 1; an architecture of indices is priced by "
-        "latency.plan.latency_ms."
+        "latency.plan.cost."
     )
 
 
@@ -55,7 +55,7 @@ def test_a_plan_without_its_supernet_takes_no_number_that_could_be_both(elastic:
     assert latency.price(indices) == elastic.plan.latency_ms(indices)
     assert message_of(latency, {**indices, "depth0": 1}) == (
         "Expected an index or a name for `depth0`, but 1 could be both: give '1' for the candidate of that name, or "
-        "price indices by latency.plan.latency_ms."
+        "price indices by latency.plan.cost."
     )
     assert latency.price({**indices, "depth0": "2"}) == elastic.plan.latency_ms({**indices, "depth0": 1})
 

@@ -1,0 +1,163 @@
+"""`Estimate`: what one network costs, how sure that is, and what it is made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from math import fsum, sqrt
+from typing import Literal
+
+from latency_nas.estimate.uncertainty import MAE_TO_STD
+from latency_nas.kernel import LATENCY, Kernel, Quantity
+
+__all__ = ["Estimate", "KernelEstimate", "Source"]
+
+Source = Literal["table", "counted", "regressed", "missing"]
+
+_OF_A_TABLE: tuple[Source, ...] = ("table", "regressed", "missing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelEstimate:
+    """The price of one kernel of a network.
+
+    Args:
+        kernel: Kernel that runs.
+        layer: Module that it belongs to.
+        value: Price, in the unit of `quantity`; 0 where the source is ``"missing"``, and then it is not in the total.
+        std: One standard deviation of it; None where the table has none.
+        source: Where the price is from: ``"table"``, ``"counted"`` (by a formula, exactly), ``"regressed"`` or
+            ``"missing"``.
+        extrapolated: Whether a regressed kernel lies outside what the table covers.
+        quantity: Quantity that the price is of.
+    """
+
+    kernel: Kernel
+    layer: str
+    value: float
+    std: float | None
+    source: Source
+    extrapolated: bool = False
+    quantity: Quantity = LATENCY
+
+    @property
+    def latency_ms(self) -> float:
+        """`value` of a latency, in milliseconds.
+
+        Raises:
+            QuantityError: for any other quantity.
+        """
+        self.quantity.check_latency("latency_ms", "value")
+        return self.value
+
+    @property
+    def std_ms(self) -> float | None:
+        """`std` of a latency, in milliseconds.
+
+        Raises:
+            QuantityError: for any other quantity.
+        """
+        self.quantity.check_latency("std_ms", "std")
+        return self.std
+
+    def at(self, layer: str) -> KernelEstimate:
+        """The same kernel in another layer."""
+        return KernelEstimate(
+            kernel=self.kernel, layer=layer, value=self.value, std=self.std, source=self.source,
+            extrapolated=self.extrapolated, quantity=self.quantity,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The cost of one network, by default its latency, and what it is made of.
+
+    Args:
+        kernels: Price of each kernel, in the order in which they run.
+        expected_error: Mean absolute relative error of the table's whole-network predictions; where the table says
+            what 90 % keep within, that of the normal distribution of which 90 % do. None where neither is known.
+        quantity: Quantity that the cost is of.
+    """
+
+    kernels: tuple[KernelEstimate, ...]
+    expected_error: float | None = None
+    quantity: Quantity = LATENCY
+
+    @cached_property
+    def value(self) -> float:
+        """The sum over kernels, in the unit of `quantity`."""
+        return fsum(item.value for item in self.kernels)
+
+    @cached_property
+    def std(self) -> float | None:
+        """One standard deviation of `value`; None where the table says neither its error nor its kernels'.
+
+        Kernels from the table err as the table's whole networks do (sqrt(pi/2) x expected error x their sum) where
+        that error is known, else each on its own. Regressed kernels that are the same err together, unlike ones on
+        their own.
+        """
+        table = [item for item in self.kernels if item.source == "table"]
+        if self.expected_error is not None:
+            variance = (MAE_TO_STD * self.expected_error * fsum(item.value for item in table)) ** 2
+        elif all(item.std is not None for item in table):
+            variance = fsum((item.std or 0.0) ** 2 for item in table)
+        else:
+            return None
+        together: dict[Kernel, float] = defaultdict(float)
+        for item in self.kernels:
+            if item.source == "regressed":
+                together[item.kernel] += item.std or 0.0
+        return sqrt(variance + fsum(std**2 for std in together.values()))
+
+    @property
+    def latency_ms(self) -> float:
+        """`value` of a latency, in milliseconds.
+
+        Raises:
+            QuantityError: for any other quantity.
+        """
+        self.quantity.check_latency("latency_ms", "value")
+        return self.value
+
+    @property
+    def std_ms(self) -> float | None:
+        """`std` of a latency, in milliseconds.
+
+        Raises:
+            QuantityError: for any other quantity.
+        """
+        self.quantity.check_latency("std_ms", "std")
+        return self.std
+
+    @property
+    def coverage(self) -> float:
+        """The share of the kernels that the table itself holds, or that were counted, from 0 to 1."""
+        n_sure = sum(item.source in ("table", "counted") for item in self.kernels)
+        return n_sure / len(self.kernels) if self.kernels else 1.0
+
+    @property
+    def sources(self) -> dict[Source, int]:
+        """How many kernels came from where; ``"counted"`` is listed only of a resource that is counted."""
+        found = {item.source for item in self.kernels}
+        listed = ("counted",) if found == {"counted"} else _OF_A_TABLE
+        return {source: sum(item.source == source for item in self.kernels) for source in listed}
+
+    def breakdown(self) -> dict[str, tuple[KernelEstimate, ...]]:
+        """The kernels by the module they belong to, in the order in which these run; they sum to `value`."""
+        layers: dict[str, list[KernelEstimate]] = defaultdict(list)
+        for item in self.kernels:
+            layers[item.layer].append(item)
+        return {layer: tuple(items) for layer, items in layers.items()}
+
+    def plus_minus(self, n_decimals: int | None = None) -> str:
+        """The standard deviation as text, ``± 0.123 ms`` or ``± unknown``."""
+        return self.quantity.plus_minus(self.std, n_decimals)
+
+    def figure(self) -> str:
+        """The cost as text: ``0.304 ± 0.002 ms``, ``0.304 ms ± unknown``, ``7,978,856 params``."""
+        return self.quantity.figure(self.value, self.std)
+
+    def __str__(self) -> str:
+        sources = ", ".join(f"{n} {source}" for source, n in self.sources.items() if n)
+        return f"{self.figure()} ({len(self.kernels)} kernels: {sources or 'none'})"

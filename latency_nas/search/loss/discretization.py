@@ -1,0 +1,102 @@
+"""From gates to architectures: how likely each candidate is, and which architecture keeps the budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latency_nas.errors import SearchError
+from latency_nas.search.loss.target import Target
+from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.projection import likeliest, project
+from latency_nas.search.supernet.choice import Choice, ParameterOf
+
+__all__ = ["entropies", "log_probabilities", "make_argmax", "most_probable", "within_targets"]
+
+_LEAST = 1e-300  # a probability that is nil still has a logarithm
+_ABOVE = 0.01  # by how much a parameter is raised above the others
+
+
+def most_probable(gates: Tensor, plan: CostPlan) -> Architecture:
+    """The candidate of each choice that has the largest weight.
+
+    Args:
+        gates: Weights, flat: shape ``(gates,)``.
+        plan: Plan of the same choices.
+
+    Raises:
+        SearchError: if the gates are NaN.
+    """
+    rows = np.split(plan.check_gates(gates.detach().cpu().numpy()), plan.offsets[1:-1])
+    return Architecture((name, int(row.argmax())) for name, row in zip(plan.choices, rows, strict=True))
+
+
+def log_probabilities(gates: Tensor, plan: CostPlan) -> dict[str, list[float]]:
+    """Choice -> the logarithm of each candidate's probability.
+
+    Args:
+        gates: Probabilities, of shape ``(choices, most candidates)``.
+        plan: Plan of the same choices.
+    """
+    rows = gates.detach().clamp(min=_LEAST).log().tolist()
+    return {
+        name: row[: len(candidates)] for name, row, candidates in zip(plan.choices, rows, plan.candidates, strict=True)
+    }
+
+
+def entropies(gates: Tensor, plan: CostPlan) -> dict[str, float]:
+    """Choice -> the entropy of its gates, in nats: 0 when it has chosen.
+
+    Args:
+        gates: Probabilities, of shape ``(choices, most candidates)``, padded with zeros.
+        plan: Plan of the same choices.
+    """
+    probabilities = gates.detach()
+    values = -torch.xlogy(probabilities, probabilities).sum(dim=1)
+    return dict(zip(plan.choices, values.tolist(), strict=True))
+
+
+def within_targets(
+    scores: Mapping[str, Sequence[float]], targets: Sequence[tuple[Target, CostPlan]], *, within: float | None
+) -> Architecture:
+    """The likeliest architecture above no target, and near them if there is one.
+
+    Args:
+        scores: Choice -> the logarithm of each candidate's probability.
+        targets: Each with the plan that says what candidates cost.
+        within: Share below a target that is still near it; None: any.
+
+    Raises:
+        SearchError: if there is none, or a target is missing.
+    """
+    near = [target.budget(plan, within=within) for target, plan in targets]
+    return likeliest(scores, near) or project(scores, [target.budget(plan) for target, plan in targets])
+
+
+@torch.no_grad()
+def make_argmax(architecture: Mapping[str, int], choices: Sequence[Choice], supernet: nn.Module | None) -> None:
+    """Raise the parameter of each choice's candidate just above the others, where it is not the largest yet.
+
+    Args:
+        architecture: Choice -> the index of its candidate, in the order of the choices.
+        choices: Where the supernet chooses.
+        supernet: Holder of the parameters.
+
+    Raises:
+        SearchError: if a function gives the weights of a choice, which cannot be moved.
+    """
+    weights: list[Callable[[nn.Module], Tensor] | None] = [choice.weights for choice in choices]
+    if supernet is None or not weights or not all(isinstance(item, ParameterOf) for item in weights):
+        raise SearchError(
+            "Expected architecture parameters that can be moved, but a function gives the weights of choices: take "
+            "the architecture that latency.project() gives."
+        )
+    for index, item in zip(architecture.values(), weights, strict=True):
+        parameters = cast(ParameterOf, item)(supernet)
+        if int(parameters.argmax()) != index:
+            parameters[index] = parameters.max() + _ABOVE

@@ -1,0 +1,93 @@
+"""`Target`: the cost that a search is held to, and what is held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from math import inf
+from statistics import NormalDist
+
+from latency_nas.errors import QuantityError, SearchError
+from latency_nas.kernel import LATENCY, Quantity
+from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.projection import Budget
+
+__all__ = ["Target"]
+
+_SHOWN_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The cost to reach.
+
+    Args:
+        value: Cost, in the unit of `quantity`; None for as little as the weight of the term makes of it.
+        quantile: Quantile of the estimate that is kept on the target, which is taken to be normal with its own
+            standard deviation; None keeps the estimate itself there.
+        quantity: Quantity that the cost is of.
+
+    Raises:
+        SearchError: if the value is not positive, or the quantile not from 0.5 to below 1.
+    """
+
+    value: float | None
+    quantile: float | None = None
+    quantity: Quantity = LATENCY
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not self.value > 0:
+            name, unit = ("target_ms", "milliseconds") if self.quantity.is_latency else ("target", self.quantity.unit)
+            raise SearchError(f"Expected `{name}` to be a positive number of {unit}, but got {self.value}.")
+        if self.quantile is not None and not 0.5 <= self.quantile < 1:
+            raise SearchError(f"Expected `target_quantile` to be from 0.5 to below 1, but got {self.quantile}.")
+
+    @property
+    def n_std(self) -> float:
+        """How many standard deviations are added to the estimate."""
+        return 0.0 if self.quantile is None else NormalDist().inv_cdf(self.quantile)
+
+    def check(self, plan: CostPlan) -> None:
+        """Refuse a target outside what a supernet can reach.
+
+        Args:
+            plan: Costs of the supernet's candidates.
+
+        Raises:
+            QuantityError: if the plan is of another quantity.
+            SearchError: with both bounds, rounded so that each of them is within reach.
+        """
+        if plan.quantity != self.quantity:
+            raise QuantityError(
+                f"Expected a plan of {self.quantity.name} in {self.quantity.unit}, but got one of {plan.quantity.name} "
+                f"in {plan.quantity.unit}: make the loss with the table or counter that the plan was made with."
+            )
+        cheapest, dearest = plan.bounds()
+        if self.value is not None and not cheapest <= self.value <= dearest:
+            low, high = self._rounded(cheapest, ROUND_CEILING), self._rounded(dearest, ROUND_FLOOR)
+            raise SearchError(
+                f"Expected a target that the supernet can reach, from {low} (its cheapest architecture) to {high} (its "
+                f"dearest), but got {self.quantity.rounded(self.value)} {self.quantity.unit}."
+            )
+
+    def _rounded(self, bound: float, mode: str) -> str:
+        if not self.quantity.n_decimals:
+            return f"{self.quantity.number(bound)} {self.quantity.unit}"
+        return f"{Context(prec=_SHOWN_DIGITS, rounding=mode).create_decimal(bound)} {self.quantity.unit}"
+
+    def budget(self, plan: CostPlan, *, within: float | None = None) -> Budget:
+        """The target as limits: not above it, nor more than the share `within` below it.
+
+        Raises:
+            SearchError: if there is no target.
+        """
+        if self.value is None:
+            name = "target_ms" if self.quantity.is_latency else "target"
+            raise SearchError(f"Expected a target for the projection, but `{name}` is None.")
+        at_least = -inf if within is None else self.value * (1 - within)
+        return Budget(plan=plan, at_most=self.value, at_least=at_least, n_std=self.n_std)
+
+    def controlled(self, plan: CostPlan, architecture: Mapping[str, int]) -> float:
+        """What of an architecture is held against the target: its cost, or the quantile of it."""
+        return Budget(plan=plan, at_most=inf, n_std=self.n_std).cost(architecture)

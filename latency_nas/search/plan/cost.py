@@ -1,0 +1,38 @@
+"""What parts of a network cost, in the unit of the plan that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Cost", "Term"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What something adds to a network's cost, and how sure that is.
+
+    Args:
+        value: Cost, in the plan's unit.
+        from_table: Part of it that the table itself holds.
+        variance: Variance of the rest, or of all where the table's kernels have standard deviations; None: not known.
+        source: Least sure of ``"table"``, ``"counted"``, ``"regressed"`` and ``"missing"``, or ``"none"`` where
+            nothing runs.
+    """
+
+    value: float
+    from_table: float = 0.0
+    variance: float | None = 0.0
+    source: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """What several candidates of different choices add where they are chosen together.
+
+    Args:
+        candidates: Their places among the candidates of all choices, one choice after the other.
+        cost: What they add.
+    """
+
+    candidates: tuple[int, ...]
+    cost: Cost
