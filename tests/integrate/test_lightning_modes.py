@@ -253,6 +253,18 @@ def test_several_targets_have_figures_of_their_own() -> None:
     assert figures["latency/size/argmax_params"] == n_params
 
 
+def test_what_is_no_latency_is_not_called_so() -> None:
+    net = make_net()
+    loss = LatencyLoss(ResourceCounter("params"), weight=1e-6)
+    loss.attach(net, EXAMPLE)
+    callback = LatencyCallback(loss)
+    trainer = fit(LIB, make_module(LIB, net), callback, max_epochs=1)
+    assert set(trainer.progress_bar_metrics) == {"expected_params"}
+    assert {name for name in callback.history[0] if name.count("/") == 1} == {
+        "latency/expected_params", "latency/argmax_params", "latency/temperature", "latency/entropy"
+    }  # fmt: skip
+
+
 # --- checkpoints
 
 

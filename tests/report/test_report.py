@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from latency_nas.estimate import Estimate, LatencyEstimator
+from latency_nas.kernel import QUANTITIES
 from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
 from latency_nas.report.page import _rows
 from latency_nas.report.progress import progress_bar
@@ -54,6 +55,14 @@ def test_figures_are_svg_with_a_mark_for_each_value() -> None:
     assert len(re.findall(r"<use [^>]*#m\w+[^>]*fill|<use [^>]*style=\"fill: #2563eb", scatter)) == 3
     assert layers.count("fill: #2563eb") == 2
     assert search_figure(history, 1.0) == search  # the same text each time
+
+
+def test_a_figure_of_a_count_names_its_unit() -> None:
+    params = QUANTITIES["parameters"]
+    history = [{"epoch": e, "latency/expected_params": 2e3 - e, "latency/argmax_params": 1.5e3} for e in range(2)]
+    for svg in (search_figure(history, 1e3, params), layers_figure({"stem": 200.0}, params)):
+        assert "<!-- parameters (params) -->" in svg
+        assert "(ms)" not in svg
 
 
 def test_a_datasheet_is_shown_without_what_is_not_stated() -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from latency_nas import ResourceCounter
 from latency_nas.engine import fuse
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.paddle.reader import read_paddle
 from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
 from tests.lite_oracle import kernels, optimised
-from tests.paddle_zoo import OWN, QUANTISED, export
+from tests.paddle_zoo import OWN, QUANTISED, TWINS, export
+from tests.zoo import ZOO
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 SMALL = ("mobilenet_v2", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_1")
@@ -37,6 +39,14 @@ def test_both_formats_give_the_same_kernels(folder: Path, name: str) -> None:
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
     older, newer = (keys(read_paddle(file, folder / f"{name}.pdiparams")) for file in files)
     assert older == newer
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name in TWINS])
+def test_both_formats_have_the_parameters_of_the_torch_network(folder: Path, name: str) -> None:
+    """Running statistics, which Paddle keeps among its parameters, are none."""
+    n_params = sum(parameter.numel() for parameter in ZOO[TWINS[name]][0]().parameters())
+    counter = ResourceCounter("params", engine="Paddle-Lite")
+    assert [counter.predict(folder / f"{name}{suffix}").value for suffix in SUFFIXES] == [n_params, n_params]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

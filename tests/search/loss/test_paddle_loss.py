@@ -13,9 +13,9 @@ import torch
 from paddle import nn
 from paddle.nn import functional
 
-from latency_nas import LatencyEstimator, LatencyLoss, PaddleLatencyLoss
+from latency_nas import LatencyEstimator, LatencyLoss, PaddleLatencyLoss, ResourceCounter
 from latency_nas.engine import fuse
-from latency_nas.errors import GraphError, SearchError
+from latency_nas.errors import GraphError, QuantityError, SearchError
 from latency_nas.graph.paddle.layer import read_layer
 from latency_nas.graph.reader import read_model
 from latency_nas.integrate.paddle import PaddleLatencyCallback
@@ -264,6 +264,23 @@ def test_callback_trains_a_paddle_model() -> None:
     with pytest.raises(SearchError) as raised:
         PaddleLatencyCallback(PaddleLatencyLoss(table())).on_train_begin()
     assert str(raised.value) == "Expected the model to have a loss: model.prepare(optimizer, loss=...)."
+
+
+def test_what_is_no_latency_is_not_called_so() -> None:
+    supernet = PaddleNet()
+    size = PaddleLatencyLoss(ResourceCounter("params"), penalty="hinge")
+    plan = size.attach(supernet, paddle.zeros(SHAPE))
+    size.target = sum(plan.bounds()) / 2
+    n_params = sum(p.size for p in Subnet(supernet, list(size.architecture().values())).parameters())
+    assert size.argmax_cost() == n_params
+    assert float(size.expected()) == pytest.approx(plan.expected(size.read().flat_gates().numpy()))
+    assert {name for name in size.figures() if name.count("/") == 1} == {
+        "latency/expected_params", "latency/argmax_params", "latency/target_params", "latency/temperature",
+        "latency/entropy",
+    }  # fmt: skip
+    for ask in (size.expected_ms, size.argmax_ms, lambda: size.target_ms):
+        with pytest.raises(QuantityError):
+            ask()
 
 
 @pytest.mark.filterwarnings("ignore:When training, we now always track:UserWarning")  # Paddle's own, of each BatchNorm

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from latency_nas.errors import SearchError
+from latency_nas.errors import QuantityError, SearchError
+from latency_nas.kernel import LATENCY, QUANTITIES
 from latency_nas.search.plan.cost import Cost, Term
 from latency_nas.search.plan.plan import CostPlan
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "plans"
+PARAMS = QUANTITIES["parameters"]
 COSTS = (
     (Cost(value=1.0, from_table=1.0, source="table"), Cost(value=2.0, variance=0.04, source="regressed")),
     (Cost(value=0.0), Cost(value=0.5, from_table=0.5, variance=None, source="table")),
@@ -48,6 +52,50 @@ def test_a_saved_plan_is_the_same(tmp_path: Path) -> None:
     with np.load(tmp_path / "plan.npz", allow_pickle=False) as arrays:  # readable without this library
         np.testing.assert_array_equal(arrays["costs_ms"], [1.0, 2.0, 0.0, 0.5])
         np.testing.assert_array_equal(arrays["offsets"], [0, 2, 4])
+
+
+def test_files_of_before_plans_had_a_quantity_are_of_milliseconds() -> None:
+    assert CostPlan.load(GOLDEN / "milliseconds.npz") == PLAN
+    bare = CostPlan.load(GOLDEN / "bare_milliseconds.npz")
+    assert bare.quantity == LATENCY
+    assert (bare.costs_ms, bare.fixed_ms) == (((1.0, 2.5),), 0.5)
+    assert bare.std_ms({"a": 0}) is None
+
+
+def test_a_saved_plan_keeps_its_quantity(tmp_path: Path) -> None:
+    plan = replace(PLAN, quantity=PARAMS)
+    plan.save(tmp_path / "plan.npz")
+    assert CostPlan.load(tmp_path / "plan.npz") == plan != PLAN
+    with np.load(tmp_path / "plan.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["costs_params", "offsets", "plan", "term_costs_params", "term_gates"]
+
+
+def test_a_plan_of_a_count_has_no_milliseconds() -> None:
+    plan, architecture = replace(PLAN, quantity=PARAMS), {"a": "wide", "b": "relu"}
+    gates = plan.one_hot(architecture)
+    asked = {
+        "costs_ms": ("costs", lambda: plan.costs_ms),
+        "fixed_ms": ("fixed", lambda: plan.fixed_ms),
+        "expected_ms": ("expected", lambda: plan.expected_ms(gates)),
+        "gradient_ms": ("gradient", lambda: plan.gradient_ms(gates)),
+        "latency_ms": ("cost", lambda: plan.latency_ms(architecture)),
+        "std_ms": ("std", lambda: plan.std_ms(architecture)),
+        "bounds_ms": ("bounds", lambda: plan.bounds_ms()),
+    }
+    for name, (instead, ask) in asked.items():
+        with pytest.raises(QuantityError) as caught:
+            ask()
+        assert str(caught.value) == (
+            f"Expected a latency where `{name}` is used, but got parameters in params: use `{instead}`."
+        )
+    assert plan.cost(architecture) == plan.expected(gates) == PLAN.latency_ms(architecture)
+    assert plan.bounds() == PLAN.bounds_ms()
+    np.testing.assert_array_equal(plan.gradient(gates), PLAN.gradient_ms(gates))
+    assert plan.table().splitlines()[:3] == [
+        "choice  candidate        params        ±  source",
+        "        (fixed)               8        0  table",
+        "a       conv                  1        0  table",
+    ]
 
 
 @pytest.mark.parametrize("kept", [0, 10, 200, -30])
