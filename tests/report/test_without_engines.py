@@ -27,6 +27,7 @@ from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.measure.session.result import build_table, session_result
 from latency_nas.measure.session.session import Session
 from latency_nas.report.page import write_page
+from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.verdict.verdict import Verdict
 from pathlib import Path
@@ -39,7 +40,7 @@ estimate = LatencyEstimator(table).price([KernelCall(kernel=kernel, layer="head"
 verdict = Verdict(target_ms=1.0, estimate=estimate, measured=result.times[0], drift=result.drift)
 write_page(
     folder / "report.html", title="Report", verdict=verdict, architecture={"block": 0}, labels={"block": ["relu"]},
-    plan=CostPlan(choices=("block",), candidates=(("relu",),), costs_ms=((0.5,),), fixed_ms=0.25),
+    plan=CostPlan(choices=("block",), candidates=(("relu",),), costs=((Cost(value=0.5),),), fixed=Cost(value=0.25)),
     history=[{"epoch": 0, "latency/expected_ms": 0.75, "latency/argmax_ms": 0.75}], table=table,
     accuracy=Accuracy(predicted_ms=(1.0, 2.0), measured_ms=(1.1, 2.0)), test_accuracy=0.9, n_test=100,
 )
