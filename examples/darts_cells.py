@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from latency_nas import LatencyCallback, LatencyLoss, LatencyTable, covering_architectures, measure_table, read_supernet
+from latency_nas import LatencyCallback, LatencyLoss, LatencyTable, measure_supernet
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 N_NODES = 2
@@ -114,8 +114,7 @@ def search(supernet: Supernet, latency: LatencyLoss, epochs: int) -> LatencyCall
 
 
 def measure(supernet: Supernet) -> LatencyTable:
-    graph, _ = read_supernet(supernet, EXAMPLE)
-    return measure_table([graph.extract(found) for found in covering_architectures(graph.choices, times=3)])
+    return measure_supernet(supernet, EXAMPLE, times=3)
 
 
 def main() -> None:

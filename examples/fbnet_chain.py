@@ -17,16 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from latency_nas import (
-    LatencyCallback,
-    LatencyLoss,
-    LatencyTable,
-    Schedule,
-    covering_architectures,
-    measure_table,
-    read_supernet,
-)
-from latency_nas.search.loss.constraint import AugmentedLagrangian
+from latency_nas import AugmentedLagrangian, LatencyCallback, LatencyLoss, LatencyTable, Schedule, measure_supernet
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 N_TRAIN = 1437  # of 1,797 images
@@ -135,10 +126,7 @@ def accuracy(supernet: Supernet, architecture: dict[str, int]) -> float:
 
 
 def measure(supernet: nn.Module) -> LatencyTable:
-    graph, _ = read_supernet(supernet, EXAMPLE)
-    return measure_table(
-        [graph.extract(architecture) for architecture in covering_architectures(graph.choices, times=3)]
-    )
+    return measure_supernet(supernet, EXAMPLE, times=3)
 
 
 def main() -> None:

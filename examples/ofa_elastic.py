@@ -18,8 +18,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latency_nas import LatencyLoss, LatencyTable, measure_table
-from latency_nas.graph.torch.reader import read_torch
+from latency_nas import LatencyLoss, LatencyTable, measure_table, read_model
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 N_STAGES = 2
@@ -114,7 +113,7 @@ def measure(supernet: Supernet) -> LatencyTable:
     for kernel, first, second in itertools.product(KERNELS, WIDTHS, WIDTHS):
         widths = {"width0": first, "width1": second}
         config = dict.fromkeys(OPTIONS, kernel) | dict.fromkeys(("depth0", "depth1"), max(DEPTHS)) | widths
-        networks.append(read_torch(supernet.configured(config), EXAMPLE))
+        networks.append(read_model(supernet.configured(config), EXAMPLE))
     return measure_table(networks)
 
 

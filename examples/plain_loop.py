@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latency_nas import LatencyLoss, LatencyTable, Schedule, covering_architectures, measure_table, read_supernet
+from latency_nas import LatencyLoss, LatencyTable, Schedule, measure_supernet
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
@@ -63,8 +63,7 @@ def search(supernet: nn.Module, latency: LatencyLoss, n_steps: int = 200, batch_
 
 
 def measure(supernet: nn.Module) -> LatencyTable:
-    graph, _ = read_supernet(supernet, EXAMPLE)
-    return measure_table([graph.extract(found) for found in covering_architectures(graph.choices, times=3)])
+    return measure_supernet(supernet, EXAMPLE, times=3)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import argparse
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,22 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from latency_nas import (
+    Accuracy,
     LatencyCallback,
     LatencyLoss,
     LatencyTable,
+    OpGraph,
+    breakdown_table,
+    check_table,
     covering_architectures,
+    judge,
     measure_table,
+    progress_bar,
+    random_architectures,
     read_supernet,
     save_table,
+    write_page,
 )
-from latency_nas.estimate.accuracy import Accuracy, check_table
-from latency_nas.graph import OpGraph
-from latency_nas.graph.architectures import random_architectures
-from latency_nas.measure.visit import Progress
-from latency_nas.report.page import write_page
-from latency_nas.report.progress import progress_bar
-from latency_nas.report.text import breakdown_table
-from latency_nas.verdict.verdict import judge
 
 INPUT_SHAPE = (1, 1, 32, 32)
 BATCH_SIZE = 60
@@ -112,7 +112,7 @@ class Search(LightningModule):
 class EpochProgress(Callback):
     """Tells a progress bar of each epoch."""
 
-    def __init__(self, on_progress: Progress) -> None:
+    def __init__(self, on_progress: Callable[[int, int], None]) -> None:
         self.on_progress = on_progress
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

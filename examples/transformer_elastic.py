@@ -16,8 +16,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latency_nas import LatencyLoss, LatencyTable, ResourceCounter, Targets, measure_table
-from latency_nas.graph.torch.reader import read_torch
+from latency_nas import LatencyLoss, LatencyTable, ResourceCounter, Targets, measure_table, read_model
 
 N_TOKENS, DIM, HEAD_DIM, N_LAYERS = 16, 32, 8, 3
 EXAMPLE = torch.zeros(1, N_TOKENS, 4)  # 16 patches of 2 x 2 pixels
@@ -116,7 +115,7 @@ def measure(supernet: Supernet) -> LatencyTable:
         {name: heads if name.startswith("heads") else width for name in OPTIONS}
         for heads, width in itertools.product(HEADS, WIDTHS)
     ]
-    return measure_table([read_torch(supernet.subnet(config), EXAMPLE) for config in configs])
+    return measure_table([read_model(supernet.subnet(config), EXAMPLE) for config in configs])
 
 
 def main() -> None:

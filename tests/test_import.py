@@ -16,6 +16,7 @@ TABLES_NEED = {"numpy", "pyarrow"}
 OPTIONAL = ("MNN", "lightning", "matplotlib", "onnx", "onnxscript", "pytorch_lightning")
 NEED_AN_EXTRA = {
     "LatencyCallback": "LatencyCallback needs Lightning: pip install 'latency-nas[lightning]'",
+    "write_page": "Plots need matplotlib: pip install 'latency-nas[report]'",
 }
 NO_ENGINE = "Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'"
 

@@ -6,9 +6,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from latency_nas.errors import MissingExtraError
+
+try:
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+except ImportError as error:
+    raise MissingExtraError("Plots need matplotlib: pip install 'latency-nas[report]'") from error
 
 from latency_nas.kernel import LATENCY, Quantity
 
