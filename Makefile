@@ -15,7 +15,7 @@ LITE := $(if $(PYTHON310),.venv-lite/installed)
 demo: $(VENV)/installed
 	$(BIN)/python examples/search_digits.py $(ARGS)
 
-lint: $(VENV)/installed
+lint: | $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -24,7 +24,7 @@ lint: $(VENV)/installed
 check: lint
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
-test: lint $(LITE)
+test: $(VENV)/installed $(LITE) lint
 	$(BIN)/pytest $(ARGS)
 
 # torch goes first and by its exact version: any other way of asking pulls gigabytes of CUDA packages.
