@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum, sqrt
-from typing import Literal
+from typing import Literal, Protocol
 
 from latency_nas.estimate.uncertainty import MAE_TO_STD
 from latency_nas.kernel import LATENCY, Kernel, Quantity
@@ -18,8 +18,45 @@ Source = Literal["table", "counted", "regressed", "missing"]
 _OF_A_TABLE: tuple[Source, ...] = ("table", "regressed", "missing")
 
 
+class _Cost(Protocol):
+    """What has a value and a deviation of some quantity."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def std(self) -> float | None: ...
+    @property
+    def quantity(self) -> Quantity: ...
+
+
+class _InMilliseconds:
+    """Names in milliseconds of a cost that may be of any quantity."""
+
+    __slots__ = ()
+
+    @property
+    def latency_ms(self: _Cost) -> float:
+        """`value` of a latency, in milliseconds.
+
+        Raises:
+            QuantityError: for any other quantity.
+        """
+        self.quantity.check_latency("latency_ms", "value")
+        return self.value
+
+    @property
+    def std_ms(self: _Cost) -> float | None:
+        """`std` of a latency, in milliseconds.
+
+        Raises:
+            QuantityError: for any other quantity.
+        """
+        self.quantity.check_latency("std_ms", "std")
+        return self.std
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KernelEstimate:
+class KernelEstimate(_InMilliseconds):
     """The price of one kernel of a network.
 
     Args:
@@ -41,26 +78,6 @@ class KernelEstimate:
     extrapolated: bool = False
     quantity: Quantity = LATENCY
 
-    @property
-    def latency_ms(self) -> float:
-        """`value` of a latency, in milliseconds.
-
-        Raises:
-            QuantityError: for any other quantity.
-        """
-        self.quantity.check_latency("latency_ms", "value")
-        return self.value
-
-    @property
-    def std_ms(self) -> float | None:
-        """`std` of a latency, in milliseconds.
-
-        Raises:
-            QuantityError: for any other quantity.
-        """
-        self.quantity.check_latency("std_ms", "std")
-        return self.std
-
     def at(self, layer: str) -> KernelEstimate:
         """The same kernel in another layer."""
         return KernelEstimate(
@@ -70,7 +87,7 @@ class KernelEstimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class Estimate(_InMilliseconds):
     """The cost of one network, by default its latency, and what it is made of.
 
     Args:
@@ -109,26 +126,6 @@ class Estimate:
             if item.source == "regressed":
                 together[item.kernel] += item.std or 0.0
         return sqrt(variance + fsum(std**2 for std in together.values()))
-
-    @property
-    def latency_ms(self) -> float:
-        """`value` of a latency, in milliseconds.
-
-        Raises:
-            QuantityError: for any other quantity.
-        """
-        self.quantity.check_latency("latency_ms", "value")
-        return self.value
-
-    @property
-    def std_ms(self) -> float | None:
-        """`std` of a latency, in milliseconds.
-
-        Raises:
-            QuantityError: for any other quantity.
-        """
-        self.quantity.check_latency("std_ms", "std")
-        return self.std
 
     @property
     def coverage(self) -> float:
