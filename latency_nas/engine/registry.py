@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -12,6 +13,8 @@ from latency_nas.errors import GraphError
 
 __all__ = ["ENTRY_POINTS", "default_engine", "engine_names", "get_engine"]
 
+logger = logging.getLogger(__name__)
+
 ENTRY_POINTS = "latency_nas.engines"  # of other packages: name = "package.module:Class"
 
 # name -> where its class is. The first that is there is the default.
@@ -19,29 +22,48 @@ _ENGINES: dict[str, str] = {
     "mnn": "latency_nas.engine.mnn.mnn_engine:MNN",
     "paddle-lite": "latency_nas.engine.paddle_lite.lite_engine:PaddleLite",
 }
+_REQUIRED = ("name", "title", "install", "suffixes", "device_side")  # beside the abstract methods, which Python checks
 
 
-def _places() -> dict[str, str]:
-    """Name -> place of every engine, this library's first."""
-    return _ENGINES | {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+@cache
+def _of_other_packages() -> Mapping[str, str]:
+    """Name -> place of the engines of other packages. Looked up once: it reads the metadata of every package."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS) if point.name not in _ENGINES}
 
 
 @cache
 def _load(place: str) -> Engine | None:
-    """The engine at a place; None if its folder is not there."""
+    """The engine at a place; None if it is one of this library's, and its folder is not there.
+
+    Raises:
+        GraphError: if another package's engine cannot be loaded.
+    """
     module_name, _, attribute = place.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module_name.startswith(error.name):
+        engine = getattr(importlib.import_module(module_name), attribute)()
+        if not isinstance(engine, Engine):
+            raise TypeError(f"{attribute} is no subclass of Engine")
+        if lacking := [name for name in _REQUIRED if not hasattr(engine, name)]:
+            raise TypeError(f"{attribute} lacks {', '.join(lacking)}")
+    except Exception as error:
+        if place not in _ENGINES.values():
+            raise GraphError(f"Expected an engine at {place}, but it cannot be loaded: {error!r}.") from error
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             return None
         raise
-    engine: Engine = getattr(module, attribute)()
     return engine
 
 
 def _engines() -> Iterator[Engine]:
-    return (engine for engine in map(_load, _places().values()) if engine is not None)
+    """Every engine, this library's first. A fault in another package does not keep the others from working."""
+    for place in (*_ENGINES.values(), *_of_other_packages().values()):
+        try:
+            engine = _load(place)
+        except GraphError as error:
+            logger.warning("An engine is left out. %s", error)
+            continue
+        if engine is not None:
+            yield engine
 
 
 def engine_names() -> tuple[str, ...]:
@@ -63,7 +85,8 @@ def get_engine(engine: str | Engine | None = None) -> Engine:
     """An engine by its name, or by its title as datasheets spell it; the default for None.
 
     Raises:
-        GraphError: if no engine of that name is known; the message lists those that are.
+        GraphError: if no engine of that name is known, the message lists those that are; or if it is of another
+            package and cannot be loaded.
 
     Example:
         >>> get_engine("Paddle-Lite").name
@@ -74,7 +97,7 @@ def get_engine(engine: str | Engine | None = None) -> Engine:
     if isinstance(engine, Engine):
         return engine
     folded = engine.casefold()
-    place = _places().get(folded)  # quick: no other engine is imported
+    place = _ENGINES.get(folded) or _of_other_packages().get(folded)  # quick: no other engine is imported
     found = _load(place) if place is not None else None
     if found is None:
         found = next((item for item in _engines() if folded in (item.name, item.title.casefold())), None)
