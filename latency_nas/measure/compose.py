@@ -125,6 +125,8 @@ def _folds(first: OpGraph, second: OpGraph, engine: Engine, target: Target) -> b
 
 def join(graphs: Sequence[OpGraph]) -> OpGraph:
     """One after the other: each reads what the one before it wrote, flattened where that is what it takes."""
+    if len(graphs) == 1:  # its nodes keep the names that the user knows
+        return graphs[0]
     values: list[Value] = []
     nodes: list[Node] = []
     outputs: tuple[int, ...] = ()
@@ -149,6 +151,8 @@ def _moved(graph: OpGraph, at: Mapping[int, int], prefix: str) -> Iterator[Node]
 
 def side_by_side(graphs: Sequence[OpGraph]) -> OpGraph:
     """One graph of several that do not touch."""
+    if len(graphs) == 1:
+        return graphs[0]
     values: list[Value] = []
     nodes: list[Node] = []
     inputs: list[int] = []

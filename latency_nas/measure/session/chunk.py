@@ -99,9 +99,10 @@ class Chunk:
         return self._read(piece)
 
     def _put_aside(self, piece: int, error: LatencyNASError) -> None:
-        if self._strict:
-            raise error
         label = self._piece(piece).label
+        if self._strict:
+            error.add_note(f"This is an error of {label}.")
+            raise error
         level = logging.INFO if isinstance(error, IllegalOpError) else logging.WARNING
         logger.log(level, "%s is put aside: %s", label, str(error).removeprefix(f"{label}: "))
         self._session.set_problem(piece, f"{type(error).__name__}: {error}")
