@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -47,6 +48,14 @@ class Server:
         """The processes of this server that hold a connection."""
         found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
         return [int(line) for line in found.stdout.split()]
+
+    def clients(self, folder: Path) -> str:
+        """A PATH whose first ``ssh`` and ``scp`` know this server, as those of a user who has configured them do."""
+        for name in ("ssh", "scp"):
+            script = folder / name
+            script.write_text(f'#!/bin/sh\nexec {shutil.which(name)} {shlex.join(self.ssh.options)} "$@"\n')
+            script.chmod(0o755)
+        return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
     def drop(self) -> None:
         for process in self.connections():

@@ -20,6 +20,7 @@ from latency_nas.measure.session import bundle_main
 from latency_nas.measure.session.bundle import add_samples, write_bundle
 from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.session import Session
+from tests.bare_interpreter import bare_interpreter
 from tests.cli.test_measure import YAML
 from tests.cli.test_measure import run as run_command
 from tests.measure.session.test_session import KERNELS, new_session
@@ -28,13 +29,8 @@ from tests.measure.session.test_session import KERNELS, new_session
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """An interpreter with the standard library and MNN alone."""
-    import MNN
-
-    site, bare = Path(MNN.__file__).parent.parent, tmp_path_factory.mktemp("bare")
-    for path in (*site.glob("MNN"), *site.glob("_mnncengine*"), *site.glob("mnn.libs"), *site.glob("_tools*")):
-        (bare / path.name).symlink_to(path)
-    program = f"import sys, runpy; sys.path.append({str(bare)!r}); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-    return [sys.executable, "-I", "-S", "-c", program]
+    patterns = ("MNN", "_mnncengine*", "mnn.libs", "_tools*")
+    return bare_interpreter(tmp_path_factory.mktemp("bare"), *patterns)
 
 
 def bundled(folder: Path, name: str = "s", **options: object) -> tuple[Session, Path]:
