@@ -153,7 +153,7 @@ def _metered(
     on_progress: Progress | None,
 ) -> Iterator[Session]:
     """A session of these networks, metered to its end; the first problem is an error."""
-    labels = ["" if isinstance(network, Path) else f"network_{number}" for number, network in enumerate(networks)]
+    labels = ["" if isinstance(network, Path) else f"networks[{number}]" for number, network in enumerate(networks)]
     pieces = [Piece.of(network, label) for network, label in zip(networks, labels, strict=True)]
     with (
         tempfile.TemporaryDirectory() as folder,

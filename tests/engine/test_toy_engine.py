@@ -181,7 +181,7 @@ def test_what_it_cannot_do_is_an_error_of_that_network(tmp_path: Path) -> None:
         "Expected ops out of add, batch_norm, concat, conv2d, linear, mul, pool2d, reduce_mean, relu, relu6, reshape, "
         "sigmoid, but the model has tanh (at 1/tanh)."
     )
-    assert caught.value.__notes__ == ["This is an error of network_0."]
+    assert caught.value.__notes__ == ["This is an error of networks[0]."]
     (tmp_path / "broken.toy").write_bytes(b"no network")
     with pytest.raises(MeasureError) as caught:
         measure_networks([tmp_path / "broken.toy"], engine="toy", rounds=1)
@@ -204,7 +204,7 @@ def test_rules_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(MeasureError) as caught:
         measure_table([small_graph()], engine="toy", rounds=1)
     assert str(caught.value) == (
-        "Expected Toy Engine to run the kernels that the fusion rules give for network_0, but op 16 is None and not "
+        "Expected Toy Engine to run the kernels that the fusion rules give for networks[0], but op 16 is None and not "
         "ExecutedOp(type='relu', inputs=((1, 10),), outputs=((1, 10),)). "
         "The fusion rules of Toy Engine do not cover this network."
     )

@@ -125,11 +125,23 @@ def test_a_network_that_the_rules_do_not_cover_is_refused() -> None:
     with pytest.raises(MeasureError) as caught:
         measure_table([odd], rounds=1)
     assert str(caught.value) == (
-        "Expected MNN to run the kernels that the fusion rules give for network_0, but op 2 is "
+        "Expected MNN to run the kernels that the fusion rules give for networks[0], but op 2 is "
         "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 512, 1),)) and not "
         "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 8, 8, 8),)). "
         "The fusion rules of MNN do not cover this network."
     )
+
+
+def test_a_network_that_the_engine_cannot_run_is_an_error_of_that_network() -> None:
+    """MNN opens a product of a matrix with four dimensions, cannot compute its sizes, and may end the process."""
+    product = read_torch(Snippet(lambda net, x: net.a.weight[:, :, 0, 0] @ x), input_shape=(1, 8, 8, 8))
+    good = read_torch(nn.Conv2d(8, 8, 3), input_shape=(1, 8, 8, 8))
+    for measure in (measure_table, measure_networks):
+        with pytest.raises(MeasureError) as caught:
+            measure([good, product], rounds=1)
+        assert str(caught.value) == "MNN 3.6.1 could not run network_2.mnn: its error code is 3."
+        assert caught.value.__notes__ == ["This is an error of networks[1]."]
+    assert measure_networks([good], rounds=1)[0][0].latency_ms > 0
 
 
 @pytest.mark.parametrize(

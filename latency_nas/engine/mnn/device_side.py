@@ -96,6 +96,7 @@ class Network:
                 "Expected a chip with fp16 arithmetic for `precision` fp16, but MNN says that this one has none: "
                 "it would compute in fp32 and not say so. Measure with fp32."
             )
+        self._path = path
         config = {"backend": "CPU", "numThread": threads, "precision": PRECISIONS[precision], "power": power_mode}
         with printed([]):
             try:
@@ -152,8 +153,15 @@ class Network:
             return True
 
         self._fill()
-        self._interpreter.runSessionWithCallBackInfo(self._session, before, after)
+        self._check(self._interpreter.runSessionWithCallBackInfo(self._session, before, after))
         return ops
+
+    def _check(self, code: int) -> None:
+        """A network whose sizes MNN cannot compute is opened all the same, and then "runs" in no time, or crashes."""
+        if code:
+            raise RunnerError(
+                f"MNN {_mnn().version()} could not run {Path(self._path).name}: its error code is {code}."
+            )
 
     def run_ms(self, n_runs: int) -> list[float]:
         """Milliseconds of whole runs; copies to and from the host are not in them."""
@@ -162,8 +170,9 @@ class Network:
             for _ in range(n_runs):
                 self._fill()
                 start = time.perf_counter_ns()
-                self._interpreter.runSession(self._session)
+                code = self._interpreter.runSession(self._session)
                 times.append((time.perf_counter_ns() - start) / 1e6)
+                self._check(code)
         return times
 
     def profile_ms(self, n_runs: int) -> list[list[float]]:

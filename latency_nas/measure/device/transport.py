@@ -85,8 +85,13 @@ class Ssh:
         return [*self.options, *_SSH_OPTIONS, *(("-o", f"Port={self.port}") if self.port else ())]
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Through ``ssh``, which hands one text to the login shell there."""
-        return ["ssh", "-T", *self._options, "--", self.host, shlex.join(argv)]
+        """Through ``ssh``, which hands one text to the login shell there.
+
+        A shell waits for the program there and passes on its exit status. Of a program that was ended by a signal,
+        ssh itself says 255, as of a connection that was lost.
+        """
+        waited_for = shlex.join(["sh", "-c", f"{shlex.join(argv)}; exit $?"])
+        return ["ssh", "-T", *self._options, "--", self.host, waited_for]
 
     def push(self, file: Path, target: str) -> None:
         """Through ``scp``."""
