@@ -2,7 +2,7 @@
 
 from latency_nas.engine.engine import Engine, ExecutedOp, Program
 from latency_nas.engine.op_times import OpTimes
-from latency_nas.engine.registry import default_engine, engine_names, get_engine
+from latency_nas.engine.registry import default_engine, engine_names, get_engine, title_of
 from latency_nas.engine.rules import fuse, read_kernels
 from latency_nas.engine.target import Target
 
@@ -17,4 +17,5 @@ __all__ = [
     "fuse",
     "get_engine",
     "read_kernels",
+    "title_of",
 ]

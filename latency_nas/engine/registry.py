@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from latency_nas.engine.engine import Engine
 from latency_nas.errors import GraphError
 
-__all__ = ["ENTRY_POINTS", "default_engine", "engine_names", "get_engine"]
+__all__ = ["ENTRY_POINTS", "default_engine", "engine_names", "get_engine", "title_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -107,3 +107,16 @@ def get_engine(engine: str | Engine | None = None) -> Engine:
             f"got {engine!r}: its tables can be read, but no model can be priced by them yet."
         )
     return found
+
+
+def title_of(engine: str) -> str:
+    """An engine's title, as datasheets spell it; of an engine that is not known, the text as it is.
+
+    Example:
+        >>> title_of("paddle-lite"), title_of("TensorRT")
+        ('Paddle-Lite', 'TensorRT')
+    """
+    try:
+        return get_engine(engine).title
+    except GraphError:
+        return engine

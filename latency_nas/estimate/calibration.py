@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_nas.engine import title_of
 from latency_nas.errors import TableError
 from latency_nas.estimate.class_scales import CLASSES, choose_strength, fit_scales, kernel_class, leave_one_out
 from latency_nas.estimate.conformal import error_bound
@@ -165,6 +166,8 @@ def _fields(source: LatencyTable, given: dict[str, object], *, other_device: boo
         TableError: if another device or engine is given, and `other_device` is False.
     """
     sheet = source.datasheet
+    if given.get("engine"):
+        given = {**given, "engine": title_of(str(given["engine"]))}
     differ = {
         name: (getattr(sheet, name), given[name])
         for name in _WHICH

@@ -255,9 +255,10 @@ def test_the_commands_price_and_calibrate_by_it(table_file: Path, table: Latency
     assert "coverage 100.0% of 16 kernels" in shown
     took_ms = 2 * LatencyEstimator(table).predict(small(), input_shape=(1, 3, 16, 16)).latency_ms
     (tmp_path / "runs.csv").write_text(f'model,input_shape,latency_ms\n{HERE}:small,"{SHAPE}",{took_ms}\n')
-    run("calibrate", table_file, tmp_path / "runs.csv", "-o", tmp_path / "slow.parquet", "--device", "Slow board")
+    options = ("--device", "Toy board", "--engine", "toy", "--engine-version", "1.0")
+    run("calibrate", table_file, tmp_path / "runs.csv", "-o", tmp_path / "slow.parquet", *options)
     calibrated = load_table(str(tmp_path / "slow.parquet"))
-    assert (calibrated.datasheet.device, calibrated.datasheet.engine) == ("Slow board", "Toy Engine")
+    assert (calibrated.datasheet.device, calibrated.datasheet.engine) == ("Toy board", "Toy Engine")
     slow = LatencyEstimator(calibrated, on_missing="error").predict(small(), input_shape=(1, 3, 16, 16))
     assert slow.latency_ms == pytest.approx(took_ms, rel=0.01)
 
