@@ -8,7 +8,9 @@ from functools import cached_property
 from math import fsum, sqrt
 from typing import Literal, Protocol
 
-from latency_nas.estimate.uncertainty import MAE_TO_STD
+import numpy as np
+
+from latency_nas.estimate.uncertainty import family_of, network_variance
 from latency_nas.kernel import LATENCY, Kernel, Quantity
 
 __all__ = ["Estimate", "KernelEstimate", "Source"]
@@ -110,22 +112,21 @@ class Estimate(_InMilliseconds):
     def std(self) -> float | None:
         """One standard deviation of `value`; None where the table says neither its error nor its kernels'.
 
-        Kernels from the table err as the table's whole networks do (sqrt(pi/2) x expected error x their sum) where
-        that error is known, else each on its own. Regressed kernels that are the same err together, unlike ones on
-        their own.
+        The model is that of `latency_nas.estimate.uncertainty`.
         """
         table = [item for item in self.kernels if item.source == "table"]
-        if self.expected_error is not None:
-            variance = (MAE_TO_STD * self.expected_error * fsum(item.value for item in table)) ** 2
-        elif all(item.std is not None for item in table):
-            variance = fsum((item.std or 0.0) ** 2 for item in table)
-        else:
+        own = [] if self.expected_error is not None else table
+        if any(item.std is None for item in own):
             return None
-        together: dict[Kernel, float] = defaultdict(float)
+        together: dict[str, float] = defaultdict(float)
         for item in self.kernels:
             if item.source == "regressed":
-                together[item.kernel] += item.std or 0.0
-        return sqrt(variance + fsum(std**2 for std in together.values()))
+                together[family_of(item.kernel)] += item.std or 0.0
+        variance = network_variance(
+            fsum(item.value for item in table), fsum((item.std or 0.0) ** 2 for item in own),
+            np.array(list(together.values())), self.expected_error,
+        )  # fmt: skip
+        return sqrt(variance)
 
     @property
     def coverage(self) -> float:

@@ -217,7 +217,7 @@ class LatencyLoss(Controlled):
         Raises:
             SearchError: if the table says neither its error nor that of its kernels.
         """
-        if self.plan.uncertain is None:
+        if self.plan.spread is None:
             raise SearchError(
                 f"Expected a table with an expected error, or with a standard deviation for each kernel, but "
                 f"{self.estimator.table.name} has neither."

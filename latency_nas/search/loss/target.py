@@ -12,6 +12,7 @@ from latency_nas.errors import QuantityError, SearchError
 from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.projection import Budget
+from latency_nas.search.select.reach import reach
 
 __all__ = ["Target"]
 
@@ -63,8 +64,10 @@ class Target:
                 f"Expected a plan of {self.quantity.name} in {self.quantity.unit}, but got one of {plan.quantity.name} "
                 f"in {plan.quantity.unit}: make the loss with the table or counter that the plan was made with."
             )
-        cheapest, dearest = plan.bounds()
-        if self.value is not None and not cheapest <= self.value <= dearest:
+        if self.value is None:
+            return
+        cheapest, dearest = reach(plan, self.n_std)
+        if not cheapest <= self.value <= dearest:
             low, high = self._rounded(cheapest, ROUND_CEILING), self._rounded(dearest, ROUND_FLOOR)
             raise SearchError(
                 f"Expected a target that the supernet can reach, from {low} (its cheapest architecture) to {high} (its "

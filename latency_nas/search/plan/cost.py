@@ -14,7 +14,8 @@ class Cost:
     Args:
         value: Cost, in the plan's unit.
         from_table: Part of it that the table itself holds.
-        variance: Variance of the rest, or of all where the table's kernels have standard deviations; None: not known.
+        variance: Variance of what errs on its own; None: not known.
+        together: Of each family of regressed kernels, the sum of their standard deviations: they err together.
         source: Least sure of ``"table"``, ``"counted"``, ``"regressed"`` and ``"missing"``, or ``"none"`` where
             nothing runs.
     """
@@ -22,6 +23,7 @@ class Cost:
     value: float
     from_table: float = 0.0
     variance: float | None = 0.0
+    together: tuple[tuple[str, float], ...] = ()
     source: str = "none"
 
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from latency_nas.errors import SearchError
-from latency_nas.estimate.uncertainty import MAE_TO_STD
 from latency_nas.search.plan.plan import CostPlan
 
 __all__ = ["PackedPlan", "width_gates"]
@@ -124,13 +123,11 @@ class PackedPlan:
 
     def std_of(self, gates: Tensor) -> Tensor:
         """One standard deviation of the estimate at flat gates."""
-        if self.plan.uncertain is None:
+        if self.plan.spread is None:
             raise SearchError("Expected a plan whose costs have standard deviations.")
-        fixed, *parts = self.plan.uncertain
-        every = torch.cat([gates, self.terms_of(gates)]) if self.plan.terms else gates
-        from_table, variance = (torch.from_numpy(part).to(gates.device) for part in parts)
-        error = (self.plan.expected_error or 0.0) * MAE_TO_STD * (fixed[0] + every @ from_table)
-        return (error**2 + fixed[1] + every @ variance).sqrt()
+        every = [gates.new_ones(1), gates, *([self.terms_of(gates)] if self.plan.terms else [])]
+        std: Tensor = self.plan.spread.std(torch.cat(every))
+        return std
 
     def on(self, device: torch.device) -> _OnDevice:
         """The plan on a device; not buffers, so that casting a model to half precision leaves the costs whole."""

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latency_nas.errors import SearchError, shown
-from latency_nas.estimate.uncertainty import MAE_TO_STD
 from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.search.plan.architecture import indices_of
 from latency_nas.search.plan.bounds import Table, extreme_sums
@@ -21,6 +19,7 @@ from latency_nas.search.plan.cost import Cost, Term
 from latency_nas.search.plan.plan_file import read_plan, write_plan
 from latency_nas.search.plan.plan_text import plan_text
 from latency_nas.search.plan.products import leave_one_out
+from latency_nas.search.plan.spread import Spread
 
 __all__ = ["CostPlan"]
 
@@ -108,14 +107,9 @@ class CostPlan:
         return padded
 
     @cached_property
-    def uncertain(self) -> tuple[tuple[float, float], NDArray[np.float64], NDArray[np.float64]] | None:
-        """`from_table` and `variance`: of what is fixed, and of the candidates and terms; None: not known."""
-        every = self._all_costs()
-        if any(cost.variance is None for cost in (self.fixed, *every)):
-            return None
-        from_table = np.array([cost.from_table for cost in every], np.float64)
-        variance = np.array([cost.variance for cost in every], np.float64)
-        return (self.fixed.from_table, self.fixed.variance or 0.0), from_table, variance
+    def spread(self) -> Spread | None:
+        """How far the costs may be off; None where the table does not say it."""
+        return Spread.of([self.fixed, *self._all_costs()], self.expected_error)
 
     # --- of gates
 
@@ -183,15 +177,15 @@ class CostPlan:
     def std(self, architecture: Mapping[str, int | str]) -> float | None:
         """One standard deviation of `cost`; None where the table says neither its error nor its kernels'.
 
-        As `Estimate.std`, except that regressed kernels err each on their own.
+        The same as `Estimate.std` of that architecture.
         """
-        if self.uncertain is None:
+        if self.spread is None:
             return None
-        fixed, from_table, variance = self.uncertain
-        gates = self.one_hot(architecture)
-        every = np.append(gates, self._factors(gates).prod(1))
-        error = (self.expected_error or 0.0) * MAE_TO_STD * (fixed[0] + every @ from_table)
-        return sqrt(error**2 + fixed[1] + every @ variance)
+        return float(self.spread.std(self.summands(self.one_hot(architecture))))
+
+    def summands(self, gates: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The weights of all that a cost is summed of: of what is fixed, of the candidates, and of the terms."""
+        return np.concatenate([[1.0], gates, self._factors(gates).prod(1)])
 
     def bounds(self) -> tuple[float, float]:
         """The cost of the cheapest and of the dearest architecture, exactly.

@@ -79,7 +79,7 @@ def _costs_of_latencies(read: Mapping[str, Any]) -> tuple[list[list[Any]], Any]:
 
 def _cost(read: Mapping[str, Any]) -> Cost:
     if "latency_ms" not in read:
-        return Cost(**read)
+        return Cost(**{**read, "together": tuple(map(tuple, read.get("together", ())))})
     return Cost(
         value=read["latency_ms"], from_table=read["table_ms"], variance=read["variance_ms2"], source=read["source"]
     )

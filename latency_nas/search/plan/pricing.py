@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimate import KernelEstimate, Source
+from latency_nas.estimate.uncertainty import family_of
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.cost import Cost, Term
 from latency_nas.search.plan.plan import CostPlan
@@ -263,12 +264,19 @@ def _plan(space: Space, seen: _Seen, layers: Mapping[Slot, _Layer], estimator: L
 
 def _cost(run: Sequence[KernelEstimate], trusted: bool) -> Cost:
     """The sum of kernels; `trusted`: the error of the table's whole networks is known, and stands for its kernels'."""
-    own = [item for item in run if not (trusted and item.source == "table")]
-    known = all(item.std is not None or item.source == "missing" for item in own)
+    own = [
+        item for item in run if item.source not in ("regressed", "missing") and not (trusted and item.source == "table")
+    ]
+    known = all(item.std is not None for item in own)
+    together: dict[str, float] = defaultdict(float)
+    for item in run:
+        if item.source == "regressed":
+            together[family_of(item.kernel)] += item.std or 0.0
     sources = {item.source for item in run}
     return Cost(
         value=fsum(item.value for item in run),
         from_table=fsum(item.value for item in run if item.source == "table"),
         variance=fsum((item.std or 0.0) ** 2 for item in own) if known else None,
+        together=tuple(together.items()),
         source=next((source for source in reversed(get_args(Source)) if source in sources), "none"),
     )

@@ -10,9 +10,9 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
-from math import inf, sqrt
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from latency_nas.errors import SearchError
 from latency_nas.estimate.uncertainty import MAE_TO_STD
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.plan.spread import Spread
 
 __all__ = ["Budget", "likeliest", "project"]
 
@@ -51,7 +52,7 @@ class Budget:
     n_std: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.n_std and self.plan.uncertain is None:
+        if self.n_std and self.plan.spread is None:
             raise SearchError(_NO_SPREAD)
 
     def cost(self, architecture: Mapping[str, int]) -> float:
@@ -79,7 +80,10 @@ def likeliest(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequenc
         found = program.solve()
         if found is None or all(budget.keeps(found) for budget in budgets):
             return found
-        program.exclude(found)  # within the solver's tolerance, but not within the budget
+        for budget in budgets:
+            if budget.n_std and budget.cost(found) > budget.at_most:
+                program.limit_at(budget, found)
+        program.exclude(found)  # it may still be within the solver's tolerance
 
 
 def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> Architecture:
@@ -102,6 +106,7 @@ class _Program:
     sizes: dict[str, int]
     objective: NDArray[np.float64]
     rows: list[tuple[list[int], list[float], float, float]]  # indices, coefficients, lower and upper bound
+    summands: dict[int, list[int]] = field(default_factory=dict)  # of a plan, by its id: its candidates and terms
 
     @classmethod
     def of(cls, log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> _Program:
@@ -123,11 +128,23 @@ class _Program:
         plan, starts = budget.plan, self.starts()
         gates = [starts[name] + number for name, costs in zip(plan.choices, plan.costs, strict=True)
                  for number in range(len(costs))]  # fmt: skip
-        products = [self._product([gates[index] for index in term.candidates]) for term in plan.terms]
+        self.summands[id(plan)] = [*gates, *(self._product([gates[index] for index in term.candidates])
+                                             for term in plan.terms)]  # fmt: skip
+        for slope, lower, upper in _limits(budget):
+            self._bound(budget, slope, lower, upper)
+
+    def limit_at(self, budget: Budget, architecture: Mapping[str, int]) -> None:
+        """Add the limit of a quantile that is exact at an architecture (an outer approximation, Kelley 1960)."""
+        plan = budget.plan
+        if plan.spread is not None:
+            at = plan.spread.support(plan.summands(plan.one_hot(architecture)))
+            self._bound(budget, _costs(plan) + budget.n_std * at, -inf, budget.at_most)
+
+    def _bound(self, budget: Budget, slope: NDArray[np.float64], lower: float, upper: float) -> None:
+        """A row: `slope` times what is fixed, the candidates and the terms lies between two bounds."""
         unit = abs(budget.at_most) or 1.0
-        for fixed, costs, lower, upper in _limits(budget):
-            values = [float(cost) / unit for cost in costs]
-            self.rows.append(([*gates, *products], values, (lower - fixed) / unit, (upper - fixed) / unit))
+        limits = ((lower - slope[0]) / unit, (upper - slope[0]) / unit)
+        self.rows.append((self.summands[id(budget.plan)], (slope[1:] / unit).tolist(), *limits))
 
     def _product(self, factors: list[int]) -> int:
         """A variable that is 1 where all `factors` are, and 0 elsewhere."""
@@ -164,33 +181,34 @@ class _Program:
         )
 
 
-def _limits(budget: Budget) -> Iterator[tuple[float, NDArray[np.float64], float, float]]:
-    """Linear limits that everything within a budget keeps: a fixed part, the costs of gates and terms, two bounds.
+def _costs(plan: CostPlan) -> NDArray[np.float64]:
+    """The costs of what is fixed, of the candidates and of the terms."""
+    return np.concatenate([[plan.fixed.value], plan.flat_costs, plan.term_costs])
 
-    A standard deviation sqrt(e^2 + v) has linear e and v. It is not below e, nor below the chord of sqrt(v), and not
-    above the sum of e and a tangent of sqrt(v).
+
+def _limits(budget: Budget) -> Iterator[tuple[NDArray[np.float64], float, float]]:
+    """Linear limits that everything within a budget keeps: costs of what is fixed, of gates and terms; two bounds.
+
+    A standard deviation is not below its tangents (`Spread.support`), and not above the sum of its parts.
     """
-    plan = budget.plan
-    costs = np.concatenate([plan.flat_costs, plan.term_costs])
+    plan, costs = budget.plan, _costs(budget.plan)
     if not budget.n_std:
-        yield plan.fixed.value, costs, budget.at_least, budget.at_most
+        yield costs, budget.at_least, budget.at_most
         return
-    if plan.uncertain is None:
+    if plan.spread is None:
         raise SearchError(_NO_SPREAD)
-    (fixed_table, fixed_variance), table, variance = plan.uncertain
-    error = (plan.expected_error or 0.0) * MAE_TO_STD * budget.n_std
-    yield plan.fixed.value + error * fixed_table, costs + error * table, -inf, budget.at_most
-    gates, terms = variance[: plan.n_gates], variance[plan.n_gates :]
-    begins = plan.offsets[:-1]
-    low = max(0.0, fixed_variance + float(np.minimum.reduceat(gates, begins).sum() + np.minimum(terms, 0).sum()))
-    high = max(0.0, fixed_variance + float(np.maximum.reduceat(gates, begins).sum() + np.maximum(terms, 0).sum()))
-    if high > 0:
-        slope = budget.n_std / (sqrt(high) + sqrt(low))
-        begin = budget.n_std * sqrt(low) + slope * (fixed_variance - low)
-        yield plan.fixed.value + begin, costs + slope * variance, -inf, budget.at_most
+    even = np.repeat(1 / np.diff(plan.offsets), np.diff(plan.offsets))
+    yield costs + budget.n_std * plan.spread.support(plan.summands(even)), -inf, budget.at_most
     if budget.at_least > -inf:
-        middle = (low + high) / 2
-        slope = budget.n_std / (2 * sqrt(middle)) if middle > 0 else 0.0
-        begin = budget.n_std * sqrt(middle) + slope * (fixed_variance - middle)
-        fixed = plan.fixed.value + error * fixed_table + begin
-        yield fixed, costs + error * table + slope * variance, budget.at_least, inf
+        yield costs + budget.n_std * _above(plan.spread, plan.summands(even)), budget.at_least, inf
+
+
+def _above(spread: Spread, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A linear bound of the deviation from above: what errs together, and a tangent of the root of the rest."""
+    shared = (spread.expected_error or 0.0) * MAE_TO_STD * spread.from_table
+    above: NDArray[np.float64] = shared + spread.together.sum(0)
+    variance = float(spread.variance @ weights)
+    if variance > 0:
+        above = above + spread.variance / (2 * variance**0.5)
+        above[0] += variance**0.5 / 2
+    return above
