@@ -15,19 +15,13 @@ from collections.abc import Callable
 from math import ceil
 from typing import Any
 
-import torch
-
 from latency_nas.errors import MissingExtraError, SearchError
+from latency_nas.integrate.training_step import WrappedStep, with_term
+from latency_nas.integrate.unlisted_parameters import UnlistedParameters
 from latency_nas.search.loss.control import Controlled
 from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.summary import as_text, summary_table
 from latency_nas.search.loss.targets import Targets
-from latency_nas.search.supernet.architecture_parameters import (
-    architecture_leaves,
-    share_gradients,
-    share_values,
-    unlisted,
-)
 
 __all__ = ["LatencyCallback"]
 
@@ -90,11 +84,9 @@ class _LatencyHooks:
         self.stop_after, self.tolerance = stop_after, tolerance
         self.history: list[dict[str, float]] = []
         self._stable, self._architecture = 0, dict[str, int]()
-        self._leaves: list[torch.Tensor] = []  # architecture parameters that the module does not list
-        self._leaves_noted = False
+        self._unlisted = UnlistedParameters()
         self._step_at_last_update = self._terms_at_last_update = 0
-        self._replaced: Any = None
-        self._wrapped: Any = None
+        self._step = WrappedStep()
 
     @property
     def loss(self) -> Controlled | Targets:
@@ -124,12 +116,12 @@ class _LatencyHooks:
             self.loss.attach(pl_module, pl_module.example_input_array)
         if self._falling is not None:
             self.loss.use_schedule(self._falling)
-        self._leaves_noted = False
-        self._note_leaves(pl_module)
+        self._unlisted.look_again()
+        self._unlisted.find(self.loss, pl_module)
         self._step_at_last_update, self._terms_at_last_update = trainer.global_step, self.loss.n_terms
-        self._restore(pl_module)
+        self._step.restore(pl_module)
         if pl_module.automatic_optimization:
-            self._wrap(pl_module)
+            self._step.wrap(pl_module, functools.partial(self._with_term, pl_module))
         elif self.loss not in list(pl_module.modules()):
             raise SearchError(
                 f"Expected {type(pl_module).__name__}, which optimises by hand, to hold the loss and to call it: write "
@@ -137,19 +129,13 @@ class _LatencyHooks:
                 f"manual_backward."
             )
 
-    def _wrap(self, pl_module: Any) -> None:
-        step = pl_module.training_step
-        self._replaced = pl_module.__dict__.get("training_step")
-
-        @functools.wraps(step)
-        def training_step(*args: Any, **kwargs: Any) -> Any:
-            n_terms = self.loss.n_terms
-            output = step(*args, **kwargs)
-            if output is None or self.loss.n_terms != n_terms or not self._applies(pl_module, *args, **kwargs):
-                return output
-            return _combined(output, self.loss)
-
-        pl_module.training_step = self._wrapped = training_step
+    def _with_term(self, pl_module: Any, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a training step gives, with the term, unless it has called the loss itself."""
+        n_terms = self.loss.n_terms
+        output = step(*args, **kwargs)
+        if output is None or self.loss.n_terms != n_terms or not self._applies(pl_module, *args, **kwargs):
+            return output
+        return with_term(output, self.loss)
 
     def _applies(self, pl_module: Any, batch: Any = None, batch_idx: int = 0, *_: Any, **__: Any) -> bool:
         """Whether the term joins this step."""
@@ -161,26 +147,18 @@ class _LatencyHooks:
             return bool(pl_module.is_arch_step(batch, batch_idx))
         return self.loss.differentiable
 
-    def _restore(self, pl_module: Any) -> None:
-        if self._wrapped is None or pl_module.__dict__.get("training_step") is not self._wrapped:
-            return
-        del pl_module.training_step
-        if self._replaced is not None:
-            pl_module.training_step = self._replaced
-        self._wrapped = self._replaced = None
-
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Restore `training_step`: Lightning tears nothing down after an exception."""
-        self._restore(pl_module)
+        self._step.restore(pl_module)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Restore `training_step`."""
         if stage == "fit":
-            self._restore(pl_module)
+            self._step.restore(pl_module)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin on all ranks with the same architecture parameters, also those that the module does not list."""
-        share_values(self._leaves, trainer)
+        self._unlisted.share_values(trainer)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the summary."""
@@ -195,8 +173,8 @@ class _LatencyHooks:
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Average the gradients of architecture parameters that the module does not list, and DDP not average."""
-        self._note_leaves(pl_module)
-        share_gradients(self._leaves, trainer)
+        self._unlisted.find(self.loss, pl_module)
+        self._unlisted.share_gradients(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """After a step of the optimizer that the term had joined, move the multiplier, alike on all ranks."""
@@ -232,18 +210,12 @@ class _LatencyHooks:
 
     # --- checkpoints
 
-    def _note_leaves(self, pl_module: Any) -> None:
-        """Find the architecture parameters that the module does not list, as soon as any require a gradient."""
-        if not self._leaves_noted:
-            leaves = architecture_leaves(self.loss)
-            self._leaves, self._leaves_noted = unlisted(leaves, pl_module), bool(leaves)
-
     def state_dict(self) -> dict[str, Any]:
         """What a resumed search needs: the loss's state, unlisted architecture parameters, the table's fingerprint."""
         return {
             "loss": self.loss.state_dict(),
             "fingerprint": self.loss.fingerprint(),
-            "leaves": [leaf.detach().cpu().clone() for leaf in self._leaves],
+            "leaves": self._unlisted.state(),
             "history": list(self.history),
             "stable": self._stable,
             "architecture": dict(self._architecture),
@@ -260,15 +232,7 @@ class _LatencyHooks:
                 f"Expected the table with which the search began (fingerprint {state_dict['fingerprint'][:12]}), but "
                 f"the loss has another ({self.loss.fingerprint()[:12]}): load the former, or begin a new search."
             )
-        saved = state_dict["leaves"]
-        if [tensor.shape for tensor in saved] != [leaf.shape for leaf in self._leaves]:
-            raise SearchError(
-                f"Expected {len(saved)} architecture parameters that the module does not list, of the saved shapes, "
-                f"but found {len(self._leaves)}: they must require a gradient as training begins."
-            )
-        with torch.no_grad():
-            for leaf, tensor in zip(self._leaves, saved, strict=True):
-                leaf.copy_(tensor)
+        self._unlisted.load(state_dict["leaves"])
         self.loss.load_state_dict(state_dict["loss"])
         self.history = list(state_dict["history"])
         self._stable, self._architecture = state_dict["stable"], dict(state_dict["architecture"])
@@ -280,13 +244,6 @@ def _n_epochs(trainer: Any) -> int:
         return max(1, int(trainer.max_epochs))
     n_batches: int = trainer.max_steps * trainer.accumulate_grad_batches
     return ceil(n_batches / int(trainer.num_training_batches))
-
-
-def _combined(output: Any, loss: Controlled | Targets) -> Any:
-    """A `training_step`'s output, a tensor or a dict with ``"loss"``, with the term."""
-    if isinstance(output, dict):  # one without "loss" is left for Lightning to complain of
-        return {**output, "loss": loss.combine(output["loss"])} if "loss" in output else output
-    return loss.combine(output)
 
 
 def _held_by(pl_module: Any) -> Controlled | Targets:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import product
 from math import fsum, prod
 from typing import get_args
 
@@ -24,16 +24,16 @@ from latency_nas.estimate.estimate import KernelEstimate, Source
 from latency_nas.estimate.uncertainty import family_of
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.covering import covering_rows
+from latency_nas.search.plan.dependence import depends_on
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.space import Space
 
 __all__ = ["make_plan"]
 
-_MOST_LISTED = 128  # spaces up to this size are looked at whole
 _N_CHECKED = 8  # architectures on which a plan is confirmed
 _MOST_ROUNDS = 24
 _MOST_CELLS = 4096  # of the table of a layer
-_N_LIKELY = 6  # choices of which every few are tried, before they are added one by one
 
 Priced = tuple[Hashable, ...]  # by what an estimator tells calls apart: their kernels, where prices depend on no more
 Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it, or whom a copy is for
@@ -53,7 +53,7 @@ def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0) -> Co
     """
     seen = _Seen(space, estimator.price_key)
     random = np.random.default_rng(seed)
-    rows = _first_rows(seen.sizes, random)
+    rows = covering_rows(seen.sizes, random)
     for _ in range(_MOST_ROUNDS):
         seen.look(rows)
         layers = seen.layers()
@@ -107,7 +107,7 @@ class _Seen:
             pattern = np.unique(values, return_index=True, return_inverse=True)
             key = pattern[1][pattern[2]].tobytes()
             if key not in patterns:
-                patterns[key] = _depends_on(pattern[2], self.rows, self.sizes, self.believed.get(slot))
+                patterns[key] = depends_on(pattern[2], self.rows, self.sizes, self.believed.get(slot))
             choices = patterns[key]
             cells = dict(zip(map(tuple, self.rows[:, choices].tolist()), values.tolist(), strict=True))
             layers[slot] = _Layer(choices=choices, cells=cells)
@@ -132,68 +132,6 @@ class _Layer:
 
     choices: tuple[int, ...]
     cells: dict[tuple[int, ...], int]
-
-
-def _first_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[np.intp]:
-    """Architectures in which any two candidates of different choices meet; of a small space, all.
-
-    Each is begun by two that have not met, and goes on with those that have met the fewest of it (AETG: Cohen, Dalal,
-    Fredman and Patton, IEEE Transactions on Software Engineering 23, 1997).
-    """
-    if prod(sizes) <= _MOST_LISTED:
-        return np.array(list(product(*map(range, sizes))), np.intp)
-    offsets = np.cumsum([0, *sizes[:-1]])
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    unmet = owner[:, None] != owner[None, :]
-    rows = []
-    while unmet.any():
-        pairs = np.argwhere(unmet)
-        flat = list(pairs[random.integers(len(pairs))])
-        met = unmet[flat].sum(0)  # of each candidate: with how many that are picked it has not met
-        for row in random.permutation([row for row in range(len(sizes)) if row not in owner[flat]]):
-            within = slice(offsets[row], offsets[row] + sizes[row])
-            flat.append(offsets[row] + (met[within] + random.random(sizes[row])).argmax())
-            met += unmet[flat[-1]]
-        unmet[np.ix_(flat, flat)] = False
-        rows.append(np.sort(flat) - offsets)
-    return np.array(rows, np.intp)
-
-
-def _depends_on(
-    values: NDArray[np.intp], rows: NDArray[np.intp], sizes: Sequence[int], believed: tuple[int, ...] | None
-) -> tuple[int, ...]:
-    """The fewest choices of which `values` are a function; one or two that were believed, if they still explain all."""
-    left = np.ones(len(values), np.intp)
-
-    def n_conflicts(groups: NDArray[np.intp]) -> int:
-        _, together = np.unique(groups, return_counts=True)
-        _, alike = np.unique(groups * (values.max() + 1) + values, return_counts=True)
-        return int((together**2).sum() - (alike**2).sum())
-
-    def grouped(choices: Iterable[int]) -> NDArray[np.intp]:
-        groups = np.zeros_like(left)
-        for choice in choices:
-            groups = groups * sizes[choice] + rows[:, choice]
-        return groups
-
-    if believed is not None and len(believed) < 3 and n_conflicts(grouped(believed)) == 0:
-        return believed
-    if n_conflicts(grouped(())) == 0:
-        return ()
-    order = sorted(range(len(sizes)), key=lambda choice: n_conflicts(grouped((choice,))))
-    for n in (1, 2, 3):
-        for few in combinations(order[:_N_LIKELY], n):
-            if n_conflicts(grouped(few)) == 0:
-                return tuple(sorted(few))
-    chosen: list[int] = []
-    while n_conflicts(grouped(chosen)):
-        rest = [choice for choice in order if choice not in chosen]
-        chosen.append(min(rest, key=lambda choice: n_conflicts(grouped([*chosen, choice]))))
-    for choice in tuple(chosen):
-        others = [other for other in chosen if other != choice]
-        if n_conflicts(grouped(others)) == 0:
-            chosen = others
-    return tuple(sorted(chosen))
 
 
 def _missing_rows(seen: _Seen, layers: Mapping[Slot, _Layer], random: np.random.Generator) -> NDArray[np.intp]:
