@@ -6,8 +6,12 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 
+import grimp
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 import latency_nas
 
@@ -18,6 +22,7 @@ NEED_AN_EXTRA = {
     "LatencyCallback": "LatencyCallback needs Lightning: pip install 'latency-nas[lightning]'",
     "write_page": "Plots need matplotlib: pip install 'latency-nas[report]'",
 }
+ENGINES = ("MNN", "onnx", "onnxscript", "paddlelite", "onnxruntime", "openvino")
 NO_ENGINE = "Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'"
 
 TIMED = """
@@ -138,3 +143,58 @@ def test_names_that_need_an_extra_say_so(failed_without_extras: dict[str, str]) 
 
 def test_loss_needs_neither_engine_nor_lightning() -> None:
     assert _imported_by("latency_nas.search.loss.loss").isdisjoint({"MNN", "lightning", "onnx", "pytorch_lightning"})
+
+
+def test_a_price_and_a_search_need_neither_engine_nor_onnx() -> None:
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({ENGINES!r}))
+import torch
+from torch import nn
+from latency_nas import LatencyEstimator, LatencyLoss, ResourceCounter, Targets
+
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ops = nn.ModuleList([nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 1)])
+        self.alpha = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x):
+        return sum(gate * op(x) for gate, op in zip(self.alpha.softmax(0), self.ops))
+
+
+net, x = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=64), Mixed(), nn.ReLU()), torch.zeros(1, 64, 56, 56)
+whole = LatencyEstimator("SD865").predict(nn.Sequential(net[0], net[1].ops[0], net[2]), x)
+latency = Targets({{"phone": LatencyLoss("SD865"), "size": LatencyLoss(ResourceCounter("params"))}})
+latency.attach(net, x)
+latency.combine(torch.zeros(())).backward()
+phone, size = (loss.plan.cost({{"1": 0}}) for loss in latency.by_name().values())
+print(abs(phone / whole.latency_ms - 1) < 1e-9, size, bool(net[1].alpha.grad.any()))
+print(sorted(name for name in {ENGINES!r} if sys.modules[name] is not None))
+"""
+    n_params = (9 * 64 + 64) + (64 * 9 * 64 + 64)
+    assert _run(code).splitlines() == [f"True {n_params}.0 True", "[]"]
+
+
+def _circles(edges: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """The modules of each circle of imports."""
+    pairs = list(edges)
+    names = sorted({name for pair in pairs for name in pair})
+    row, column = (list(map(names.index, side)) for side in zip(*pairs, strict=True))
+    matrix = coo_array(([1] * len(pairs), (row, column)), shape=(len(names), len(names)))
+    _, labels = connected_components(matrix, connection="strong")
+    held = {label: [name for name, its in zip(names, labels, strict=True) if its == label] for label in set(labels)}
+    return sorted(group for group in held.values() if len(group) > 1)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Imports for types alone do not count."""
+    graph = grimp.build_graph("latency_nas", exclude_type_checking_imports=True, cache_dir=None)
+    edges = [(name, other) for name in graph.modules for other in graph.find_modules_directly_imported_by(name)]
+    assert len(edges) > 500
+    assert _circles(edges) == []
+
+
+def test_the_check_for_circles_can_fail() -> None:
+    assert _circles([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d"), ("d", "e")]) == [["a", "b", "c"]]
