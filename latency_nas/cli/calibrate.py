@@ -59,8 +59,14 @@ def _read(path: Path, sheet: Datasheet) -> list[NetworkTime]:
 
     if not path.is_file():
         raise FileNotFoundError(f"Expected a file of runs at {path}, but there is no such file.")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableFileError(
+            f"Expected {path} to be a CSV file with the columns {', '.join(_COLUMNS)}, but it cannot be read as one "
+            f"({error})."
+        ) from error
     networks = []
     for number, row in enumerate(rows, start=1):
         try:

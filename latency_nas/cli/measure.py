@@ -70,6 +70,12 @@ def measure(
         if engine and get_engine(engine) is not opened.engine:
             opened.close()
             raise MeasureError(f"Expected {session} to go on with {opened.engine.title}, but got --engine {engine}.")
+        if not _same_source(source, opened.options.source):
+            opened.close()
+            raise MeasureError(
+                f"Expected {session} to go on with {opened.options.source}, which it was begun for, but got {source}: "
+                f"name another session."
+            )
         console.print(f"going on with {session} after {opened.n_visits} visits, with the options that it began with")
     else:
         if context not in ("composed", "alone"):
@@ -104,6 +110,11 @@ def measure(
         console.print(f"{len(set().union(*result.kernels))} kernels in {len(result.times)} networks; {result.drift}")
         console.print(f"the largest network held {heaviest:.1f} MB at its peak")
         console.print(f"next: latency-nas table build {session} -o TABLE")
+
+
+def _same_source(one: str, other: str) -> bool:
+    """Whether both name the same op space or model."""
+    return one == other or Path(one).resolve() == Path(other).resolve()
 
 
 def _pieces(source: str, input_shape: str, batch: int, contexts: int, allow: tuple[str, ...]) -> list[Piece]:

@@ -165,6 +165,16 @@ class Engine(ABC):
             f"Expected what a benchmark program of {self.title} prints ({known}), but got {text[:60]!r}."
         )
 
+    def check_file(self, file: Path) -> None:
+        """Refuse a file that `write` does not take.
+
+        Raises:
+            MeasureError: if it is not there, or of another ending than `suffixes`.
+        """
+        if file.suffix not in self.suffixes or not file.is_file():
+            known = ", ".join(self.suffixes)
+            raise MeasureError(f"Expected a file that {self.title} takes ({known}), but got {file}.")
+
     def check_ops(self, ops: Sequence[Sequence[Any]] | None, calls: Sequence[KernelCall], name: str) -> None:
         """Hold the ops that a device side told against the kernels that the rules give.
 

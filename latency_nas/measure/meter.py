@@ -8,6 +8,7 @@ by a few percent.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -32,7 +33,7 @@ __all__ = ["measure_networks", "measure_table"]
 
 
 def measure_networks(
-    networks: Sequence[OpGraph | Path],
+    networks: Sequence[OpGraph | str | os.PathLike[str]],
     *,
     engine: Engine | str | None = None,
     threads: int = 1,
@@ -147,7 +148,7 @@ def _options(
 
 @contextmanager
 def _metered(
-    networks: Sequence[OpGraph | Kernel | Path],
+    networks: Sequence[OpGraph | Kernel | str | os.PathLike[str]],
     options: SessionOptions,
     runner: Runner | None,
     on_progress: Progress | None,

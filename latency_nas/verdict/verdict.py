@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from latency_nas.engine import get_engine
+from latency_nas.errors import SearchError
 from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import LATENCY
@@ -16,7 +19,7 @@ from latency_nas.measure.device.confirm import confirm_device
 from latency_nas.measure.device.runner import LocalRunner, Runner, VisitOptions
 from latency_nas.measure.meter import measure_networks
 from latency_nas.measure.times import Drift, NetworkTimes
-from latency_nas.table import LatencyTable
+from latency_nas.table import LatencyTable, load_table
 
 __all__ = ["Verdict", "judge"]
 
@@ -60,10 +63,10 @@ class Verdict:
 def judge(
     model: nn.Module,
     example_input: Tensor,
-    table: LatencyTable,
+    table: LatencyTable | str,
     *,
     target_ms: float,
-    file: Path,
+    file: str | os.PathLike[str],
     rounds: int = 16,
     runner: Runner | None = None,
     other_device: bool = False,
@@ -76,7 +79,7 @@ def judge(
     Args:
         model: Network; in evaluation mode for the export, and unchanged afterwards.
         example_input: What its forward takes.
-        table: Table of the device at hand.
+        table: Table of the device at hand, or what `load_table` takes.
         target_ms: What was asked for.
         file: Where the exported network goes.
         rounds: Visits.
@@ -84,10 +87,14 @@ def judge(
         other_device: Whether the table may be of another device or engine; the verdict then says what differs.
 
     Raises:
+        SearchError: if the target is not positive.
         TableError: if the device or the engine at hand is not the table's, unless `other_device`.
         MeasureError: if it cannot be exported, or the engine runs other kernels than those that were priced.
     """
-    engine, sheet = get_engine(table.datasheet.engine), table.datasheet
+    if not (isinstance(target_ms, Real) and target_ms > 0):
+        raise SearchError(f"Expected `target_ms` to be a positive number of milliseconds, but got {target_ms!r}.")
+    table = table if isinstance(table, LatencyTable) else load_table(table)
+    engine, sheet, file = get_engine(table.datasheet.engine), table.datasheet, Path(file)
     with LocalRunner(engine) if runner is None else nullcontext(runner) as device:
         deviations = confirm_device(table, device, doing="judge by", other_device=other_device)
         estimator, graph = LatencyEstimator(table), read_torch(model, example_input)

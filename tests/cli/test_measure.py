@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from latency_nas.cli.main import app
+from latency_nas.errors import MeasureError
 from latency_nas.table import load_table
 from tests.cli.test_main import run_main
 
@@ -102,3 +103,17 @@ def test_the_op_space_of_a_supernet_holds_every_kernel_of_it(folder: Path) -> No
 def test_what_is_wrong_is_one_message(command: str, message: str) -> None:
     result = run_main(*command.split())
     assert (result.returncode, result.stdout, result.stderr) == (1, "", f"error: {message}\n")
+
+
+def test_a_session_is_of_one_op_space(tmp_path: Path) -> None:
+    for name in ("ops", "others"):
+        (tmp_path / f"{name}.yaml").write_text(YAML)
+    session, bundle = tmp_path / "s.sqlite", tmp_path / "b.pyz"
+    run("measure", tmp_path / "ops.yaml", "-s", session, "--bundle", bundle)
+    run("measure", tmp_path / "ops.yaml", "-s", session, "--bundle", bundle)
+    with pytest.raises(MeasureError) as caught:
+        run("measure", tmp_path / "others.yaml", "-s", session, "--bundle", bundle)
+    assert str(caught.value) == (
+        f"Expected {session} to go on with {tmp_path / 'ops.yaml'}, which it was begun for, but got "
+        f"{tmp_path / 'others.yaml'}: name another session."
+    )

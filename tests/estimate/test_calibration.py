@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from latency_nas import Datasheet, Kernel, LatencyEstimator, LatencyTable, load_table, save_table
 from latency_nas.cli.main import app
-from latency_nas.errors import MissingKernelError, TableError
+from latency_nas.errors import MissingKernelError, TableError, TableFileError
 from latency_nas.estimate.calibration import NetworkTime, calibrate
 from latency_nas.estimate.class_scales import CLASSES, choose_strength, fit_scales, kernel_class, leave_one_out
 from latency_nas.kernel.kernel_call import KernelCall
@@ -202,3 +202,15 @@ def test_the_same_runs_make_the_same_file(tmp_path: Path) -> None:
         for n in range(2)
     ]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_file_of_runs_that_is_no_text_is_named(tmp_path: Path) -> None:
+    save_table(source(), tmp_path / "board.parquet")
+    runs = tmp_path / "runs.csv"
+    runs.write_bytes(bytes(range(128, 256)))
+    arguments = ["calibrate", str(tmp_path / "board.parquet"), str(runs), "-o", str(tmp_path / "x.parquet")]
+    with pytest.raises(TableFileError) as caught:
+        CliRunner().invoke(app, [*arguments, "--device", "Board"], catch_exceptions=False)
+    assert str(caught.value).startswith(
+        f"Expected {runs} to be a CSV file with the columns model, input_shape, latency_ms, but it cannot be read as one ("
+    )

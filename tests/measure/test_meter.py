@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -253,3 +254,21 @@ def test_a_single_visit_has_no_spread_to_tell() -> None:
     net = nn.Sequential(nn.Conv2d(8, 8, 3), nn.MaxPool2d(2))
     kernels = [call.kernel for call in fuse(read_torch(net, input_shape=(1, 8, 8, 8)), "MNN")][:2]
     assert [row.std_ms for row in entries_of([kernels], [times]).values()] == [None, None]
+
+
+def test_what_is_no_network_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ops.yaml").write_text("ops: []")
+    for network, message in (
+        ("nope.mnn", "Expected a graph, or a model's file to measure, but there is no file nope.mnn."),
+        (
+            str(tmp_path / "ops.yaml"),
+            f"Expected a file that MNN takes (.mnn, .onnx), but got {(tmp_path / 'ops.yaml').resolve()}.",
+        ),
+        (
+            nn.ReLU(),
+            "Expected a graph (`read_model` gives that of a module) or a model's file to measure, but got ReLU().",
+        ),
+    ):
+        with pytest.raises(MeasureError) as caught:
+            measure_networks([network], rounds=1)  # type: ignore[list-item]
+        assert message in str(caught.value)

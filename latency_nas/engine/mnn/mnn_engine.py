@@ -85,9 +85,11 @@ class MNN(Engine):
 
     def write(self, network: OpGraph | Path, path: Path, *, seed: int = 0) -> Path:
         """A ``.mnn`` file is linked to, an ONNX file or a graph converted."""
-        if isinstance(network, Path) and network.suffix != ".onnx":
-            path.symlink_to(network.resolve())
-            return path
+        if isinstance(network, Path):
+            self.check_file(network)
+            if network.suffix == ".mnn":
+                path.symlink_to(network.resolve())
+                return path
         return convert(network, path, seed=seed)
 
     def export(self, model: nn.Module, example_input: Tensor | tuple[Tensor, ...], path: Path) -> Path:

@@ -10,20 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper, inliner, numpy_helper
 
-from latency_nas.errors import GraphError, InputMismatchError, MissingExtraError, shown
+from latency_nas.errors import GraphError, InputMismatchError, shown
 from latency_nas.graph.onnx.constants import MOST_ELEMENTS, MOST_FLOATS
 from latency_nas.graph.onnx.parameters import parameters_of
 from latency_nas.graph.onnx.weights import read_without_weights, without_weights
 from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
-
-try:
-    import onnx
-    from onnx import helper, inliner, numpy_helper
-except ImportError as error:
-    raise MissingExtraError("Reading ONNX needs onnx: pip install 'latency-nas[onnx]'") from error
 
 __all__ = ["STANDARD", "OnnxModel", "load", "python_value", "static_shape", "take_weight", "title"]
 

@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
-from latency_nas.errors import MeasureError, MissingExtraError
+from latency_nas.errors import MeasureError
 from latency_nas.graph import Node, OpGraph
 from latency_nas.kernel.vocabulary import SPATIAL_AXES
-
-try:
-    import onnx
-    from onnx import helper, numpy_helper
-except ImportError as error:
-    raise MissingExtraError("Writing ONNX needs onnx: pip install 'latency-nas[onnx]'") from error
 
 __all__ = ["save_onnx"]
 

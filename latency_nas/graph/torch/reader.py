@@ -133,7 +133,8 @@ def read_torch(
         ['0/linear', '1/relu']
     """
     if run is None and (example_input is None) == (input_shape is None):
-        raise GraphError("Expected either `example_input` or `input_shape`, and not both.")
+        got = "neither (--input-shape at the command line)" if example_input is None else "both"
+        raise GraphError(f"Expected either `example_input` or `input_shape`, but got {got}.")
     model = getattr(model, "_orig_mod", model)  # of `torch.compile`
     parameters, buffers = (
         {id(tensor): name for name, tensor in named} for named in (model.named_parameters(), model.named_buffers())

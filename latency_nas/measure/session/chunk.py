@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latency_nas.errors import GraphError, IllegalOpError, LatencyNASError, MeasureError, OpSpaceError, UnsafeOpError
+from latency_nas.errors import (
+    GraphError,
+    IllegalOpError,
+    KernelError,
+    LatencyNASError,
+    MeasureError,
+    OpSpaceError,
+    UnsafeOpError,
+)
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel, n_macs
 from latency_nas.kernel.kernel_call import KernelCall
@@ -80,7 +88,7 @@ class Chunk:
             return own_kernels(self._graph(piece), self._engine, self._target)
         except UnsafeOpError:  # not put aside: the user may have forgotten to allow it
             raise
-        except (OpSpaceError, GraphError, MeasureError) as error:
+        except (OpSpaceError, GraphError, KernelError, MeasureError) as error:
             self._put_aside(piece, error)
             return None
 

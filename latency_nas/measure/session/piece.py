@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from latency_nas.engine import Engine, Target
-from latency_nas.errors import MeasureError, SessionError
+from latency_nas.errors import MeasureError, SessionError, shown
 from latency_nas.graph import OpGraph
 from latency_nas.graph.graph_json import format_graph, parse_graph
 from latency_nas.kernel import Kernel
@@ -40,14 +41,26 @@ class Piece:
             raise SessionError(f"Expected a piece to be {', '.join(get_args(Kind))}, but got {self.kind!r}.")
 
     @classmethod
-    def of(cls, item: Op | Kernel | OpGraph | Path, label: str = "") -> Piece:
-        """The piece of an op, a kernel, a network's graph or a file."""
-        if isinstance(item, Path):
-            return cls(kind="file", label=label or item.name, text=str(item.resolve()))
+    def of(cls, item: Op | Kernel | OpGraph | str | os.PathLike[str], label: str = "") -> Piece:
+        """The piece of an op, a kernel, a network's graph or a file.
+
+        Raises:
+            MeasureError: if it is something else, or the file is not there.
+        """
+        if isinstance(item, str | os.PathLike):
+            path = Path(item)
+            if not path.is_file():
+                raise MeasureError(f"Expected a graph, or a model's file to measure, but there is no file {path}.")
+            return cls(kind="file", label=label or path.name, text=str(path.resolve()))
         if isinstance(item, Op):
             return cls(kind="op", label=label or str(item), text=json.dumps(asdict(item)))
         if isinstance(item, Kernel):
             return cls(kind="kernel", label=label or item.key, text=item.key)
+        if not isinstance(item, OpGraph):
+            raise MeasureError(
+                f"Expected a graph (`read_model` gives that of a module) or a model's file to measure, "
+                f"but got {shown(item)}."
+            )
         return cls(kind="network", label=label or f"a network of {len(item.nodes)} layers", text=format_graph(item))
 
     def graph(self, engine: Engine, target: Target, *, allow: Sequence[str] = ()) -> OpGraph:

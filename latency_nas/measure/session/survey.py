@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from latency_nas.engine import Engine, Target, get_engine
-from latency_nas.errors import GraphError, IllegalOpError, MeasureError
+from latency_nas.errors import GraphError, IllegalOpError, KernelError, MeasureError
 from latency_nas.kernel import Kernel, n_flops, n_params
 from latency_nas.measure.compose import cover, own_kernels
 from latency_nas.measure.device.runner import LocalRunner, VisitOptions
@@ -76,7 +76,7 @@ def survey_space(
             kernels[number] = own_kernels(Piece.of(item).graph(*rules, allow=allow), *rules)
         except IllegalOpError as error:
             illegal[str(item)] = str(error).removeprefix(f"{item}: ")
-        except (GraphError, MeasureError) as error:
+        except (GraphError, KernelError, MeasureError) as error:
             failures[str(item)] = str(error).removeprefix(f"{item}: ")
         if on_progress:
             on_progress(number + 1, len(space))

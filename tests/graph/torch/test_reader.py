@@ -125,7 +125,8 @@ def test_one_input_must_be_given(both: bool) -> None:
     given = {"example_input": torch.zeros(1, 8, 4, 4), "input_shape": (1, 8, 4, 4)} if both else {}
     with pytest.raises(GraphError) as caught:
         read_torch(nn.ReLU(), **given)  # type: ignore[arg-type]
-    assert str(caught.value) == "Expected either `example_input` or `input_shape`, and not both."
+    got = "both" if both else "neither (--input-shape at the command line)"
+    assert str(caught.value) == f"Expected either `example_input` or `input_shape`, but got {got}."
 
 
 @pytest.mark.parametrize(("given", "kind"), [({"x": 1}, "dict"), ((2, 3), "tuple"), ("x", "str"), ({}, "dict")])
