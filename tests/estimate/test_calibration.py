@@ -212,5 +212,6 @@ def test_a_file_of_runs_that_is_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(TableFileError) as caught:
         CliRunner().invoke(app, [*arguments, "--device", "Board"], catch_exceptions=False)
     assert str(caught.value).startswith(
-        f"Expected {runs} to be a CSV file with the columns model, input_shape, latency_ms, but it cannot be read as one ("
+        f"Expected {runs} to be a CSV file with the columns model, input_shape, latency_ms, but it cannot be read as "
+        f"one ("
     )
