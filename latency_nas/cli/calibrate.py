@@ -40,9 +40,11 @@ def calibrate(
 ) -> None:
     """Adapt a table to your device by the times of whole networks: one will do, five to ten are better."""
     from latency_nas.estimate import calibration
+    from latency_nas.estimate.regressor.fit_cache import cache_folder
+    from latency_nas.estimate.regressor.regressor import with_fitted_forms
     from latency_nas.table import load_table, save_table
 
-    source = load_table(table)
+    source = with_fitted_forms(load_table(table), cache=cache_folder())
     sheet = source.datasheet
     given = {"device": device, "engine": engine or sheet.engine, "engine_version": engine_version}
     result, quality = calibration.calibrate(

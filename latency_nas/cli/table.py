@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from latency_nas.errors import TableError
-from latency_nas.table import load_table, save_table
+from latency_nas.table import LatencyTable, load_table, save_table
 
 __all__ = ["app"]
 
@@ -23,10 +23,33 @@ _Format = Annotated[str, typer.Option("--format", help="Its format, where suffix
 _Options = Annotated[
     list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the format. Can be repeated.")
 ]
+_Fit = Annotated[bool, typer.Option(help="Fit the regressor now and keep it beside the table.")]
 
 
 def _console() -> Console:
     return Console(highlight=False, soft_wrap=True)
+
+
+def _save(table: LatencyTable, output: Path, fit: bool) -> None:
+    """Write a table, with the fitted forms of its regressor beside it."""
+    if fit:
+        from latency_nas.estimate.regressor.fit_cache import cache_folder
+        from latency_nas.estimate.regressor.regressor import with_fitted_forms
+
+        table = with_fitted_forms(table, cache=cache_folder())
+    save_table(table, output)
+
+
+@app.command("fit")
+def fit(
+    table: _File,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table there, too.")] = None,
+) -> None:
+    """Fit a table's regressor, so that no prediction has to: what is found lies beside the table, NAME.forms.npz."""
+    found = load_table(table)
+    target = output or Path(found.name)
+    _save(found, target, fit=True)
+    _console().print(f"{target}: {len(found)} kernels, and the fitted forms of their regressor.", markup=False)
 
 
 @app.command("build")
@@ -34,6 +57,7 @@ def build(
     session: Annotated[Path, typer.Argument(help="A metering session, finished or not.")],
     output: _Output,
     statistic: Annotated[str, typer.Option(help="Of the runs of a visit: median, min or mean.")] = "median",
+    fit: _Fit = True,
 ) -> None:
     """Make a table of what a session has measured so far."""
     from latency_nas.errors import MeasureError
@@ -45,7 +69,7 @@ def build(
         raise MeasureError(f"Expected --statistic to be one of {', '.join(known)}, but got {statistic!r}.")
     with Session.open(session, read_only=True) as opened:
         table = build_table(opened, known[statistic])
-    save_table(table, output)
+    _save(table, output, fit)
     _console().print(f"{output}: {len(table)} kernels. {table.datasheet}\n{table.datasheet.notes}", markup=False)
 
 
@@ -92,12 +116,13 @@ def diff(
 def merge(
     tables: Annotated[list[str], typer.Argument(help="Tables of the same conditions.")],
     output: _Output,
+    fit: _Fit = True,
 ) -> None:
     """Join tables that were made under the same conditions; unlike ones are refused."""
     from latency_nas.table.comparison import merge_tables
 
     merged = merge_tables([load_table(name) for name in tables])
-    save_table(merged, output)
+    _save(merged, output, fit)
     _console().print(f"{output}: {len(merged)} kernels. {merged.datasheet}", markup=False)
 
 
@@ -127,6 +152,7 @@ def import_(
     threads: Annotated[int, typer.Option(min=0, help="Threads, where the file does not state them.")] = 0,
     unit: Annotated[str, typer.Option(help="Of the latencies, ms or us, where the format has none.")] = "",
     option: _Options = None,
+    fit: _Fit = True,
 ) -> None:
     """Make a table of this library of one in another format, and say what could not be used."""
     from latency_nas.table import import_table
@@ -137,7 +163,7 @@ def import_(
     }  # fmt: skip
     options = {**{name: value for name, value in stated.items() if value}, **_named_values(option)}
     table, report = import_table(file, file_format=file_format or None, **options)
-    save_table(table, output)
+    _save(table, output, fit)
     _console().print(f"{output}: {len(table)} kernels. {table.datasheet}", markup=False)
     if report:
         _console().print(str(report), markup=False)

@@ -6,7 +6,7 @@ What is fitted is in `latency_nas.estimate.class_scales`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,7 @@ def calibrate(
 
     Returns:
         A table marked derived, of the source's kernels and the networks' own, with its expected error; and how the
-        calibration went.
+        calibration went. The fitted forms that the source carries are passed on, scaled class by class.
 
     Raises:
         TableError: if there is no measurement, two share a name, a field of the datasheet is wrong, or the device or
@@ -156,7 +156,10 @@ def calibrate(
         names=names, measured_ms=tuple(measured_ms.tolist()), left_out_ms=tuple(left_out.tolist()), strength=strength,
         scales={name: factors[name] for name, met in zip(CLASSES, parts_ms.sum(axis=0).tolist(), strict=True) if met},
     )  # fmt: skip
-    return _scaled(estimator.table, prices, factors, _datasheet(estimator.table, result, fields)), result
+    table = _scaled(estimator.table, prices, factors, _datasheet(estimator.table, result, fields))
+    if estimator.regressor.is_stored:  # the source's forms, scaled as its rows are: nothing is fitted anew
+        table = replace(table, fitted=estimator.regressor.to_bytes(table.fingerprint(), factors))
+    return table, result
 
 
 def _fields(source: LatencyTable, given: dict[str, object], *, other_device: bool) -> dict[str, object]:

@@ -71,8 +71,8 @@ class LatencyEstimator:
         self.on_missing: OnMissing = on_missing or ("regress" if derived else "error")
 
     @cached_property
-    def _regressor(self) -> KernelRegressor:
-        # scikit-learn, only where a kernel is missing
+    def regressor(self) -> KernelRegressor:
+        """What prices kernels that the table lacks; imported and read where one is first missing."""
         from latency_nas.estimate.regressor.fit_cache import cache_folder
         from latency_nas.estimate.regressor.regressor import KernelRegressor
 
@@ -140,7 +140,7 @@ class LatencyEstimator:
 
     def _regress(self, missing: Mapping[Hashable, KernelEstimate]) -> dict[Hashable, KernelEstimate]:
         """All of them in one batch; what the regressor cannot price is left out."""
-        guesses = self._regressor.predict_many([item.kernel for item in missing.values()])
+        guesses = self.regressor.predict_many([item.kernel for item in missing.values()])
         return {
             key: replace(
                 item, value=guess.latency_ms, std=guess.std_ms, source="regressed", extrapolated=guess.extrapolated

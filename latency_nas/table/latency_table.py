@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import index
+from pathlib import Path
 from types import MappingProxyType
 
 from latency_nas.errors import MissingKernelError, TableError, shown
@@ -53,6 +54,8 @@ class LatencyTable:
         entries: the rows, by the kernel's key.
         datasheet: the conditions.
         name: what messages call it: a file or a catalogue name.
+        fitted: The fitted forms of its regressor, or the file that holds them: bytes that the table carries along and
+            does not read. None where there are none.
 
     Example:
         >>> sheet = Datasheet(device="Example board", engine="MNN", method="measured", threads=1)
@@ -65,6 +68,7 @@ class LatencyTable:
     entries: Mapping[str, Entry]
     datasheet: Datasheet
     name: str = "unsaved table"
+    fitted: Path | bytes | None = field(default=None, repr=False)
     _unrecorded: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,8 +79,8 @@ class LatencyTable:
         object.__setattr__(self, "_unrecorded", unrecorded)
         object.__setattr__(self, "entries", MappingProxyType(dict(self.entries)))
 
-    def __reduce__(self) -> tuple[type[LatencyTable], tuple[dict[str, Entry], Datasheet, str]]:
-        return LatencyTable, (dict(self.entries), self.datasheet, self.name)
+    def __reduce__(self) -> tuple[type[LatencyTable], tuple[dict[str, Entry], Datasheet, str, Path | bytes | None]]:
+        return LatencyTable, (dict(self.entries), self.datasheet, self.name, self.fitted)
 
     @classmethod
     def of(cls, entries: Mapping[Kernel, Entry], datasheet: Datasheet, *, name: str = "unsaved table") -> LatencyTable:

@@ -37,7 +37,8 @@ them. Two were changed after their errors were seen, so that theirs say less tha
 torchvision and TF-slim, of 3 x 3 convolutions (with 5 x 5, as in the paper, it came out too slow on every phone that
 has it), and YOLOv5s decodes its boxes, as its export does (too fast on every phone without).
 
-`regressors/` holds what cross-validation decided for the large families of a table, so that nobody decides anew.
+`NAME.forms.npz` holds the fitted regressor of a table as plain arrays, so that no prediction fits one; a table without
+it is fitted when a kernel is first missing. `latency-nas table fit NAME` makes it.
 `python benchmarks/regressor.py` prints how far the regressor is from op samples that it has not seen, by random,
 channel and shape splits, with a forest as PaddleSlim trains it beside each row. `python -m derive.this_machine`
 measured `x86-mnn.parquet`, and measures it anew on the machine it runs on.

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from latency_nas import Kernel, LatencyTable, save_table
@@ -64,3 +68,19 @@ def test_errors_are_one_message(table: Path) -> None:
     assert policy.stderr == (
         "error: TableError: Expected `on_missing` to be error, regress or warn, but got 'guess'.\n"
     )
+
+
+def test_a_file_is_priced_without_torch_or_scikit_learn(tmp_path: Path) -> None:
+    """By a named table, in a process of its own: both would take longer than all of the prediction."""
+    torch.onnx.export(
+        nn.Conv2d(5, 7, 3), (torch.zeros(1, 5, 9, 9),), tmp_path / "net.onnx", dynamo=True, external_data=False,
+        verbose=False,
+    )  # fmt: skip
+    code = (
+        "import sys; from latency_nas.cli.main import app; "
+        f"app(['predict', {str(tmp_path / 'net.onnx')!r}, '--table', 'SD865', '--json'], standalone_mode=False); "
+        "print([name for name in ('torch', 'sklearn', 'scipy.optimize', 'scipy.stats') if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    assert '"regressed": 1' in printed.stdout
+    assert printed.stdout.splitlines()[-1] == "[]"

@@ -21,7 +21,7 @@ from derive.published import clas_times, lite_times
 from derive.source import fit_law
 from derive.this_machine import METERED
 from latency_nas import Kernel, LatencyEstimator, LatencyLoss, load_table, named_tables
-from latency_nas.estimate.regressor.fit_cache import read_choice, shipped_folders
+from latency_nas.estimate.regressor.fit_cache import stored_forms
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import n_bytes, n_macs
 
@@ -66,7 +66,7 @@ def test_all_that_lies_beside_the_tables_is_in_the_wheel() -> None:
     included = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     places = {root / place: target for place, target in included["force-include"].items()}
     assert all(target == f"latency_nas/{place.relative_to(root)}" for place, target in places.items())
-    files = [path for path in (root / "tables").rglob("*") if path.suffix in (".parquet", ".json", ".md")]
+    files = [path for path in (root / "tables").rglob("*") if path.suffix in (".parquet", ".npz", ".json", ".md")]
     assert len(files) > len(DERIVED)
     assert [path for path in files if path not in places and path.parent not in places] == []
 
@@ -136,10 +136,10 @@ def test_what_was_decided_for_large_families_comes_with_the_table() -> None:
     table = load_table("SD865")
     families = [family for family, n in Counter(kernel.family for kernel in table).items() if n >= 1000]
     assert {"conv2d", "depthwise_conv2d"} <= set(families)
+    forms = stored_forms(table)
+    assert forms is not None
     for family in families:
-        choice = read_choice(shipped_folders()[1] / f"{table.fingerprint()}-{family}-fp32.json")
-        assert choice is not None
-        assert choice.far_covered > 0.85
+        assert forms.families[family, "fp32"].choice.far_covered > 0.85
 
 
 def test_kernels_without_a_row_are_regressed() -> None:

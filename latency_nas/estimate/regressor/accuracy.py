@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
 from latency_nas.estimate.regressor.choice_of_form import left_out_folds
-from latency_nas.estimate.regressor.regressor import KernelRegressor, shape_of
+from latency_nas.estimate.regressor.fitted_family import shape_of
+from latency_nas.estimate.regressor.regressor import KernelRegressor
 from latency_nas.kernel import Kernel
 from latency_nas.table import LatencyTable
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,108 +10,18 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
 from latency_nas.estimate.conformal import conformal_quantile
-from latency_nas.estimate.regressor.family import FORMS, FamilyModel, Floats
-from latency_nas.estimate.regressor.local_gp import Covariance
-from latency_nas.estimate.uncertainty import Z90
+from latency_nas.estimate.regressor.choice import Choice, difficulty, stated_deviation
+from latency_nas.estimate.regressor.covariance import Covariance, Floats
+from latency_nas.estimate.regressor.family import FamilyModel
+from latency_nas.estimate.regressor.forms import FORMS
 
-__all__ = ["Choice", "choose_form", "left_out_folds", "mean_of_groups"]
+__all__ = ["choose_form", "left_out_folds", "mean_of_groups"]
 
 _FOLDS = 5
 _MOST_CHECKED = 4000  # rows left out to decide on
 _GAIN = 0.98  # a form is taken before a simpler one where it makes the error smaller by 2 %
 _MOST_ERROR = 1.0  # one absurd guess is no reason to drop a form
 _BINS, _GROUPS_OF_BIN = 8, 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What was decided for a family: enough to fit it again at once.
-
-    Args:
-        form: one of `FORMS`.
-        covariance: of its process.
-        near_error: mean absolute relative error of single rows that were left out.
-        far_error: the same where all rows of a shape were left out.
-        near_within: the share of the single rows within 10 %.
-        near_covered: the share of the single rows in intervals that rest on the others; 0.9 is aimed at.
-        far_covered: the same where all rows of a shape were left out, each shape counting as one.
-        near_edges: of kernels whose shape is among the rows, bounds between difficulties, each of which has an interval
-            of its own.
-        near_widths: of each difficulty, the 90 % quantile of the errors of single rows, in stated deviations.
-        far_edges: as `near_edges`, of kernels of another shape.
-        far_widths: as `near_widths`, of whole shapes that were left out.
-        farthest: the difficulty that 1 % of the left-out rows exceed.
-    """
-
-    form: str
-    covariance: Covariance
-    near_error: float
-    far_error: float
-    near_within: float
-    near_covered: float
-    far_covered: float
-    near_edges: tuple[float, ...]
-    near_widths: tuple[float, ...]
-    far_edges: tuple[float, ...]
-    far_widths: tuple[float, ...]
-    farthest: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Choice:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ValueError: if a part is missing or of another kind.
-        """
-        try:
-            covariance = {name: _numbers(value) for name, value in data["covariance"].items()}
-            parts = {name: value if name == "form" else _numbers(value) for name, value in data.items()}
-            choice = cls(**parts | {"covariance": Covariance(**covariance)})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"Expected the parts of a choice, but got {data!r:.80}.") from error
-        if choice.form not in FORMS or not choice._is_whole():
-            raise ValueError(f"Expected a form and its widths, but got {choice.form!r}.")
-        return choice
-
-    def _is_whole(self) -> bool:
-        pairs = ((self.near_edges, self.near_widths), (self.far_edges, self.far_widths))
-        return all(len(widths) == len(edges) + 1 for edges, widths in pairs)
-
-    def deviation(self, variance: Floats, latency_ms: Floats, seen: NDArray[np.bool_]) -> Floats:
-        """One standard deviation of log latencies.
-
-        Args:
-            variance: of the process, ``(kernels,)``.
-            latency_ms: as predicted.
-            seen: whether the kernel's shape is among the rows.
-        """
-        hard = self.difficulty(variance)
-        near = np.asarray(self.near_widths)[np.searchsorted(self.near_edges, hard)]
-        far = np.asarray(self.far_widths)[np.searchsorted(self.far_edges, hard)]
-        width = np.where(seen, near, np.maximum(near, far))
-        return np.asarray(width * _stated(self.covariance, variance, latency_ms) / Z90)
-
-    def difficulty(self, variance: Floats) -> Floats:
-        """How little the rows say of a kernel: 0 for one that stands among them, 1 for one far from all."""
-        return _difficulty(self.covariance, variance)
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value
-    return tuple(map(float, value)) if isinstance(value, list) else float(value)
-
-
-def _difficulty(covariance: Covariance, variance: Floats) -> Floats:
-    return np.asarray(variance / (covariance.smooth + covariance.rough))
-
-
-def _stated(covariance: Covariance, variance: Floats, latency_ms: Floats) -> Floats:
-    return np.sqrt(variance + covariance.noise(latency_ms))
 
 
 def choose_form(model: FamilyModel) -> Choice:
@@ -131,7 +40,7 @@ def choose_form(model: FamilyModel) -> Choice:
             best = form
     covariance = model.covariance
     (near_edges, near_widths), (far_edges, far_widths) = (_widths(covariance, part, best) for part in (near, far))
-    hard = np.concatenate([_difficulty(covariance, part["v"]) for part in (near, far)])
+    hard = np.concatenate([difficulty(covariance, part["v"]) for part in (near, far)])
     return Choice(
         form=best, covariance=covariance, near_error=errors[best][0], far_error=errors[best][1],
         near_within=float((np.abs(np.expm1(near[best])) <= 0.1).mean()), near_covered=_covered(covariance, near, best),
@@ -141,8 +50,8 @@ def choose_form(model: FamilyModel) -> Choice:
 
 
 def _widths(covariance: Covariance, left_out: dict[str, Any], form: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    ratio = np.abs(left_out[form]) / _stated(covariance, left_out["v"], left_out["t"])
-    hard, groups = _difficulty(covariance, left_out["v"]), left_out["g"]
+    ratio = np.abs(left_out[form]) / stated_deviation(covariance, left_out["v"], left_out["t"])
+    hard, groups = difficulty(covariance, left_out["v"]), left_out["g"]
     n_bins = int(np.clip(len(np.unique(groups)) // _GROUPS_OF_BIN, 1, _BINS))
     edges = np.unique(np.quantile(hard, np.linspace(0, 1, n_bins + 1)[1:-1]))
     where = np.searchsorted(edges, hard)
@@ -152,8 +61,8 @@ def _widths(covariance: Covariance, left_out: dict[str, Any], form: str) -> tupl
 
 def _covered(covariance: Covariance, left_out: dict[str, Any], form: str) -> float:
     """The share of rows in the intervals, which rest on other groups; each group counts as one, as it does there."""
-    groups, ratio = left_out["g"], np.abs(left_out[form]) / _stated(covariance, left_out["v"], left_out["t"])
-    hard, inside = _difficulty(covariance, left_out["v"]), np.zeros(len(ratio))
+    groups, ratio = left_out["g"], np.abs(left_out[form]) / stated_deviation(covariance, left_out["v"], left_out["t"])
+    hard, inside = difficulty(covariance, left_out["v"]), np.zeros(len(ratio))
     for rest, some in GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(ratio, groups=groups):
         part = {name: values[rest] for name, values in left_out.items()}
         edges, widths = _widths(covariance, part, form)
@@ -193,7 +102,7 @@ def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, 
     for kept, some in left_out_folds(len(rows.latency_ms), groups):
         fitted = model.of_some(kept)
         together = some if groups is None else groups[some]
-        parts.append(_errors(*fitted.forms(rows.x[some]), rows.latency_ms[some], together))
+        parts.append(_errors(*fitted.forms.predict(rows.x[some]), rows.latency_ms[some], together))
     names = set.intersection(*(set(part) for part in parts))
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 

@@ -1,55 +1,67 @@
-"""What was decided when a family was fitted, kept as JSON: nothing of it is ever executed."""
+"""Where fitted forms are kept: with the table, or in the user's cache. They are arrays: nothing of them is executed."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
 
-import pooch
+from latency_nas.estimate.regressor.fitted_family import FittedFamily
+from latency_nas.estimate.regressor.forms_file import FamilyKey, StoredForms, read_forms, write_forms
+from latency_nas.table import LatencyTable
+from latency_nas.table.whole_file import whole_file
 
-from latency_nas.estimate.regressor.choice_of_form import Choice
-from latency_nas.table.download import CACHE_VARIABLE
-
-__all__ = ["cache_folder", "read_choice", "shipped_folders", "write_choice"]
+__all__ = ["cache_folder", "read_family", "stored_forms", "write_family"]
 
 logger = logging.getLogger(__name__)
-
-_FORMAT = 4  # to be raised when the features or the forms change: older files are then decided anew
 
 
 def cache_folder() -> Path:
     """The folder that the environment variable `LATENCY_NAS_CACHE` names, else the user's own."""
-    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("latency_nas")).expanduser() / "regressors"
+    from latency_nas.table.download import CACHE_VARIABLE
+
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser() / "regressors"
+    import pooch  # only where nothing is named: it takes a tenth of a second
+
+    return Path(pooch.os_cache("latency_nas")) / "regressors"
 
 
-def shipped_folders() -> list[Path]:
-    """Where the choices for the named tables lie: those of the library, installed or in a checkout."""
-    package = Path(__file__).resolve().parents[2]
-    return [folder / "tables" / "regressors" for folder in (package, package.parent)]
-
-
-def read_choice(path: Path) -> Choice | None:
-    """A kept choice; None where there is none, or none that can be used."""
+def stored_forms(table: LatencyTable) -> StoredForms | None:
+    """The forms that a table carries; None where it carries none, or none that can be used, which is logged."""
+    if table.fitted is None:
+        return None
+    place = table.fitted if isinstance(table.fitted, Path) else f"what {table.name} carries"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or data.pop("format", None) != _FORMAT:
-            raise ValueError(f"not format {_FORMAT}")
-        return Choice.from_dict(data)
+        content = table.fitted.read_bytes() if isinstance(table.fitted, Path) else table.fitted
+        return _of_table(read_forms(content), table)
+    except (OSError, ValueError) as error:
+        logger.warning("%s cannot be used (%s): families are fitted anew.", place, error)
+        return None
+
+
+def _of_table(forms: StoredForms, table: LatencyTable) -> StoredForms:
+    if forms.fingerprint != table.fingerprint():
+        raise ValueError(f"Expected forms fitted to {table.name} as it is, but they were fitted to another table")
+    return forms
+
+
+def read_family(path: Path, table: LatencyTable, key: FamilyKey) -> FittedFamily | None:
+    """A family of the cache; None where there is none, or none that can be used."""
+    try:
+        return _of_table(read_forms(path.read_bytes()), table).families[key]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         logger.warning("%s cannot be used (%s): it is made again.", path, error)
         return None
 
 
-def write_choice(path: Path, choice: Choice) -> None:
-    """Keep a choice; where that fails it is only logged."""
-    part = path.with_suffix(f".{os.getpid()}.part")
+def write_family(path: Path, table: LatencyTable, key: FamilyKey, family: FittedFamily) -> None:
+    """Keep a family; where that fails it is only logged."""
+    forms = StoredForms(fingerprint=table.fingerprint(), scales={}, families={key: family})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"format": _FORMAT, **choice.to_dict()}), encoding="utf-8")
-        part.replace(path)
+        with whole_file(path) as partial:
+            partial.write_bytes(write_forms(forms))
     except OSError as error:
         logger.warning("%s cannot be written (%s): the regressor is fitted again next time.", path, error)

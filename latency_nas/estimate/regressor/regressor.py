@@ -2,115 +2,96 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from latency_nas.estimate.regressor.choice_of_form import Choice, choose_form
-from latency_nas.estimate.regressor.family import FamilyModel, Rows
-from latency_nas.estimate.regressor.features import feature_matrix
-from latency_nas.estimate.regressor.fit_cache import read_choice, shipped_folders, write_choice
+from latency_nas.estimate.class_scales import kernel_class
+from latency_nas.estimate.regressor.choice import Choice
+from latency_nas.estimate.regressor.fit_cache import read_family, stored_forms, write_family
+from latency_nas.estimate.regressor.fitted_family import FittedFamily, Regressed
+from latency_nas.estimate.regressor.forms_file import FamilyKey, StoredForms, write_forms
 from latency_nas.kernel import Kernel, n_macs
 from latency_nas.table import LatencyTable
 
-__all__ = ["KernelRegressor", "Regressed", "rows_of", "shape_of"]
+__all__ = ["KernelRegressor", "with_fitted_forms"]
+
+logger = logging.getLogger(__name__)
 
 _MIN_ROWS = 8  # fewer rows of a family are no ground for a regression
-_MIN_ROWS_CACHED = 1000  # a smaller family is fitted in about a second
-_Key = tuple[str, str]  # family, dtype
 _SMALL = "ops that only touch memory"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Regressed:
-    """A regressed latency.
-
-    Args:
-        latency_ms: the prediction, in milliseconds.
-        std_ms: one standard deviation: with a chance of 90 % the latency is within a factor of
-            exp(1.645 std_ms / latency_ms), by the errors of rows that were left out.
-        extrapolated: whether the kernel lies outside what the table covers.
-    """
-
-    latency_ms: float
-    std_ms: float
-    extrapolated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Family:
-    model: FamilyModel
-    choice: Choice
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    shapes: frozenset[str]
-
-    def predict(self, kernels: Sequence[Kernel]) -> list[Regressed]:
-        x = feature_matrix(kernels)
-        seen = np.array([shape_of(kernel) in self.shapes for kernel in kernels])
-        order = np.argsort(x[:, 0])  # like kernels in a row take the same ways: a twentieth less time
-        latency_ms, variance = np.empty((2, len(x)))
-        guesses, variance[order] = self.model.forms(x[order])
-        latency_ms[order] = np.exp(guesses[self.choice.form])
-        std_ms = latency_ms * self.choice.deviation(variance, latency_ms, seen)
-        outside = ((x < self.low - 1e-9) | (x > self.high + 1e-9)).any(axis=1)
-        outside |= self.choice.difficulty(variance) > self.choice.farthest
-        columns = (latency_ms.tolist(), std_ms.tolist(), outside.tolist())
-        return [Regressed(latency_ms=t, std_ms=s, extrapolated=o) for t, s, o in zip(*columns, strict=True)]
-
-
-def shape_of(kernel: Kernel) -> str:
-    """What kernels that differ in channels alone share: near-duplicates, which stay on one side of a split."""
-    spatial = tuple([shape[2:] for shape in (*kernel.inputs, *kernel.outputs)])
-    return _text((spatial, kernel.attributes.get("kernel"), kernel.attributes.get("stride")))
-
-
-_text = lru_cache(maxsize=4096)(str)  # few shapes, of many kernels
-
-
-def rows_of(kernels: Sequence[Kernel], latency_ms: Sequence[float]) -> Rows:
-    """What a family's forms are fitted to."""
-    groups = np.unique([shape_of(kernel) for kernel in kernels], return_inverse=True)[1]
-    return Rows(x=feature_matrix(kernels), latency_ms=np.array(latency_ms, dtype=np.float64), groups=groups)
-
-
 class KernelRegressor:
-    """Prices kernels of the families that a table has enough rows of; a family is fitted when it is first asked for.
+    """Prices kernels of the families that a table has enough rows of.
 
-    Families without multiplications (copies, additions, activations) that have too few rows share one model: what they
-    cost is mostly the memory that they touch.
+    A table that carries fitted forms (`with_fitted_forms`) is priced by these. Of another, a family is fitted when it
+    is first asked for. Families without multiplications (copies, additions, activations) that have too few rows share
+    one model: what they cost is mostly the memory that they touch.
 
     Args:
-        table: where the rows are from.
-        cache: a folder that keeps, for large families, what was decided when they were fitted: JSON, named by the
-            table's fingerprint. None keeps nothing. What was decided for the named tables comes with the library.
+        table: The table whose rows it goes by.
+        cache: A folder that keeps what was fitted, named by the table's fingerprint. None keeps nothing.
     """
 
     def __init__(self, table: LatencyTable, *, cache: Path | None = None) -> None:
         self._table, self._cache = table, cache
-        self._rows: dict[_Key, list[tuple[Kernel, float]]] = defaultdict(list)
-        for kernel, entry in table.items():
+        self._fitted: dict[FamilyKey, FittedFamily] = {}
+        self._said = False
+
+    @cached_property
+    def _stored(self) -> StoredForms | None:
+        return stored_forms(self._table)
+
+    @cached_property
+    def _scales(self) -> Mapping[str, float]:
+        return self._stored.scales if self._stored else {}
+
+    @cached_property
+    def _rows(self) -> dict[FamilyKey, list[tuple[Kernel, float]]]:
+        """The rows of each family; not needed where all of them are stored, and parsing them takes time."""
+        rows: dict[FamilyKey, list[tuple[Kernel, float]]] = defaultdict(list)
+        for kernel, entry in self._table.items():
             row = (kernel, entry.latency_ms)
-            self._rows[kernel.family, kernel.dtype].append(row)
+            rows[kernel.family, kernel.dtype].append(row)
             if not n_macs(kernel):
-                self._rows[_SMALL, kernel.dtype].append(row)
-        self._fitted: dict[_Key, _Family] = {}
+                rows[_SMALL, kernel.dtype].append(row)
+        return {key: found for key, found in rows.items() if len(found) >= _MIN_ROWS}
+
+    @cached_property
+    def _keys(self) -> frozenset[FamilyKey]:
+        return frozenset(self._stored.families if self._stored else self._rows)
 
     def fit(self) -> None:
-        """Fit the families with enough rows now, rather than when they are first asked for."""
-        for key, rows in self._rows.items():
-            if len(rows) >= _MIN_ROWS:
-                self._family(key)
+        """Make all families ready now, rather than when they are first asked for."""
+        for key in sorted(self._keys):
+            self._family(key)
 
     def choices(self) -> dict[tuple[str, str], tuple[int, Choice]]:
-        """Of each family and dtype fitted so far, its number of rows and what was decided."""
-        return {key: (len(self._rows[key]), family.choice) for key, family in self._fitted.items()}
+        """Of each family and dtype ready so far, its number of rows and what was decided."""
+        return {key: (family.n_rows, family.choice) for key, family in self._fitted.items()}
+
+    def to_bytes(self, fingerprint: str, scales: Mapping[str, float] | None = None) -> bytes:
+        """All families as a file's bytes, as a table carries them.
+
+        Args:
+            fingerprint: Fingerprint of that table.
+            scales: Class of kernels -> what latencies are multiplied by there, as `calibrate` finds it.
+        """
+        self.fit()
+        wanted = scales or {}
+        scales = {name: self._scales.get(name, 1.0) * wanted.get(name, 1.0) for name in {*self._scales, *wanted}}
+        return write_forms(StoredForms(fingerprint=fingerprint, scales=scales, families=self._fitted))
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the table carries its fitted forms."""
+        return self._stored is not None
 
     def predict(self, kernel: Kernel) -> Regressed | None:
         """The kernel's regressed latency; None where the table has too few rows to go by."""
@@ -119,7 +100,7 @@ class KernelRegressor:
     def predict_many(self, kernels: Sequence[Kernel]) -> list[Regressed | None]:
         """As `predict`, of many kernels at once, in their order."""
         found: list[Regressed | None] = [None] * len(kernels)
-        by_key: dict[_Key, list[int]] = defaultdict(list)
+        by_key: dict[FamilyKey, list[int]] = defaultdict(list)
         for index, kernel in enumerate(kernels):
             if (key := self._key(kernel)) is not None:
                 by_key[key].append(index)
@@ -128,29 +109,49 @@ class KernelRegressor:
             for key, indices in by_key.items():
                 guesses = self._family(key).predict([kernels[index] for index in indices])
                 for index, guess in zip(indices, guesses, strict=True):
-                    found[index] = guess
+                    found[index] = self._scaled(kernels[index], guess)
         return found
 
-    def _key(self, kernel: Kernel) -> _Key | None:
-        own, small = (kernel.family, kernel.dtype), (_SMALL, kernel.dtype)
-        if len(self._rows.get(own, ())) >= _MIN_ROWS:
-            return own
-        return small if len(self._rows.get(small, ())) >= _MIN_ROWS and not n_macs(kernel) else None
+    def _scaled(self, kernel: Kernel, guess: Regressed) -> Regressed:
+        scale = self._scales.get(kernel_class(kernel), 1.0) if self._scales else 1.0
+        if scale == 1:
+            return guess
+        return replace(guess, latency_ms=guess.latency_ms * scale, std_ms=guess.std_ms * scale)
 
-    def _family(self, key: _Key) -> _Family:
+    def _key(self, kernel: Kernel) -> FamilyKey | None:
+        own, small = (kernel.family, kernel.dtype), (_SMALL, kernel.dtype)
+        if own in self._keys:
+            return own
+        return small if small in self._keys and not n_macs(kernel) else None
+
+    def _family(self, key: FamilyKey) -> FittedFamily:
         if key not in self._fitted:
-            kernels, latency_ms = zip(*self._rows[key], strict=True)
-            rows, shapes = rows_of(kernels, latency_ms), frozenset(map(shape_of, kernels))
-            choice, path = None, None
-            if len(rows.latency_ms) >= _MIN_ROWS_CACHED:
-                name = f"{self._table.fingerprint()}-{'-'.join(key)}.json"
-                path = self._cache / name if self._cache else None
-                places = [*([path] if path else []), *(folder / name for folder in shipped_folders())]
-                choice = next((found for place in places if (found := read_choice(place))), None)
-            model = FamilyModel(rows, choice.covariance if choice else None)
-            if choice is None:
-                choice = choose_form(model)
-                if path:
-                    write_choice(path, choice)
-            self._fitted[key] = _Family(model, choice, rows.x.min(axis=0), rows.x.max(axis=0), shapes)
+            self._fitted[key] = self._stored.families[key] if self._stored else self._fit(key)
         return self._fitted[key]
+
+    def _fit(self, key: FamilyKey) -> FittedFamily:
+        path = self._cache / f"{self._table.fingerprint()}-{'-'.join(key)}.npz" if self._cache else None
+        found = read_family(path, self._table, key) if path else None
+        if found is not None:
+            return found
+        if not self._said:
+            self._said = True
+            logger.info("%s carries no fitted forms: `latency-nas table fit` makes them once.", self._table.name)
+        from latency_nas.estimate.regressor.fitting import fit_family  # scikit-learn and torch
+
+        kernels, latency_ms = zip(*self._rows[key], strict=True)
+        family = fit_family(kernels, latency_ms)
+        if path:
+            write_family(path, self._table, key, family)
+        return family
+
+
+def with_fitted_forms(table: LatencyTable, *, cache: Path | None = None) -> LatencyTable:
+    """The table with the fitted forms of its regressor, which `save_table` then keeps beside it.
+
+    Args:
+        table: The table; one that carries forms that can be used is given back as it is.
+        cache: A folder of what was fitted before, as `KernelRegressor` takes it.
+    """
+    regressor = KernelRegressor(table, cache=cache)
+    return table if regressor.is_stored else replace(table, fitted=regressor.to_bytes(table.fingerprint()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ _COLUMNS = {"kernel": pa.string(), "latency_ms": pa.float64(), "std_ms": pa.floa
 def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
     """Write `table` to `path`; a file that is there is replaced in one step, never left half-written.
 
+    The fitted forms that the table carries lie beside it, in ``NAME.forms.npz``.
+
     Returns:
         The path.
     """
@@ -39,6 +42,7 @@ def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
         "schema_version": SCHEMA_VERSION,
         "datasheet": table.datasheet.to_dict(),
         "fingerprint": table.fingerprint(),
+        "sound": _is_sound(table),
     }
     rows = table.entries.values()
     columns: dict[str, list[Any]] = {
@@ -50,7 +54,35 @@ def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
     schema = pa.schema(list(_COLUMNS.items()), metadata={_METADATA_KEY: json.dumps(header)})
     with whole_file(target) as partial:
         pq.write_table(pa.table(columns, schema=schema), partial, compression="zstd")
+    _save_fitted(table.fitted, _forms_file(target))
     return target
+
+
+def _is_sound(table: LatencyTable) -> bool:
+    """Whether every row is a kernel as its key spells it, in a time that can be: then no reader has to parse them."""
+    try:
+        kernels = dict(zip(map(Kernel.parse, table.entries), table.entries.values(), strict=True))
+        if list(LatencyTable.of(kernels, table.datasheet).entries) != list(table.entries):
+            return False
+        for kernel, entry in kernels.items():
+            check_plausible(kernel, entry.latency_ms, table.datasheet)
+    except (KernelError, TableError):
+        return False
+    return True
+
+
+def _forms_file(path: Path) -> Path:
+    """Where a table's fitted forms lie."""
+    return path.with_name(f"{path.name.removesuffix('.parquet')}.forms.npz")
+
+
+def _save_fitted(fitted: Path | bytes | None, target: Path) -> None:
+    if fitted is None:
+        target.unlink(missing_ok=True)  # those of the table that was here before
+        return
+    content = fitted if isinstance(fitted, bytes) else fitted.read_bytes()
+    with whole_file(target) as partial:
+        partial.write_bytes(content)
 
 
 def recognises_parquet(head: bytes, _: Path) -> bool:
@@ -83,17 +115,21 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
             f"Expected the columns {', '.join(_COLUMNS)} in {source}, but got {', '.join(data.schema_arrow.names)}."
         )
     try:
-        columns = data.read().cast(pa.schema(list(_COLUMNS.items()))).to_pydict()
+        found = data.read()
+        if dict(zip(found.schema.names, found.schema.types, strict=True)) != _COLUMNS:
+            found = found.cast(pa.schema(list(_COLUMNS.items())))  # imports all of pyarrow's functions
+        columns = found.to_pydict()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TableFileError(
             f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). "
             f"Copy or build it again."
         ) from error
-    entries = _entries(source, columns, datasheet)
-    try:
-        table = LatencyTable.of(entries, datasheet, name=str(source))
-    except TableError as error:
-        raise TableFileError(f"{source} is not valid: {error}") from error
+    table = _as_written(source, columns, header, datasheet)
+    if table is None:
+        try:
+            table = LatencyTable.of(_entries(source, columns, datasheet), datasheet, name=str(source))
+        except TableError as error:
+            raise TableFileError(f"{source} is not valid: {error}") from error
     if "fingerprint" not in header:
         raise TableFileError(
             f"Expected {source} to hold its fingerprint, but it does not: it was not written by `save_table`."
@@ -103,7 +139,26 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
             f"Expected {source} to be as it was written, but its fingerprint differs: "
             f"a part of it was changed or damaged. Copy or build it again."
         )
-    return table
+    forms = _forms_file(source)
+    return replace(table, fitted=forms) if forms.is_file() else table
+
+
+def _as_written(
+    source: Path, columns: dict[str, list[Any]], header: dict[str, Any], sheet: Datasheet
+) -> LatencyTable | None:
+    """The table, where `save_table` found it sound and nothing was changed since; else None, and rows are checked."""
+    if header.get("sound") is not True or "fingerprint" not in header:
+        return None
+    try:
+        keys, *values = columns.values()
+        rows = {
+            key: Entry(latency_ms=latency_ms, std_ms=std_ms, n_samples=n_samples)
+            for key, latency_ms, std_ms, n_samples in zip(keys, *values, strict=True)
+        }
+        table = LatencyTable(rows, sheet, str(source))
+        return table if len(rows) == len(keys) and table.fingerprint() == header["fingerprint"] else None
+    except (TableError, TypeError):
+        return None
 
 
 def _first_line(error: Exception) -> str:

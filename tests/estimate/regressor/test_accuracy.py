@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from latency_nas.estimate.regressor.accuracy import forest_of_paddleslim, regressor_accuracy
-from latency_nas.estimate.regressor.choice_of_form import Choice, choose_form
-from latency_nas.estimate.regressor.family import FamilyModel
-from latency_nas.estimate.regressor.fit_cache import read_choice, write_choice
-from latency_nas.estimate.regressor.regressor import KernelRegressor, rows_of
+from latency_nas.estimate.regressor.choice import Choice
+from latency_nas.estimate.regressor.fit_cache import read_family, write_family
+from latency_nas.estimate.regressor.fitted_family import FittedFamily
+from latency_nas.estimate.regressor.fitting import fit_family
+from latency_nas.estimate.regressor.regressor import KernelRegressor
 from latency_nas.kernel import Kernel
 from latency_nas.table import Entry, LatencyTable
 from tests.estimate.regressor.test_regressor import conv
@@ -30,8 +31,8 @@ def table() -> LatencyTable:
 
 
 @pytest.fixture(scope="module")
-def choice(table: LatencyTable) -> Choice:
-    return choose_form(FamilyModel(rows_of(KERNELS, [table[kernel].latency_ms for kernel in KERNELS])))
+def family(table: LatencyTable) -> FittedFamily:
+    return fit_family(KERNELS, [table[kernel].latency_ms for kernel in KERNELS])
 
 
 def test_the_stated_error_is_that_of_rows_left_out_by_hand(table: LatencyTable) -> None:
@@ -82,26 +83,34 @@ def test_many_are_priced_as_one_by_one(table: LatencyTable) -> None:
             assert alone.std_ms == pytest.approx(guess.std_ms, rel=1e-6)
 
 
-def test_a_choice_comes_back_from_its_file(choice: Choice, tmp_path: Path) -> None:
-    path = tmp_path / "new" / "choice.json"
-    assert read_choice(path) is None
-    write_choice(path, choice)
-    assert read_choice(path) == choice
-    assert [item.name for item in path.parent.iterdir()] == ["choice.json"]
+KEY = ("conv2d", "fp32")
+
+
+def test_a_family_comes_back_from_its_file(table: LatencyTable, family: FittedFamily, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "family.npz"
+    assert read_family(path, table, KEY) is None
+    write_family(path, table, KEY, family)
+    back = read_family(path, table, KEY)
+    assert back is not None
+    assert back.choice == family.choice
+    assert back.predict([conv(30, 30, 14)]) == family.predict([conv(30, 30, 14)])
+    assert [item.name for item in path.parent.iterdir()] == ["family.npz"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 0}', '{"format": 4, "form": "log-linear"}'])
-def test_a_damaged_file_is_made_again(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "choice.json"
+def test_a_damaged_file_is_made_again(
+    text: str, table: LatencyTable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "family.npz"
     path.write_text(text, encoding="utf-8")
     with caplog.at_level(logging.WARNING):
-        assert read_choice(path) is None
+        assert read_family(path, table, KEY) is None
     assert caplog.messages[0].startswith(f"{path} cannot be used (")
     assert caplog.messages[0].endswith("): it is made again.")
 
 
-def test_widths_that_do_not_fit_their_edges_are_refused(choice: Choice) -> None:
-    data = json.loads(json.dumps(choice.to_dict()))
+def test_widths_that_do_not_fit_their_edges_are_refused(family: FittedFamily) -> None:
+    data = json.loads(json.dumps(family.choice.to_dict()))
     data["far_widths"] = []
     with pytest.raises(ValueError, match=r"^Expected a form and its widths, but got '.*'\.$"):
         Choice.from_dict(data)

@@ -8,16 +8,22 @@ import sys
 import numpy as np
 import torch
 
-from latency_nas.estimate.regressor.local_gp import Covariance, _kernel, _kernel_around, local_predictions
+from latency_nas.estimate.regressor.covariance import Covariance
+from latency_nas.estimate.regressor.covariance_learning import _kernel, learn_covariance
+from latency_nas.estimate.regressor.local_gp import _kernel_around, local_predictions
 
 SCALES = torch.tensor([[0.7, 0.2, 1.1], [-0.3, 0.4, 0.1]], dtype=torch.float64)
 VARIANCES = torch.tensor([-0.5, -1.5], dtype=torch.float64)
+COVARIANCE = Covariance(
+    smooth_scales=tuple(SCALES[0].exp().tolist()), rough_scales=tuple(SCALES[1].exp().tolist()),
+    smooth=VARIANCES[0].exp().item(), rough=VARIANCES[1].exp().item(), relative=0.01, absolute=0.0,
+)  # fmt: skip
 
 
 def test_covariances_made_in_place_are_those_that_gradients_go_through() -> None:
     around = torch.randn(5, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     before = around.clone()
-    inside, across = _kernel_around(around, SCALES, VARIANCES)
+    inside, across = map(torch.from_numpy, _kernel_around(around.numpy(), COVARIANCE))
     torch.testing.assert_close(inside, _kernel(around, around, SCALES, VARIANCES), rtol=1e-12, atol=1e-14)
     centre = torch.zeros(5, 1, 3, dtype=torch.float64)
     torch.testing.assert_close(across, _kernel(around, centre, SCALES, VARIANCES), rtol=1e-12, atol=1e-14)
@@ -27,13 +33,22 @@ def test_covariances_made_in_place_are_those_that_gradients_go_through() -> None
 def test_learning_imports_no_compiler() -> None:
     """Which would take longer than all that is learnt."""
     code = (
-        "import sys, numpy as np; from latency_nas.estimate.regressor.local_gp import learn_covariance; "
+        "import sys, numpy as np; from latency_nas.estimate.regressor.covariance_learning import learn_covariance; "
         "x = np.random.default_rng(0).normal(size=(30, 3)); y = np.sin(x).sum(1); "
         "learnt = learn_covariance(x, y, np.exp(y), np.ones(30)); "
         "print(max(learnt.smooth_scales) > 1, 'torch' in sys.modules, 'torch._dynamo' in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
     assert printed.stdout.split() == ["True", "True", "False"]
+
+
+def test_learning_works_where_torch_keeps_no_gradients() -> None:
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    rows = (x, np.sin(x).sum(1), np.ones(12), np.ones(12))
+    expected = learn_covariance(*rows)
+    for nothing_kept in (torch.no_grad(), torch.inference_mode()):
+        with nothing_kept:
+            assert learn_covariance(*rows) == expected
 
 
 def test_predictions_are_those_of_the_whole_process_where_all_rows_are_near() -> None:
@@ -43,17 +58,13 @@ def test_predictions_are_those_of_the_whole_process_where_all_rows_are_near() ->
     y, noise = np.sin(x).sum(1), np.full(20, 0.01)
     scales = SCALES.exp().tolist()
     smooth, rough = VARIANCES.exp().tolist()
-    covariance = Covariance(
-        smooth_scales=tuple(scales[0]), rough_scales=tuple(scales[1]), smooth=smooth, rough=rough, relative=0.01,
-        absolute=0.0,
-    )  # fmt: skip
 
     def k(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         r, s = (np.linalg.norm((a[:, None] - b[None]) / np.array(scale), axis=-1) for scale in scales)
         return smooth * np.exp(-(r**2) / 2) + rough * (1 + np.sqrt(3) * s) * np.exp(-np.sqrt(3) * s)
 
     weights = np.linalg.solve(k(x, x) + np.diag(noise + 1e-6), k(x, at))
-    mean, variance = local_predictions(covariance, x, y, noise, at)
+    mean, variance = local_predictions(COVARIANCE, x, y, noise, at)
     np.testing.assert_allclose(mean, weights.T @ y, rtol=1e-5)
     np.testing.assert_allclose(variance, smooth + rough - (weights * k(x, at)).sum(0), rtol=1e-4)
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def test_plain_pyarrow_reads_it(tmp_path: Path, table: LatencyTable) -> None:
         "n_samples": list(range(1, 25)),
     }
     assert json.loads(foreign.schema.metadata[b"latency_nas"]) == json.loads(
-        json.dumps({"schema_version": 1, "datasheet": SHEET.to_dict(), "fingerprint": table.fingerprint()})
+        json.dumps(
+            {"schema_version": 1, "datasheet": SHEET.to_dict(), "fingerprint": table.fingerprint(), "sound": True}
+        )
     )
     group = pq.ParquetFile(path).metadata.row_group(0)
     assert {group.column(number).compression for number in range(group.num_columns)} == {"ZSTD"}
@@ -218,6 +221,27 @@ def test_table_that_does_not_fit_its_fingerprint_is_refused(
         f"Expected {path} to be as it was written, but its fingerprint differs: a part of it was changed or damaged. "
         f"Copy or build it again."
     )
+
+
+def test_a_sound_table_that_was_changed_is_refused(tmp_path: Path) -> None:
+    """Rows of a table that was sound when it was written are not parsed, but still those that were written."""
+    path = write(tmp_path / "table.parquet", HEADER | {"sound": True}, {"latency_ms": [0.5, 0.250001]})
+    assert refusal(path) == (
+        f"Expected {path} to be as it was written, but its fingerprint differs: a part of it was changed or damaged. "
+        f"Copy or build it again."
+    )
+
+
+def test_fitted_forms_lie_beside_the_table(tmp_path: Path, table: LatencyTable) -> None:
+    path, forms = tmp_path / "table.parquet", tmp_path / "table.forms.npz"
+    save_table(replace(table, fitted=b"forms"), path)
+    assert forms.read_bytes() == b"forms"
+    assert read_table(path).fitted == forms
+    save_table(read_table(path), tmp_path / "copy.parquet")
+    assert (tmp_path / "copy.forms.npz").read_bytes() == b"forms"
+    save_table(table, path)
+    assert not forms.exists()
+    assert read_table(path).fitted is None
 
 
 def test_header_without_a_fingerprint_is_refused(tmp_path: Path) -> None:

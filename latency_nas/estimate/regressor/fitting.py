@@ -1,0 +1,47 @@
+"""From the rows of a family to what prices its kernels: this is what imports scikit-learn and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from latency_nas.estimate.regressor.choice import Choice
+from latency_nas.estimate.regressor.choice_of_form import choose_form
+from latency_nas.estimate.regressor.family import FamilyModel, Rows
+from latency_nas.estimate.regressor.features import feature_matrix
+from latency_nas.estimate.regressor.fitted_family import FittedFamily, shape_of
+from latency_nas.estimate.regressor.forms import FORMS_OF_FOREST
+from latency_nas.kernel import Kernel
+
+__all__ = ["family_of", "fit_family", "rows_of"]
+
+
+def rows_of(kernels: Sequence[Kernel], latency_ms: Sequence[float]) -> Rows:
+    """What a family's forms are fitted to."""
+    groups = np.unique([shape_of(kernel) for kernel in kernels], return_inverse=True)[1]
+    return Rows(x=feature_matrix(kernels), latency_ms=np.array(latency_ms, dtype=np.float64), groups=groups)
+
+
+def fit_family(kernels: Sequence[Kernel], latency_ms: Sequence[float]) -> FittedFamily:
+    """Fit all forms to the rows of a family, and choose one by the rows that were left out.
+
+    Args:
+        kernels: The rows' kernels.
+        latency_ms: Their latencies.
+    """
+    # one thread in the numeric libraries: waiting for each other, theirs cost more than they bring on two cores
+    with threadpool_limits(1):
+        model = FamilyModel(rows_of(kernels, latency_ms))
+        return family_of(model, choose_form(model), kernels)
+
+
+def family_of(model: FamilyModel, choice: Choice, kernels: Sequence[Kernel]) -> FittedFamily:
+    """What is kept of a fitted model: the forest only where the chosen form needs it."""
+    forms = model.forms if choice.form in FORMS_OF_FOREST else replace(model.forms, forest=None)
+    return FittedFamily(
+        forms=forms, choice=choice, low=model.rows.x.min(axis=0), high=model.rows.x.max(axis=0),
+        shapes=frozenset(map(shape_of, kernels)),
+    )  # fmt: skip
