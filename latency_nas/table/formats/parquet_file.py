@@ -126,8 +126,9 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
         ) from error
     table = _as_written(source, columns, header, datasheet)
     if table is None:
+        entries = _entries(source, columns, datasheet)
         try:
-            table = LatencyTable.of(_entries(source, columns, datasheet), datasheet, name=str(source))
+            table = LatencyTable.of(entries, datasheet, name=str(source))
         except TableError as error:
             raise TableFileError(f"{source} is not valid: {error}") from error
     if "fingerprint" not in header:

@@ -1,0 +1,78 @@
+"""Times a first prediction as a user meets it: a process of its own, from start to end.
+
+    python benchmarks/cold.py [--onnx FILE.onnx --input-shape 1,3,48,320] [--table SD865] [--rounds 5]
+
+Prints processor time (user and system) of ``latency-nas predict`` over that of ``import torch``, in turns, medians, and
+the peak memory. MobileNetV2 is exported by torch first; ``--onnx`` adds a file of your own, such as the recogniser that
+the package rapidocr-onnxruntime ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from tests.zoo import ZOO  # noqa: E402
+
+_BOUNDS = {"torch module": 2.5}  # of files: 1.0
+
+
+def _run(arguments: list[str], folder: Path) -> tuple[float, float]:
+    """Processor seconds and peak MB of a Python process."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    actions = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    child = os.posix_spawn(sys.executable, [sys.executable, *arguments], environment, file_actions=actions)
+    os.close(output)
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        raise RuntimeError((folder / "output.txt").read_text()[-2000:])
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    """Time every side in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--onnx", help="another model's file")
+    parser.add_argument("--input-shape", default="", help="of its input")
+    parser.add_argument("--table", default="SD865")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        model, file = ZOO["MobileNetV2"][0]().eval(), folder / "net.onnx"
+        torch.onnx.export(model, (torch.zeros(1, 3, 64, 64),), file, dynamo=True, external_data=False, verbose=False)
+        (folder / "cold_model.py").write_text("from tests.zoo import ZOO\nmake = ZOO['MobileNetV2'][0]\n")
+        os.chdir(folder)
+        predict = ["-c", "from latency_nas.cli.main import main; main()", "predict", "--table", args.table]
+        sides = {
+            "import torch": ["-c", "import torch"],
+            "MobileNetV2, ONNX": [*predict, str(file)],
+            "torch module": [*predict, "cold_model:make", "--input-shape", "1,3,64,64"],
+        }
+        if args.onnx:
+            shape = ["--input-shape", args.input_shape] if args.input_shape else []
+            sides[Path(args.onnx).name] = [*predict, args.onnx, *shape]
+        runs: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+        for number in range(args.rounds + 1):
+            for side, arguments in sides.items():
+                run = _run(arguments, folder)
+                if number:  # the first fills the caches of the disk
+                    runs[side].append(run)
+    torch_s = median(seconds for seconds, _ in runs["import torch"])
+    for side, found in runs.items():
+        seconds, peak = median(s for s, _ in found), max(megabytes for _, megabytes in found)
+        bound = "" if side == "import torch" else f" (at most {_BOUNDS.get(side, 1.0)})"
+        print(f"{side}: {seconds:.2f} s, {seconds / torch_s:.2f} x import torch{bound}, {peak:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
