@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from latency_nas import Kernel, LatencyTable, save_table
 from latency_nas.cli.main import app
+from latency_nas.graph.torch.onnx_export import export_onnx
 from latency_nas.table import Datasheet, Entry
 from tests.cli.test_main import run_main
 
@@ -72,10 +73,7 @@ def test_errors_are_one_message(table: Path) -> None:
 
 def test_a_file_is_priced_without_torch_or_scikit_learn(tmp_path: Path) -> None:
     """By a named table, in a process of its own: both would take longer than all of the prediction."""
-    torch.onnx.export(
-        nn.Conv2d(5, 7, 3), (torch.zeros(1, 5, 9, 9),), tmp_path / "net.onnx", dynamo=True, external_data=False,
-        verbose=False,
-    )  # fmt: skip
+    export_onnx(nn.Conv2d(5, 7, 3), torch.zeros(1, 5, 9, 9), tmp_path / "net.onnx")
     code = (
         "import sys; from latency_nas.cli.main import app; "
         f"app(['predict', {str(tmp_path / 'net.onnx')!r}, '--table', 'SD865', '--json'], standalone_mode=False); "

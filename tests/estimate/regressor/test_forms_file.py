@@ -71,7 +71,7 @@ def test_a_calibrated_table_inherits_the_forms_scaled(fitted: LatencyTable) -> N
         NetworkTime(name=str(number), kernels=(KernelCall(kernel=kernel, layer="", nodes=()),), latency_ms=factor)
         for number, (kernel, factor) in enumerate(zip(KERNELS[:6], np.linspace(1, 2, 6), strict=True))
     ]
-    table, calibration = calibrate(fitted, runs, device="Slow board")
+    table, calibration = calibrate(fitted, runs, device="Slow board", other_device=True)
     assert isinstance(table.fitted, bytes)
     before, after = (KernelRegressor(one).predict_many(UNSEEN[:2]) for one in (fitted, table))
     for kernel, guess, scaled in zip(UNSEEN, before, after, strict=False):
@@ -80,7 +80,7 @@ def test_a_calibrated_table_inherits_the_forms_scaled(fitted: LatencyTable) -> N
         factor = calibration.scales[kernel_class(kernel)]
         assert scaled.latency_ms == pytest.approx(guess.latency_ms * factor, rel=1e-12)
         assert scaled.std_ms == pytest.approx(guess.std_ms * factor, rel=1e-12)
-    again, _ = calibrate(table, runs, device="Third board")
+    again, _ = calibrate(table, runs, device="Third board", other_device=True)
     assert KernelRegressor(again).is_stored
 
 
@@ -133,7 +133,10 @@ def test_forms_of_another_table_are_left_aside(fitted: LatencyTable, caplog: pyt
     assert len(caplog.messages) == 1
 
 
-def test_a_table_without_forms_says_so_once(table: LatencyTable, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_table_without_forms_says_so_once(
+    table: LatencyTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LATENCY_NAS_CACHE", str(tmp_path))
     with caplog.at_level(logging.INFO):
         estimator = LatencyEstimator(table, on_missing="regress")
         for kernel in UNSEEN:
