@@ -61,6 +61,15 @@ def test_fingerprints_are_those_that_the_shipped_regressors_were_made_for() -> N
     assert load_table("x86-mnn").fingerprint() == "2d95d389eaccf4488030d818d09916e699af214c086669f554e234b36fd28718"
 
 
+@pytest.mark.parametrize("name", [*DERIVED, "x86-mnn"])
+def test_every_named_table_carries_its_fitted_forms(name: str) -> None:
+    table = load_table(name)
+    forms = stored_forms(table)
+    assert forms is not None
+    families = Counter((kernel.family, kernel.dtype) for kernel in table)
+    assert {key for key, n_rows in families.items() if n_rows >= 8} <= set(forms.families)
+
+
 def test_all_that_lies_beside_the_tables_is_in_the_wheel() -> None:
     root = Path(__file__).parents[2]
     included = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
