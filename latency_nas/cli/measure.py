@@ -106,9 +106,10 @@ def measure(
         for label, problem in opened.problems().items():
             console.print(f"put aside: {label}: {problem}", markup=False)
         result = session_result(opened)
-        heaviest = max(times.memory_mb or 0.0 for times in result.times)
+        told_mb = [times.memory_mb for times in result.times if times.memory_mb is not None]
         console.print(f"{len(set().union(*result.kernels))} kernels in {len(result.times)} networks; {result.drift}")
-        console.print(f"the largest network held {heaviest:.1f} MB at its peak")
+        if told_mb:
+            console.print(f"the largest network held {max(told_mb):.1f} MB at its peak")
         console.print(f"next: latency-nas table build {session} -o TABLE")
 
 

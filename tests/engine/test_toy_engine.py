@@ -94,7 +94,8 @@ def architectures() -> list[OpGraph]:
 @pytest.fixture(scope="module")
 def table(architectures: list[OpGraph]) -> LatencyTable:
     """Of the toy engine, and of what `ChainNet` and `Small` run by it."""
-    return measure_table([*architectures, small_graph()], engine="toy", device="Toy board", rounds=2, n_runs=2)
+    options = {"device": "Toy board", "rounds": 2, "n_runs": 2, "max_drift": 9}
+    return measure_table([*architectures, small_graph()], engine="toy", **options)
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +169,9 @@ def test_its_table_is_measured(table: LatencyTable, architectures: list[OpGraph]
 
 def test_files_of_its_own_are_measured(tmp_path: Path) -> None:
     file = get_engine("toy").write(small_graph(), tmp_path / "small.toy")
-    times, drift = measure_networks([file, small_graph()], engine="toy", rounds=2, n_runs=2)
+    times, drift = measure_networks([file, small_graph()], engine="toy", rounds=2, n_runs=2, max_drift=9)
     assert all(item.latency_ms > 0 for item in times)
-    assert drift.n_visits >= 4
+    assert drift.n_visits == 4
 
 
 def test_what_it_cannot_do_is_an_error_of_that_network(tmp_path: Path) -> None:
@@ -206,6 +207,19 @@ def test_rules_that_are_wrong_are_found_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(caught.value) == (
         "Expected Toy Engine to run the kernels that the fusion rules give for networks[0], but op 16 is None and not "
         "ExecutedOp(type='relu', inputs=((1, 10),), outputs=((1, 10),)). "
+        "The fusion rules of Toy Engine do not cover this network."
+    )
+
+
+def test_an_engine_that_tells_nothing_must_time_as_many_ops_as_its_rules_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    from toy_engine import rules
+
+    monkeypatch.delitem(rules._FOLDS, ("linear", "relu"))
+    monkeypatch.setattr(type(get_engine("toy")), "executed_ops", lambda engine, calls: None)
+    with pytest.raises(MeasureError) as caught:
+        measure_table([small_graph()], engine="toy", rounds=1)
+    assert str(caught.value) == (
+        "Expected Toy Engine to time the 17 kernels that the fusion rules give for networks[0], but it timed 16 ops. "
         "The fusion rules of Toy Engine do not cover this network."
     )
 
@@ -284,14 +298,29 @@ def start(tmp_path: Path) -> tuple[object, ...]:
     """A command that begins a session."""
     (tmp_path / "ops.yaml").write_text(YAML)
     session = tmp_path / "s.sqlite"
-    return "measure", tmp_path / "ops.yaml", "-s", session, "--engine", "toy", "--rounds", 1, "--runs", 2
+    return (
+        "measure",
+        tmp_path / "ops.yaml",
+        "-s",
+        session,
+        "--engine",
+        "toy",
+        "--rounds",
+        1,
+        "--runs",
+        2,
+        "--max-drift",
+        9,
+    )
 
 
 def test_a_session_from_an_op_space_to_a_table(start: tuple[object, ...], tmp_path: Path) -> None:
     shown = run("space", "show", tmp_path / "ops.yaml", "--engine", "toy")
     assert "3 combinations: 3 ops, 0 illegal, 0 that fail\n3 distinct kernels, all of them in 3 of the ops\n" in shown
     put_aside = "put aside: torch.nn.Tanh() on [1, 8, 8, 8]: MeasureError: Expected ops out of add, batch_norm, "
-    assert put_aside in run(*start, "--device", "Toy board")
+    shown = run(*start, "--device", "Toy board")
+    assert put_aside in shown
+    assert re.search(r"the largest network held 0\.\d MB at its peak\n", shown)
     assert "going on with " in run("measure", tmp_path / "ops.yaml", "-s", tmp_path / "s.sqlite")
     assert built(tmp_path / "s.sqlite").datasheet.device == "Toy board"
 

@@ -116,7 +116,6 @@ def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequ
     folder = path.parent  # nothing is written there
     chunks = [Chunk(session, number, folder, allow=allow) for number in range(session.n_chunks)]
     known = {network.id: (chunk, network) for chunk in chunks for network in chunk.networks()}
-    visited = {network for network in known if next(session.visits(network), None) is not None}
     name = f"samples {first['run']}"
     n_taken, n_added = int(session.fact(name, "0")), 0
     for position, line in enumerate(lines, start=1):
@@ -126,14 +125,12 @@ def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequ
         try:
             if "error" in line:
                 raise MeasureError(line["error"])
-            if network.id not in visited:
-                chunk.check(network, line["ops"])
+            chunk.check(network, line)
         except (MeasureError, GraphError) as error:
             chunk.fail(network, error)
             del known[network.id]
             continue
         session.add_visit(network.id, line, facts={name: str(position)})
-        visited.add(network.id)
         n_added += 1
     return n_added
 

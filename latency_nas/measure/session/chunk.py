@@ -171,14 +171,22 @@ class Chunk:
         macs = sum(n_macs(kernel) for kernel in self._kernels(network.branches))
         return macs / (_MOST_MACS_A_MS * self._session.options.visit.threads)
 
-    def check(self, network: StoredNetwork, ops: Sequence[Sequence[Any]] | None) -> None:
-        """Hold the ops that the device side told against the kernels by rule.
+    def check(self, network: StoredNetwork, raw: Mapping[str, Any]) -> None:
+        """Hold a visit against the kernels by rule: what ops the device side told, if it did, and how many it timed.
 
         Raises:
             MeasureError: if they differ.
         """
-        if self._piece(network.branches[0][0]).kind != "file":
-            self._engine.check_ops(ops, self._calls(network.branches), self._label(network))
+        if self._piece(network.branches[0][0]).kind == "file":
+            return
+        calls, label = self._calls(network.branches), self._label(network)
+        self._engine.check_ops(raw["ops"], calls, label)
+        if n_timed := {len(run) for run in raw["ops_ms"]} - {len(calls)}:
+            raise MeasureError(
+                f"Expected {self._engine.title} to time the {len(calls)} kernels that the fusion rules give for "
+                f"{label}, but it timed {min(n_timed)} ops. The fusion rules of {self._engine.title} do not cover "
+                f"this network."
+            )
 
     def _label(self, network: StoredNetwork) -> str:
         """The network in messages: the label of its piece, if it is of one."""

@@ -114,7 +114,7 @@ class _Loop:
             asked: dict[Path, StoredNetwork] = {}
             order = [due[index] for index in self._random.permutation(len(due))]
             for request, raw in self._fleet.visit_all(self._requests(chunk, order, visits, asked)):
-                self._take(chunk, asked[request.file], request, raw, visits)
+                self._take(chunk, asked[request.file], raw, visits)
                 self._tell(number, networks, visits)
 
     def _requests(
@@ -142,15 +142,13 @@ class _Loop:
         self,
         chunk: Chunk,
         network: StoredNetwork,
-        request: VisitRequest,
         raw: Mapping[str, Any],
         visits: Mapping[int, list[Visit]],
     ) -> None:
         try:
             if "error" in raw:
                 raise MeasureError(raw["error"])
-            if request.describe:
-                chunk.check(network, raw["ops"])
+            chunk.check(network, raw)
         except (MeasureError, GraphError) as error:
             chunk.fail(network, error)
             return
