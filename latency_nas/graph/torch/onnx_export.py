@@ -33,7 +33,7 @@ def export_onnx(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], ta
             with unchanged(model):
                 torch.onnx.export(model, inputs, target, dynamo=True, external_data=False, verbose=False)
         except ImportError as error:
-            raise MissingExtraError("Exporting needs onnxscript: pip install 'latency-nas[mnn]'") from error
+            raise MissingExtraError("Exporting needs onnxscript: pip install onnxscript") from error
         except Exception as error:
             raise MeasureError(f"torch could not export {type(model).__name__} to ONNX: {error}") from error
     return target
