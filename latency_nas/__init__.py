@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from latency_nas.report.page import write_page
     from latency_nas.report.progress import progress_bar
     from latency_nas.report.text import breakdown_table
-    from latency_nas.search.loss.constraint import AugmentedLagrangian
+    from latency_nas.search.loss.constraint import AugmentedLagrangian, Constraint
     from latency_nas.search.loss.loss import LatencyLoss
     from latency_nas.search.loss.paddle_loss import PaddleLatencyLoss
     from latency_nas.search.loss.schedule import Schedule
@@ -52,6 +52,7 @@ _HOMES = {
     "Accuracy": "latency_nas.estimate.accuracy",
     "AugmentedLagrangian": "latency_nas.search.loss.constraint",
     "Choice": "latency_nas.search.supernet.choice",
+    "Constraint": "latency_nas.search.loss.constraint",
     "Datasheet": "latency_nas.table",
     "Engine": "latency_nas.engine",
     "Estimate": "latency_nas.estimate.estimate",
@@ -95,6 +96,7 @@ __all__ = [
     "Accuracy",
     "AugmentedLagrangian",
     "Choice",
+    "Constraint",
     "Datasheet",
     "Engine",
     "Estimate",

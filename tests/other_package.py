@@ -16,7 +16,7 @@ from latency_nas.engine import registry
 def install(project: Path, folder: Path) -> None:
     """Leave in `folder` what installing the project there would: its packages, and metadata with its entry points."""
     metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    for package in project.glob("*/__init__.py"):
+    for package in project.glob("*/__init__.py") if project != folder else ():
         (folder / package.parent.name).symlink_to(package.parent)
     info = folder / f"{metadata['name'].replace('-', '_')}-{metadata['version']}.dist-info"
     info.mkdir()

@@ -2,6 +2,7 @@
 
 from latency_nas.kernel.cost import n_bytes, n_flops, n_macs, n_params
 from latency_nas.kernel.kernel import AttrValue, Kernel, Shape, shared_kernel
+from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.kernel.quantity import LATENCY, QUANTITIES, Quantity
 from latency_nas.kernel.vocabulary import DTYPES, OPS
 
@@ -12,6 +13,7 @@ __all__ = [
     "QUANTITIES",
     "AttrValue",
     "Kernel",
+    "KernelCall",
     "Quantity",
     "Shape",
     "n_bytes",
