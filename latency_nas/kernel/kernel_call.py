@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from latency_nas.kernel import Kernel
+from latency_nas.kernel.kernel import Kernel
 
 __all__ = ["KernelCall"]
 
