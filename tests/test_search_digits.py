@@ -64,9 +64,9 @@ def searched(table: Path, share: float, weight: float = 2.0) -> tuple[Supernet, 
 
 
 def measured(table: Path, share: float, folder: Path) -> Verdict:
-    """Search, and measure what was found."""
+    """Search, land on the target as README does, and measure what was found."""
     supernet, latency = searched(table, share)
-    found = latency.architecture()
+    found = latency.land()
     networks = [supernet.subnet(found), supernet.subnet(dict.fromkeys(found, 0))]
 
     def measure() -> list[Verdict]:
