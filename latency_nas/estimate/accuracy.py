@@ -14,7 +14,7 @@ from latency_nas.estimate.conformal import error_bound
 from latency_nas.estimate.estimator import LatencyEstimator
 from latency_nas.graph import OpGraph
 from latency_nas.measure.device.confirm import confirm_device
-from latency_nas.measure.device.runner import LocalRunner, Runner
+from latency_nas.measure.device.runner import Runner, given_or_local
 from latency_nas.measure.meter import measure_networks
 from latency_nas.measure.visit import Progress
 from latency_nas.table import LatencyTable
@@ -106,28 +106,23 @@ def check_table(
         MissingKernelError: if the table does not cover the networks.
         MeasureError: as `measure_networks`.
     """
-    if runner is None:
-        with LocalRunner(table.datasheet.engine) as here:
-            return check_table(
-                table, networks, rounds=rounds, seed=seed, runner=here, other_device=other_device,
-                on_progress=on_progress,
-            )  # fmt: skip
-    deviations = confirm_device(table, runner, doing="check", other_device=other_device)
     sheet = table.datasheet
-    estimator = LatencyEstimator(table)
-    predicted = tuple(estimator.predict_graph(network).latency_ms for network in networks)
     halves: list[NDArray[np.float64]] = []
-    for half in range(2):
+    with given_or_local(runner, sheet.engine) as device:
+        deviations = confirm_device(table, device, doing="check", other_device=other_device)
+        estimator = LatencyEstimator(table)
+        predicted = tuple(estimator.predict_graph(network).latency_ms for network in networks)
+        for half in range(2):
 
-        def progress(done: int, total: int, half: int = half) -> None:
-            if on_progress:
-                on_progress(half * total + done, 2 * total)
+            def progress(done: int, total: int, half: int = half) -> None:
+                if on_progress:
+                    on_progress(half * total + done, 2 * total)
 
-        times, _ = measure_networks(
-            networks, engine=sheet.engine, threads=sheet.threads or 1, precision=sheet.precision, rounds=rounds,
-            seed=seed + half, yardstick_ms=sheet.yardstick_ms, runner=runner, on_progress=progress,
-        )  # fmt: skip
-        halves.append(np.array([item.latency_ms for item in times]))
+            times, _ = measure_networks(
+                networks, engine=sheet.engine, threads=sheet.threads or 1, precision=sheet.precision, rounds=rounds,
+                seed=seed + half, yardstick_ms=sheet.yardstick_ms, runner=device, on_progress=progress,
+            )  # fmt: skip
+            halves.append(np.array([item.latency_ms for item in times]))
     measured = (halves[0] + halves[1]) / 2
     repeat = float(np.abs(halves[0] / halves[1] - 1).mean())
     accuracy = Accuracy(predicted_ms=predicted, measured_ms=tuple(measured.tolist()), repeat_error=repeat)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel
-from latency_nas.measure.device.runner import LocalRunner, Runner, VisitOptions
+from latency_nas.measure.device.runner import Runner, VisitOptions, given_or_local
 from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.result import build_table, session_result
@@ -159,7 +159,7 @@ def _metered(
     with (
         tempfile.TemporaryDirectory() as folder,
         Session.create(Path(folder, "session.sqlite"), pieces, options) as session,
-        nullcontext(runner) if runner is not None else LocalRunner(options.engine) as devices,
+        given_or_local(runner, options.engine) as device,
     ):
-        run_session(session, devices, on_progress=on_progress, strict=True)
+        run_session(session, device, on_progress=on_progress, strict=True)
         yield session

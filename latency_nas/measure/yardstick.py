@@ -6,10 +6,13 @@ Never change it: tables hold its time.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from latency_nas.engine import Engine
 from latency_nas.graph import Node, OpGraph, Value
 from latency_nas.kernel import AttrValue
 
-__all__ = ["yardstick_graph"]
+__all__ = ["write_yardstick", "yardstick_graph"]
 
 # (channels out, kernel, stride, group): dense, depthwise and pointwise convolutions, as in the networks it stands for
 _LAYERS = (
@@ -44,3 +47,8 @@ def yardstick_graph() -> OpGraph:
         inputs, outputs = (source, len(values) - 2), (len(values) - 1,)
         nodes.append(Node(name=f"yardstick_{number}", op="conv2d", inputs=inputs, outputs=outputs, attrs=attrs))
     return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=(0,), outputs=(len(values) - 1,))
+
+
+def write_yardstick(engine: Engine, folder: Path) -> Path:
+    """The yardstick as a file that an engine takes."""
+    return engine.write(yardstick_graph(), folder / f"yardstick{engine.suffixes[0]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -16,7 +15,7 @@ from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import LATENCY
 from latency_nas.measure.device.confirm import confirm_device
-from latency_nas.measure.device.runner import LocalRunner, Runner, VisitOptions
+from latency_nas.measure.device.runner import Runner, VisitOptions, given_or_local
 from latency_nas.measure.meter import measure_networks
 from latency_nas.measure.times import Drift, NetworkTimes
 from latency_nas.table import LatencyTable, load_table
@@ -95,7 +94,7 @@ def judge(
         raise SearchError(f"Expected `target_ms` to be a positive number of milliseconds, but got {target_ms!r}.")
     table = table if isinstance(table, LatencyTable) else load_table(table)
     engine, sheet, file = get_engine(table.datasheet.engine), table.datasheet, Path(file)
-    with LocalRunner(engine) if runner is None else nullcontext(runner) as device:
+    with given_or_local(runner, engine) as device:
         deviations = confirm_device(table, device, doing="judge by", other_device=other_device)
         estimator, graph = LatencyEstimator(table), read_torch(model, example_input)
         calls = estimator.fuse(graph)

@@ -48,6 +48,7 @@ class ProgramRunner:
         self.transport, self._program, self._name, self._folder = transport, program, name, folder
         self._here = LocalRunner(self._engine)
         self._pushed: set[Path] = set()
+        self._described: dict[Path, Mapping[str, Any]] = {}
 
     def hello(self) -> Mapping[str, Any]:
         """What the device is; of the engine's version the programs say nothing.
@@ -78,7 +79,7 @@ class ProgramRunner:
             RunnerLostError: if the device cannot be reached, or the program crashes.
         """
         del describe, least_ms  # the order of ops is needed every time; the programs refuse what did not run
-        ops = self._here.describe(file)["ops"]
+        ops = self._describe(file)["ops"]
         before = self._time(yardstick, options, options.n_yardstick)
         times = [self._time(file, options, _LOOPS) for _ in range(options.n_runs)]
         after = self._time(yardstick, options, options.n_yardstick)
@@ -103,9 +104,15 @@ class ProgramRunner:
         if file not in self._pushed:
             self.transport.push(file, target)
             self._pushed.add(file)
-        program, shape = self._engine.programs[self._name], self._here.describe(file)["input_shape"]
+        program, shape = self._engine.programs[self._name], self._describe(file)["input_shape"]
         arguments = program.arguments(target, n_runs, 0, shape, options.threads, options.precision)
         return program.read(self._run(self._program, *arguments))
+
+    def _describe(self, file: Path) -> Mapping[str, Any]:
+        """What the engine here says of a file; it is asked once."""
+        if file not in self._described:
+            self._described[file] = self._here.describe(file)
+        return self._described[file]
 
     def _run(self, *argv: str) -> str:
         return run_client(self.transport.name, self.transport.command(argv))

@@ -10,6 +10,7 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -19,7 +20,17 @@ from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure.device.boot import BOOT, boot_line
 from latency_nas.measure.visit import N_WARMUP, N_YARDSTICK
 
-__all__ = ["IDENTITY", "Fleet", "InTurn", "LocalRunner", "Runner", "VisitOptions", "VisitRequest", "ask"]
+__all__ = [
+    "IDENTITY",
+    "Fleet",
+    "InTurn",
+    "LocalRunner",
+    "Runner",
+    "VisitOptions",
+    "VisitRequest",
+    "ask",
+    "given_or_local",
+]
 
 IDENTITY = ("machine", "processor", "emulated", "engine", "engine_version")  # of a hello: a session is of one such
 
@@ -226,3 +237,8 @@ class LocalRunner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def given_or_local(runner: Runner | None, engine: Engine | str) -> AbstractContextManager[Runner]:
+    """A runner that was given, which stays open, or this machine with an engine, which is let go of at the end."""
+    return LocalRunner(engine) if runner is None else contextlib.nullcontext(runner)

@@ -21,7 +21,7 @@ from latency_nas.measure.session import bundle_main
 from latency_nas.measure.session.chunk import Chunk
 from latency_nas.measure.session.run import meet
 from latency_nas.measure.session.session import Session, StoredNetwork
-from latency_nas.measure.yardstick import yardstick_graph
+from latency_nas.measure.yardstick import write_yardstick
 
 __all__ = ["add_samples", "write_bundle"]
 
@@ -57,7 +57,7 @@ def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Seq
                     archive.writestr(f"{module.replace('.', '/')}.py", source)
                 for package in ("latency_nas", "latency_nas/engine"):  # the device need not have this library
                     archive.writestr(f"{package}/__init__.py", "")
-                yardstick = engine.write(yardstick_graph(), Path(folder, f"yardstick{suffix}"))
+                yardstick = write_yardstick(engine, Path(folder))
                 archive.write(yardstick, yardstick.name)
                 for network, built, least_ms in _built(session, Path(folder), allow):
                     archive.write(built, built.name)

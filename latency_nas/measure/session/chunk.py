@@ -47,6 +47,7 @@ class Chunk:
         self._session, self._number, self._folder = session, number, folder
         self._allow, self._strict = allow, strict
         self._engine, self._target = session.engine, session.options.target
+        self._one_each = session.options.visit.profile and not self._engine.times_ops  # a kernel a network
         self._pieces = session.chunk(number)
         self._graphs: dict[int, OpGraph] = {}
         self._files: dict[Branches, Path] = {}
@@ -70,7 +71,7 @@ class Chunk:
         if self._session.is_planned(self._number):
             return
         kernels = {piece: found for piece in self._pieces if (found := self._read(piece)) is not None}
-        if self._session.options.visit.profile and not self._engine.times_ops:
+        if self._one_each:
             kernels = self._one_kernel_each(kernels)
         whole = {piece for piece in kernels if self._pieces[piece].kind in ("network", "file")}
         keys = self._session.kernel_keys()
@@ -83,7 +84,7 @@ class Chunk:
     def _read(self, piece: int) -> set[Kernel] | None:
         """The kernels of a piece; a piece that cannot be read is put aside."""
         try:
-            if self._pieces[piece].kind == "file" and not self._session.options.visit.profile:
+            if self._piece(piece).kind == "file" and not self._session.options.visit.profile:
                 return set()
             return own_kernels(self._graph(piece), self._engine, self._target)
         except UnsafeOpError:  # not put aside: the user may have forgotten to allow it
@@ -99,12 +100,7 @@ class Chunk:
         for kernel in sorted(set().union(*kernels.values()), key=str) if kernels else ():
             if kernel.key not in known:
                 single[kernel] = self._session.add_piece(Piece.of(kernel))
-        pieces = {piece: kernel for kernel, piece in single.items()}
-        return {piece: found for piece in pieces if (found := self._read_alone(piece)) is not None}
-
-    def _read_alone(self, piece: int) -> set[Kernel] | None:
-        self._piece(piece)
-        return self._read(piece)
+        return {piece: found for piece in single.values() if (found := self._read(piece)) is not None}
 
     def _put_aside(self, piece: int, error: LatencyNASError) -> None:
         label = self._piece(piece).label
@@ -117,7 +113,7 @@ class Chunk:
 
     def _composed(self, parts: Sequence[int]) -> list[Branches]:
         options = self._session.options
-        if options.context == "alone" or (options.visit.profile and not self._engine.times_ops):
+        if options.context == "alone" or self._one_each:
             return [((piece,),) for piece in parts]
         graphs = {piece: self._graph(piece) for piece in parts}
         foldable = any(self._pieces[piece].kind == "op" for piece in parts)

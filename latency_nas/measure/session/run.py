@@ -16,7 +16,7 @@ from latency_nas.measure.session.chunk import Chunk
 from latency_nas.measure.session.session import Session, StoredNetwork
 from latency_nas.measure.times import spread
 from latency_nas.measure.visit import PATIENCE, Calm, Progress, Visit, visit_of
-from latency_nas.measure.yardstick import yardstick_graph
+from latency_nas.measure.yardstick import write_yardstick
 
 __all__ = ["meet", "run_session"]
 
@@ -52,8 +52,7 @@ def run_session(
     """
     fleet = runner if isinstance(runner, Fleet) else InTurn(runner)
     with tempfile.TemporaryDirectory() as name:
-        engine = session.engine
-        yardstick = engine.write(yardstick_graph(), Path(name, f"yardstick{engine.suffixes[0]}"))
+        yardstick = write_yardstick(session.engine, Path(name))
         meet(session, fleet.hello())
         loop = _Loop(session, fleet, yardstick, on_progress)
         for number in range(session.n_chunks):

@@ -15,7 +15,7 @@ from latency_nas.measure.device.runner import LocalRunner, VisitOptions
 from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.space.space_file import OpSpace
-from latency_nas.measure.yardstick import yardstick_graph
+from latency_nas.measure.yardstick import write_yardstick
 
 __all__ = ["Survey", "session_seconds", "survey_space", "yardstick_flops_per_s"]
 
@@ -121,6 +121,6 @@ def yardstick_flops_per_s(threads: int, engine: Engine | str | None = None) -> f
     """How fast this machine runs the yardstick."""
     found = get_engine(engine)
     with tempfile.TemporaryDirectory() as name, LocalRunner(found) as runner:
-        file = found.write(yardstick_graph(), Path(name, f"yardstick{found.suffixes[0]}"))
+        file = write_yardstick(found, Path(name))
         raw = runner.visit(file, file, VisitOptions(threads=threads, n_runs=30, profile=False), describe=False)
     return float(_YARDSTICK_FLOPS / (sorted(raw["whole_ms"])[15] / 1e3))
