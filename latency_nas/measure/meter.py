@@ -130,9 +130,8 @@ def measure_table(
     visit = VisitOptions(threads=threads, precision=precision, n_runs=n_runs, n_whole=n_runs)
     options = replace(_options(visit, engine, rounds, max_drift, seed, len(networks)), device=device)
     with _metered(networks, options, runner, on_progress) as session:
-        table = build_table(session)
-    sheet = replace(table.datasheet, batch=batches.pop()) if batches else table.datasheet
-    return LatencyTable(table.entries, sheet)
+        table = build_table(session, batch=batches.pop() if batches else None)
+    return LatencyTable(table.entries, table.datasheet)
 
 
 def _options(

@@ -272,3 +272,11 @@ def test_what_is_no_network_is_named(tmp_path: Path) -> None:
         with pytest.raises(MeasureError) as caught:
             measure_networks([network], rounds=1)  # type: ignore[list-item]
         assert message in str(caught.value)
+
+
+def test_windows_beside_whole_images_do_not_change_the_batch_size() -> None:
+    """A convolution of four windows has four times the first size; the batch is that of the network's input."""
+    net = Snippet(lambda net, x: net.b(net.a(x).reshape(4, 8, 4, 4)).reshape(1, 8, 8, 8))
+    table = measure_table([read_torch(net, input_shape=(1, 8, 8, 8))], rounds=1)
+    assert {kernel.inputs[0][0] for kernel in table if kernel.op == "conv2d"} == {1, 4}
+    assert table.datasheet.batch == 1

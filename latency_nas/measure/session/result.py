@@ -69,15 +69,20 @@ def _visited(session: Session, statistic: Statistic) -> Iterator[tuple[tuple[int
             yield network.kernels, visits
 
 
-def build_table(session: Session, statistic: Statistic = "median") -> LatencyTable:
+def build_table(session: Session, statistic: Statistic = "median", *, batch: int | None = None) -> LatencyTable:
     """The table of a session, its datasheet filled in.
+
+    Args:
+        session: Session, finished or not.
+        statistic: Statistic of the runs of a visit: over visits the median stands.
+        batch: Images of a run, where they are known; by default what the kernels say.
 
     Raises:
         MeasureError: if there are no samples yet, or kernels of several batch sizes.
     """
     result = session_result(session, statistic)
     options, visit = session.options, session.options.visit
-    batch = _batch(session, result)
+    batch = _batch(session, result) if batch is None else batch
     ended = datetime.datetime.fromtimestamp(session.last_visit_s() or 0, datetime.UTC)
     runs = {"median": "the median", "min": "the least", "mean": "the mean"}[statistic] + " of the runs"
     runs += f" ({session.fact('samples')})" * bool(session.fact("samples"))
