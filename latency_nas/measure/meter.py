@@ -153,8 +153,10 @@ def _metered(
     on_progress: Progress | None,
 ) -> Iterator[Session]:
     """A session of these networks, metered to its end; the first problem is an error."""
-    labels = ["" if isinstance(network, Path) else f"networks[{number}]" for number, network in enumerate(networks)]
-    pieces = [Piece.of(network, label) for network, label in zip(networks, labels, strict=True)]
+    pieces = [  # a file is called by its name
+        Piece.of(network, "" if isinstance(network, str | os.PathLike) else f"networks[{number}]")
+        for number, network in enumerate(networks)
+    ]
     with (
         tempfile.TemporaryDirectory() as folder,
         Session.create(Path(folder, "session.sqlite"), pieces, options) as session,

@@ -16,18 +16,16 @@ from latency_nas.estimate.regressor.fitted_family import FittedFamily
 from latency_nas.estimate.regressor.fitting import fit_family
 from latency_nas.estimate.regressor.regressor import KernelRegressor
 from latency_nas.kernel import Kernel
-from latency_nas.table import Entry, LatencyTable
-from tests.estimate.regressor.test_regressor import conv
-from tests.estimate.test_estimator import SHEET, roofline_ms
+from latency_nas.table import LatencyTable
+from tests.estimate.regressor.test_regressor import conv, noisy_table
+from tests.estimate.test_estimator import SHEET
 
 KERNELS = [conv(c_in, c_out, size) for c_in in (8, 20, 48) for c_out in (16, 24, 60) for size in (7, 14, 28)]
 
 
 @pytest.fixture(scope="module")
 def table() -> LatencyTable:
-    random = np.random.default_rng(0)
-    noisy = {kernel: Entry(latency_ms=roofline_ms(kernel) * random.uniform(0.95, 1.05)) for kernel in KERNELS}
-    return LatencyTable.of(noisy, SHEET)
+    return noisy_table(KERNELS)
 
 
 @pytest.fixture(scope="module")

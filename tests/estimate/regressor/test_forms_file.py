@@ -21,8 +21,8 @@ from latency_nas.estimate.regressor.forest import FlatForest
 from latency_nas.estimate.regressor.regressor import KernelRegressor, with_fitted_forms
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.table import Entry, LatencyTable, load_table, save_table
-from tests.estimate.regressor.test_regressor import conv
-from tests.estimate.test_estimator import SHEET, roofline_ms
+from tests.estimate.regressor.test_regressor import conv, noisy_table
+from tests.estimate.test_estimator import SHEET
 
 KERNELS = [
     conv(c_in, c_out, size, k) for c_in in (8, 20, 48) for c_out in (16, 24, 60) for size in (7, 14) for k in (1, 3)
@@ -32,9 +32,7 @@ UNSEEN = [conv(30, 30, 14), conv(9, 50, 7, 1), conv(8, 8, 30)]
 
 @pytest.fixture(scope="module")
 def table() -> LatencyTable:
-    random = np.random.default_rng(0)
-    noisy = {kernel: Entry(latency_ms=roofline_ms(kernel) * random.uniform(0.95, 1.05)) for kernel in KERNELS}
-    return LatencyTable.of(noisy, SHEET)
+    return noisy_table(KERNELS)
 
 
 @pytest.fixture(scope="module")

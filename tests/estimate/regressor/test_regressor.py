@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,13 @@ RK3288 = Path(__file__).parents[4] / "shared/data/paddleslim_optables/rk3288_thr
 def conv(c_in: int, c_out: int, size: int, kernel: int = 3) -> Kernel:
     attrs = {"kernel": (kernel,) * 2, "stride": (1, 1), "pad": (kernel // 2,) * 4, "dilation": (1, 1), "group": 1}
     return Kernel.of("conv2d", [(1, c_in, size, size)], [(1, c_out, size, size)], bias=1, **attrs)
+
+
+def noisy_table(kernels: Sequence[Kernel]) -> LatencyTable:
+    """What a roofline gives, 5 % off to either side at most."""
+    random = np.random.default_rng(0)
+    noisy = {kernel: Entry(latency_ms=roofline_ms(kernel) * random.uniform(0.95, 1.05)) for kernel in kernels}
+    return LatencyTable.of(noisy, SHEET)
 
 
 def test_features_are_finite_and_named() -> None:
