@@ -3,8 +3,8 @@
     python benchmarks/fuzz_paddle.py FOLDER --n 200000
 
 FOLDER holds sound ``.pdmodel`` and ``.json`` files, such as ``tests/paddle_zoo.py`` exports; each format gets `n`
-inputs: truncated, with bytes changed, removed, repeated or moved, made of pieces of several files, or with numbers and
-names of their fields replaced. What is read must also fuse. Prints one line a format.
+inputs: truncated, with bytes changed, removed, repeated or moved, made of work items of several files, or with numbers
+and names of their fields replaced. What is read must also fuse. Prints one line a format.
 """
 
 from __future__ import annotations

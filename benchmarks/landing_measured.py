@@ -23,7 +23,7 @@ import search_digits
 from supernet import Supernet
 
 from latency_nas import LatencyLoss, LatencyTable, read_supernet
-from latency_nas.verdict.verdict import Verdict, judge
+from latency_nas.verdict.verdict import Verdict, verify
 
 
 def land(table: LatencyTable, target_ms: float, weight: float, seed: int, options: argparse.Namespace) -> Verdict:
@@ -34,7 +34,7 @@ def land(table: LatencyTable, target_ms: float, weight: float, seed: int, option
     latency.attach(supernet, example)
     search_digits.search(supernet, latency, search_digits.Alternate(*search_digits.digits()[:2]), options.epochs)
     network = supernet.subnet(latency.architecture())
-    return judge(network, example, table, target_ms=target_ms, file=options.output / "network.mnn")
+    return verify(network, example, table, target_ms=target_ms, file=options.output / "network.mnn")
 
 
 def main() -> None:

@@ -43,9 +43,9 @@ def inference_s(folder: Path) -> tuple[float, float, int]:
 
     networks = yardsticks = 0.0
     with Session.open(folder / "session.sqlite", read_only=True) as session:
-        warmup = session.options.visit.n_warmup
+        warmup = session.options.repetition.n_warmup
         for item in session.networks():
-            for number, raw in enumerate(session.visits(item.id)):
+            for number, raw in enumerate(session.repetitions(item.id)):
                 networks += raw["whole_ms"].sum() + raw["ops_ms"].sum()
                 networks += (warmup + (number == 0)) * np.median(raw["whole_ms"])
                 yardsticks += raw["yardstick_before_ms"].sum() + raw["yardstick_after_ms"].sum()
@@ -108,13 +108,13 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
     from latency_nas.estimate import LatencyEstimator
     from latency_nas.graph.architectures import covering_architectures, random_architectures
     from latency_nas.graph.torch.reader import read_torch
-    from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+    from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
     from latency_nas.measure.meter import measure_networks
     from latency_nas.measure.session.options import SessionOptions
-    from latency_nas.measure.session.piece import Piece
     from latency_nas.measure.session.result import build_table
     from latency_nas.measure.session.run import run_session
     from latency_nas.measure.session.session import Session
+    from latency_nas.measure.session.work_item import WorkItem
 
     choices = CHOICES[space]
     metered = covering_architectures(choices, times=options.contexts, seed=1)
@@ -126,8 +126,8 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
     before, drift = measure_networks(held_out, threads=options.threads, rounds=options.rounds, seed=0)
     start = time.perf_counter()
     graphs = [read_torch(network(space, item), input_shape=SHAPES[space]) for item in metered]
-    session_options = SessionOptions(visit=VisitOptions(threads=options.threads), source=space)
-    with Session.create(folder / f"{space}.sqlite", map(Piece.of, graphs), session_options) as session:
+    session_options = SessionOptions(repetition=RepetitionOptions(threads=options.threads), source=space)
+    with Session.create(folder / f"{space}.sqlite", map(WorkItem.of, graphs), session_options) as session:
         with LocalRunner() as runner:
             run_session(session, runner)
         table = build_table(session)

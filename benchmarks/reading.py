@@ -196,7 +196,7 @@ def main() -> None:
     for peer, source in _COMPARED:
         if peer in medians:
             bound = "" if "without" in peer else f" (at least {_ATLEAST})"
-            for what, of in (("medians", medians), ("the fastest, the least disturbed, of each", fastest)):
+            for what, of in (("medians", medians), ("the fastest, the least unstable, of each", fastest)):
                 warm, first = (of[peer] / of[ours] for ours in (source, f"{source}, kernels new"))
                 print(f"{peer} / ours from {source}, {what}: {warm:.1f}{bound}, {first:.1f} with kernels new")
         else:

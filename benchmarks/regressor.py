@@ -34,9 +34,9 @@ from sklearn.model_selection import GroupKFold
 
 from latency_nas import Datasheet, LatencyTable
 from latency_nas.estimate.regressor.accuracy import forest_of_paddleslim
-from latency_nas.estimate.regressor.choice_of_form import mean_of_groups
 from latency_nas.estimate.regressor.fitted_family import shape_of
 from latency_nas.estimate.regressor.regressor import KernelRegressor
+from latency_nas.estimate.regressor.selecting import mean_of_groups
 from latency_nas.kernel import Kernel
 from latency_nas.table import Entry, import_paddleslim
 from latency_nas.table.formats.paddleslim.importer import parse_paddleslim_key

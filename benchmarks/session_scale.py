@@ -1,10 +1,10 @@
 """A session over 20,000 kernels: its memory, and how soon it measures.
 
-    python benchmarks/session_scale.py [--visits 200]
+    python benchmarks/session_scale.py [--repetitions 200]
 
-The file with the op space is read, the session made, and visits are counted until they are enough; then the process
-tells its peak memory. The device side is a process of its own and is told apart. With `--ops` the space is of 20,000
-torch modules, with the reader's torch in memory, instead of kernels.
+The file with the op space is read, the session made, and repetitions are counted until they are enough; then the
+process tells its peak memory. The device side is a process of its own and is told apart. With `--ops` the space is of
+20,000 torch modules, with the reader's torch in memory, instead of kernels.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ops:
 
 
 class EnoughError(Exception):
-    """Enough visits were made."""
+    """Enough repetitions were made."""
 
 
 def kernels_text() -> str:
@@ -56,42 +56,42 @@ def kernels_text() -> str:
 def main() -> None:
     """Run as far as asked and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--visits", type=int, default=200)
+    parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--ops", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "ops.yaml")
         source.write_text(MODULES if options.ops else kernels_text())
-        run(source, Path(folder, "session.sqlite"), options.visits)
+        run(source, Path(folder, "session.sqlite"), options.repetitions)
 
 
-def run(source: Path, path: Path, n_visits: int) -> None:
-    """One session, from reading its file to the last visit that is wanted."""
+def run(source: Path, path: Path, n_repetitions: int) -> None:
+    """One session, from reading its file to the last repetition that is wanted."""
     start = time.perf_counter()
     from latency_nas.measure.device.runner import LocalRunner
     from latency_nas.measure.session.options import SessionOptions
-    from latency_nas.measure.session.piece import Piece
     from latency_nas.measure.session.run import run_session
     from latency_nas.measure.session.session import Session
+    from latency_nas.measure.session.work_item import WorkItem
     from latency_nas.measure.space import read_space
 
     space = read_space(source)
-    print(f"{len(space)} pieces read after {time.perf_counter() - start:.1f} s")
+    print(f"{len(space)} work items read after {time.perf_counter() - start:.1f} s")
     first_s: list[float] = []
 
     def on_progress(done: int, _total: int) -> None:
         first_s.append(time.perf_counter() - start)
-        if done >= n_visits:
+        if done >= n_repetitions:
             raise EnoughError
 
-    with Session.create(path, (Piece.of(item) for item in space.items), SessionOptions()) as session:
+    with Session.create(path, (WorkItem.of(item) for item in space.items), SessionOptions()) as session:
         del space
         with LocalRunner() as runner, contextlib.suppress(EnoughError):
             run_session(session, runner, on_progress=on_progress)
     peak_mb, child_mb = (
         resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    print(f"first visit done after {first_s[0]:.1f} s, {len(first_s)} visits after {first_s[-1]:.1f} s")
+    print(f"first repetition done after {first_s[0]:.1f} s, {len(first_s)} repetitions after {first_s[-1]:.1f} s")
     print(f"peak memory: {peak_mb:.0f} MB here, {child_mb:.0f} MB of the device side")
 
 

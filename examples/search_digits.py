@@ -35,12 +35,12 @@ from latency_nas import (
     breakdown_table,
     check_table,
     covering_architectures,
-    judge,
     measure_table,
     progress_bar,
     random_architectures,
     read_supernet,
     save_table,
+    verify,
     write_page,
 )
 
@@ -197,7 +197,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     network = supernet.subnet(architecture)
     train_on(network, [for_weights, for_architecture], options.train_epochs)
     test_accuracy = accuracy_of(network, test)
-    verdict = judge(network, example, table, target_ms=target_ms, file=options.output / "network.mnn")
+    verdict = verify(network, example, table, target_ms=target_ms, file=options.output / "network.mnn")
 
     console.print(breakdown_table(verdict.estimate))
     console.print(f"measuring was {verdict.drift}")
@@ -236,7 +236,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--times", type=int, default=6, help="networks in which each candidate is metered (default: %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=8, help="visits of each network (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, help="repetitions of each network (default: %(default)s)")
     parser.add_argument(
         "--seed", type=int, default=0, help="of weights, data order and sampling (default: %(default)s)"
     )

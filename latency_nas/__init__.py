@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         named_tables,
         save_table,
     )
-    from latency_nas.verdict.verdict import judge
+    from latency_nas.verdict.verdict import verify
 
 __version__ = "0.1.0"
 
@@ -78,7 +78,6 @@ _HOMES = {
     "get_engine": "latency_nas.engine",
     "import_paddleslim": "latency_nas.table",
     "import_table": "latency_nas.table",
-    "judge": "latency_nas.verdict.verdict",
     "load_table": "latency_nas.table",
     "measure_networks": "latency_nas.measure.meter",
     "measure_supernet": "latency_nas.search.supernet.measuring",
@@ -89,6 +88,7 @@ _HOMES = {
     "read_model": "latency_nas.graph.reader",
     "read_supernet": "latency_nas.search.supernet.supernet",
     "save_table": "latency_nas.table",
+    "verify": "latency_nas.verdict.verdict",
     "write_page": "latency_nas.report.page",
 }
 
@@ -122,7 +122,6 @@ __all__ = [
     "get_engine",
     "import_paddleslim",
     "import_table",
-    "judge",
     "load_table",
     "measure_networks",
     "measure_supernet",
@@ -133,6 +132,7 @@ __all__ = [
     "read_model",
     "read_supernet",
     "save_table",
+    "verify",
     "write_page",
 ]
 

@@ -1,4 +1,4 @@
-"""On a machine that other work shares, what is disturbed is measured again, and the least disturbed stands."""
+"""On a machine that other work shares, what is unstable is measured again, and the least unstable stands."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.table import LatencyTable
 
 T = TypeVar("T")
-SELDOM_UNDISTURBED = "too seldom met undisturbed"  # as a datasheet says it of networks
+SELDOM_UNDISTURBED = "too seldom met stable"  # as a datasheet says it of networks
 _WAITS_S = (5, 40)  # what disturbs a machine may last for a minute
 
 
 def patiently(measure: Callable[[], T], disturbance: Callable[[T], float]) -> T:
-    """The first of three measurements whose disturbance is at most 1, or the least disturbed of them."""
+    """The first of three measurements whose disturbance is at most 1, or the least unstable of them."""
     results: list[T] = []
     for wait_s in (0, *_WAITS_S):
         time.sleep(wait_s)

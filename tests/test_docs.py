@@ -72,7 +72,7 @@ def engine_page(scope: dict[str, Any], folder: Path) -> None:
 
 
 def _short(command: list[str]) -> list[str]:
-    """The command; one that measures makes a single visit of each network, however disturbed."""
+    """The command; one that measures makes a single repetition of each network, however unstable."""
     return [*command, "--rounds", "1", "--max-drift", "9"] if command[0] == "measure" else command
 
 

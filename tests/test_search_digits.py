@@ -17,7 +17,7 @@ from supernet import Supernet
 from latency_nas import LatencyLoss, LatencyTable, load_table
 from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.graph import OpGraph
-from latency_nas.verdict.verdict import Verdict, judge
+from latency_nas.verdict.verdict import Verdict, verify
 from tests.patience import patiently, table_disturbance
 from tests.supernets import aim
 
@@ -71,7 +71,7 @@ def measured(table: Path, share: float, folder: Path) -> Verdict:
 
     def measure() -> list[Verdict]:
         options = {"target_ms": latency.target_ms, "file": folder / "network.mnn"}
-        return [judge(network, EXAMPLE, load_table(table), **options) for network in networks]
+        return [verify(network, EXAMPLE, load_table(table), **options) for network in networks]
 
     def disturbance(verdicts: list[Verdict]) -> float:
         """The second, another network than the one that is asked about, must take what the table says that it does."""
@@ -133,5 +133,5 @@ def test_without_the_penalty_the_search_does_not_care(output: Path, tmp_path: Pa
     found = high.architecture()
     assert low.architecture() == found
     network, file = supernet.subnet(found), tmp_path / "network.mnn"
-    verdict = judge(network, EXAMPLE, load_table(table), target_ms=high.target_ms, file=file)
+    verdict = verify(network, EXAMPLE, load_table(table), target_ms=high.target_ms, file=file)
     assert verdict.off_target > 0.10

@@ -11,7 +11,7 @@ from rich.console import Console
 from latency_nas.cli.options import Allow, EngineName
 
 if TYPE_CHECKING:
-    from latency_nas.measure.session.piece import Piece
+    from latency_nas.measure.session.work_item import WorkItem
 
 __all__ = ["measure"]
 
@@ -42,12 +42,12 @@ def measure(
     batch: Annotated[int, typer.Option(min=1, help="Images a run: every shape's first size is multiplied.")] = 1,
     context: Annotated[str, typer.Option(help="composed: inside networks; alone: each op by itself.")] = "composed",
     contexts: Annotated[int, typer.Option(min=1, help="Networks in which each op is met.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="Visits of each network, at most.")] = 5,
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs a visit.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each network, at most.")] = 5,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs a repetition.")] = 6,
     stop_at: Annotated[
         float, typer.Option(min=0.0, help="Stop a network once its kernels are known to this part; 0: never.")
     ] = 0.02,
-    max_drift: Annotated[float, typer.Option(min=0.0, help="How far the yardstick may move in a visit.")] = 0.1,
+    max_drift: Annotated[float, typer.Option(min=0.0, help="How far the yardstick may move in a repetition.")] = 0.1,
     allow: Allow = None,
 ) -> None:
     """Meter an op space, a model or a supernet on a device; run it again to go on where it was cut off."""
@@ -55,7 +55,7 @@ def measure(
     from latency_nas.errors import MeasureError
     from latency_nas.measure.device import open_runner
     from latency_nas.measure.device.fleet import RayFleet
-    from latency_nas.measure.device.runner import VisitOptions
+    from latency_nas.measure.device.runner import RepetitionOptions
     from latency_nas.measure.session.bundle import add_samples, write_bundle
     from latency_nas.measure.session.options import SessionOptions
     from latency_nas.measure.session.result import session_result
@@ -76,18 +76,20 @@ def measure(
                 f"Expected {session} to go on with {opened.options.source}, which it was begun for, but got {source}: "
                 f"name another session."
             )
-        console.print(f"going on with {session} after {opened.n_visits} visits, with the options that it began with")
+        console.print(
+            f"going on with {session} after {opened.n_repetitions} repetitions, with the options that it began with"
+        )
     else:
         if context not in ("composed", "alone"):
             raise MeasureError(f"Expected --context to be composed or alone, but got {context!r}.")
         known_context: Literal["composed", "alone"] = "alone" if context == "alone" else "composed"
-        visit = VisitOptions(threads=threads, precision=precision, power_mode=power_mode, n_runs=runs)
+        repetition = RepetitionOptions(threads=threads, precision=precision, power_mode=power_mode, n_runs=runs)
         options = SessionOptions(
-            visit=visit, engine=get_engine(engine or None).name, context=known_context, contexts=contexts,
+            repetition=repetition, engine=get_engine(engine or None).name, context=known_context, contexts=contexts,
             rounds=rounds, stop_at=stop_at or None, max_drift=max_drift, source=source,
             device=device or on.removeprefix("local"),
         )  # fmt: skip
-        opened = Session.create(session, _pieces(source, input_shape, batch, contexts, allowed), options)
+        opened = Session.create(session, _work_items(source, input_shape, batch, contexts, allowed), options)
     if on.startswith("ray:"):
         devices: Any = RayFleet(on[4:], engine=opened.engine, python=python)
     else:
@@ -99,7 +101,7 @@ def measure(
             console.print(f"next: python3 {bundle.name} on the device; {brought}")
             return
         if samples:
-            console.print(f"{samples}: {add_samples(opened, samples, allow=allowed)} visits")
+            console.print(f"{samples}: {add_samples(opened, samples, allow=allowed)} repetitions")
         else:
             with progress_bar("metering", console) as on_progress:
                 run_session(opened, devices, on_progress=on_progress, allow=allowed)
@@ -118,20 +120,20 @@ def _same_source(one: str, other: str) -> bool:
     return one == other or Path(one).resolve() == Path(other).resolve()
 
 
-def _pieces(source: str, input_shape: str, batch: int, contexts: int, allow: tuple[str, ...]) -> list[Piece]:
+def _work_items(source: str, input_shape: str, batch: int, contexts: int, allow: tuple[str, ...]) -> list[WorkItem]:
     """What is to be metered."""
     from latency_nas.cli.model_source import architectures_of, parse_shape
     from latency_nas.errors import GraphError
-    from latency_nas.measure.session.piece import Piece
+    from latency_nas.measure.session.work_item import WorkItem
     from latency_nas.measure.space import read_space
     from latency_nas.measure.space.space_file import with_batch
 
     if ":" not in source or Path(source).is_file():
         space = with_batch(read_space(source), batch)
         space.check_imports(allow=allow)
-        return [Piece.of(item) for item in space.items]
+        return [WorkItem.of(item) for item in space.items]
     if not input_shape:
         raise GraphError("Expected --input-shape beside a model, such as --input-shape 1,3,224,224.")
     first, *rest = parse_shape(input_shape)
     graphs = architectures_of(source, (first * batch, *rest), contexts)
-    return [Piece.of(graph, f"architecture {number}") for number, graph in enumerate(graphs)]
+    return [WorkItem.of(graph, f"architecture {number}") for number, graph in enumerate(graphs)]

@@ -39,8 +39,8 @@ def show(
     )
     console.print(f"{len(survey.kernels)} distinct kernels, all of them in {survey.n_metered} of the ops")
     if survey.kernels:
-        least_s, most_s = session_seconds(survey, SessionOptions(), yardstick_flops_per_s(threads, engine or None))
-        console.print(f"a session on this machine takes {_duration(least_s)} to {_duration(most_s)}")
+        min_s, max_s = session_seconds(survey, SessionOptions(), yardstick_flops_per_s(threads, engine or None))
+        console.print(f"a session on this machine takes {_duration(min_s)} to {_duration(max_s)}")
     for title, items in (("illegal", survey.illegal), ("fails", survey.failures)):
         for label, reason in list(items.items())[:reasons]:
             console.print(f"{title}: {label}: {reason}", markup=False)

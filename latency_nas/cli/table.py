@@ -56,7 +56,7 @@ def fit(
 def build(
     session: Annotated[Path, typer.Argument(help="A metering session, finished or not.")],
     output: _Output,
-    statistic: Annotated[str, typer.Option(help="Of the runs of a visit: median, min or mean.")] = "median",
+    statistic: Annotated[str, typer.Option(help="Of the runs of a repetition: median, min or mean.")] = "median",
     fit: _Fit = True,
 ) -> None:
     """Make a table of what a session has measured so far."""

@@ -31,12 +31,12 @@ from latency_nas.errors import MissingKernelError, SessionError
 from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.graph import OpGraph
 from latency_nas.graph.torch.reader import read_torch, unchanged
-from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.session.options import SessionOptions
-from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
 from latency_nas.measure.session.session import Session
+from latency_nas.measure.session.work_item import WorkItem
 from latency_nas.measure.space import read_space
 from latency_nas.table import LatencyTable, load_table, save_table
 from latency_nas.table.formats.mmt import MMTOp, import_mmt
@@ -46,7 +46,7 @@ __all__ = ["generate_ops_list", "meter_ops", "predict_latency"]
 logger = logging.getLogger(__name__)
 
 _SESSION, _TABLE, _PICKLE = "session.sqlite", "latency.parquet", "meta_latency.pkl"
-_CONTEXTS, _RUNS = 3, 10  # networks in which an op is met, and timed runs a visit
+_CONTEXTS, _RUNS = 3, 10  # networks in which an op is met, and timed runs a repetition
 _N_NAMED = 10
 _ENGINE = "mnn"
 
@@ -69,20 +69,20 @@ def generate_ops_list(
     """
     space = read_space(path)
     space.check_imports(allow=allow)
-    pieces = [Piece.of(item) for item in space.items]
-    for piece in pieces if verbose else ():
-        logger.info("%s", piece.label)
+    work_items = [WorkItem.of(item) for item in space.items]
+    for work_item in work_items if verbose else ():
+        logger.info("%s", work_item.label)
     target = Path(fp, _SESSION)
     if target.exists():
         with Session.open(target, read_only=True) as session:
-            if list(session.pieces()) != pieces:
+            if list(session.work_items()) != work_items:
                 raise SessionError(
                     f"Expected {target} to be over the ops of {path}, but it is over others: name another folder, or "
                     f"delete this one."
                 )
         return
-    Session.create(target, pieces, SessionOptions(engine=_ENGINE, source=space.source)).close()
-    logger.info("%s: %d combinations to meter", target, len(pieces))
+    Session.create(target, work_items, SessionOptions(engine=_ENGINE, source=space.source)).close()
+    logger.info("%s: %d combinations to meter", target, len(work_items))
 
 
 def meter_ops(
@@ -114,7 +114,7 @@ def meter_ops(
     """
     path = Path(fp, _SESSION)
     with Session.open(path) as session, LocalRunner(_ENGINE) as runner:
-        if not session.n_visits and not session.is_planned(0):
+        if not session.n_repetitions and not session.is_planned(0):
             session.set_options(_options(times, threads, precision, session.options.source))
         run_session(session, runner, allow=allow)
         table = build_table(session)
@@ -129,13 +129,19 @@ def meter_ops(
 
 
 def _options(times: int, threads: int, precision: str, source: str) -> SessionOptions:
-    """As many timed runs as are asked for, spread over networks and visits."""
+    """As many timed runs as are asked for, spread over networks and repetitions."""
     contexts = min(_CONTEXTS, max(1, times))
     rounds = max(1, round(times / (contexts * _RUNS)))
     n_runs = ceil(max(1, times) / (contexts * rounds))
-    visit = VisitOptions(n_runs=n_runs, n_whole=1, n_warmup=1, threads=threads, precision=precision)
+    repetition = RepetitionOptions(n_runs=n_runs, n_whole=1, n_warmup=1, threads=threads, precision=precision)
     return SessionOptions(
-        visit=visit, engine=_ENGINE, contexts=contexts, rounds=rounds, least_rounds=rounds, stop_at=None, source=source
+        repetition=repetition,
+        engine=_ENGINE,
+        contexts=contexts,
+        rounds=rounds,
+        min_rounds=rounds,
+        stop_at=None,
+        source=source,
     )
 
 

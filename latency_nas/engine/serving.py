@@ -18,7 +18,7 @@ Started as a program it serves: a request a line on standard input, an answer a 
 ``{"do": "put", "name": "network.mnn", "data": ...}`` keeps a file that comes as base64 for as long as this process
 lives, and is answered by ``{"file": its path}``.
 
-``{"do": "visit", "file": "network.mnn", ...}`` (the rest is in `visit`) is answered by raw samples in milliseconds,
+``{"do": "repeat", "file": "network.mnn", ...}`` (the rest is in `repeat`) is answered by raw samples in milliseconds,
 ``{"do": "describe", "file": ..., ...}`` by what the engine runs. What cannot be done is answered by
 ``{"error": text}``, and serving goes on.
 """
@@ -37,7 +37,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence  # noqa: UP035 - Python 3.8
 
-__all__ = ["RunnerError", "describe", "hello", "main", "no_garbage_collection", "printed", "put", "visit"]
+__all__ = ["RunnerError", "describe", "hello", "main", "no_garbage_collection", "printed", "put", "repeat"]
 
 VERSION = 1
 _IMPOSSIBLE_MS = 1e-4
@@ -167,7 +167,7 @@ def describe(
 _yardsticks: dict[tuple[Any, ...], Any] = {}
 
 
-def visit(
+def repeat(
     engine: Any,
     file: str,
     yardstick: str,
@@ -180,7 +180,7 @@ def visit(
     profile: bool = True,
     describe: bool = False,
     n_whole: int = 0,
-    least_ms: float = 0.0,
+    min_ms: float = 0.0,
 ) -> dict[str, Any]:
     """Open a network afresh and time it between two runs of the yardstick.
 
@@ -197,7 +197,7 @@ def visit(
         profile: whether each op is timed as well; by an engine that times no ops, the whole counts as one op.
         describe: whether the ops are told.
         n_whole: timed whole runs among those op by op; 0 for as many.
-        least_ms: what no processor can run the network in: a run that took less did not run.
+        min_ms: what no processor can run the network in: a run that took less did not run.
 
     Returns:
         ``yardstick_before_ms``, ``yardstick_after_ms``, ``whole_ms``: lists; ``ops_ms``: a list for each run; ``ops``:
@@ -222,10 +222,10 @@ def visit(
         by_op += network.profile_ms(int(number < n_runs)) if times_ops else []
     if profile and not times_ops:
         by_op = [[ms] for ms in whole]
-    least_ms = max(least_ms, _IMPOSSIBLE_MS)
-    if not min(whole) > least_ms:
+    min_ms = max(min_ms, _IMPOSSIBLE_MS)
+    if not min(whole) > min_ms:
         raise RunnerError(
-            f"Expected {Path(file).name} to take more than {least_ms:.6f} ms, as its multiply-accumulates do on any "
+            f"Expected {Path(file).name} to take more than {min_ms:.6f} ms, as its multiply-accumulates do on any "
             f"processor, but {engine.about()['engine']} took less: it is made for another processor, or did not run."
         )
     return {
@@ -238,7 +238,7 @@ def visit(
     }
 
 
-_DO: dict[str, Callable[..., dict[str, Any]]] = {"hello": hello, "put": put, "visit": visit, "describe": describe}
+_DO: dict[str, Callable[..., dict[str, Any]]] = {"hello": hello, "put": put, "repeat": repeat, "describe": describe}
 
 
 def _answer(engine: Any, line: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from latency_nas.graph import OpGraph
 from latency_nas.measure.device.confirm import confirm_device
 from latency_nas.measure.device.runner import Runner, given_or_local
 from latency_nas.measure.meter import measure_networks
-from latency_nas.measure.visit import Progress
+from latency_nas.measure.repetition import Progress
 from latency_nas.table import LatencyTable
 
 __all__ = ["Accuracy", "check_table"]
@@ -92,11 +92,11 @@ def check_table(
     Args:
         table: Table of the device at hand.
         networks: graphs without open choices.
-        rounds: visits of each network, in each of the two measurements.
+        rounds: repetitions of each network, in each of the two measurements.
         seed: of the order.
         runner: Device at hand, with the table's engine; this machine by default.
         other_device: Whether the table may be of another device or engine; the datasheet then says what differs.
-        on_progress: told of each visit of both.
+        on_progress: told of each repetition of both.
 
     Returns:
         The same table with its expected error filled in, and the comparison.

@@ -27,7 +27,7 @@ _EXPONENTIALS = frozenset(
     {"swish", "sigmoid", "softmax", "log_softmax", "gelu", "tanh", "mish", "softplus", "exp", "erf"}
 )
 _STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.4)
-_LEAST_NETWORKS = 5  # for scales of their own
+_MIN_NETWORKS = 5  # for scales of their own
 _NOISE = 0.04  # relative standard deviation of a published or well-measured time
 _HUBER = 1.345 * _NOISE  # 95 % efficient under normal errors
 _STEPS = 12
@@ -109,7 +109,7 @@ def choose_strength(parts_ms: _Array, measured_ms: _Array) -> float:
         parts_ms: the source's price of each class in each network, of shape ``(networks, classes)``.
         measured_ms: of shape ``(networks,)``.
     """
-    if len(measured_ms) < _LEAST_NETWORKS:
+    if len(measured_ms) < _MIN_NETWORKS:
         return 0.0
 
     def error(strength: float) -> float:

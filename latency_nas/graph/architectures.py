@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["covering_architectures", "random_architectures"]
 
-_MOST_LISTED = 10_000  # spaces up to this size are listed and shuffled, larger ones drawn from
+_MAX_LISTED = 10_000  # spaces up to this size are listed and shuffled, larger ones drawn from
 
 
 def covering_architectures(choices: Mapping[str, int], *, times: int, seed: int = 0) -> list[dict[str, int]]:
@@ -30,12 +30,12 @@ def covering_architectures(choices: Mapping[str, int], *, times: int, seed: int 
         (6, [0, 0, 1, 1, 2, 2])
     """
     random = np.random.default_rng(seed)
-    n_most = max(choices.values(), default=1)
+    n_max = max(choices.values(), default=1)
     plan: list[dict[str, int]] = []
     for _ in range(times):
-        columns = {name: np.resize(random.permutation(n), n_most) for name, n in choices.items()}
+        columns = {name: np.resize(random.permutation(n), n_max) for name, n in choices.items()}
         shuffled = {name: random.permutation(column) for name, column in columns.items()}
-        plan += [{name: int(column[row]) for name, column in shuffled.items()} for row in range(n_most)]
+        plan += [{name: int(column[row]) for name, column in shuffled.items()} for row in range(n_max)]
     return plan
 
 
@@ -44,7 +44,7 @@ def random_architectures(
 ) -> list[dict[str, int]]:
     """`n` different architectures drawn uniformly, none of them in `unlike`; fewer if there are no more."""
     random = np.random.default_rng(seed)
-    if prod(choices.values()) <= _MOST_LISTED:
+    if prod(choices.values()) <= _MAX_LISTED:
         listed = [dict(zip(choices, row, strict=True)) for row in product(*map(range, choices.values()))]
         drawn: Iterator[dict[str, int]] = (listed[index] for index in random.permutation(len(listed)))
     else:

@@ -18,7 +18,7 @@ from typing import Any
 from latency_nas.errors import MissingExtraError, SearchError
 from latency_nas.integrate.training_step import WrappedStep, with_term
 from latency_nas.integrate.unlisted_parameters import UnlistedParameters
-from latency_nas.search.loss.control import Controlled
+from latency_nas.search.loss.latency_term import LatencyTerm
 from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.summary import as_text, summary_table
 from latency_nas.search.loss.targets import Targets
@@ -66,7 +66,7 @@ class _LatencyHooks:
 
     def __init__(
         self,
-        loss: Controlled | Targets | None = None,
+        loss: LatencyTerm | Targets | None = None,
         *,
         final_temperature: float | None = None,
         apply_to: str = "all",
@@ -89,7 +89,7 @@ class _LatencyHooks:
         self._step = WrappedStep()
 
     @property
-    def loss(self) -> Controlled | Targets:
+    def loss(self) -> LatencyTerm | Targets:
         """The loss.
 
         Raises:
@@ -246,11 +246,11 @@ def _n_epochs(trainer: Any) -> int:
     return ceil(n_batches / int(trainer.num_training_batches))
 
 
-def _held_by(pl_module: Any) -> Controlled | Targets:
+def _held_by(pl_module: Any) -> LatencyTerm | Targets:
     """The one loss among the module's submodules."""
     modules = list(pl_module.modules())
-    found: list[Controlled | Targets] = [module for module in modules if isinstance(module, Targets)]
-    found = found or [module for module in modules if isinstance(module, Controlled)]
+    found: list[LatencyTerm | Targets] = [module for module in modules if isinstance(module, Targets)]
+    found = found or [module for module in modules if isinstance(module, LatencyTerm)]
     if len(found) != 1:
         raise SearchError(
             f"Expected {type(pl_module).__name__} to hold one latency loss, but it holds {len(found)}: give the "

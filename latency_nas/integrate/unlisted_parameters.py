@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
-from latency_nas.search.loss.control import Controlled
+from latency_nas.search.loss.latency_term import LatencyTerm
 from latency_nas.search.loss.targets import Targets
 from latency_nas.search.supernet.architecture_parameters import architecture_leaves
 
@@ -30,7 +30,7 @@ class UnlistedParameters:
         """At the next `find`, look whatever was found before."""
         self._found = False
 
-    def find(self, loss: Controlled | Targets, module: nn.Module) -> None:
+    def find(self, loss: LatencyTerm | Targets, module: nn.Module) -> None:
         """Find them, as soon as any architecture parameter requires a gradient."""
         if not self._found:
             leaves = architecture_leaves(loss)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from latency_nas.errors import KernelError, shown
-from latency_nas.kernel.vocabulary import DTYPES, LEAST_RANKS, OPS, SPATIAL_AXES
+from latency_nas.kernel.vocabulary import DTYPES, MIN_RANKS, OPS, SPATIAL_AXES
 
 __all__ = ["AttrValue", "Kernel", "Shape", "shared_kernel"]
 
 Shape = tuple[int, ...]
 AttrValue = int | float | str | tuple[int, ...]
 
-_LARGEST, _MOST_SIZES, _HUGE = 2**31, 8, 2**63
+_LARGEST, _MAX_SIZES, _HUGE = 2**31, 8, 2**63
 _WINDOW = {"kernel": 1, "stride": 1, "dilation": 1, "pad": 2}  # attribute -> its number of values for each spatial axis
 
 _NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
@@ -104,12 +104,12 @@ class Kernel:
         object.__setattr__(self, "attrs", attrs)
         if self.op in SPATIAL_AXES:
             self._check_shapes()
-        if self.op in LEAST_RANKS:
+        if self.op in MIN_RANKS:
             self._check_ranks()
 
     def _sizes(self, shape: Shape) -> Shape:
-        if len(shape) > _MOST_SIZES:
-            raise KernelError(f"Expected at most {_MOST_SIZES} sizes in a shape of {self.op}, but got {len(shape)}.")
+        if len(shape) > _MAX_SIZES:
+            raise KernelError(f"Expected at most {_MAX_SIZES} sizes in a shape of {self.op}, but got {len(shape)}.")
         if {*map(type, shape)} == {int} and min(shape) >= 0 and max(shape) <= _LARGEST:
             return tuple(shape)
         if not all(isinstance(size, int) and 0 <= size <= _LARGEST for size in shape):
@@ -133,7 +133,7 @@ class Kernel:
             )
 
     def _check_ranks(self) -> None:
-        least = LEAST_RANKS[self.op]
+        least = MIN_RANKS[self.op]
         if not self.inputs or not self.outputs or min(len(self.inputs[0]), len(self.outputs[0])) < least:
             shapes = f"{self.inputs} -> {self.outputs}"
             raise KernelError(

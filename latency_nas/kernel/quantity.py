@@ -10,7 +10,7 @@ from latency_nas.errors import QuantityError, shown
 __all__ = ["LATENCY", "QUANTITIES", "Quantity"]
 
 _TEXT = re.compile(r"\S(.*\S)?")
-_MOST_DECIMALS = 9
+_MAX_DECIMALS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class Quantity:
             text = getattr(self, field)
             if not isinstance(text, str) or not _TEXT.fullmatch(text):
                 raise QuantityError(f"Expected `{field}` of a quantity to be a word or more, but got {shown(text)}.")
-        if type(self.n_decimals) is not int or not 0 <= self.n_decimals <= _MOST_DECIMALS:
+        if type(self.n_decimals) is not int or not 0 <= self.n_decimals <= _MAX_DECIMALS:
             raise QuantityError(
-                f"Expected `n_decimals` to be an integer from 0 to {_MOST_DECIMALS}, but got {shown(self.n_decimals)}."
+                f"Expected `n_decimals` to be an integer from 0 to {_MAX_DECIMALS}, but got {shown(self.n_decimals)}."
             )
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DTYPES", "LEAST_RANKS", "OPS", "SPATIAL_AXES"]
+__all__ = ["DTYPES", "MIN_RANKS", "OPS", "SPATIAL_AXES"]
 
 Attributes = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -80,7 +80,7 @@ DTYPES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int64": 8, "int32": 4, "i
 SPATIAL_AXES = {f"{op}{n}d": n for op in ("conv", "conv_transpose", "pool") for n in (1, 2, 3)}
 
 # other ops whose work is computed from their sizes, and how many sizes their input and output have at the least
-LEAST_RANKS = {
+MIN_RANKS = {
     "linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1, "group_norm": 2, "instance_norm": 2,
     "prelu": 1,
 }  # fmt: skip

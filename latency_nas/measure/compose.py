@@ -1,9 +1,9 @@
-"""Networks composed of pieces, so that each piece runs inside several networks and not alone.
+"""Networks composed of work items, so that each work item runs inside several networks and not alone.
 
-A piece is the graph of an op, of a kernel, or of a whole network. A composed network is a set of *branches*: chains in
-which each piece reads what the piece before it wrote, so that activations lie in memory as they would in a network,
-and weights are cold because other layers ran in between. Where no piece fits, a new branch begins at an input of its
-own: that costs one copy, and no adapter whose own time would have to be told apart.
+A work item is the graph of an op, of a kernel, or of a whole network. A composed network is a set of *branches*: chains
+in which each work item reads what the work item before it wrote, so that activations lie in memory as they would in a
+network, and weights are cold because other layers ran in between. Where no work item fits, a new branch begins at an
+input of its own: that costs one copy, and no adapter whose own time would have to be told apart.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from latency_nas.kernel import Kernel
 
 __all__ = ["Branches", "compose", "cover", "join", "own_kernels", "side_by_side"]
 
-_MOST_BYTES = 64 * 2**20  # of a composed network, if it is of more than one piece
+_MAX_BYTES = 64 * 2**20  # of a composed network, if it is of more than one work item
 
-Branches = tuple[tuple[int, ...], ...]  # ids of pieces: chains, in the order in which they are written
+Branches = tuple[tuple[int, ...], ...]  # ids of work items: chains, in the order in which they are written
 
 
 def own_kernels(graph: OpGraph, engine: Engine, target: Target) -> set[Kernel]:
@@ -31,11 +31,11 @@ def own_kernels(graph: OpGraph, engine: Engine, target: Target) -> set[Kernel]:
 
 
 def cover(kernels: Mapping[int, set[Kernel]], known: set[Kernel]) -> list[int]:
-    """As few pieces as hold every kernel that is not `known`: greedily the piece with the most new ones first."""
+    """As few work items as hold every kernel that is not `known`: the one with the most new kernels first."""
     missing = set().union(*kernels.values()) - known if kernels else set()
     left, taken = dict(kernels), []
     while missing:
-        best = max(left, key=lambda piece: (len(left[piece] & missing), -piece))
+        best = max(left, key=lambda work_item: (len(left[work_item] & missing), -work_item))
         missing -= left.pop(best)
         taken.append(best)
     return sorted(taken)
@@ -43,7 +43,7 @@ def cover(kernels: Mapping[int, set[Kernel]], known: set[Kernel]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """What a piece reads and writes, where it has one input and one output; None otherwise."""
+    """What a work item reads and writes, where it has one input and one output; None otherwise."""
 
     reads: Value | None
     writes: Value | None
@@ -56,46 +56,46 @@ class _Ends:
 
 
 def compose(
-    graphs: Mapping[int, OpGraph], engine: Engine, target: Target, *, n_pieces: int, seed: int, fold: bool
+    graphs: Mapping[int, OpGraph], engine: Engine, target: Target, *, items_per_network: int, seed: int, fold: bool
 ) -> list[Branches]:
-    """Networks of at most `n_pieces` pieces in which each piece stands once.
+    """Networks of at most `items_per_network` work items, each of which stands once.
 
     Args:
-        graphs: piece -> its graph.
+        graphs: work item -> its graph.
         engine: that runs them.
         target: what its rules depend on.
-        n_pieces: the most pieces of a network.
+        items_per_network: the most work items of a network.
         seed: of the order.
-        fold: whether the engine may fold a piece into the one before it, as it would in a network; if not, such
-            pieces are kept apart, so that each runs as the kernels that it is alone.
+        fold: whether the engine may fold a work item into the one before it, as it would in a network; if not, such
+            work items are kept apart, so that each runs as the kernels that it is alone.
     """
     random = np.random.default_rng(seed)
-    left = dict.fromkeys(int(piece) for piece in random.permutation(sorted(graphs)))
-    ends = {piece: _Ends.of(graph) for piece, graph in graphs.items()}
+    left = dict.fromkeys(int(work_item) for work_item in random.permutation(sorted(graphs)))
+    ends = {work_item: _Ends.of(graph) for work_item, graph in graphs.items()}
     networks: list[Branches] = []
 
     def follows(first: int, second: int) -> bool:
-        """Whether a piece reads what another writes, and the engine leaves them apart where it should."""
+        """Whether a work item reads what another writes, and the engine leaves them apart where it should."""
         fits = _fits(ends[first].writes, ends[second].reads)
         return fits and (fold or not _folds(graphs[first], graphs[second], engine, target))
 
     while left:
         branches: list[list[int]] = []
         size_bytes = 0
-        while left and sum(map(len, branches)) < n_pieces:
-            piece = None
+        while left and sum(map(len, branches)) < items_per_network:
+            work_item = None
             if branches:
-                piece = next((item for item in left if follows(branches[-1][-1], item)), None)
-            begins = piece is None
-            if piece is None:
-                piece = max(left, key=lambda item: prod(_input(graphs[item]).shape))
-            size_bytes += _size_bytes(graphs[piece])
-            if branches and size_bytes > _MOST_BYTES:
+                work_item = next((item for item in left if follows(branches[-1][-1], item)), None)
+            begins = work_item is None
+            if work_item is None:
+                work_item = max(left, key=lambda item: prod(_input(graphs[item]).shape))
+            size_bytes += _size_bytes(graphs[work_item])
+            if branches and size_bytes > _MAX_BYTES:
                 break
             if begins:
                 branches.append([])
-            branches[-1].append(piece)
-            del left[piece]
+            branches[-1].append(work_item)
+            del left[work_item]
         networks.append(tuple(map(tuple, branches)))
     return networks
 

@@ -1,9 +1,9 @@
 """Meters networks beside the yardstick, and makes a table of what their kernels cost in context.
 
 One loop serves these functions and `latency-nas measure`: a session, here in a temporary file, whose networks run in a
-process of their own. A visit opens a network afresh, runs the yardstick, the network (whole, and op by op), and the
-yardstick again. A fresh network each visit matters as much as many runs: where its memory happens to lie moves a time
-by a few percent.
+process of their own. A repetition opens a network afresh, runs the yardstick, the network (whole, and op by op), and
+the yardstick again. A fresh network each repetition matters as much as many runs: where its memory happens to lie moves
+a time by a few percent.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel
-from latency_nas.measure.device.runner import Runner, VisitOptions, given_or_local
+from latency_nas.measure.device.runner import RepetitionOptions, Runner, given_or_local
+from latency_nas.measure.repetition import Progress
 from latency_nas.measure.session.options import SessionOptions
-from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.result import build_table, session_result
 from latency_nas.measure.session.run import run_session
 from latency_nas.measure.session.session import Session
+from latency_nas.measure.session.work_item import WorkItem
 from latency_nas.measure.times import Drift, NetworkTimes
-from latency_nas.measure.visit import Progress
 from latency_nas.table import LatencyTable
 
 __all__ = ["measure_networks", "measure_table"]
@@ -54,17 +54,18 @@ def measure_networks(
         engine: Engine, or its name; the registry's default for None.
         threads: Number of threads of the engine.
         precision: Precision of the arithmetic, one of `Engine.precisions`.
-        rounds: Visits of each network, in shuffled order.
-        n_runs: Timed runs a visit.
+        rounds: Repetitions of each network, in shuffled order.
+        n_runs: Timed runs a repetition.
         profile: Whether each op is timed as well; networks must then be graphs, and the engine must run exactly the
             kernels that they fuse to.
         yardstick_ms: Undisturbed time of the yardstick that latencies are expressed at: that of the table they will be
             compared with. By default this session's own.
-        max_drift: How far the yardstick may move within a visit, or lie above its undisturbed time, before the visit
+        max_drift: How far the yardstick may move within a repetition, or lie above its stable time, before the
+        repetition
             is repeated.
         seed: Seed of the order and the weights.
         runner: Where the networks run; this machine by default.
-        on_progress: Called after each visit with the visits so far and in all.
+        on_progress: Called after each repetition with the repetitions so far and in all.
 
     Returns:
         Times by network, and the drift of the session.
@@ -74,8 +75,8 @@ def measure_networks(
         MeasureError: if there are no networks, or one cannot be written, ran in no time, crashed the engine, or runs
             other kernels than expected.
     """
-    visit = VisitOptions(threads=threads, precision=precision, n_runs=n_runs, profile=profile, n_whole=n_runs)
-    options = _options(visit, engine, rounds, max_drift, seed, len(networks))
+    repetition = RepetitionOptions(threads=threads, precision=precision, n_runs=n_runs, profile=profile, n_whole=n_runs)
+    options = _options(repetition, engine, rounds, max_drift, seed, len(networks))
     options = replace(options, yardstick_ms=yardstick_ms)
     with _metered(networks, options, runner, on_progress) as session:
         result = session_result(session)
@@ -99,8 +100,8 @@ def measure_table(
     """Measure, on this machine, what each kernel of `networks` costs inside them.
 
     A kernel's latency is the median over the places where it was met, less what calling back costs an op; its standard
-    deviation is over these places, or over the visits where there is one place only. By an engine that times no ops
-    each kernel is a network of its own.
+    deviation is over these places, or over the repetitions where there is one place only. By an engine that times no
+    ops each kernel is a network of its own.
 
     Args:
         networks: Graphs in which each kernel of interest stands several times (`covering_architectures` picks them),
@@ -109,12 +110,12 @@ def measure_table(
         device: What the datasheet calls this machine.
         threads: Number of threads of the engine.
         precision: Precision of the arithmetic.
-        rounds: Visits of each network.
-        n_runs: Timed runs a visit.
-        max_drift: Bound of a visit's drift.
+        rounds: Repetitions of each network.
+        n_runs: Timed runs a repetition.
+        max_drift: Bound of a repetition's drift.
         seed: Seed of the order and the weights.
         runner: Where the networks run; this machine by default.
-        on_progress: Called after each visit with the visits so far and in all.
+        on_progress: Called after each repetition with the repetitions so far and in all.
 
     Returns:
         The table, its datasheet filled in.
@@ -127,20 +128,25 @@ def measure_table(
     }  # fmt: skip
     if len(batches) > 1:
         raise MeasureError(f"Expected networks of one batch size in one table, but got {sorted(batches)}.")
-    visit = VisitOptions(threads=threads, precision=precision, n_runs=n_runs, n_whole=n_runs)
-    options = replace(_options(visit, engine, rounds, max_drift, seed, len(networks)), device=device)
+    repetition = RepetitionOptions(threads=threads, precision=precision, n_runs=n_runs, n_whole=n_runs)
+    options = replace(_options(repetition, engine, rounds, max_drift, seed, len(networks)), device=device)
     with _metered(networks, options, runner, on_progress) as session:
         table = build_table(session, batch=batches.pop() if batches else None)
     return LatencyTable(table.entries, table.datasheet)
 
 
 def _options(
-    visit: VisitOptions, engine: Engine | str | None, rounds: int, max_drift: float, seed: int, n_networks: int
+    repetition: RepetitionOptions,
+    engine: Engine | str | None,
+    rounds: int,
+    max_drift: float,
+    seed: int,
+    n_networks: int,
 ) -> SessionOptions:
     if not n_networks:
         raise MeasureError("Expected at least one network to measure, but got none.")
     return SessionOptions(
-        visit=visit, engine=get_engine(engine).name, rounds=rounds, least_rounds=rounds, stop_at=None,
+        repetition=repetition, engine=get_engine(engine).name, rounds=rounds, min_rounds=rounds, stop_at=None,
         max_drift=max_drift, chunk_size=n_networks, seed=seed,
     )  # fmt: skip
 
@@ -153,13 +159,13 @@ def _metered(
     on_progress: Progress | None,
 ) -> Iterator[Session]:
     """A session of these networks, metered to its end; the first problem is an error."""
-    pieces = [  # a file is called by its name
-        Piece.of(network, "" if isinstance(network, str | os.PathLike) else f"networks[{number}]")
+    work_items = [  # a file is called by its name
+        WorkItem.of(network, "" if isinstance(network, str | os.PathLike) else f"networks[{number}]")
         for number, network in enumerate(networks)
     ]
     with (
         tempfile.TemporaryDirectory() as folder,
-        Session.create(Path(folder, "session.sqlite"), pieces, options) as session,
+        Session.create(Path(folder, "session.sqlite"), work_items, options) as session,
         given_or_local(runner, options.engine) as device,
     ):
         run_session(session, device, on_progress=on_progress, strict=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from latency_nas.measure.visit import Progress as ProgressFunction
+from latency_nas.measure.repetition import Progress as ProgressFunction
 
 __all__ = ["progress_bar"]
 

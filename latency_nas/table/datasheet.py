@@ -88,7 +88,7 @@ class Datasheet:
         expected_error_method: how that was obtained.
         error_90: the relative error that 90 % of the predictions of such networks keep within, of the smaller of
             prediction and measurement; None where it is not known.
-        yardstick_ms: undisturbed time of the yardstick network in this table's session, the unit of machine speed;
+        yardstick_ms: stable time of the yardstick network in this table's session, the unit of machine speed;
             None without one.
         emulated: whether the engine ran under emulation, so that no time here is any device's.
         unrecorded: kernel attributes that the source does not tell apart, as ``"op.attribute"``.

@@ -15,14 +15,14 @@ __all__ = ["check_plausible"]
 
 # Multiply-accumulates a millisecond of one thread: what the matrix units of a server's core reach in int8 (2,048 a
 # cycle at 3 GHz), and half as much again, since convolutions by Winograd's products multiply less than is counted.
-_MOST_MACS_A_MS = 1e10
-_MOST_THREADS = 256  # of a processor whose table does not state them
-_MOST_OF_OTHER_BACKENDS = 1e13  # several times the fastest accelerator of a data centre
+_MAX_MACS_A_MS = 1e10
+_MAX_THREADS = 256  # of a processor whose table does not state them
+_MAX_OF_OTHER_BACKENDS = 1e13  # several times the fastest accelerator of a data centre
 
 # The slowest device that runs an inference engine, under emulation: a second for anything, and a megabyte and a million
 # multiply-accumulates a second.
 _ANYTHING_MS = 1e3
-_LEAST_A_MS = 1e3
+_MIN_A_MS = 1e3
 
 
 def check_plausible(kernel: Kernel, latency_ms: float, sheet: Datasheet) -> None:
@@ -41,15 +41,15 @@ def check_plausible(kernel: Kernel, latency_ms: float, sheet: Datasheet) -> None
         >>> check_plausible(Kernel.of("linear", [(1, 1024)], [(1, 1000)]), 0.05, sheet)
     """
     macs = n_macs(kernel)
-    most = _MOST_OF_OTHER_BACKENDS
+    most = _MAX_OF_OTHER_BACKENDS
     if sheet.backend == "CPU":
-        most = _MOST_MACS_A_MS * (sheet.threads or _MOST_THREADS)
+        most = _MAX_MACS_A_MS * (sheet.threads or _MAX_THREADS)
     if macs > most * latency_ms:
         raise TableError(
             f"{latency_ms:.4g} ms for {macs:.3g} multiply-accumulates is faster than any processor: the time is of "
             f"another unit, or of another kernel"
         )
-    if latency_ms > _ANYTHING_MS + (macs + n_bytes(kernel)) / _LEAST_A_MS:
+    if latency_ms > _ANYTHING_MS + (macs + n_bytes(kernel)) / _MIN_A_MS:
         raise TableError(
             f"{latency_ms:.4g} ms for {macs:.3g} multiply-accumulates and {n_bytes(kernel):.3g} bytes is slower than "
             f"any processor: the time is of another unit, or of another kernel"

@@ -15,12 +15,12 @@ from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import LATENCY
 from latency_nas.measure.device.confirm import confirm_device
-from latency_nas.measure.device.runner import Runner, VisitOptions, given_or_local
+from latency_nas.measure.device.runner import RepetitionOptions, Runner, given_or_local
 from latency_nas.measure.meter import measure_networks
 from latency_nas.measure.times import Drift, NetworkTimes
 from latency_nas.table import LatencyTable, load_table
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "verify"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Verdict:
         )
 
 
-def judge(
+def verify(
     model: nn.Module,
     example_input: Tensor,
     table: LatencyTable | str,
@@ -81,7 +81,7 @@ def judge(
         table: Table of the device at hand, or what `load_table` takes.
         target_ms: What was asked for.
         file: Where the exported network goes.
-        rounds: Visits.
+        rounds: Repetitions.
         runner: Device at hand, with the table's engine; this machine by default.
         other_device: Whether the table may be of another device or engine; the verdict then says what differs.
 
@@ -95,14 +95,14 @@ def judge(
     table = table if isinstance(table, LatencyTable) else load_table(table)
     engine, sheet, file = get_engine(table.datasheet.engine), table.datasheet, Path(file)
     with given_or_local(runner, engine) as device:
-        deviations = confirm_device(table, device, doing="judge by", other_device=other_device)
+        deviations = confirm_device(table, device, doing="verify by", other_device=other_device)
         estimator, graph = LatencyEstimator(table), read_torch(model, example_input)
         calls = estimator.fuse(graph)
         engine.export(model, example_input, file)
-        visit = VisitOptions(threads=sheet.threads or 1, precision=sheet.precision, n_runs=1, profile=False)
-        engine.check_ops(device.visit(file, file, visit, describe=True)["ops"], calls, file.stem)
+        repetition = RepetitionOptions(threads=sheet.threads or 1, precision=sheet.precision, n_runs=1, profile=False)
+        engine.check_ops(device.repeat(file, file, repetition, describe=True)["ops"], calls, file.stem)
         (measured,), drift = measure_networks(
-            [file], engine=engine, threads=visit.threads, precision=sheet.precision, rounds=rounds,
+            [file], engine=engine, threads=repetition.threads, precision=sheet.precision, rounds=rounds,
             yardstick_ms=sheet.yardstick_ms, runner=device,
         )  # fmt: skip
     return Verdict(

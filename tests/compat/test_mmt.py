@@ -96,7 +96,7 @@ def test_a_folder_over_other_ops_is_refused_and_the_same_ops_go_on(folder: Path,
 @pytest.mark.parametrize("times", [1, 3, 10, 30, 100])
 def test_an_op_is_timed_about_as_often_as_asked(times: int) -> None:
     options = _options(times, 1, "fp32", "")
-    n_runs = options.contexts * options.rounds * options.visit.n_runs
+    n_runs = options.contexts * options.rounds * options.repetition.n_runs
     assert times <= n_runs <= max(times + 5, 1.25 * times)
 
 
@@ -139,7 +139,7 @@ def test_tables_of_mmt_itself_price_a_network_as_mmt_does(old: bool, mmt_module:
     ops = import_mmt(path)
     assert ops[0] == MMTOp(
         class_name="torch.nn.modules.conv.Conv2d", repr=repr(net.first), input_shape=(1, 3, 16, 16), latency_ms=1.0,
-        least_ms=0.5, most_ms=2.0, file="0.mnn",
+        min_ms=0.5, max_ms=2.0, file="0.mnn",
     )  # fmt: skip
     assert predict_latency(net, path, [1, 3, 16, 16]) == 7.0
     with pytest.raises(MissingKernelError) as caught:

@@ -29,7 +29,7 @@ from latency_nas.graph.torch.reader import read_torch
 from latency_nas.measure.device.runner import LocalRunner
 from latency_nas.measure.yardstick import yardstick_graph
 from latency_nas.table import LatencyTable
-from latency_nas.verdict.verdict import judge
+from latency_nas.verdict.verdict import verify
 from tests.bare_interpreter import bare_interpreter
 from tests.cli.test_main import run_main
 from tests.other_package import install, on_the_path
@@ -171,7 +171,7 @@ def test_files_of_its_own_are_measured(tmp_path: Path) -> None:
     file = get_engine("toy").write(small_graph(), tmp_path / "small.toy")
     times, drift = measure_networks([file, small_graph()], engine="toy", rounds=2, n_runs=2, max_drift=9)
     assert all(item.latency_ms > 0 for item in times)
-    assert drift.n_visits == 4
+    assert drift.n_repetitions == 4
 
 
 def test_what_it_cannot_do_is_an_error_of_that_network(tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ def test_its_table_is_checked(table: LatencyTable) -> None:
     assert checked.datasheet.expected_error == accuracy.mean_error
 
 
-def test_a_network_is_judged_by_it(table: LatencyTable, tmp_path: Path) -> None:
-    verdict = judge(
+def test_a_network_is_verified_by_it(table: LatencyTable, tmp_path: Path) -> None:
+    verdict = verify(
         small(), torch.zeros(1, 3, 16, 16), table, target_ms=1.0, file=tmp_path / "small.toy", rounds=2
     )  # fmt: skip
     assert verdict.deviations == ()
@@ -342,7 +342,7 @@ def test_a_bundle_for_a_device_without_this_library(start: tuple[object, ...], t
     assert f"next: python3 {bundle.name} on the device" in run(*start, "--bundle", bundle)
     done = subprocess.run([*bare, bundle, "-o", samples], capture_output=True, text=True, check=False)  # noqa: S603
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert re.search(r": [1-9]\d* visits\n", run(*start, "--samples", samples))
+    assert re.search(r": [1-9]\d* repetitions\n", run(*start, "--samples", samples))
     assert built(tmp_path / "s.sqlite").datasheet.engine == "Toy Engine"
 
 

@@ -24,9 +24,9 @@ def window(n_axes: int) -> dict[str, Any]:
     return {**{name: (value,) * n_axes for name, value in each.items()}, "pad": (1,) * 2 * n_axes, "group": 1}
 
 
-LARGEST, MOST_SIZES, HUGE = 2**31, 8, 2**63
+LARGEST, MAX_SIZES, HUGE = 2**31, 8, 2**63
 all_sizes = st.integers(0, 4096) | st.integers(0, LARGEST)
-shapes = st.lists(all_sizes, max_size=MOST_SIZES).map(tuple)
+shapes = st.lists(all_sizes, max_size=MAX_SIZES).map(tuple)
 names = st.from_regex(r"[A-Za-z_][\w.:/+-]{0,8}", fullmatch=True)
 identifiers = names.filter(lambda name: name.isidentifier() and name != "dtype")
 integers = st.integers(1 - HUGE, HUGE - 1)
@@ -37,7 +37,7 @@ values: st.SearchStrategy[AttrValue] = st.one_of(
 
 
 # Ops whose first input and first output have some sizes at the least.
-LEAST_SIZES = {
+MIN_SIZES = {
     "linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1, "group_norm": 2, "instance_norm": 2,
     "prelu": 1,
 }  # fmt: skip
@@ -71,8 +71,8 @@ def kernels(draw: st.DrawFn) -> Kernel:
     else:
         strategies = {}
         inputs, outputs = (tuple(draw(st.lists(shapes, max_size=3))) for _ in range(2))
-        if op in LEAST_SIZES:
-            first = st.lists(all_sizes, min_size=LEAST_SIZES[op], max_size=MOST_SIZES).map(tuple)
+        if op in MIN_SIZES:
+            first = st.lists(all_sizes, min_size=MIN_SIZES[op], max_size=MAX_SIZES).map(tuple)
             inputs, outputs = (draw(first), *inputs), (draw(first), *outputs)
             strategies = {"axis": st.integers(0, len(inputs[0]) - 1)}
     attrs = tuple((name, draw(strategies.get(name, values))) for name in draw(st.permutations(present)))
@@ -260,7 +260,7 @@ def test_number_that_python_cannot_write_is_refused(shape: Shape, attrs: dict[st
 
 
 def test_shape_has_at_most_eight_sizes() -> None:
-    most = (1,) * MOST_SIZES
+    most = (1,) * MAX_SIZES
     assert Kernel.of("foo", [most], [most]).inputs == (most,)
     shapes: list[Shape] = [(*most, 1)]
     for inputs, outputs in ((shapes, []), ([], shapes)):
@@ -295,10 +295,10 @@ def test_largest_integers_and_whole_floats_beyond(value: object, text: str) -> N
     assert type(kernel.attributes["a"]) is type(Kernel.parse(kernel.key).attributes["a"])
 
 
-@pytest.mark.parametrize("op", LEAST_SIZES)
+@pytest.mark.parametrize("op", MIN_SIZES)
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
 def test_op_whose_sizes_are_read_has_enough_of_them(op: str, side: str) -> None:
-    least, attrs = LEAST_SIZES[op], dict.fromkeys(OPS[op][0], 3)
+    least, attrs = MIN_SIZES[op], dict.fromkeys(OPS[op][0], 3)
     enough: list[Shape] = [(3,) * least]
     for other in ([], [(3,) * (least - 1)], [(3,) * (least - 1), (3,) * 4]):
         inputs, outputs = (other, enough) if side == "inputs" else (enough, other)

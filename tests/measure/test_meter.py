@@ -20,8 +20,8 @@ from latency_nas.graph import OpGraph
 from latency_nas.graph.architectures import covering_architectures, random_architectures
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.measure.meter import measure_networks, measure_table
-from latency_nas.measure.times import Drift, NetworkTimes, _callback_ms, entries_of, settle, summarise
-from latency_nas.measure.visit import Calm, Visit
+from latency_nas.measure.repetition import DriftFilter, Repetition
+from latency_nas.measure.times import Drift, NetworkTimes, _callback_ms, aggregate, entries_of, summarise
 from latency_nas.search.supernet.supernet import find_choices
 from latency_nas.table import LatencyTable
 from tests.networks import Snippet
@@ -61,8 +61,8 @@ def table(checked: tuple[LatencyTable, Accuracy]) -> LatencyTable:
     return checked[0]
 
 
-def visit(yardstick_ms: float, whole_ms: float, moved: float = 0.0) -> Visit:
-    return Visit(yardstick_ms, moved, whole_ms, np.array([whole_ms / 2, whole_ms / 2]))
+def repeat(yardstick_ms: float, whole_ms: float, moved: float = 0.0) -> Repetition:
+    return Repetition(yardstick_ms, moved, whole_ms, np.array([whole_ms / 2, whole_ms / 2]))
 
 
 def test_a_table_holds_every_kernel_that_was_met(
@@ -82,7 +82,7 @@ def test_the_datasheet_says_how_it_was_measured(table: LatencyTable, plan: list[
         "measured",
     )
     assert (sheet.precision, sheet.threads, sheet.batch, sheet.emulated) == ("fp32", 1, 1, False)
-    assert sheet.sources == (f"{len(plan)} networks profiled op by op, 6 visits of 6 runs each",)
+    assert sheet.sources == (f"{len(plan)} networks profiled op by op, 6 repetitions of 6 runs each",)
     assert sheet.yardstick_ms is not None
     assert sheet.yardstick_ms > 0
 
@@ -104,10 +104,10 @@ def test_sixteen_times_the_work_takes_longer() -> None:
     small, large = (nn.Sequential(nn.Conv2d(8, c, 3), nn.ReLU(), nn.Conv2d(c, c, 3)) for c in (32, 128))
     times, drift = measure_networks([read_torch(net, input_shape=(1, 8, 32, 32)) for net in (small, large)], rounds=3)
     assert times[1].latency_ms > 3 * times[0].latency_ms
-    assert drift.n_visits == 6 + drift.n_repeated
+    assert drift.n_repetitions == 6 + drift.n_repeated
 
 
-def test_a_kernel_that_was_met_once_has_the_spread_of_its_visits() -> None:
+def test_a_kernel_that_was_met_once_has_the_spread_of_its_repetitions() -> None:
     net = nn.Sequential(nn.Conv2d(8, 32, 3), nn.ReLU(), nn.Conv2d(32, 16, 3))
     table = measure_table([read_torch(net, input_shape=(1, 8, 32, 32))], rounds=4)
     assert all(row.std_ms is not None and row.std_ms < row.latency_ms for row in table.entries.values())
@@ -176,45 +176,50 @@ def test_the_batch_size_lands_in_the_datasheet() -> None:
 
 
 def test_what_slows_network_and_yardstick_alike_cancels() -> None:
-    """Three visits at speeds 1, 2 and 3 of a network that takes four yardsticks."""
-    times = summarise([visit(0.5 * slow, 2.0 * slow) for slow in (1, 2, 3)], n_runs=6, unit_ms=0.5)
+    """Three repetitions at speeds 1, 2 and 3 of a network that takes four yardsticks."""
+    times = summarise([repeat(0.5 * slow, 2.0 * slow) for slow in (1, 2, 3)], n_runs=6, unit_ms=0.5)
     assert (times.latency_ms, times.std_ms, times.raw_ms, times.n_samples) == (2.0, 0.0, 4.0, 18)
     assert times.ops_ms.tolist() == [1.0, 1.0]
     assert times.ops_std_ms.tolist() == [0.0, 0.0]
 
 
-def test_a_disturbed_session_says_so() -> None:
-    drift = Drift(yardstick_ms=0.1, slowest=1.5, n_visits=9, n_repeated=3, n_unstable=2)
+def test_a_unstable_session_says_so() -> None:
+    drift = Drift(yardstick_ms=0.1, slowest=1.5, n_repetitions=9, n_repeated=3, n_unstable=2)
     text = str(drift)
-    assert text.startswith("unstable: the yardstick moved 50%; 3 visits were made again")
+    assert text.startswith("unstable: the yardstick moved 50%; 3 repetitions were made again")
     assert f"2 of the networks were {SELDOM_UNDISTURBED}" in text
     assert SELDOM_UNDISTURBED not in str(replace(drift, n_unstable=0))
 
 
 def test_the_standard_error_is_that_of_a_median() -> None:
-    """Against its sampling distribution: 4,000 sessions of 25 normally distributed visits."""
+    """Against its sampling distribution: 4,000 sessions of 25 normally distributed repetitions."""
     random = np.random.default_rng(0)
-    sessions = [summarise([visit(1.0, ms) for ms in random.normal(10, 1, 25)], 1, 1.0) for _ in range(4000)]
+    sessions = [summarise([repeat(1.0, ms) for ms in random.normal(10, 1, 25)], 1, 1.0) for _ in range(4000)]
     spread = np.std([times.latency_ms for times in sessions])
     assert np.mean([times.std_ms or np.nan for times in sessions]) == pytest.approx(spread, rel=0.1)
 
 
 @pytest.mark.parametrize(
-    ("candidate", "disturbed"),
-    [(visit(1.0, 1.0), False), (visit(1.09, 1.0), False), (visit(1.2, 1.0), True), (visit(1.0, 1.0, moved=0.2), True)],
+    ("candidate", "unstable"),
+    [
+        (repeat(1.0, 1.0), False),
+        (repeat(1.09, 1.0), False),
+        (repeat(1.2, 1.0), True),
+        (repeat(1.0, 1.0, moved=0.2), True),
+    ],
 )
-def test_a_visit_is_disturbed_if_the_yardstick_moved_or_was_slow(candidate: Visit, disturbed: bool) -> None:
-    calm = Calm(0.1, None)
+def test_a_repetition_is_unstable_if_the_yardstick_moved_or_was_slow(candidate: Repetition, unstable: bool) -> None:
+    drift_filter = DriftFilter(0.1, None)
     for yardstick_ms in (1.0, 1.0, 1.3):
-        calm.note(visit(yardstick_ms, 1.0))
-    assert calm.disturbed(candidate) is disturbed
-    assert Calm.disturbed(_calm_of(0.5), candidate)  # a table that knows a faster machine
+        drift_filter.note(repeat(yardstick_ms, 1.0))
+    assert drift_filter.unstable(candidate) is unstable
+    assert DriftFilter.unstable(_drift_filter_of(0.5), candidate)  # a table that knows a faster machine
 
 
-def _calm_of(known_ms: float) -> Calm:
-    calm = Calm(0.1, known_ms)
-    calm.note(visit(1.0, 1.0))
-    return calm
+def _drift_filter_of(known_ms: float) -> DriftFilter:
+    drift_filter = DriftFilter(0.1, known_ms)
+    drift_filter.note(repeat(1.0, 1.0))
+    return drift_filter
 
 
 def test_calling_back_is_what_the_ops_sum_to_above_the_whole() -> None:
@@ -227,29 +232,31 @@ def test_calling_back_is_what_the_ops_sum_to_above_the_whole() -> None:
     assert _callback_ms([times(1.0, 10), times(2.0, 30), times(0.5, 5)]) == pytest.approx(0.001)
 
 
-def test_a_lone_calm_visit_does_not_speak_for_a_network() -> None:
-    """The network was slowed by a third in the only visit of which the yardstick was undisturbed."""
-    visits = [visit(1.0, 5.3)] + [visit(1.2 + 0.01 * number, 4.0 * (1.2 + 0.01 * number)) for number in range(15)]
-    calm = Calm(0.1, 1.0)
-    for item in visits:
-        calm.note(item)
-    (times,), drift = settle([visits], calm, rounds=4, n_runs=6, yardstick_ms=1.0)
-    assert times.n_samples == 3 * 6  # that visit and the next calmest: most of the rounds
+def test_a_lone_stable_repetition_does_not_speak_for_a_network() -> None:
+    """The network was slowed by a third in the only repetition of which the yardstick was stable."""
+    repetitions = [repeat(1.0, 5.3)] + [
+        repeat(1.2 + 0.01 * number, 4.0 * (1.2 + 0.01 * number)) for number in range(15)
+    ]
+    drift_filter = DriftFilter(0.1, 1.0)
+    for item in repetitions:
+        drift_filter.note(item)
+    (times,), drift = aggregate([repetitions], drift_filter, rounds=4, n_runs=6, yardstick_ms=1.0)
+    assert times.n_samples == 3 * 6  # that repetition and the next most stable: most of the rounds
     assert times.latency_ms == pytest.approx(4.0)
     assert drift.n_unstable == 1
 
 
-def test_enough_calm_visits_are_all_that_is_used() -> None:
-    visits = [visit(1.0, 4.0), visit(1.5, 9.0), visit(1.0, 4.2), visit(1.0, 4.1)]
-    calm = Calm(0.1, 1.0)
-    for item in visits:
-        calm.note(item)
-    (times,), drift = settle([visits], calm, rounds=3, n_runs=6, yardstick_ms=1.0)
+def test_enough_stable_repetitions_are_all_that_is_used() -> None:
+    repetitions = [repeat(1.0, 4.0), repeat(1.5, 9.0), repeat(1.0, 4.2), repeat(1.0, 4.1)]
+    drift_filter = DriftFilter(0.1, 1.0)
+    for item in repetitions:
+        drift_filter.note(item)
+    (times,), drift = aggregate([repetitions], drift_filter, rounds=3, n_runs=6, yardstick_ms=1.0)
     assert (times.latency_ms, times.n_samples, drift.n_unstable) == (4.1, 18, 0)
 
 
-def test_a_single_visit_has_no_spread_to_tell() -> None:
-    times = summarise([visit(0.5, 2.0)], n_runs=6, unit_ms=0.5)
+def test_a_single_repetition_has_no_spread_to_tell() -> None:
+    times = summarise([repeat(0.5, 2.0)], n_runs=6, unit_ms=0.5)
     assert (times.latency_ms, times.std_ms) == (2.0, None)
     net = nn.Sequential(nn.Conv2d(8, 8, 3), nn.MaxPool2d(2))
     kernels = [call.kernel for call in fuse(read_torch(net, input_shape=(1, 8, 8, 8)), "MNN")][:2]

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from latency_nas import Kernel
-from latency_nas.measure.device.runner import VisitOptions
+from latency_nas.measure.device.runner import RepetitionOptions
 from latency_nas.measure.session.options import SessionOptions
-from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.session import Session
+from latency_nas.measure.session.work_item import WorkItem
 
 RELU, GELU = (Kernel.of(op, [(1, 8, 4, 4)], [(1, 8, 4, 4)]) for op in ("relu", "gelu"))
 ENGINES = ("MNN", "onnx", "onnxscript", "paddlelite", "onnxruntime", "openvino")
@@ -68,19 +68,21 @@ def test_a_progress_bar_needs_neither_onnx_nor_torch() -> None:
 
 def finished_session(path: Path) -> None:
     """A session of one network of two kernels, as the meter leaves it."""
-    options = SessionOptions(visit=VisitOptions(n_runs=2, n_yardstick=3), rounds=2, least_rounds=1, device="Board")
+    options = SessionOptions(
+        repetition=RepetitionOptions(n_runs=2, n_yardstick=3), rounds=2, min_rounds=1, device="Board"
+    )
     facts = {
         "engine": "MNN", "engine_version": "3.6.1", "machine": "aarch64", "processor": "Example chip",
         "emulated": "False",
     }  # fmt: skip
-    with Session.create(path, [Piece.of(RELU), Piece.of(GELU)], options) as session:
-        session.plan(0, [(((1,), (2,)), [RELU, GELU])])
+    with Session.create(path, [WorkItem.of(RELU), WorkItem.of(GELU)], options) as session:
+        session.add_networks(0, [(((1,), (2,)), [RELU, GELU])])
         for _ in range(2):
             raw = {
                 "yardstick_before_ms": [1.0] * 3, "yardstick_after_ms": [1.0] * 3, "whole_ms": [0.75, 0.75],
                 "ops_ms": [[0.5, 0.25], [0.5, 0.25]], "memory_mb": None,
             }  # fmt: skip
-            session.add_visit(1, raw, facts)
+            session.add_repetition(1, raw, facts)
 
 
 def test_a_table_a_session_and_a_report_are_read_without_any_engine(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class _Layout:
         """Make the value lie in memory as `shape`, with a copy if it does not; a copy serves all later readers."""
         held = self.stored[index]
         if held.shuffled and (packed, shape) != (held.joined, self.shape(index)):
-            held = self._settle(node, index)
+            held = self._materialize(node, index)
         wanted = (index, packed, shape)
         fits = not held.view and held.packed == packed and held.shapes == (shape,)
         if (always or not fits) and wanted not in self._copies:
@@ -82,7 +82,7 @@ class _Layout:
             self.emit(node, (), "raster", held.shapes, shape, source=names[held.packed], target=names[packed])
         return shape
 
-    def _settle(self, node: Node, index: int) -> _Stored:
+    def _materialize(self, node: Node, index: int) -> _Stored:
         """Copy a shuffled view, in its own shape and layout."""
         held, shape = self.stored[index], self.shape(index)
         self.need(node, index, packed=held.joined, shape=shape)
@@ -155,7 +155,7 @@ class _Layout:
             )
             return
         if node.op in {"split", "slice"} and self.stored[inputs[0]].shuffled:
-            self._settle(node, inputs[0])
+            self._materialize(node, inputs[0])
         constants = [index for index in node.inputs if self.graph.values[index].constant and node.op == "concat"]
         sources = [self._held(index) for index in inputs]
         packed = any(item.packed for item in sources)

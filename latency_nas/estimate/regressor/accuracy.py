@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 
-from latency_nas.estimate.regressor.choice_of_form import left_out_folds
 from latency_nas.estimate.regressor.fitted_family import shape_of
 from latency_nas.estimate.regressor.regressor import KernelRegressor
+from latency_nas.estimate.regressor.selecting import left_out_folds
 from latency_nas.kernel import Kernel
 from latency_nas.table import LatencyTable
 
@@ -66,12 +66,12 @@ def regressor_accuracy(
     regressor.fit()
     rows = [
         FamilyAccuracy(
-            family=family, dtype=dtype, n_rows=n_rows, form=choice.form, near_error=choice.near_error,
-            near_within=choice.near_within, near_covered=choice.near_covered, far_error=choice.far_error,
-            far_covered=choice.far_covered,
+            family=family, dtype=dtype, n_rows=n_rows, form=selection.form, near_error=selection.near_error,
+            near_within=selection.near_within, near_covered=selection.near_covered, far_error=selection.far_error,
+            far_covered=selection.far_covered,
             peer_error=_peer_error(table, family, dtype) if beside_peer and family in _PEERS else None,
         )
-        for (family, dtype), (n_rows, choice) in regressor.choices().items()
+        for (family, dtype), (n_rows, selection) in regressor.selections().items()
     ]  # fmt: skip
     return sorted(rows, key=lambda row: -row.n_rows)
 

@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from latency_nas.estimate.regressor.choice import Choice
 from latency_nas.estimate.regressor.covariance import Floats
 from latency_nas.estimate.regressor.features import FEATURES, feature_matrix
+from latency_nas.estimate.regressor.form_selection import FormSelection
 from latency_nas.estimate.regressor.forms import FORMS_OF_FOREST, FittedForms
 from latency_nas.kernel import Kernel
 
@@ -47,15 +47,15 @@ class FittedFamily:
     """What prices the kernels of one family.
 
     Args:
-        forms: The fitted forms, at least those that the choice needs.
-        choice: Which of them prices kernels, and how far it errs.
+        forms: The fitted forms, at least those that the selection needs.
+        selection: Which of them prices kernels, and how far it errs.
         low: The least of each feature among the rows, ``(features,)``.
         high: The largest of each feature, ``(features,)``.
         shapes: The rows' shapes, as `shape_of` gives them.
     """
 
     forms: FittedForms
-    choice: Choice
+    selection: FormSelection
     low: Floats
     high: Floats
     shapes: frozenset[str]
@@ -64,8 +64,8 @@ class FittedFamily:
         if self.low.shape != (len(FEATURES),) or self.high.shape != (len(FEATURES),):
             raise ValueError(f"Expected bounds of {len(FEATURES)} features, but got {self.low.shape}.")
         forest = self.forms.forest
-        if forest is None and self.choice.form in FORMS_OF_FOREST:
-            raise ValueError(f"Expected the forest that the form {self.choice.form!r} needs, but there is none.")
+        if forest is None and self.selection.form in FORMS_OF_FOREST:
+            raise ValueError(f"Expected the forest that the form {self.selection.form!r} needs, but there is none.")
         if forest is not None and int(forest.feature.max()) >= len(FEATURES):
             raise ValueError(f"Expected a forest of {len(FEATURES)} features, but it asks for another.")
 
@@ -81,9 +81,9 @@ class FittedFamily:
         order = np.argsort(x[:, 0])  # like kernels in a row take the same ways: a twentieth less time
         latency_ms, variance = np.empty((2, len(x)))
         guesses, variance[order] = self.forms.predict(x[order])
-        latency_ms[order] = np.exp(guesses[self.choice.form])
-        std_ms = latency_ms * self.choice.deviation(variance, latency_ms, seen)
+        latency_ms[order] = np.exp(guesses[self.selection.form])
+        std_ms = latency_ms * self.selection.deviation(variance, latency_ms, seen)
         outside = ((x < self.low - 1e-9) | (x > self.high + 1e-9)).any(axis=1)
-        outside |= self.choice.difficulty(variance) > self.choice.farthest
+        outside |= self.selection.difficulty(variance) > self.selection.farthest
         columns = (latency_ms.tolist(), std_ms.tolist(), outside.tolist())
         return [Regressed(latency_ms=t, std_ms=s, extrapolated=o) for t, s, o in zip(*columns, strict=True)]

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from latency_nas.estimate.regressor.choice import Choice
-from latency_nas.estimate.regressor.choice_of_form import choose_form
 from latency_nas.estimate.regressor.family import FamilyModel, Rows
 from latency_nas.estimate.regressor.features import feature_matrix
 from latency_nas.estimate.regressor.fitted_family import FittedFamily, shape_of
+from latency_nas.estimate.regressor.form_selection import FormSelection
 from latency_nas.estimate.regressor.forms import FORMS_OF_FOREST
+from latency_nas.estimate.regressor.selecting import choose_form
 from latency_nas.kernel import Kernel
 
 __all__ = ["family_of", "fit_family", "rows_of"]
@@ -38,10 +38,10 @@ def fit_family(kernels: Sequence[Kernel], latency_ms: Sequence[float]) -> Fitted
         return family_of(model, choose_form(model), kernels)
 
 
-def family_of(model: FamilyModel, choice: Choice, kernels: Sequence[Kernel]) -> FittedFamily:
+def family_of(model: FamilyModel, selection: FormSelection, kernels: Sequence[Kernel]) -> FittedFamily:
     """What is kept of a fitted model: the forest only where the chosen form needs it."""
-    forms = model.forms if choice.form in FORMS_OF_FOREST else replace(model.forms, forest=None)
+    forms = model.forms if selection.form in FORMS_OF_FOREST else replace(model.forms, forest=None)
     return FittedFamily(
-        forms=forms, choice=choice, low=model.rows.x.min(axis=0), high=model.rows.x.max(axis=0),
+        forms=forms, selection=selection, low=model.rows.x.min(axis=0), high=model.rows.x.max(axis=0),
         shapes=frozenset(map(shape_of, kernels)),
     )  # fmt: skip

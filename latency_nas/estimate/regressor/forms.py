@@ -123,7 +123,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedForms:
-    """All forms of one family, or those that its choice needs.
+    """All forms of one family, or those that its selection needs.
 
     Args:
         base: Work and linear form.

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_nas.estimate.regressor.choice import Choice
 from latency_nas.estimate.regressor.fitted_family import FittedFamily
 from latency_nas.estimate.regressor.forest import FlatForest
+from latency_nas.estimate.regressor.form_selection import FormSelection
 from latency_nas.estimate.regressor.forms import Base, FittedForms, Process
 
 __all__ = ["FamilyKey", "StoredForms", "read_forms", "write_forms"]
@@ -58,7 +58,7 @@ def write_forms(forms: StoredForms) -> bytes:
         "fingerprint": forms.fingerprint,
         "scales": dict(forms.scales),
         "families": [
-            {"key": list(key), "choice": family.choice.to_dict(), "level": family.forms.base.level}
+            {"key": list(key), "selection": family.selection.to_dict(), "level": family.forms.base.level}
             for key, family in forms.families.items()
         ],
     }
@@ -124,17 +124,18 @@ def _family(part: dict[str, Any], prefix: str, arrays: Mapping[str, NDArray[Any]
     def of(name: str) -> NDArray[Any]:
         return arrays[f"{prefix}{name}"]
 
-    choice = Choice.from_dict(part["choice"])
+    selection = FormSelection.from_dict(part.get("selection") or part["choice"])  # "choice": files before 0.2
     base = Base(
         costs=of("costs"), bounds=of("bounds"), mean=of("mean"), scale=of("scale"), slopes=of("slopes"),
         level=float(part["level"]),
     )  # fmt: skip
     process = Process(
-        covariance=choice.covariance, shift=of("shift"), scale=of("spread"), at=np.ascontiguousarray(of("at").T),
+        covariance=selection.covariance, shift=of("shift"), scale=of("spread"), at=np.ascontiguousarray(of("at").T),
         residual=of("residual"), noise=of("noise"),
     )  # fmt: skip
     forest = FlatForest(**{name: of(name) for name in _FOREST}) if f"{prefix}{_FOREST[0]}" in arrays else None
     return FittedFamily(
-        forms=FittedForms(base=base, process=process, forest=forest), choice=choice, low=of("low"), high=of("high"),
+        forms=FittedForms(base=base, process=process, forest=forest), selection=selection, low=of("low"),
+        high=of("high"),
         shapes=frozenset(of("shapes").tobytes().decode().split("\n")),
     )  # fmt: skip

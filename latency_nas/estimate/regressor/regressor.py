@@ -12,9 +12,9 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from latency_nas.estimate.class_scales import kernel_class
-from latency_nas.estimate.regressor.choice import Choice
 from latency_nas.estimate.regressor.fit_cache import read_family, stored_forms, write_family
 from latency_nas.estimate.regressor.fitted_family import FittedFamily, Regressed
+from latency_nas.estimate.regressor.form_selection import FormSelection
 from latency_nas.estimate.regressor.forms_file import FamilyKey, StoredForms, write_forms
 from latency_nas.kernel import Kernel, n_macs
 from latency_nas.table import LatencyTable
@@ -72,9 +72,9 @@ class KernelRegressor:
         for key in sorted(self._keys):
             self._family(key)
 
-    def choices(self) -> dict[tuple[str, str], tuple[int, Choice]]:
+    def selections(self) -> dict[tuple[str, str], tuple[int, FormSelection]]:
         """Of each family and dtype ready so far, its number of rows and what was decided."""
-        return {key: (family.n_rows, family.choice) for key, family in self._fitted.items()}
+        return {key: (family.n_rows, family.selection) for key, family in self._fitted.items()}
 
     def to_bytes(self, fingerprint: str, scales: Mapping[str, float] | None = None) -> bytes:
         """All families as a file's bytes, as a table carries them.

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_ELEMENTS", "MOST_FLOATS", "fold"]
+__all__ = ["MAX_ELEMENTS", "MAX_FLOATS", "fold"]
 
 Array = NDArray[Any]
-MOST_ELEMENTS = 4096  # of a constant whose values are kept: shapes, axes
-MOST_FLOATS = 64  # the same where they are numbers of fp32, bounds or scales; more are weights
+MAX_ELEMENTS = 4096  # of a constant whose values are kept: shapes, axes
+MAX_FLOATS = 64  # the same where they are numbers of fp32, bounds or scales; more are weights
 
 _TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
 
 
 def _limited(shape: Iterable[int]) -> tuple[int, ...]:
     sizes = tuple(int(size) for size in shape)
-    if any(size < 0 for size in sizes) or prod(sizes) > MOST_ELEMENTS:
+    if any(size < 0 for size in sizes) or prod(sizes) > MAX_ELEMENTS:
         raise ValueError("too large to be kept")
     return sizes
 
@@ -110,4 +110,4 @@ def fold(op: str, inputs: Sequence[Array], attrs: Mapping[str, Any]) -> Array | 
             value = np.asarray(compute(*inputs, **attrs))
     except (ArithmeticError, AttributeError, IndexError, KeyError, MemoryError, TypeError, ValueError):
         return None  # whoever needs the value will say that it is not known
-    return value if value.size <= MOST_ELEMENTS else None
+    return value if value.size <= MAX_ELEMENTS else None

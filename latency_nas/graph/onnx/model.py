@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
 
 from latency_nas.errors import GraphError, InputMismatchError, shown
-from latency_nas.graph.onnx.constants import MOST_ELEMENTS, MOST_FLOATS
+from latency_nas.graph.onnx.constants import MAX_ELEMENTS, MAX_FLOATS
 from latency_nas.graph.onnx.parameters import parameters_of
 from latency_nas.graph.onnx.weights import read_without_weights, without_weights
 from latency_nas.graph.parameters import ParameterPart
@@ -161,7 +161,7 @@ def take_weight(model: OnnxModel, name: str, shape: Shape, kind: int) -> None:
 def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto, folder: Path | None) -> None:
     shape = tuple(tensor.dims)
     take_weight(model, name, shape, tensor.data_type)
-    if prod(shape) > (MOST_FLOATS if tensor.data_type == onnx.TensorProto.FLOAT else MOST_ELEMENTS):
+    if prod(shape) > (MAX_FLOATS if tensor.data_type == onnx.TensorProto.FLOAT else MAX_ELEMENTS):
         return
     try:
         model.constants[name] = numpy_helper.to_array(tensor, str(folder or ""))

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from latency_nas.errors import GraphError
-from latency_nas.graph.onnx.constants import MOST_ELEMENTS, fold
+from latency_nas.graph.onnx.constants import MAX_ELEMENTS, fold
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, static_shape, take_weight, title
 
 __all__ = ["complete"]
 
-_MOST_SIZES = 2**16  # onnx takes a list of integers for a shape, and makes as many sizes as it is long
+_MAX_SIZES = 2**16  # onnx takes a list of integers for a shape, and makes as many sizes as it is long
 _WITH_SUBGRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 _OF_SHAPES = frozenset({"Shape", "Size"})  # known where the shape of what they read is
-_MOST_ROUNDS = 50  # of inference and folding; each finds at least one more shape
+_MAX_ROUNDS = 50  # of inference and folding; each finds at least one more shape
 
 
 def _reads(node: onnx.NodeProto) -> list[str]:
@@ -86,7 +86,7 @@ def complete(model: OnnxModel) -> None:
     model.nodes = _in_order(model, model.nodes)
     _fold(model)
     n_unknown = len(_unknown(model))
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         if not n_unknown:
             return
         _infer(model)
@@ -150,7 +150,7 @@ def _value(model: OnnxModel, node: onnx.NodeProto) -> NDArray[Any] | None:
     attrs = {attribute.name: python_value(attribute) for attribute in node.attribute}
     for name, value in attrs.items():
         if isinstance(value, onnx.TensorProto):
-            attrs[name] = numpy_helper.to_array(value) if np.prod(value.dims, dtype=object) <= MOST_ELEMENTS else None
+            attrs[name] = numpy_helper.to_array(value) if np.prod(value.dims, dtype=object) <= MAX_ELEMENTS else None
     inputs: list[Any] = [model.constants[name] if name else None for name in node.input]
     return fold(node.op_type, inputs, attrs)
 
@@ -160,7 +160,7 @@ def _infer(model: OnnxModel) -> None:
 
     def info(name: str) -> onnx.ValueInfoProto:
         shape, kind = model.tensors[name]
-        known = len(shape) != 1 or shape[0] <= _MOST_SIZES or kind != onnx.TensorProto.INT64
+        known = len(shape) != 1 or shape[0] <= _MAX_SIZES or kind != onnx.TensorProto.INT64
         return helper.make_tensor_value_info(name, kind, shape if known else [None])
 
     try:

@@ -10,13 +10,13 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from latency_nas.graph.onnx.constants import MOST_ELEMENTS, MOST_FLOATS
+from latency_nas.graph.onnx.constants import MAX_ELEMENTS, MAX_FLOATS
 
 __all__ = ["read_without_weights", "without_weights"]
 
 _GRAPH, _INITIALIZER = 7, 5  # fields of a model, and of a graph
 _TYPE, _VALUES = 2, frozenset({4, 5, 7, 9, 10, 11})  # fields of a tensor, its values each of another type of element
-_FP32, _LEAST_BYTES, _MOST_BYTES = 1, 4 * MOST_FLOATS, 8 * MOST_ELEMENTS  # that type's number; of values that are kept
+_FP32, _MIN_BYTES, _MAX_BYTES = 1, 4 * MAX_FLOATS, 8 * MAX_ELEMENTS  # that type's number; of values that are kept
 _VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5  # how protobuf writes a field
 
 _Data = bytes | mmap.mmap
@@ -59,7 +59,7 @@ def _model(data: _Data) -> Iterator[bytes]:
 def _graph(data: _Data, start: int, end: int) -> Iterator[bytes]:
     kept = start  # what lies between two large initializers is copied as one
     for number, first, body, last in _fields(data, start, end):
-        if number == _INITIALIZER and body and last - body > _LEAST_BYTES:
+        if number == _INITIALIZER and body and last - body > _MIN_BYTES:
             yield data[kept:first]
             yield from _sized(_INITIALIZER, list(_tensor(data, body, last)))
             kept = last
@@ -67,10 +67,10 @@ def _graph(data: _Data, start: int, end: int) -> Iterator[bytes]:
 
 
 def _tensor(data: _Data, start: int, end: int) -> Iterator[bytes]:
-    most = _MOST_BYTES
+    most = _MAX_BYTES
     for number, first, body, last in _fields(data, start, end):
         if number == _TYPE and not body and data[last - 1] == _FP32:
-            most = _LEAST_BYTES
+            most = _MIN_BYTES
         if number not in _VALUES or not body or last - body <= most:
             yield data[first:last]
 

@@ -32,7 +32,7 @@ __all__ = ["program_shapes", "read_paddle", "read_program"]
 
 _PARSERS = {".pdmodel": parse_pdmodel, ".json": parse_pir}
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, KernelError)
-_MOST_SIZES, _LARGEST = 8, 2**31  # of a kernel's shapes
+_MAX_SIZES, _LARGEST = 8, 2**31  # of a kernel's shapes
 _QUANTISED = frozenset({"conv2d", "conv_transpose2d", "linear"})  # Paddle-Lite has kernels from int8 to fp32 of these
 
 # operator -> its slots of variables that the program keeps and no training moves by gradients
@@ -235,9 +235,9 @@ class _Builder:
             raise GraphError(
                 f"Expected tensors of type {', '.join(DTYPES)} in {self.source}, but {shown(name)} is {dtype}."
             )
-        if len(shape) > _MOST_SIZES or (shape and not 0 <= min(shape) <= max(shape) <= _LARGEST):
+        if len(shape) > _MAX_SIZES or (shape and not 0 <= min(shape) <= max(shape) <= _LARGEST):
             raise GraphError(
-                f"Expected tensors of {self.source} to have at most {_MOST_SIZES} sizes from 0 to 2^31, "
+                f"Expected tensors of {self.source} to have at most {_MAX_SIZES} sizes from 0 to 2^31, "
                 f"but {shown(name)} has {shown(shape)}."
             )
         self.sound.add((shape, dtype))

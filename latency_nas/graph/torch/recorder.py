@@ -26,7 +26,7 @@ __all__ = ["Recorder"]
 
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _WITH_SCALARS = frozenset(op for op, (_, optional) in OPS.items() if "scalar" in optional)
-_MOST_LIKE = 10_000
+_MAX_LIKE = 10_000
 _LIKE: dict[Any, tuple[Any, ...]] = {}  # an operator and its arguments' shapes -> shape, strides, type and device
 _WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not taken apart into steps in time
 
@@ -219,7 +219,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args, kwargs = tuple(map(self._faked, args)), {name: self._faked(item) for name, item in kwargs.items()}
         result = torch.empty_like(args[0]) if name_of(func) == "batch_norm" and _fits(*args) else func(*args, **kwargs)
         if key is not None and type(result) is FakeTensor:
-            if len(_LIKE) >= _MOST_LIKE:
+            if len(_LIKE) >= _MAX_LIKE:
                 _LIKE.clear()
             _LIKE[key] = tuple(result.shape), result.stride(), result.dtype, result.device
         return result

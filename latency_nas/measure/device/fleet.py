@@ -1,8 +1,8 @@
 """`RayFleet`: several devices of one kind, as nodes of a Ray cluster that have a custom resource.
 
 A board joins by ``ray start --address=HEAD:6379 --num-cpus=1 --resources='{"pi4": 1}'``, with this library installed.
-Each visit of a network is a Ray task that needs one unit of the resource; samples are written where the session is. A
-board that dies takes with it the visits that ran on it, and Ray makes these again on another.
+Each repetition of a network is a Ray task that needs one unit of the resource; samples are written where the session
+is. A board that dies takes with it the repetitions that ran on it, and Ray makes these again on another.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, Self
 from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, MissingExtraError, RunnerLostError
 from latency_nas.measure.device.address import open_runner, parse_address
-from latency_nas.measure.device.runner import IDENTITY, Runner, VisitOptions, VisitRequest
+from latency_nas.measure.device.runner import IDENTITY, RepetitionOptions, RepetitionRequest, Runner
 
 __all__ = ["RayFleet"]
 
-_N_RETRIES = 10  # of one visit, on whatever boards are left
+_N_RETRIES = 10  # of one repetition, on whatever boards are left
 _POLL_S = 2.0
 
 _in_this_worker: dict[tuple[str, str, str], tuple[Runner, tempfile.TemporaryDirectory[str]]] = {}
@@ -71,7 +71,7 @@ class RayFleet:
             self._hello = {**answer, "at": f"ray:{self._resource}"}
         return self._hello
 
-    def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, dict[str, Any]]]:
+    def repeat_all(self, requests: Iterable[RepetitionRequest]) -> Iterator[tuple[RepetitionRequest, dict[str, Any]]]:
         """Each request's raw samples, or ``{"error": text}``, in the order in which boards answer.
 
         Raises:
@@ -79,7 +79,7 @@ class RayFleet:
             MeasureError: if a board is of another kind than the others.
         """
         left = iter(requests)
-        under_way: dict[Any, VisitRequest] = {}
+        under_way: dict[Any, RepetitionRequest] = {}
         while True:
             while len(under_way) <= self._n_boards() and (request := next(left, None)) is not None:
                 under_way[self._begin(request)] = request
@@ -94,13 +94,13 @@ class RayFleet:
     def __exit__(self, *_: object) -> None:
         """Nothing is held: the cluster is the user's."""
 
-    def _begin(self, request: VisitRequest) -> Any:
+    def _begin(self, request: RepetitionRequest) -> Any:
         if request.yardstick not in self._yardsticks:
             self._yardsticks[request.yardstick] = _ray().put(request.yardstick.read_bytes())
         file, yardstick = request.file, self._yardsticks[request.yardstick]
         files = (file.name, file.read_bytes(), request.yardstick.name, yardstick)
-        how = {"options": asdict(request.options), "describe": request.describe, "least_ms": request.least_ms}
-        return self._task(_visit).remote(*self._device, *files, **how)
+        how = {"options": asdict(request.options), "describe": request.describe, "min_ms": request.min_ms}
+        return self._task(_repeat).remote(*self._device, *files, **how)
 
     def _task(self, function: Any) -> Any:
         ray = _ray()
@@ -136,7 +136,7 @@ class RayFleet:
             answer: dict[str, Any] = ray.get(task)
         except ray.exceptions.RayError as error:
             raise RunnerLostError(
-                f"A visit failed on {_N_RETRIES + 1} boards, or its board was lost for good: {error}"
+                f"A repetition failed on {_N_RETRIES + 1} boards, or its board was lost for good: {error}"
             ) from error
         return self._checked(answer)
 
@@ -185,7 +185,7 @@ def _hello(device: str, engine: str, python: str) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def _visit(
+def _repeat(
     device: str,
     engine: str,
     python: str,
@@ -196,7 +196,7 @@ def _visit(
     *,
     options: dict[str, Any],
     describe: bool,
-    least_ms: float,
+    min_ms: float,
 ) -> dict[str, Any]:
     runner, folder = _runner(device, engine, python)
     standard, file = folder / yardstick_name, folder / name
@@ -204,7 +204,7 @@ def _visit(
         standard.write_bytes(yardstick)
     file.write_bytes(network)
     try:
-        raw = runner.visit(file, standard, VisitOptions(**options), describe=describe, least_ms=least_ms)
+        raw = runner.repeat(file, standard, RepetitionOptions(**options), describe=describe, min_ms=min_ms)
         return {"hello": dict(runner.hello()), **raw}
     except RunnerLostError:
         raise

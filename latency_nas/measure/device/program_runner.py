@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from latency_nas.engine import Engine, OpTimes, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
-from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.device.transport import Prefix, Transport, run_client
 
 __all__ = ["ProgramRunner", "time_network"]
@@ -69,16 +69,16 @@ class ProgramRunner:
             "samples": f"each the mean over {_LOOPS} runs of {self._name}",
         }
 
-    def visit(
-        self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool, least_ms: float = 0.0
+    def repeat(
+        self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
     ) -> Mapping[str, Any]:
-        """The samples of one visit.
+        """The samples of one repetition.
 
         Raises:
             MeasureError: if the program says no times, or of other ops than the engine runs here.
             RunnerLostError: if the device cannot be reached, or the program crashes.
         """
-        del describe, least_ms  # the order of ops is needed every time; the programs refuse what did not run
+        del describe, min_ms  # the order of ops is needed every time; the programs refuse what did not run
         ops = self._describe(file)["ops"]
         before = self._time(yardstick, options, options.n_yardstick)
         times = [self._time(file, options, _LOOPS) for _ in range(options.n_runs)]
@@ -99,7 +99,7 @@ class ProgramRunner:
             "memory_mb": times[0].memory_mb,
         }
 
-    def _time(self, file: Path, options: VisitOptions, n_runs: int) -> OpTimes:
+    def _time(self, file: Path, options: RepetitionOptions, n_runs: int) -> OpTimes:
         target = posixpath.join(self._folder, file.name)
         if file not in self._pushed:
             self.transport.push(file, target)

@@ -18,7 +18,7 @@ from typing import IO, Any, Self, TypeVar
 from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure.device.boot import BOOT, boot_line
-from latency_nas.measure.device.runner import IDENTITY, VisitOptions, ask
+from latency_nas.measure.device.runner import IDENTITY, RepetitionOptions, ask
 from latency_nas.measure.device.transport import Transport
 
 __all__ = ["RemoteRunner"]
@@ -67,16 +67,16 @@ class RemoteRunner:
         self._persist(self._connected, "")
         return {**self._hello, "at": self.transport.name}
 
-    def visit(
-        self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool, least_ms: float = 0.0
+    def repeat(
+        self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
     ) -> Mapping[str, Any]:
-        """The raw samples of one visit; if the connection drops, it is made again on a new one.
+        """The raw samples of one repetition; if the connection drops, it is made again on a new one.
 
         Raises:
             MeasureError: if the network cannot be opened or run, or crashes the engine twice.
             RunnerLostError: if the device does not come back.
         """
-        request = {"do": "visit", **asdict(options), "describe": describe, "least_ms": least_ms}
+        request = {"do": "repeat", **asdict(options), "describe": describe, "min_ms": min_ms}
 
         def attempt() -> dict[str, Any]:
             self._connected()

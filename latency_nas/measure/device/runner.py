@@ -18,16 +18,16 @@ from typing import Any, Protocol, Self, runtime_checkable
 from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure.device.boot import BOOT, boot_line
-from latency_nas.measure.visit import N_WARMUP, N_YARDSTICK
+from latency_nas.measure.repetition import N_WARMUP, N_YARDSTICK
 
 __all__ = [
     "IDENTITY",
     "Fleet",
-    "InTurn",
     "LocalRunner",
+    "RepetitionOptions",
+    "RepetitionRequest",
     "Runner",
-    "VisitOptions",
-    "VisitRequest",
+    "SequentialFleet",
     "ask",
     "given_or_local",
 ]
@@ -36,8 +36,8 @@ IDENTITY = ("machine", "processor", "emulated", "engine", "engine_version")  # o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VisitOptions:
-    """How a network is timed in one visit.
+class RepetitionOptions:
+    """How a network is timed in one repetition.
 
     Args:
         threads: of the engine.
@@ -75,14 +75,14 @@ class Runner(Protocol):
     def hello(self) -> Mapping[str, Any]:
         """What the device is."""
 
-    def visit(
-        self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool, least_ms: float = 0.0
+    def repeat(
+        self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
     ) -> Mapping[str, Any]:
-        """The raw samples of one visit of the network in `file`, a file on this machine.
+        """The raw samples of one repetition of the network in `file`, a file on this machine.
 
         Raises:
             MeasureError: if the network is at fault.
-            RunnerLostError: if the device is: the visit can be asked for again later.
+            RunnerLostError: if the device is: the repetition can be asked for again later.
         """
 
     def close(self) -> None:
@@ -90,24 +90,26 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VisitRequest:
-    """A visit to be made: the arguments of `Runner.visit`."""
+class RepetitionRequest:
+    """A repetition to be made: the arguments of `Runner.repeat`."""
 
     file: Path
     yardstick: Path
-    options: VisitOptions
+    options: RepetitionOptions
     describe: bool
-    least_ms: float = 0.0
+    min_ms: float = 0.0
 
 
 @runtime_checkable
 class Fleet(Protocol):
-    """Something that makes visits on any number of devices of one kind."""
+    """Something that makes repetitions on any number of devices of one kind."""
 
     def hello(self) -> Mapping[str, Any]:
         """What the devices are."""
 
-    def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, Mapping[str, Any]]]:
+    def repeat_all(
+        self, requests: Iterable[RepetitionRequest]
+    ) -> Iterator[tuple[RepetitionRequest, Mapping[str, Any]]]:
         """Each request's raw samples, or ``{"error": text}`` where the network is at fault, as they come.
 
         Raises:
@@ -115,8 +117,8 @@ class Fleet(Protocol):
         """
 
 
-class InTurn:
-    """One runner as a fleet: one visit after the other.
+class SequentialFleet:
+    """One runner as a fleet: one repetition after the other.
 
     Args:
         runner: that makes them.
@@ -129,12 +131,14 @@ class InTurn:
         """What the device is."""
         return self._runner.hello()
 
-    def visit_all(self, requests: Iterable[VisitRequest]) -> Iterator[tuple[VisitRequest, Mapping[str, Any]]]:
+    def repeat_all(
+        self, requests: Iterable[RepetitionRequest]
+    ) -> Iterator[tuple[RepetitionRequest, Mapping[str, Any]]]:
         """Each request's raw samples, or ``{"error": text}``, in order."""
         for it in requests:
             try:
-                how = {"describe": it.describe, "least_ms": it.least_ms}
-                yield it, self._runner.visit(it.file, it.yardstick, it.options, **how)  # type: ignore[arg-type]
+                how = {"describe": it.describe, "min_ms": it.min_ms}
+                yield it, self._runner.repeat(it.file, it.yardstick, it.options, **how)  # type: ignore[arg-type]
             except RunnerLostError:
                 raise
             except MeasureError as error:
@@ -180,16 +184,16 @@ class LocalRunner:
         """What this machine is."""
         return self._ask({"do": "hello"})
 
-    def visit(
-        self, file: Path, yardstick: Path, options: VisitOptions, *, describe: bool, least_ms: float = 0.0
+    def repeat(
+        self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
     ) -> Mapping[str, Any]:
-        """The raw samples of one visit.
+        """The raw samples of one repetition.
 
         Raises:
             MeasureError: if the network cannot be opened or run, or crashes the engine.
         """
-        how = {"file": str(file), "yardstick": str(yardstick), "describe": describe, "least_ms": least_ms}
-        return self._of_network(file, {"do": "visit", **how, **asdict(options)})
+        how = {"file": str(file), "yardstick": str(yardstick), "describe": describe, "min_ms": min_ms}
+        return self._of_network(file, {"do": "repeat", **how, **asdict(options)})
 
     def describe(
         self, file: Path, *, threads: int = 1, precision: str = "fp32", power_mode: str = "normal"
@@ -197,7 +201,7 @@ class LocalRunner:
         """What the engine runs of a network: ``ops``, and the ``input_shape`` of its first input.
 
         Raises:
-            MeasureError: as `visit`.
+            MeasureError: as `repeat`.
         """
         how = {"threads": threads, "precision": precision, "power_mode": power_mode}
         return self._of_network(file, {"do": "describe", "file": str(file), **how})

@@ -59,11 +59,11 @@ def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Seq
                     archive.writestr(f"{package}/__init__.py", "")
                 yardstick = write_yardstick(engine, Path(folder))
                 archive.write(yardstick, yardstick.name)
-                for network, built, least_ms in _built(session, Path(folder), allow):
+                for network, built, min_ms in _built(session, Path(folder), allow):
                     archive.write(built, built.name)
                     built.unlink()
-                    networks[network.id] = least_ms
-                options = {"visit": asdict(session.options.visit), "rounds": session.options.rounds}
+                    networks[network.id] = min_ms
+                options = {"repetition": asdict(session.options.repetition), "rounds": session.options.rounds}
                 options |= {"engine": engine.title, "suffix": suffix}
                 archive.writestr("bundle.json", json.dumps({"id": identity, "networks": networks, **options}))
         if not networks:
@@ -76,16 +76,16 @@ def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Seq
 
 
 def _built(session: Session, folder: Path, allow: Sequence[str]) -> Iterator[tuple[StoredNetwork, Path, float]]:
-    """Each network of the session, its file and least time; one that fails gives way to its pieces, as in a session."""
+    """Each network, its file and its minimum time. One that fails is replaced by its work items, as in a session."""
     for number in range(session.n_chunks):
         chunk = Chunk(session, number, folder, allow=allow)
-        chunk.plan()
+        chunk.compose_networks()
         seen: set[int] = set()
         while due := [network for network in chunk.networks() if network.id not in seen]:
             for network in due:
                 seen.add(network.id)
                 try:
-                    built = chunk.build(network), chunk.least_ms(network)
+                    built = chunk.build(network), chunk.min_ms(network)
                 except (MeasureError, GraphError) as error:
                     chunk.fail(network, error)
                 else:
@@ -101,7 +101,7 @@ def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequ
         allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
 
     Returns:
-        How many visits came in.
+        How many repetitions came in.
 
     Raises:
         UnsafeOpError: if an op's class is of a package that is not allowed.
@@ -130,13 +130,13 @@ def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequ
             chunk.fail(network, error)
             del known[network.id]
             continue
-        session.add_visit(network.id, line, facts={name: str(position)})
+        session.add_repetition(network.id, line, facts={name: str(position)})
         n_added += 1
     return n_added
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The file's objects; half a line at its end is of a visit that was cut off."""
+    """The file's objects; half a line at its end is of a repetition that was cut off."""
     with path.open() as file:
         for number, text in enumerate(file, start=1):
             if not text.endswith("\n"):

@@ -1,7 +1,8 @@
-"""What ``python3 bundle.pyz`` does on a device: visits every network of the bundle, and writes raw samples to a file.
+"""What ``python3 bundle.pyz`` does on a device: times every network of the bundle, and writes raw samples to a file.
 
 The standard library and the engine, from Python 3.8 on. One JSON object a line: first the device, then ``begun``
-before each visit and its samples, or its error, after. Cut off at any point and started again, it goes on where it was.
+before each repetition and its samples, or its error, after. Cut off at any point and started again, it goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from latency_nas.engine import serving
 
 __all__ = ["main"]
 
-_MOST_CRASHES = 2
+_MAX_CRASHES = 2
 
 
 def main() -> None:
@@ -42,9 +43,9 @@ def _run(archive: zipfile.ZipFile, bundle: dict[str, Any], output: Path, folder:
     import device_side  # type: ignore[import-not-found] # its neighbour in the bundle
 
     hello = serving.hello(device_side)
-    networks = {int(network): least_ms for network, least_ms in bundle["networks"].items()}
+    networks = {int(network): min_ms for network, min_ms in bundle["networks"].items()}
     done, failed = _so_far(output, bundle, hello)
-    n_visits = len(networks) * bundle["rounds"]
+    n_repetitions = len(networks) * bundle["rounds"]
     yardstick = archive.extract("yardstick" + bundle["suffix"], folder)
     with output.open("a") as samples:
         if not samples.tell():
@@ -58,15 +59,15 @@ def _run(archive: zipfile.ZipFile, bundle: dict[str, Any], output: Path, folder:
                 _write(samples, {"network": network, "begun": time.time()})
                 file = archive.extract(f"network_{network}{bundle['suffix']}", folder)
                 try:
-                    how = {"describe": number == 0, "least_ms": networks[network], **bundle["visit"]}
-                    raw = serving.visit(device_side, file, yardstick, **how)
+                    how = {"describe": number == 0, "min_ms": networks[network], **bundle["repetition"]}
+                    raw = serving.repeat(device_side, file, yardstick, **how)
                 except serving.RunnerError as error:
                     raw = {"error": str(error)}
                     failed.add(network)
                 Path(file).unlink()
                 done[network] += 1
                 _write(samples, {"network": network, "ended_s": time.time(), **raw})
-                print(f"{sum(done.values())} of {n_visits} visits", file=sys.stderr)  # noqa: T201
+                print(f"{sum(done.values())} of {n_repetitions} repetitions", file=sys.stderr)  # noqa: T201
     print(f"done: bring {output} to `latency-nas measure ... --samples {output}`", file=sys.stderr)  # noqa: T201
 
 
@@ -76,7 +77,7 @@ def _write(samples: IO[str], line: dict[str, Any]) -> None:
 
 
 def _so_far(output: Path, bundle: dict[str, Any], hello: dict[str, Any]) -> tuple[Counter[int], set[int]]:
-    """Visits of each network in the file, and networks that failed; half a line at its end is cut away."""
+    """Repetitions of each network in the file, and networks that failed; half a line at its end is cut away."""
     begun: Counter[int] = Counter()
     done: Counter[int] = Counter()
     failed: set[int] = set()
@@ -95,7 +96,7 @@ def _so_far(output: Path, bundle: dict[str, Any], hello: dict[str, Any]) -> tupl
         else:
             done[line["network"]] += 1
             failed |= {line["network"]} if "error" in line else set()
-    crashed = [network for network, count in begun.items() if count - done[network] >= _MOST_CRASHES]
+    crashed = [network for network, count in begun.items() if count - done[network] >= _MAX_CRASHES]
     with output.open("a") as samples:
         for network in set(crashed) - failed:
             _write(samples, {"network": network, "error": bundle["engine"] + " crashed on it, again and again"})

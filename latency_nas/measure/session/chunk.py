@@ -1,4 +1,4 @@
-"""One chunk of a session: its pieces read, composed into networks, and each network built when it is first visited."""
+"""One chunk of a session: work items are read and composed into networks, which are built when first timed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel, n_macs
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.measure.compose import Branches, compose, cover, join, own_kernels, side_by_side
-from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.session import Session, StoredNetwork
+from latency_nas.measure.session.work_item import WorkItem
 
 __all__ = ["Chunk"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_MACS_A_MS = 1e9  # of one core: several times what the widest vector units reach, even by Winograd's products
+_MAX_MACS_A_MS = 1e9  # of one core: several times what the widest vector units reach, even by Winograd's products
 
 
 class Chunk:
-    """Pieces that are composed and visited together.
+    """Work items that are composed and timed together.
 
     Args:
         session: whose chunk it is.
@@ -47,90 +47,92 @@ class Chunk:
         self._session, self._number, self._folder = session, number, folder
         self._allow, self._strict = allow, strict
         self._engine, self._target = session.engine, session.options.target
-        self._one_each = session.options.visit.profile and not self._engine.times_ops  # a kernel a network
-        self._pieces = session.chunk(number)
+        self._one_each = session.options.repetition.profile and not self._engine.times_ops  # a kernel a network
+        self._work_items = session.chunk(number)
         self._graphs: dict[int, OpGraph] = {}
         self._files: dict[Branches, Path] = {}
         self._known_calls: dict[Branches, tuple[KernelCall, ...]] = {}
 
-    def _piece(self, piece: int) -> Piece:
-        if piece not in self._pieces:  # one that came out of others
-            self._pieces[piece] = self._session.piece(piece)
-        return self._pieces[piece]
+    def _work_item(self, item: int) -> WorkItem:
+        if item not in self._work_items:  # one that came out of others
+            self._work_items[item] = self._session.work_item(item)
+        return self._work_items[item]
 
-    def _graph(self, piece: int) -> OpGraph:
-        if piece not in self._graphs:
+    def _graph(self, item: int) -> OpGraph:
+        if item not in self._graphs:
             try:
-                self._graphs[piece] = self._piece(piece).graph(self._engine, self._target, allow=self._allow)
+                self._graphs[item] = self._work_item(item).graph(self._engine, self._target, allow=self._allow)
             except UnsafeOpError as error:  # the file that asks for it is the session, whatever the op says
                 raise UnsafeOpError(f"{self._session.path}: {error}") from error
-        return self._graphs[piece]
+        return self._graphs[item]
 
-    def plan(self) -> None:
-        """Decide on the chunk's networks, unless that was done: as few pieces as hold every kernel not yet planned."""
+    def compose_networks(self) -> None:
+        """Compose the chunk's networks once, of as few work items as hold every kernel that no network holds yet."""
         if self._session.is_planned(self._number):
             return
-        kernels = {piece: found for piece in self._pieces if (found := self._read(piece)) is not None}
+        kernels = {item: found for item in self._work_items if (found := self._read(item)) is not None}
         if self._one_each:
             kernels = self._one_kernel_each(kernels)
-        whole = {piece for piece in kernels if self._pieces[piece].kind in ("network", "file")}
+        whole = {item for item in kernels if self._work_items[item].kind in ("network", "file")}
         keys = self._session.kernel_keys()
         known = {kernel for found in kernels.values() for kernel in found if kernel.key in keys}
-        parts = cover({piece: found for piece, found in kernels.items() if piece not in whole}, known)
-        networks: list[Branches] = [((piece,),) for piece in sorted(whole)]
+        parts = cover({item: found for item, found in kernels.items() if item not in whole}, known)
+        networks: list[Branches] = [((item,),) for item in sorted(whole)]
         networks += self._composed(parts)
-        self._session.plan(self._number, [(branches, self._kernels(branches)) for branches in networks])
+        self._session.add_networks(self._number, [(branches, self._kernels(branches)) for branches in networks])
 
-    def _read(self, piece: int) -> set[Kernel] | None:
-        """The kernels of a piece; a piece that cannot be read is put aside."""
+    def _read(self, item: int) -> set[Kernel] | None:
+        """The kernels of a work item; a work item that cannot be read is put aside."""
         try:
-            if self._piece(piece).kind == "file" and not self._session.options.visit.profile:
+            if self._work_item(item).kind == "file" and not self._session.options.repetition.profile:
                 return set()
-            return own_kernels(self._graph(piece), self._engine, self._target)
+            return own_kernels(self._graph(item), self._engine, self._target)
         except UnsafeOpError:  # not put aside: the user may have forgotten to allow it
             raise
         except (OpSpaceError, GraphError, KernelError, MeasureError) as error:
-            self._put_aside(piece, error)
+            self._put_aside(item, error)
             return None
 
     def _one_kernel_each(self, kernels: Mapping[int, set[Kernel]]) -> dict[int, set[Kernel]]:
-        """Pieces of one kernel each, for an engine that times whole networks alone."""
-        single = {next(iter(found)): piece for piece, found in kernels.items() if self._pieces[piece].kind == "kernel"}
+        """Work items of one kernel each, for an engine that times whole networks alone."""
+        single = {next(iter(found)): item for item, found in kernels.items() if self._work_items[item].kind == "kernel"}
         known = self._session.kernel_keys() | {kernel.key for kernel in single}
         for kernel in sorted(set().union(*kernels.values()), key=str) if kernels else ():
             if kernel.key not in known:
-                single[kernel] = self._session.add_piece(Piece.of(kernel))
-        return {piece: found for piece in single.values() if (found := self._read(piece)) is not None}
+                single[kernel] = self._session.add_work_item(WorkItem.of(kernel))
+        return {item: found for item in single.values() if (found := self._read(item)) is not None}
 
-    def _put_aside(self, piece: int, error: LatencyNASError) -> None:
-        label = self._piece(piece).label
+    def _put_aside(self, item: int, error: LatencyNASError) -> None:
+        label = self._work_item(item).label
         if self._strict:
             error.add_note(f"This is an error of {label}.")
             raise error
         level = logging.INFO if isinstance(error, IllegalOpError) else logging.WARNING
         logger.log(level, "%s is put aside: %s", label, str(error).removeprefix(f"{label}: "))
-        self._session.set_problem(piece, f"{type(error).__name__}: {error}")
+        self._session.set_problem(item, f"{type(error).__name__}: {error}")
 
     def _composed(self, parts: Sequence[int]) -> list[Branches]:
         options = self._session.options
         if options.context == "alone" or self._one_each:
-            return [((piece,),) for piece in parts]
-        graphs = {piece: self._graph(piece) for piece in parts}
-        foldable = any(self._pieces[piece].kind == "op" for piece in parts)
+            return [((item,),) for item in parts]
+        graphs = {item: self._graph(item) for item in parts}
+        foldable = any(self._work_items[item].kind == "op" for item in parts)
         networks: list[Branches] = []
         for context in range(options.contexts):
             seed = hash((options.seed, self._number, context)) % 2**32  # of integers: the same in every process
             fold = foldable and context % 2 == 1
-            networks += compose(graphs, self._engine, self._target, n_pieces=options.n_pieces, seed=seed, fold=fold)
+            networks += compose(
+                graphs, self._engine, self._target, items_per_network=options.items_per_network, seed=seed, fold=fold
+            )
         return networks
 
     def _branches(self, branches: Branches) -> list[OpGraph]:
-        return [join([self._graph(piece) for piece in branch]) for branch in branches]
+        return [join([self._graph(item) for item in branch]) for branch in branches]
 
     def _calls(self, branches: Branches) -> tuple[KernelCall, ...]:
         """The kernels of a network by the engine's rules; none of a file, which nobody has read."""
         if branches not in self._known_calls:
-            is_file = self._piece(branches[0][0]).kind == "file"
+            is_file = self._work_item(branches[0][0]).kind == "file"
             graphs = [] if is_file else self._branches(branches)
             self._known_calls[branches] = self._engine.fuse_branches(graphs, self._target)
         return self._known_calls[branches]
@@ -151,7 +153,7 @@ class Chunk:
         """
         target = self._folder / f"network_{network.id}{self._engine.suffixes[0]}"
         if not target.exists():
-            same = self._files.setdefault(network.branches, target)  # a piece too large for company: in each context
+            same = self._files.setdefault(network.branches, target)  # a large work item: in each context
             if same.exists():
                 target.hardlink_to(same)
             else:
@@ -159,21 +161,21 @@ class Chunk:
         return target
 
     def _whole(self, branches: Branches) -> OpGraph | Path:
-        piece = self._piece(branches[0][0])
-        return Path(piece.text) if piece.kind == "file" else side_by_side(self._branches(branches))
+        item = self._work_item(branches[0][0])
+        return Path(item.text) if item.kind == "file" else side_by_side(self._branches(branches))
 
-    def least_ms(self, network: StoredNetwork) -> float:
+    def min_ms(self, network: StoredNetwork) -> float:
         """What no processor can run the network in."""
         macs = sum(n_macs(kernel) for kernel in self._kernels(network.branches))
-        return macs / (_MOST_MACS_A_MS * self._session.options.visit.threads)
+        return macs / (_MAX_MACS_A_MS * self._session.options.repetition.threads)
 
     def check(self, network: StoredNetwork, raw: Mapping[str, Any]) -> None:
-        """Hold a visit against the kernels by rule: what ops the device side told, if it did, and how many it timed.
+        """Check a repetition against the kernels by rule: the ops that the device reported, and how many it timed.
 
         Raises:
             MeasureError: if they differ.
         """
-        if self._piece(network.branches[0][0]).kind == "file":
+        if self._work_item(network.branches[0][0]).kind == "file":
             return
         calls, label = self._calls(network.branches), self._label(network)
         self._engine.check_ops(raw["ops"], calls, label)
@@ -185,17 +187,17 @@ class Chunk:
             )
 
     def _label(self, network: StoredNetwork) -> str:
-        """The network in messages: the label of its piece, if it is of one."""
-        pieces = [piece for branch in network.branches for piece in branch]
-        return self._piece(pieces[0]).label if len(pieces) == 1 else f"network_{network.id}"
+        """The network in messages: the label of its work item, if it is of one."""
+        work_items = [item for branch in network.branches for item in branch]
+        return self._work_item(work_items[0]).label if len(work_items) == 1 else f"network_{network.id}"
 
     def fail(self, network: StoredNetwork, error: LatencyNASError) -> None:
-        """Put a network aside; of several pieces each is tried alone from now on, so that the rest loses nothing."""
+        """Put a network aside. If it has several work items, each is tried alone from now on."""
         self._session.drop_network(network.id, str(error))
-        pieces = [piece for branch in network.branches for piece in branch]
-        if len(pieces) == 1:
-            self._put_aside(pieces[0], error)
+        work_items = [item for branch in network.branches for item in branch]
+        if len(work_items) == 1:
+            self._put_aside(work_items[0], error)
             return
         known = {item.branches for item in self.networks()}
-        singles: list[Branches] = [((piece,),) for piece in pieces if ((piece,),) not in known]
-        self._session.plan(self._number, [(item, self._kernels(item)) for item in singles], last=False)
+        singles: list[Branches] = [((item,),) for item in work_items if ((item,),) not in known]
+        self._session.add_networks(self._number, [(item, self._kernels(item)) for item in singles], last=False)

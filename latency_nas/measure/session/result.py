@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from latency_nas.errors import MeasureError
 from latency_nas.kernel import Kernel
+from latency_nas.measure.repetition import DriftFilter, Repetition, Statistic, repetition_of
 from latency_nas.measure.session.session import Session
-from latency_nas.measure.times import Drift, NetworkTimes, entries_of, settle
-from latency_nas.measure.visit import Calm, Statistic, Visit, visit_of
+from latency_nas.measure.times import Drift, NetworkTimes, aggregate, entries_of
 from latency_nas.table import Datasheet, LatencyTable
 from latency_nas.table.identity import architecture_of
 
@@ -33,40 +33,47 @@ class SessionResult:
 
 
 def session_result(session: Session, statistic: Statistic = "median") -> SessionResult:
-    """Summarise a session's samples at the yardstick's undisturbed speed.
+    """Summarise a session's samples at the yardstick's stable speed.
 
     Args:
         session: finished or not.
-        statistic: of the runs of a visit: over visits the median stands.
+        statistic: of the runs of a repetition: over repetitions the median stands.
 
     Raises:
         MeasureError: if there are no samples yet.
     """
     options = session.options
-    calm = Calm(options.max_drift, options.yardstick_ms)
+    drift_filter = DriftFilter(options.max_drift, options.yardstick_ms)
     for before, after in session.yardsticks_ms():
-        calm.note_ms((before + after) / 2)
+        drift_filter.note_ms((before + after) / 2)
     known = session.kernels()
     kernels: list[tuple[Kernel, ...]] = []
 
-    def visits() -> Iterator[list[Visit]]:
-        for ids, group in _visited(session, statistic):
+    def repetitions() -> Iterator[list[Repetition]]:
+        for ids, group in _repetitions_by_network(session, statistic):
             kernels.append(tuple(known[number] for number in ids))
             yield group
 
-    times, drift = settle(
-        visits(), calm, options.rounds, options.visit.n_runs, options.yardstick_ms, least_rounds=options.least_rounds
+    times, drift = aggregate(
+        repetitions(),
+        drift_filter,
+        options.rounds,
+        options.repetition.n_runs,
+        options.yardstick_ms,
+        min_rounds=options.min_rounds,
     )
     if not times:
         raise MeasureError(f"Expected samples in {session.path}, but there are none yet: run the session first.")
     return SessionResult(kernels=tuple(kernels), times=tuple(times), drift=drift)
 
 
-def _visited(session: Session, statistic: Statistic) -> Iterator[tuple[tuple[int, ...], list[Visit]]]:
+def _repetitions_by_network(
+    session: Session, statistic: Statistic
+) -> Iterator[tuple[tuple[int, ...], list[Repetition]]]:
     for network in session.networks():
-        visits = [visit_of(raw, statistic) for raw in session.visits(network.id)]
-        if visits:
-            yield network.kernels, visits
+        repetitions = [repetition_of(raw, statistic) for raw in session.repetitions(network.id)]
+        if repetitions:
+            yield network.kernels, repetitions
 
 
 def build_table(session: Session, statistic: Statistic = "median", *, batch: int | None = None) -> LatencyTable:
@@ -74,19 +81,19 @@ def build_table(session: Session, statistic: Statistic = "median", *, batch: int
 
     Args:
         session: Session, finished or not.
-        statistic: Statistic of the runs of a visit: over visits the median stands.
+        statistic: Statistic of the runs of a repetition: over repetitions the median stands.
         batch: Images of a run, where they are known; by default what the kernels say.
 
     Raises:
         MeasureError: if there are no samples yet, or kernels of several batch sizes.
     """
     result = session_result(session, statistic)
-    options, visit = session.options, session.options.visit
+    options, repetition = session.options, session.options.repetition
     batch = _batch(session, result) if batch is None else batch
-    ended = datetime.datetime.fromtimestamp(session.last_visit_s() or 0, datetime.UTC)
+    ended = datetime.datetime.fromtimestamp(session.last_repetition_s() or 0, datetime.UTC)
     runs = {"median": "the median", "min": "the least", "mean": "the mean"}[statistic] + " of the runs"
     runs += f" ({session.fact('samples')})" * bool(session.fact("samples"))
-    power = "" if visit.power_mode == "normal" else visit.power_mode
+    power = "" if repetition.power_mode == "normal" else repetition.power_mode
     governor, emulated = session.fact("governor"), session.fact("emulated") == "True"
     here = f"{'emulated' if emulated else session.fact('at') or 'this machine'} ({session.fact('machine')})"
     datasheet = Datasheet(
@@ -96,15 +103,15 @@ def build_table(session: Session, statistic: Statistic = "median", *, batch: int
         engine=session.fact("engine"),
         engine_version=session.fact("engine_version"),
         method="measured",
-        precision=visit.precision,
-        threads=visit.threads,
+        precision=repetition.precision,
+        threads=repetition.threads,
         power_mode=", ".join(filter(None, (power, governor and f"governor {governor}"))),
         batch=batch,
         date=ended.date().isoformat(),
-        statistic=f"median over the places of a kernel of the median over visits of {runs}, "
-        f"at the yardstick's undisturbed speed",
+        statistic=f"median over the places of a kernel of the median over repetitions of {runs}, "
+        f"at the yardstick's stable speed",
         sources=(
-            f"{len(result.times)} {_how(session, result)} of {visit.n_runs} runs each"
+            f"{len(result.times)} {_how(session, result)} of {repetition.n_runs} runs each"
             + (f", of {options.source}" if options.source else ""),
         ),
         yardstick_ms=result.drift.yardstick_ms,
@@ -116,14 +123,14 @@ def build_table(session: Session, statistic: Statistic = "median", *, batch: int
 
 def _how(session: Session, result: SessionResult) -> str:
     """What was metered, and how often."""
-    visits = f"{result.drift.n_visits} visits"
+    repetitions = f"{result.drift.n_repetitions} repetitions"
     if not session.engine.times_ops:
-        return f"kernels, each a network of its own, {visits}"
-    if all(piece.kind == "network" for piece in session.pieces()):
-        return f"networks profiled op by op, {session.options.rounds} visits"
-    return {"composed": "composed networks", "alone": "networks of one piece each"}[
+        return f"kernels, each a network of its own, {repetitions}"
+    if all(work_item.kind == "network" for work_item in session.work_items()):
+        return f"networks profiled op by op, {session.options.rounds} repetitions"
+    return {"composed": "composed networks", "alone": "networks of one work item each"}[
         session.options.context
-    ] + f", {visits}"
+    ] + f", {repetitions}"
 
 
 def _batch(session: Session, result: SessionResult) -> int:

@@ -1,4 +1,4 @@
-"""Runs a session: plans it chunk by chunk, visits networks in shuffled rounds, and stops each when it is known."""
+"""Runs a session chunk by chunk: networks are repeated in shuffled rounds, until the times of each are known."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from latency_nas.errors import GraphError, MeasureError
-from latency_nas.measure.device.runner import IDENTITY, Fleet, InTurn, Runner, VisitRequest
+from latency_nas.measure.device.runner import IDENTITY, Fleet, RepetitionRequest, Runner, SequentialFleet
+from latency_nas.measure.repetition import MAX_REPEATS, DriftFilter, Progress, Repetition, repetition_of
 from latency_nas.measure.session.chunk import Chunk
 from latency_nas.measure.session.session import Session, StoredNetwork
 from latency_nas.measure.times import spread
-from latency_nas.measure.visit import PATIENCE, Calm, Progress, Visit, visit_of
 from latency_nas.measure.yardstick import write_yardstick
 
 __all__ = ["meet", "run_session"]
@@ -39,7 +39,7 @@ def run_session(
     Args:
         session: open for writing.
         runner: where the networks run: one device, or several of one kind.
-        on_progress: told of each visit: visits so far, and in all as far as is known.
+        on_progress: told of each repetition: repetitions so far, and in all as far as is known.
         allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`. A session's file cannot hold it: who goes
             on with a session says it again.
         strict: Whether what cannot be metered is an error, and not put aside.
@@ -50,7 +50,7 @@ def run_session(
         SessionError: if the file cannot be written; what was measured is kept.
         MeasureError: if the device is another one than the session began on, or lacks the precision.
     """
-    fleet = runner if isinstance(runner, Fleet) else InTurn(runner)
+    fleet = runner if isinstance(runner, Fleet) else SequentialFleet(runner)
     with tempfile.TemporaryDirectory() as name:
         yardstick = write_yardstick(session.engine, Path(name))
         meet(session, fleet.hello())
@@ -80,61 +80,61 @@ def meet(session: Session, hello: Mapping[str, Any]) -> None:
 
 
 class _Loop:
-    """Visits of one run of a session.
+    """Repetitions of one run of a session.
 
     Args:
         session: where samples go.
         fleet: where they come from.
         yardstick: its file.
-        on_progress: told of each visit.
+        on_progress: told of each repetition.
     """
 
     def __init__(self, session: Session, fleet: Fleet, yardstick: Path, on_progress: Progress | None) -> None:
         self._session, self._fleet, self._yardstick = session, fleet, yardstick
         self._on_progress = on_progress
-        self._calm = Calm(session.options.max_drift, session.options.yardstick_ms)
+        self._drift_filter = DriftFilter(session.options.max_drift, session.options.yardstick_ms)
         for before, after in session.yardsticks_ms():
-            self._calm.note_ms((before + after) / 2)
-        self._n_visits = session.n_visits
-        self._random = np.random.default_rng([session.options.seed, self._n_visits])
+            self._drift_filter.note_ms((before + after) / 2)
+        self._n_repetitions = session.n_repetitions
+        self._random = np.random.default_rng([session.options.seed, self._n_repetitions])
 
     def run(self, chunk: Chunk, number: int) -> None:
-        """Visit the chunk's networks until each has its rounds or is known well enough."""
-        chunk.plan()
-        visits: dict[int, list[Visit]] = {}
+        """Time the chunk's networks until each has its rounds or is known well enough."""
+        chunk.compose_networks()
+        repetitions: dict[int, list[Repetition]] = {}
         while True:
             networks = chunk.networks()
             for network in networks:
-                if network.id not in visits:
-                    visits[network.id] = [visit_of(raw) for raw in self._session.visits(network.id)]
-            due = [network for network in networks if self._is_due(visits[network.id])]
+                if network.id not in repetitions:
+                    repetitions[network.id] = [repetition_of(raw) for raw in self._session.repetitions(network.id)]
+            due = [network for network in networks if self._is_due(repetitions[network.id])]
             if not due:
                 return
             asked: dict[Path, StoredNetwork] = {}
             order = [due[index] for index in self._random.permutation(len(due))]
-            for request, raw in self._fleet.visit_all(self._requests(chunk, order, visits, asked)):
-                self._take(chunk, asked[request.file], raw, visits)
-                self._tell(number, networks, visits)
+            for request, raw in self._fleet.repeat_all(self._requests(chunk, order, repetitions, asked)):
+                self._take(chunk, asked[request.file], raw, repetitions)
+                self._tell(number, networks, repetitions)
 
     def _requests(
         self,
         chunk: Chunk,
         networks: Sequence[StoredNetwork],
-        visits: Mapping[int, Sequence[Visit]],
+        repetitions: Mapping[int, Sequence[Repetition]],
         asked: dict[Path, StoredNetwork],
-    ) -> Iterator[VisitRequest]:
+    ) -> Iterator[RepetitionRequest]:
         """A request for each network that can be built, noted in `asked`."""
-        options = self._session.options.visit
+        options = self._session.options.repetition
         for network in networks:
             try:
-                file, least_ms = chunk.build(network), chunk.least_ms(network)
+                file, min_ms = chunk.build(network), chunk.min_ms(network)
             except (MeasureError, GraphError) as error:
                 chunk.fail(network, error)
                 continue
             asked[file] = network
-            describe = not visits[network.id]
-            yield VisitRequest(
-                file=file, yardstick=self._yardstick, options=options, describe=describe, least_ms=least_ms
+            describe = not repetitions[network.id]
+            yield RepetitionRequest(
+                file=file, yardstick=self._yardstick, options=options, describe=describe, min_ms=min_ms
             )
 
     def _take(
@@ -142,7 +142,7 @@ class _Loop:
         chunk: Chunk,
         network: StoredNetwork,
         raw: Mapping[str, Any],
-        visits: Mapping[int, list[Visit]],
+        repetitions: Mapping[int, list[Repetition]],
     ) -> None:
         try:
             if "error" in raw:
@@ -151,33 +151,33 @@ class _Loop:
         except (MeasureError, GraphError) as error:
             chunk.fail(network, error)
             return
-        self._session.add_visit(network.id, raw)
-        visit = visit_of(raw)
-        visits[network.id].append(visit)
-        self._calm.note_ms(visit.yardstick_ms)
-        self._n_visits += 1
+        self._session.add_repetition(network.id, raw)
+        repetition = repetition_of(raw)
+        repetitions[network.id].append(repetition)
+        self._drift_filter.note_ms(repetition.yardstick_ms)
+        self._n_repetitions += 1
 
-    def _is_due(self, visits: Sequence[Visit]) -> bool:
+    def _is_due(self, repetitions: Sequence[Repetition]) -> bool:
         options = self._session.options
-        calm = [visit for visit in visits if not self._calm.disturbed(visit)]
-        if len(calm) >= options.rounds or len(visits) >= PATIENCE * options.rounds:
+        stable = [repetition for repetition in repetitions if not self._drift_filter.unstable(repetition)]
+        if len(stable) >= options.rounds or len(repetitions) >= MAX_REPEATS * options.rounds:
             return False
         return not (
-            options.stop_at is not None and len(calm) >= options.least_rounds and _half_width(calm) <= options.stop_at
+            options.stop_at is not None and len(stable) >= options.min_rounds and _half_width(stable) <= options.stop_at
         )
 
-    def _tell(self, number: int, networks: Sequence[StoredNetwork], visits: dict[int, list[Visit]]) -> None:
-        """Progress, with the visits of chunks that are not planned yet as this one's."""
+    def _tell(self, number: int, networks: Sequence[StoredNetwork], repetitions: dict[int, list[Repetition]]) -> None:
+        """Progress, with the repetitions of chunks that are not planned yet as this one's."""
         if self._on_progress:
-            due = [visits[network.id] for network in networks if self._is_due(visits[network.id])]
-            left = sum(max(1, self._session.options.least_rounds - len(made)) for made in due)
+            due = [repetitions[network.id] for network in networks if self._is_due(repetitions[network.id])]
+            left = sum(max(1, self._session.options.min_rounds - len(made)) for made in due)
             chunks_left = self._session.n_chunks - number - 1
-            made = sum(len(visits[network.id]) for network in networks)
-            self._on_progress(self._n_visits, self._n_visits + left + chunks_left * (made + left))
+            made = sum(len(repetitions[network.id]) for network in networks)
+            self._on_progress(self._n_repetitions, self._n_repetitions + left + chunks_left * (made + left))
 
 
-def _half_width(visits: Sequence[Visit]) -> float:
+def _half_width(repetitions: Sequence[Repetition]) -> float:
     """Of the worst op, half of its 95 % interval over its time (or over `_FLOOR` of the network's, if that is more)."""
-    ops = np.stack([visit.ops_ms / visit.yardstick_ms for visit in visits])
-    half = _HALF_WIDTH * spread(ops) / np.sqrt(len(visits))
+    ops = np.stack([repetition.ops_ms / repetition.yardstick_ms for repetition in repetitions])
+    half = _HALF_WIDTH * spread(ops) / np.sqrt(len(repetitions))
     return float(np.max(half / np.maximum(np.median(ops, axis=0), _FLOOR * np.median(ops.sum(axis=1)))))

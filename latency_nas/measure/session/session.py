@@ -1,6 +1,6 @@
 """`Session`: a metering session as one SQLite file that holds what is to be metered and every raw sample.
 
-Each visit is one transaction: a process that is killed loses at most the network that it was timing.
+Each repetition is one transaction: a process that is killed loses at most the network that it was timing.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from latency_nas.errors import MeasureError, SessionError
 from latency_nas.kernel import Kernel
 from latency_nas.measure.compose import Branches
 from latency_nas.measure.session.options import SessionOptions
-from latency_nas.measure.session.piece import Piece
-from latency_nas.measure.session.session_file import SCHEMA, VERSION, clear_errors, locked
+from latency_nas.measure.session.session_file import SCHEMA, VERSION, checked, clear_errors, locked
+from latency_nas.measure.session.work_item import WorkItem
 
 __all__ = ["Session", "StoredNetwork"]
 
@@ -32,7 +32,7 @@ _ARRAYS = ("yardstick_before_ms", "yardstick_after_ms", "whole_ms", "ops_ms")
 
 @dataclass(frozen=True, slots=True)
 class StoredNetwork:
-    """A planned network: its branches of pieces, and the kernels that it runs, in order, by their ids."""
+    """A planned network: its branches of work items, and the kernels that it runs, in order, by their ids."""
 
     id: int
     branches: Branches
@@ -40,7 +40,7 @@ class StoredNetwork:
 
 
 class Session:
-    """An open session. Make one with `Session.create` or `Session.open`; close it, or use it as a context.
+    """An open session, made by `Session.create` or `Session.open`. Close it, or use it as a context.
 
     Args:
         path: the file.
@@ -54,23 +54,23 @@ class Session:
         self.options = SessionOptions.parse(self.fact("options"))
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], pieces: Iterable[Piece], options: SessionOptions) -> Session:
+    def create(cls, path: str | os.PathLike[str], work_items: Iterable[WorkItem], options: SessionOptions) -> Session:
         """A new session; the file appears when it is whole.
 
         Raises:
-            SessionError: if there is such a file already, there are no pieces, or it cannot be written.
+            SessionError: if there is such a file already, there are no work items, or it cannot be written.
             MeasureError: if the precision cannot be measured with random weights, as all but whole files have.
         """
         refused = get_engine(options.engine).refused_precisions
 
-        def checked(piece: Piece) -> Piece:
-            if piece.kind != "file" and options.visit.precision in refused:
+        def writable(work_item: WorkItem) -> WorkItem:
+            if work_item.kind != "file" and options.repetition.precision in refused:
                 known = [name for name in get_engine(options.engine).precisions if name not in refused]
                 raise MeasureError(
-                    f"Expected `precision` to be {' or '.join(known)}, but got {options.visit.precision!r}: "
-                    f"{refused[options.visit.precision]}"
+                    f"Expected `precision` to be {' or '.join(known)}, but got {options.repetition.precision!r}: "
+                    f"{refused[options.repetition.precision]}"
                 )
-            return piece
+            return work_item
 
         target = Path(path)
         if target.exists():
@@ -84,12 +84,12 @@ class Session:
                 connection = sqlite3.connect(partial)
                 with contextlib.closing(connection), connection:
                     connection.executescript(SCHEMA)
-                    rows = ((piece.kind, piece.label, piece.text) for piece in map(checked, pieces))
-                    connection.executemany("INSERT INTO pieces (kind, label, text) VALUES (?, ?, ?)", rows)
-                    (n_pieces,) = connection.execute("SELECT count(*) FROM pieces").fetchone()
-                    facts = {"version": VERSION, "options": json.dumps(asdict(options)), "n_pieces": n_pieces}
+                    rows = ((item.kind, item.label, item.text) for item in map(writable, work_items))
+                    connection.executemany("INSERT INTO work_items (kind, label, text) VALUES (?, ?, ?)", rows)
+                    (n_work_items,) = connection.execute("SELECT count(*) FROM work_items").fetchone()
+                    facts = {"version": VERSION, "options": json.dumps(asdict(options)), "n_work_items": n_work_items}
                     connection.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
-                if not n_pieces:
+                if not n_work_items:
                     raise SessionError(f"Expected something to meter in {options.source or target}, but got nothing.")
                 partial.replace(target)
         finally:
@@ -111,16 +111,7 @@ class Session:
         connection = sqlite3.connect(f"{source.resolve().as_uri()}{'?mode=ro' if read_only else ''}", uri=True)
         try:
             with clear_errors(source):
-                (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-                if verdict != "ok":
-                    raise sqlite3.DatabaseError(str(verdict).splitlines()[-1])
-                found = connection.execute("SELECT value FROM facts WHERE name = 'version'").fetchone()
-                version = found[0] if found else ""
-                if version != str(VERSION):
-                    raise SessionError(
-                        f"Expected {source} to be a session of version {VERSION}, "
-                        f"but it is of version {version or 'none'}."
-                    )
+                connection = checked(connection, source, read_only=read_only)
                 return cls(source, connection, lock)
         except BaseException:
             connection.close()
@@ -168,7 +159,7 @@ class Session:
             SessionError: if it has.
         """
         if self.is_planned(0):
-            raise SessionError(f"Expected {self.path} not to have begun, but it has {self.n_visits} visits.")
+            raise SessionError(f"Expected {self.path} not to have begun, but it has {self.n_repetitions} repetitions.")
         self.note("options", json.dumps(asdict(options)))
         self.options = options
 
@@ -177,52 +168,51 @@ class Session:
         """The engine that the session meters."""
         return get_engine(self.options.engine)
 
-    def pieces(self) -> Iterator[Piece]:
-        """Every piece, whatever became of it."""
-        for kind, label, text in self._rows("SELECT kind, label, text FROM pieces ORDER BY id"):
-            yield Piece(kind=kind, label=label, text=text)
+    def work_items(self) -> Iterator[WorkItem]:
+        """Every work item, whatever became of it."""
+        for kind, label, text in self._rows("SELECT kind, label, text FROM work_items ORDER BY id"):
+            yield WorkItem(kind=kind, label=label, text=text)
 
-    def piece(self, number: int) -> Piece:
-        """A piece by its id."""
-        query = "SELECT kind, label, text FROM pieces WHERE id = ?"
+    def work_item(self, number: int) -> WorkItem:
+        """A work item by its id."""
+        query = "SELECT kind, label, text FROM work_items WHERE id = ?"
         kind, label, text = next(self._rows(query, [number]))
-        return Piece(kind=kind, label=label, text=text)
+        return WorkItem(kind=kind, label=label, text=text)
 
-    def add_piece(self, piece: Piece) -> int:
-        """Add a piece that came out of others, such as one kernel of a network; its id."""
+    def add_work_item(self, work_item: WorkItem) -> int:
+        """Add a work item that came out of others, such as one kernel of a network; its id."""
         with self._writing() as connection:
-            query = "INSERT INTO pieces (kind, label, text) VALUES (?, ?, ?)"
-            return int(connection.execute(query, [piece.kind, piece.label, piece.text]).lastrowid or 0)
+            query = "INSERT INTO work_items (kind, label, text) VALUES (?, ?, ?)"
+            return int(connection.execute(query, [work_item.kind, work_item.label, work_item.text]).lastrowid or 0)
 
     @property
-    def n_pieces(self) -> int:
-        """Pieces in all."""
-        return int(self.fact("n_pieces"))
+    def n_work_items(self) -> int:
+        """Work items in all."""
+        return int(self.fact("n_work_items"))
 
     @property
     def n_chunks(self) -> int:
         """Chunks in all."""
-        return -(-self.n_pieces // self.options.chunk_size)
+        return -(-self.n_work_items // self.options.chunk_size)
 
-    def chunk(self, number: int) -> dict[int, Piece]:
-        """The pieces of a chunk that have no problem, by id; chunks are drawn from all over the session."""
-        order = np.random.default_rng(self.options.seed).permutation(self.n_pieces) + 1
+    def chunk(self, number: int) -> dict[int, WorkItem]:
+        """The work items of a chunk that have no problem, by id; chunks are drawn from all over the session."""
+        order = np.random.default_rng(self.options.seed).permutation(self.n_work_items) + 1
         size = self.options.chunk_size
         ids = order[number * size : (number + 1) * size].tolist()
         marks = ",".join("?" * len(ids))
-        query = f"SELECT id, kind, label, text FROM pieces WHERE problem IS NULL AND id IN ({marks}) ORDER BY id"  # noqa: S608
-        return {
-            piece: Piece(kind=kind, label=label, text=text) for piece, kind, label, text in self._rows(query, ids)
-        }  # fmt: skip
+        query = f"SELECT id, kind, label, text FROM work_items WHERE problem IS NULL AND id IN ({marks}) ORDER BY id"  # noqa: S608
+        rows = self._rows(query, ids)
+        return {number: WorkItem(kind=kind, label=label, text=text) for number, kind, label, text in rows}
 
     def problems(self) -> dict[str, str]:
         """What could not be metered -> why."""
-        return dict(self._rows("SELECT label, problem FROM pieces WHERE problem IS NOT NULL ORDER BY id"))
+        return dict(self._rows("SELECT label, problem FROM work_items WHERE problem IS NOT NULL ORDER BY id"))
 
-    def set_problem(self, piece: int, problem: str) -> None:
-        """Put a piece aside."""
+    def set_problem(self, work_item: int, problem: str) -> None:
+        """Put a work item aside."""
         with self._writing() as connection:
-            connection.execute("UPDATE pieces SET problem = ? WHERE id = ?", [problem, piece])
+            connection.execute("UPDATE work_items SET problem = ? WHERE id = ?", [problem, work_item])
 
     # ---- networks and kernels ----
 
@@ -245,7 +235,9 @@ class Session:
         """Whether the chunk's networks have been decided on."""
         return chunk < int(self.fact("n_planned", "0"))
 
-    def plan(self, chunk: int, networks: Sequence[tuple[Branches, Sequence[Kernel]]], *, last: bool = True) -> None:
+    def add_networks(
+        self, chunk: int, networks: Sequence[tuple[Branches, Sequence[Kernel]]], *, last: bool = True
+    ) -> None:
         """Store the networks of a chunk, and with `last` that these are all; in one transaction."""
         with self._writing() as connection:
             for branches, kernels in networks:
@@ -265,35 +257,35 @@ class Session:
 
     # ---- samples ----
 
-    def add_visit(self, network: int, raw: Mapping[str, Any], facts: Mapping[str, str] | None = None) -> None:
-        """Store the raw samples of a visit, and facts with them: one transaction, on the disk when this returns."""
+    def add_repetition(self, network: int, raw: Mapping[str, Any], facts: Mapping[str, str] | None = None) -> None:
+        """Store the raw samples of a repetition and facts in one transaction, on the disk when this returns."""
         blobs = [np.asarray(raw[name], dtype="<f8").tobytes() for name in _ARRAYS]
         with self._writing() as connection:
             connection.execute(
-                "INSERT INTO visits (network, ended_s, yardstick_before_ms, yardstick_after_ms, whole_ms, ops_ms, "
+                "INSERT INTO repetitions (network, ended_s, yardstick_before_ms, yardstick_after_ms, whole_ms, ops_ms, "
                 "memory_mb) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [network, raw.get("ended_s", time.time()), *blobs, raw.get("memory_mb")],
             )
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", (facts or {}).items())
 
-    def visits(self, network: int) -> Iterator[dict[str, Any]]:
-        """The raw samples of each visit of a network, oldest first."""
-        query = f"SELECT {', '.join(_ARRAYS)}, memory_mb FROM visits WHERE network = ? ORDER BY id"  # noqa: S608
+    def repetitions(self, network: int) -> Iterator[dict[str, Any]]:
+        """The raw samples of each repetition of a network, oldest first."""
+        query = f"SELECT {', '.join(_ARRAYS)}, memory_mb FROM repetitions WHERE network = ? ORDER BY id"  # noqa: S608
         for *blobs, memory_mb in self._rows(query, [network]):
             raw: dict[str, Any] = {name: np.frombuffer(blob, "<f8") for name, blob in zip(_ARRAYS, blobs, strict=True)}
-            raw["ops_ms"] = raw["ops_ms"].reshape(self.options.visit.n_runs, -1)
+            raw["ops_ms"] = raw["ops_ms"].reshape(self.options.repetition.n_runs, -1)
             yield {**raw, "memory_mb": memory_mb}
 
     def yardsticks_ms(self) -> Iterator[tuple[float, float]]:
-        """Each visit's medians of the yardstick, before and after, in the order in which they were made."""
-        for before, after in self._rows("SELECT yardstick_before_ms, yardstick_after_ms FROM visits ORDER BY id"):
+        """Each repetition's medians of the yardstick, before and after, in the order in which they were made."""
+        for before, after in self._rows("SELECT yardstick_before_ms, yardstick_after_ms FROM repetitions ORDER BY id"):
             yield float(np.median(np.frombuffer(before, "<f8"))), float(np.median(np.frombuffer(after, "<f8")))
 
-    def last_visit_s(self) -> float | None:
-        """When the last visit ended, in seconds since 1970; None before the first."""
-        return next(value for (value,) in self._rows("SELECT max(ended_s) FROM visits"))  # type: ignore[no-any-return]
+    def last_repetition_s(self) -> float | None:
+        """When the last repetition ended, in seconds since 1970; None before the first."""
+        return next(value for (value,) in self._rows("SELECT max(ended_s) FROM repetitions"))  # type: ignore[no-any-return]
 
     @property
-    def n_visits(self) -> int:
-        """Visits so far."""
-        return next(int(count) for (count,) in self._rows("SELECT count(*) FROM visits"))
+    def n_repetitions(self) -> int:
+        """Repetitions so far."""
+        return next(int(count) for (count,) in self._rows("SELECT count(*) FROM repetitions"))

@@ -11,9 +11,9 @@ from latency_nas.engine import Engine, Target, get_engine
 from latency_nas.errors import GraphError, IllegalOpError, KernelError, MeasureError
 from latency_nas.kernel import Kernel, n_flops, n_params
 from latency_nas.measure.compose import cover, own_kernels
-from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.session.options import SessionOptions
-from latency_nas.measure.session.piece import Piece
+from latency_nas.measure.session.work_item import WorkItem
 from latency_nas.measure.space.space_file import OpSpace
 from latency_nas.measure.yardstick import write_yardstick
 
@@ -73,7 +73,7 @@ def survey_space(
     kernels: dict[int, set[Kernel]] = {}
     for number, item in enumerate(space.items):
         try:
-            kernels[number] = own_kernels(Piece.of(item).graph(*rules, allow=allow), *rules)
+            kernels[number] = own_kernels(WorkItem.of(item).graph(*rules, allow=allow), *rules)
         except IllegalOpError as error:
             illegal[str(item)] = str(error).removeprefix(f"{item}: ")
         except (GraphError, KernelError, MeasureError) as error:
@@ -94,7 +94,7 @@ def survey_space(
 
 
 def session_seconds(survey: Survey, options: SessionOptions, flops_per_s: float) -> tuple[float, float]:
-    """How long a session over a space takes at the least and at the most, disturbances apart.
+    """How long a session over a space takes at the least and at the most, without repetitions that are made again.
 
     Args:
         survey: of the space.
@@ -104,16 +104,16 @@ def session_seconds(survey: Survey, options: SessionOptions, flops_per_s: float)
     Returns:
         Seconds if every kernel is known after the fewest rounds, and if none ever is.
     """
-    visit = options.visit
+    repetition = options.repetition
     contexts = options.contexts if options.context == "composed" else 1
-    n_pieces = options.n_pieces if options.context == "composed" else 1
-    n_networks = contexts * -(-survey.n_metered // n_pieces)
-    runs = visit.n_warmup + visit.n_runs + (visit.n_whole if visit.profile else 0)
+    n_items = options.items_per_network if options.context == "composed" else 1
+    n_networks = contexts * -(-survey.n_metered // n_items)
+    runs = repetition.n_warmup + repetition.n_runs + (repetition.n_whole if repetition.profile else 0)
     a_run = contexts * (survey.n_flops / flops_per_s + _OP_S * len(survey.kernels))
-    yardsticks = n_networks * 2 * visit.n_yardstick * _YARDSTICK_FLOPS / flops_per_s
+    yardsticks = n_networks * 2 * repetition.n_yardstick * _YARDSTICK_FLOPS / flops_per_s
     a_round = runs * a_run + yardsticks
     build = _OVERHEAD_S + n_networks * _BUILD_S + contexts * survey.size_bytes * _BUILD_S_PER_BYTE
-    least = options.rounds if options.stop_at is None else min(options.least_rounds, options.rounds)
+    least = options.rounds if options.stop_at is None else min(options.min_rounds, options.rounds)
     return build + least * a_round, build + options.rounds * a_round
 
 
@@ -122,5 +122,5 @@ def yardstick_flops_per_s(threads: int, engine: Engine | str | None = None) -> f
     found = get_engine(engine)
     with tempfile.TemporaryDirectory() as name, LocalRunner(found) as runner:
         file = write_yardstick(found, Path(name))
-        raw = runner.visit(file, file, VisitOptions(threads=threads, n_runs=30, profile=False), describe=False)
+        raw = runner.repeat(file, file, RepetitionOptions(threads=threads, n_runs=30, profile=False), describe=False)
     return float(_YARDSTICK_FLOPS / (sorted(raw["whole_ms"])[15] / 1e3))

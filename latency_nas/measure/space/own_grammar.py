@@ -36,7 +36,7 @@ from latency_nas.measure.space.validation import validated
 
 __all__ = ["expand_own"]
 
-_MOST_VALUES = 100_000
+_MAX_VALUES = 100_000
 _CHANNELS = ("in_channels", "num_features", "num_channels")
 
 
@@ -96,10 +96,10 @@ def _parameter(value: Any, path: Path, where: tuple[str, ...]) -> list[Any] | _T
 
 def _numbers(item: _Range, path: Path, where: tuple[str, ...]) -> list[Any]:
     first, last, step = (*item.range, 1)[:3]
-    if step < 1 or last < first or (last - first) // step >= _MOST_VALUES:
+    if step < 1 or last < first or (last - first) // step >= _MAX_VALUES:
         raise OpSpaceError(
             f"{path}: {'.'.join(where)}: Expected `range` to be [first, last] or [first, last, step] that rises in "
-            f"steps of at least 1 to at most {_MOST_VALUES:,} values, but got {item.range}."
+            f"steps of at least 1 to at most {_MAX_VALUES:,} values, but got {item.range}."
         )
     return list(range(first, last + 1, step))
 

@@ -16,7 +16,7 @@ from latency_nas.measure.space.yaml_file import read_yaml
 
 __all__ = ["OpSpace", "kernels_yaml", "read_space", "with_batch"]
 
-_MOST_OPS = 1_000_000
+_MAX_OPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +73,8 @@ def _kind(data: object) -> str:
 def _distinct(source: Path, items: Iterable[Op | Kernel]) -> Iterator[Op | Kernel]:
     seen: set[str] = set()
     for count, item in enumerate(items):
-        if count == _MOST_OPS:
-            raise OpSpaceError(f"Expected at most {_MOST_OPS:,} ops in {source}, but there are more.")
+        if count == _MAX_OPS:
+            raise OpSpaceError(f"Expected at most {_MAX_OPS:,} ops in {source}, but there are more.")
         if str(item) not in seen:
             seen.add(str(item))
             yield item

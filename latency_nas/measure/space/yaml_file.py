@@ -11,9 +11,9 @@ from latency_nas.errors import OpSpaceError
 
 __all__ = ["read_yaml"]
 
-_MOST_BYTES = 32 * 2**20
-_MOST_NODES = 2_000_000  # once every alias is written out
-_MOST_LEVELS = 32
+_MAX_BYTES = 32 * 2**20
+_MAX_NODES = 2_000_000  # once every alias is written out
+_MAX_LEVELS = 32
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -28,8 +28,8 @@ def read_yaml(path: Path) -> Any:
     """
     if not path.is_file():
         raise FileNotFoundError(f"Expected an op space at {path}, but there is no such file.")
-    if path.stat().st_size > _MOST_BYTES:
-        raise OpSpaceError(f"Expected {path} to be of at most {_MOST_BYTES >> 20} MB, but it is larger.")
+    if path.stat().st_size > _MAX_BYTES:
+        raise OpSpaceError(f"Expected {path} to be of at most {_MAX_BYTES >> 20} MB, but it is larger.")
     loader = _Loader(path.read_bytes())
     try:
         node = loader.get_single_node()
@@ -49,8 +49,8 @@ def read_yaml(path: Path) -> Any:
 
 def _weigh(path: Path, node: Any, known: dict[int, int], level: int) -> int:
     """The number of nodes below `node` with every alias written out; a node under itself has no end."""
-    if level > _MOST_LEVELS:
-        raise OpSpaceError(f"Expected at most {_MOST_LEVELS} levels in {path}, but there are more.")
+    if level > _MAX_LEVELS:
+        raise OpSpaceError(f"Expected at most {_MAX_LEVELS} levels in {path}, but there are more.")
     if id(node) in known:
         if not known[id(node)]:
             raise OpSpaceError(f"Expected {path} to be a tree, but an alias in line {_line(node)} holds itself.")
@@ -62,9 +62,9 @@ def _weigh(path: Path, node: Any, known: dict[int, int], level: int) -> int:
     elif isinstance(node, yaml.SequenceNode):
         below = node.value
     weight = 1 + sum(_weigh(path, part, known, level + 1) for part in below)
-    if weight > _MOST_NODES:
+    if weight > _MAX_NODES:
         raise OpSpaceError(
-            f"Expected at most {_MOST_NODES:,} values in {path} once its aliases are written out, "
+            f"Expected at most {_MAX_NODES:,} values in {path} once its aliases are written out, "
             f"but those of line {_line(node)} are more."
         )
     known[id(node)] = weight

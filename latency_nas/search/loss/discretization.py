@@ -18,7 +18,7 @@ from latency_nas.search.supernet.choice import Choice, ParameterOf
 
 __all__ = ["entropies", "log_probabilities", "make_argmax", "most_probable", "within_targets"]
 
-_LEAST = 1e-300  # a probability that is nil still has a logarithm
+_MIN = 1e-300  # a probability that is nil still has a logarithm
 _ABOVE = 0.01  # by how much a parameter is raised above the others
 
 
@@ -43,7 +43,7 @@ def log_probabilities(gates: Tensor, plan: CostPlan) -> dict[str, list[float]]:
         gates: Probabilities, of shape ``(choices, most candidates)``.
         plan: Plan of the same choices.
     """
-    rows = gates.detach().clamp(min=_LEAST).log().tolist()
+    rows = gates.detach().clamp(min=_MIN).log().tolist()
     return {
         name: row[: len(candidates)] for name, row, candidates in zip(plan.choices, rows, plan.candidates, strict=True)
     }

@@ -12,8 +12,8 @@ from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import OnMissing
 from latency_nas.search.loss.configuration import options_of, picks_of
 from latency_nas.search.loss.constraint import Constraint
-from latency_nas.search.loss.control import Controlled
 from latency_nas.search.loss.discretization import make_argmax, most_probable
+from latency_nas.search.loss.latency_term import LatencyTerm
 from latency_nas.search.loss.penalty import Penalty
 from latency_nas.search.loss.priced_gates import PricedGates
 from latency_nas.search.loss.schedule import Schedule
@@ -29,7 +29,7 @@ from latency_nas.table import LatencyTable
 __all__ = ["LatencyLoss"]
 
 
-class LatencyLoss(Controlled):
+class LatencyLoss(LatencyTerm):
     """weight x penalty(E[LAT], target), a scalar to be added to the task's loss; without a target weight x E[LAT].
 
     Everything is traced and priced once, by `attach`; a step is then a softmax and a product over one small matrix,

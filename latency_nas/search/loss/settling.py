@@ -25,7 +25,7 @@ __all__ = ["WITHIN", "settling_term"]
 
 WITHIN = 0.03  # below the target, the share that is still on it
 
-_LEAST = 1e-300  # a probability that is nil still has a logarithm
+_MIN = 1e-300  # a probability that is nil still has a logarithm
 
 
 def settling_term(gates: Tensor, aim: Mapping[str, int], temperature: Tensor) -> Tensor:
@@ -37,4 +37,4 @@ def settling_term(gates: Tensor, aim: Mapping[str, int], temperature: Tensor) ->
         temperature: T, of shape ``()``.
     """
     index = torch.tensor(list(aim.values()), device=gates.device)
-    return -temperature * gates.gather(1, index[:, None]).clamp(min=_LEAST).log().sum()
+    return -temperature * gates.gather(1, index[:, None]).clamp(min=_MIN).log().sum()

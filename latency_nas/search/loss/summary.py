@@ -8,15 +8,15 @@ from io import StringIO
 from rich.console import Console
 from rich.table import Table
 
-from latency_nas.search.loss.control import Controlled
+from latency_nas.search.loss.latency_term import LatencyTerm
 from latency_nas.search.loss.targets import Targets
 
 __all__ = ["as_text", "summary_table"]
 
 
-def summary_table(loss: Controlled | Targets) -> Table:
+def summary_table(loss: LatencyTerm | Targets) -> Table:
     """A row a choice: its candidate, the probability of that, and its cost by each target; then the sums."""
-    losses: Mapping[str, Controlled] = loss.by_name() if isinstance(loss, Targets) else {"": loss}
+    losses: Mapping[str, LatencyTerm] = loss.by_name() if isinstance(loss, Targets) else {"": loss}
     first = next(iter(losses.values()))
     probabilities = first.gates().detach().max(dim=1).values.tolist()
     columns = [f"{name} ({item.quantity.unit})" if name else item.quantity.unit for name, item in losses.items()]
@@ -35,7 +35,7 @@ def summary_table(loss: Controlled | Targets) -> Table:
     return table
 
 
-def _figure(loss: Controlled, value: float | None) -> str:
+def _figure(loss: LatencyTerm, value: float | None) -> str:
     if value is None:
         return "none"
     return f"{value:,.4g}" if loss.quantity.n_decimals else loss.quantity.number(value)

@@ -88,9 +88,9 @@ class Target:
         if self.value is None:
             name = "target_ms" if self.quantity.is_latency else "target"
             raise SearchError(f"Expected a target for the projection, but `{name}` is None.")
-        at_least = -inf if within is None else self.value * (1 - within)
-        return Budget(plan=plan, at_most=self.value, at_least=at_least, n_std=self.n_std)
+        min_cost = -inf if within is None else self.value * (1 - within)
+        return Budget(plan=plan, max_cost=self.value, min_cost=min_cost, n_std=self.n_std)
 
     def controlled(self, plan: CostPlan, architecture: Mapping[str, int]) -> float:
         """What of an architecture is held against the target: its cost, or the quantile of it."""
-        return Budget(plan=plan, at_most=inf, n_std=self.n_std).cost(architecture)
+        return Budget(plan=plan, max_cost=inf, n_std=self.n_std).cost(architecture)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["covering_rows"]
 
-_MOST_LISTED = 128  # spaces up to this size are looked at whole
+_MAX_LISTED = 128  # spaces up to this size are looked at whole
 
 
 def covering_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[np.intp]:
@@ -27,7 +27,7 @@ def covering_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[
     Returns:
         Indices of candidates, of shape ``(architectures, choices)``.
     """
-    if prod(sizes) <= _MOST_LISTED:
+    if prod(sizes) <= _MAX_LISTED:
         return np.array(list(product(*map(range, sizes))), np.intp)
     offsets = np.cumsum([0, *sizes[:-1]])
     owner = np.repeat(np.arange(len(sizes)), sizes)

@@ -32,8 +32,8 @@ from latency_nas.search.plan.space import Space
 __all__ = ["make_plan"]
 
 _N_CHECKED = 8  # architectures on which a plan is confirmed
-_MOST_ROUNDS = 24
-_MOST_CELLS = 4096  # of the table of a layer
+_MAX_ROUNDS = 24
+_MAX_CELLS = 4096  # of the table of a layer
 
 Priced = tuple[Hashable, ...]  # by what an estimator tells calls apart: their kernels, where prices depend on no more
 Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it, or whom a copy is for
@@ -54,7 +54,7 @@ def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0) -> Co
     seen = _Seen(space, estimator.price_key)
     random = np.random.default_rng(seed)
     rows = covering_rows(seen.sizes, random)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         seen.look(rows)
         layers = seen.layers()
         rows = _missing_rows(seen, layers, random)
@@ -142,7 +142,7 @@ def _missing_rows(seen: _Seen, layers: Mapping[Slot, _Layer], random: np.random.
     unmet: dict[tuple[tuple[int, ...], tuple[int, ...]], None] = {}
     for slot, layer in sorted(layers.items(), key=lambda item: len(item[1].choices)):
         n_cells = prod(seen.sizes[choice] for choice in layer.choices)
-        if n_cells > _MOST_CELLS:
+        if n_cells > _MAX_CELLS:
             seen.unsettled = slot[0]
             raise SearchError(
                 f"Expected what a layer runs to depend on a few choices, but `{slot[0]}` depends on "

@@ -38,8 +38,8 @@ class Budget:
 
     Args:
         plan: what the candidates cost.
-        at_most: in the plan's unit.
-        at_least: in the plan's unit.
+        max_cost: in the plan's unit.
+        min_cost: in the plan's unit.
         n_std: standard deviations of the estimate that are added to it.
 
     Raises:
@@ -47,8 +47,8 @@ class Budget:
     """
 
     plan: CostPlan
-    at_most: float
-    at_least: float = -inf
+    max_cost: float
+    min_cost: float = -inf
     n_std: float = 0.0
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Budget:
 
     def keeps(self, architecture: Mapping[str, int]) -> bool:
         """Whether an architecture is within the limits, exactly."""
-        return self.at_least <= self.cost(architecture) <= self.at_most
+        return self.min_cost <= self.cost(architecture) <= self.max_cost
 
 
 def likeliest(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> Architecture | None:
@@ -81,7 +81,7 @@ def likeliest(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequenc
         if found is None or all(budget.keeps(found) for budget in budgets):
             return found
         for budget in budgets:
-            if budget.n_std and budget.cost(found) > budget.at_most:
+            if budget.n_std and budget.cost(found) > budget.max_cost:
                 program.limit_at(budget, found)
         program.exclude(found)  # it may still be within the solver's tolerance
 
@@ -94,7 +94,7 @@ def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[
     """
     found = likeliest(log_probabilities, budgets)
     if found is None:
-        limits = " and ".join(f"up to {budget.at_most:.6g}" for budget in budgets)
+        limits = " and ".join(f"up to {budget.max_cost:.6g}" for budget in budgets)
         raise SearchError(f"Expected an architecture of a cost {limits}, but the supernet has none.")
     return found
 
@@ -138,11 +138,11 @@ class _Program:
         plan = budget.plan
         if plan.spread is not None:
             at = plan.spread.support(plan.summands(plan.one_hot(architecture)))
-            self._bound(budget, _costs(plan) + budget.n_std * at, -inf, budget.at_most)
+            self._bound(budget, _costs(plan) + budget.n_std * at, -inf, budget.max_cost)
 
     def _bound(self, budget: Budget, slope: NDArray[np.float64], lower: float, upper: float) -> None:
         """A row: `slope` times what is fixed, the candidates and the terms lies between two bounds."""
-        unit = abs(budget.at_most) or 1.0
+        unit = abs(budget.max_cost) or 1.0
         limits = ((lower - slope[0]) / unit, (upper - slope[0]) / unit)
         self.rows.append((self.summands[id(budget.plan)], (slope[1:] / unit).tolist(), *limits))
 
@@ -193,14 +193,14 @@ def _limits(budget: Budget) -> Iterator[tuple[NDArray[np.float64], float, float]
     """
     plan, costs = budget.plan, _costs(budget.plan)
     if not budget.n_std:
-        yield costs, budget.at_least, budget.at_most
+        yield costs, budget.min_cost, budget.max_cost
         return
     if plan.spread is None:
         raise SearchError(_NO_SPREAD)
     even = np.repeat(1 / np.diff(plan.offsets), np.diff(plan.offsets))
-    yield costs + budget.n_std * plan.spread.support(plan.summands(even)), -inf, budget.at_most
-    if budget.at_least > -inf:
-        yield costs + budget.n_std * _above(plan.spread, plan.summands(even)), budget.at_least, inf
+    yield costs + budget.n_std * plan.spread.support(plan.summands(even)), -inf, budget.max_cost
+    if budget.min_cost > -inf:
+        yield costs + budget.n_std * _above(plan.spread, plan.summands(even)), budget.min_cost, inf
 
 
 def _above(spread: Spread, weights: NDArray[np.float64]) -> NDArray[np.float64]:

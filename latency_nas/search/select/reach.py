@@ -30,10 +30,10 @@ def reach(plan: CostPlan, n_std: float = 0.0) -> tuple[float, float]:
     cheapest, dearest = plan.bounds()
     if not n_std:
         return cheapest, dearest
-    unbounded = Budget(plan=plan, at_most=inf, n_std=n_std)
+    unbounded = Budget(plan=plan, max_cost=inf, n_std=n_std)
     scores = {name: [-cost.value for cost in costs] for name, costs in zip(plan.choices, plan.costs, strict=True)}
     lowest = unbounded.cost({name: int(np.argmax(values)) for name, values in scores.items()})
     highest = unbounded.cost({name: int(np.argmin(values)) for name, values in scores.items()})
-    while lower := likeliest(scores, [Budget(plan=plan, at_most=lowest - _STEP * abs(lowest), n_std=n_std)]):
+    while lower := likeliest(scores, [Budget(plan=plan, max_cost=lowest - _STEP * abs(lowest), n_std=n_std)]):
         lowest = unbounded.cost(lower)
     return lowest, max(lowest, highest)

@@ -10,7 +10,7 @@ from latency_nas.engine import Engine
 from latency_nas.graph.architectures import covering_architectures
 from latency_nas.measure.device.runner import Runner
 from latency_nas.measure.meter import measure_table
-from latency_nas.measure.visit import Progress
+from latency_nas.measure.repetition import Progress
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.supernet import read_supernet
 from latency_nas.table import LatencyTable
@@ -46,10 +46,10 @@ def measure_supernet(
         device: What the datasheet calls the device.
         threads: Number of threads of the engine.
         precision: Precision of the arithmetic.
-        rounds: Visits of each architecture.
+        rounds: Repetitions of each architecture.
         seed: Seed of the architectures, the order and the weights.
         runner: Where the networks run; this machine by default.
-        on_progress: Called after each visit with the visits so far and in all.
+        on_progress: Called after each repetition with the repetitions so far and in all.
 
     Returns:
         The table, its datasheet filled in.

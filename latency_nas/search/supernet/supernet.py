@@ -15,7 +15,7 @@ from latency_nas.search.supernet.styles import STYLES, nothing_found
 
 __all__ = ["find_choices", "read_choices", "read_supernet"]
 
-_MOST_RUNS = 20  # of a supernet that samples what it runs
+_MAX_RUNS = 20  # of a supernet that samples what it runs
 
 
 def find_choices(supernet: nn.Module) -> tuple[Choice, ...]:
@@ -67,7 +67,7 @@ def read_choices(
     check_names(supernet, choices)
     places = {name: place for choice in choices for name, place in choice.places.items()}
     unmet: list[str] = []
-    for _ in range(_MOST_RUNS if run is not None else 1):
+    for _ in range(_MAX_RUNS if run is not None else 1):
         graph = read_torch(supernet, example_input, run=run, choices=places)
         order = list(graph.choices)
         unmet = [name for name in places if name not in graph.choices]

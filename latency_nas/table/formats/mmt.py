@@ -26,7 +26,7 @@ __all__ = ["MMTOp", "import_mmt", "read_class_name", "recognises_mmt", "refuse_m
 logger = logging.getLogger(__name__)
 
 _META_CLASSES = frozenset({("mmt.utils", "ops_meta"), ("core.utils", "ops_meta")})
-_MOST_BYTES, _MOST_CLASS_BYTES = 2**28, 4096
+_MAX_BYTES, _MAX_CLASS_BYTES = 2**28, 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,9 @@ class MMTOp:
         repr: its ``repr``, which with class and shape is MMT's key.
         input_shape: of its first input.
         arguments: of its constructor; None if there were none.
-        latency_ms: mean; `least_ms` and `most_ms` are the extremes.
-        least_ms: see there.
-        most_ms: see there.
+        latency_ms: mean; `min_ms` and `max_ms` are the extremes.
+        min_ms: see there.
+        max_ms: see there.
         file: its MNN file's name.
     """
 
@@ -48,8 +48,8 @@ class MMTOp:
     repr: str
     input_shape: Shape
     latency_ms: float
-    least_ms: float
-    most_ms: float
+    min_ms: float
+    max_ms: float
     arguments: Mapping[str, Any] | None = None
     file: str = ""
 
@@ -111,8 +111,8 @@ _MetaUnpickler.dispatch.update({
 
 def _load(source: Path) -> Any:
     data = source.read_bytes()
-    if len(data) > _MOST_BYTES:
-        raise TableFileError(f"Expected {source} to be of at most {_MOST_BYTES >> 20} MB, but it is larger.")
+    if len(data) > _MAX_BYTES:
+        raise TableFileError(f"Expected {source} to be of at most {_MAX_BYTES >> 20} MB, but it is larger.")
     try:
         for opcode, argument, position in pickletools.genops(data):
             if opcode.name in _REFUSED:
@@ -140,7 +140,7 @@ def read_class_name(path: str | os.PathLike[str]) -> str:
     texts: list[str] = []
     names: list[str] = []
     try:
-        for opcode, argument, _ in pickletools.genops(source.read_bytes()[:_MOST_CLASS_BYTES]):
+        for opcode, argument, _ in pickletools.genops(source.read_bytes()[:_MAX_CLASS_BYTES]):
             if opcode.name in ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE"):
                 texts.append(str(argument))
             elif opcode.name == "STACK_GLOBAL":
@@ -225,8 +225,8 @@ def _op(source: Path, fields: Mapping[str, Any]) -> MMTOp:
         repr=str(fields["repr"]),
         input_shape=tuple(int(size) for size in fields["input_shape"]),
         latency_ms=finite("avg", fields["avg"], zero=False),
-        least_ms=finite("min", fields["min"]),
-        most_ms=finite("max", fields["max"]),
+        min_ms=finite("min", fields["min"]),
+        max_ms=finite("max", fields["max"]),
         arguments=arguments,
         file=file,
     )

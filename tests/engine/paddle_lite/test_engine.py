@@ -16,13 +16,13 @@ from latency_nas.graph.paddle.reader import read_paddle
 from latency_nas.graph.paddle.writer import write_paddle
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import Kernel, n_macs
-from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.kernel_graph import kernel_graph
 from latency_nas.measure.meter import measure_networks, measure_table
 from latency_nas.measure.yardstick import yardstick_graph
 
 LITE = get_engine("paddle-lite")
-FAST = VisitOptions(n_runs=3, profile=False)
+FAST = RepetitionOptions(n_runs=3, profile=False)
 
 
 class Small(nn.Module):
@@ -87,7 +87,7 @@ def test_table_and_whole_network(graph: OpGraph) -> None:
     assert set(table) == set(kernels)
     assert all(table[kernel].latency_ms > 0 for kernel in kernels)
     assert whole.latency_ms > 0
-    assert drift.n_visits >= 2
+    assert drift.n_repetitions >= 2
     total_ms = sum(table[kernel].latency_ms for kernel in kernels)
     assert 0.3 < total_ms / whole.latency_ms < 3  # a kernel alone pays for a program of its own
 
@@ -108,11 +108,11 @@ def test_no_time_is_refused(runner: LocalRunner, yardstick: Path, tmp_path: Path
     value = Value(shape=(1, 3, 512, 512))
     program, weights = write_paddle(OpGraph(values=(value,), nodes=(), inputs=(0,), outputs=(0,)))
     path = replaced(LITE.write(graph, tmp_path / "net.zip"), pdmodel=program, pdiparams=weights)
-    least_ms = sum(n_macs(graph.kernel(node)) for node in graph.nodes) / 1e9
+    min_ms = sum(n_macs(graph.kernel(node)) for node in graph.nodes) / 1e9
     with pytest.raises(MeasureError) as caught:
-        runner.visit(path, yardstick, FAST, describe=False, least_ms=least_ms)
+        runner.repeat(path, yardstick, FAST, describe=False, min_ms=min_ms)
     assert str(caught.value) == (
-        f"Expected net.zip to take more than {least_ms:.6f} ms, as its multiply-accumulates do on any processor, "
+        f"Expected net.zip to take more than {min_ms:.6f} ms, as its multiply-accumulates do on any processor, "
         f"but Paddle-Lite took less: it is made for another processor, or did not run."
     )
 
@@ -129,9 +129,9 @@ def test_crash_is_an_error_of_one_program(runner: LocalRunner, yardstick: Path, 
     good, bad = (LITE.write(graph, tmp_path / f"{name}.zip") for name in ("good", "bad"))
     replaced(bad, pdiparams=b"")
     with pytest.raises(MeasureError) as caught:
-        runner.visit(bad, yardstick, FAST, describe=False)
+        runner.repeat(bad, yardstick, FAST, describe=False)
     assert str(caught.value) == "Paddle-Lite crashed on bad: The device side ended (exit status -6) before it answered."
-    assert runner.visit(good, yardstick, FAST, describe=False)["whole_ms"][0] > 0
+    assert runner.repeat(good, yardstick, FAST, describe=False)["whole_ms"][0] > 0
 
 
 def test_weights_must_be_there(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 from latency_nas import load_table
 from latency_nas.engine import get_engine
 from latency_nas.measure.device import RemoteRunner
-from latency_nas.measure.device.runner import LocalRunner, Runner, VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions, Runner
 from latency_nas.measure.session.options import SessionOptions
-from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.result import session_result
 from latency_nas.measure.session.run import run_session
 from latency_nas.measure.session.session import Session
+from latency_nas.measure.session.work_item import WorkItem
 from latency_nas.measure.yardstick import yardstick_graph
 from latency_nas.table import LatencyTable
 from tests.cli.test_measure import YAML
@@ -74,7 +74,7 @@ def test_by_a_bundle(start: tuple[object, ...], tmp_path: Path, lite_python: Pat
     command = [lite_python, bundle, "-o", samples]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert f"{samples}: 2 visits\n" in run_command(*start, "--samples", samples)
+    assert f"{samples}: 2 repetitions\n" in run_command(*start, "--samples", samples)
     assert built(tmp_path).datasheet.device == "Far board"
 
 
@@ -85,12 +85,14 @@ def test_a_network_that_crashes_it_is_put_aside_and_the_session_goes_on(
     lite = get_engine("paddle-lite")
     files = [lite.write(yardstick_graph(), tmp_path / f"{name}.zip") for name in ("first", "bad", "last")]
     replaced(files[1], pdiparams=b"")
-    visit = VisitOptions(n_runs=2, profile=False)
-    options = SessionOptions(visit=visit, engine="paddle-lite", rounds=2, least_rounds=2, stop_at=None, max_drift=9)
+    repetition = RepetitionOptions(n_runs=2, profile=False)
+    options = SessionOptions(
+        repetition=repetition, engine="paddle-lite", rounds=2, min_rounds=2, stop_at=None, max_drift=9
+    )
     here: Runner = LocalRunner(lite)
     there = RemoteRunner(server.ssh, engine=lite, python=str(lite_python), wait_s=0.1)
     runner = here if where == "here" else there
-    with Session.create(tmp_path / "s.sqlite", map(Piece.of, files), options) as session:
+    with Session.create(tmp_path / "s.sqlite", map(WorkItem.of, files), options) as session:
         run_session(session, runner)
         runner.close()
         assert session.problems().keys() == {"bad.zip"}

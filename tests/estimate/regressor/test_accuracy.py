@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from latency_nas.estimate.regressor.accuracy import forest_of_paddleslim, regressor_accuracy
-from latency_nas.estimate.regressor.choice import Choice
 from latency_nas.estimate.regressor.fit_cache import read_family, write_family
 from latency_nas.estimate.regressor.fitted_family import FittedFamily
 from latency_nas.estimate.regressor.fitting import fit_family
+from latency_nas.estimate.regressor.form_selection import FormSelection
 from latency_nas.estimate.regressor.regressor import KernelRegressor
 from latency_nas.kernel import Kernel
 from latency_nas.table import LatencyTable
@@ -90,7 +90,7 @@ def test_a_family_comes_back_from_its_file(table: LatencyTable, family: FittedFa
     write_family(path, table, KEY, family)
     back = read_family(path, table, KEY)
     assert back is not None
-    assert back.choice == family.choice
+    assert back.selection == family.selection
     assert back.predict([conv(30, 30, 14)]) == family.predict([conv(30, 30, 14)])
     assert [item.name for item in path.parent.iterdir()] == ["family.npz"]
 
@@ -108,7 +108,7 @@ def test_a_damaged_file_is_made_again(
 
 
 def test_widths_that_do_not_fit_their_edges_are_refused(family: FittedFamily) -> None:
-    data = json.loads(json.dumps(family.choice.to_dict()))
+    data = json.loads(json.dumps(family.selection.to_dict()))
     data["far_widths"] = []
     with pytest.raises(ValueError, match=r"^Expected a form and its widths, but got '.*'\.$"):
-        Choice.from_dict(data)
+        FormSelection.from_dict(data)

@@ -35,8 +35,8 @@ def test_commands_and_files(device: AdbDevice, tmp_path: Path) -> None:
 
 
 def test_a_session_goes_on_when_the_cable_is_pulled(device: AdbDevice, tmp_path: Path) -> None:
-    def cut(n_visits: int, _: int) -> None:
-        if n_visits in (2, 5):
+    def cut(n_repetitions: int, _: int) -> None:
+        if n_repetitions in (2, 5):
             device.drop()
             device.connect()
 

@@ -46,16 +46,16 @@ def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: P
     cluster.wait_for_nodes()
     killed = []
 
-    def kill(n_visits: int, _: int) -> None:
-        if n_visits == 5:
+    def kill(n_repetitions: int, _: int) -> None:
+        if n_repetitions == 5:
             cluster.remove_node(nodes.pop(), allow_graceful=False)
-            killed.append(n_visits)
+            killed.append(n_repetitions)
 
     with new_session(tmp_path / "s.sqlite", KERNELS[:12], rounds=3, stop_at=None, max_drift=1e6) as session:
         run_session(session, RayFleet("pi4"), on_progress=kill)
         assert killed == [5]
         assert session.problems() == {}
-        counts = [len(list(session.visits(network.id))) for network in session.networks()]
+        counts = [len(list(session.repetitions(network.id))) for network in session.networks()]
         assert min(counts) >= 3, counts
         assert set(KERNELS[:12]) <= set(build_table(session))
     for node in nodes:

@@ -143,7 +143,7 @@ def test_a_session_by_the_programs_themselves(name: str, there: Path, monkeypatc
 def measure(program: Path) -> set[str]:
     """A session by that program, and what must come of it; what then lies in its folder."""
     with (
-        new_session(program.parent.parent / "s.sqlite", KERNELS[:2], rounds=1, least_rounds=1) as session,
+        new_session(program.parent.parent / "s.sqlite", KERNELS[:2], rounds=1, min_rounds=1) as session,
         open_runner("local", program=str(program)) as runner,
     ):
         run_session(session, runner)

@@ -20,7 +20,7 @@ from latency_nas.errors import MeasureError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.measure.device import Prefix, RemoteRunner
 from latency_nas.measure.device.boot import sources
-from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
 from latency_nas.measure.yardstick import yardstick_graph
@@ -86,8 +86,8 @@ def test_the_same_outputs_as_here(arm: list[str], tmp_path: Path) -> None:
 def test_a_complete_table_that_says_it_is_emulated(
     arm: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    visit = VisitOptions(n_runs=1, n_yardstick=1, n_warmup=0)
-    options = {"visit": visit, "rounds": 1, "least_rounds": 1, "contexts": 2, "max_drift": 10.0}
+    repetition = RepetitionOptions(n_runs=1, n_yardstick=1, n_warmup=0)
+    options = {"repetition": repetition, "rounds": 1, "min_rounds": 1, "contexts": 2, "max_drift": 10.0}
     with (
         new_session(tmp_path / "s.sqlite", KERNELS[:6], **options) as session,
         RemoteRunner(Prefix(words=tuple(arm[:-1])), python=shlex.join(arm[-1:])) as runner,

@@ -58,37 +58,37 @@ def test_addresses() -> None:
 def test_a_command_prefix_gives_what_this_machine_gives(yardstick: Path, tmp_path: Path) -> None:
     with LocalRunner() as here, RemoteRunner(Prefix(words=("env", "A=b")), python=sys.executable) as prefixed:
         assert prefixed.hello() == {**here.hello(), "at": "prefix:env A=b"}
-        mine = here.visit(yardstick, yardstick, FAST, describe=True)
-        theirs = prefixed.visit(yardstick, yardstick, FAST, describe=True)
+        mine = here.repeat(yardstick, yardstick, FAST, describe=True)
+        theirs = prefixed.repeat(yardstick, yardstick, FAST, describe=True)
         assert mine["ops"] == theirs["ops"]
         assert mine.keys() == theirs.keys()
         assert theirs["whole_ms"][0] > 0
         (tmp_path / "bad.mnn").write_bytes(b"no network")
         with pytest.raises(MeasureError, match=r"could not open .*bad.mnn: it is missing, truncated or no MNN model"):
-            prefixed.visit(tmp_path / "bad.mnn", yardstick, FAST, describe=False)
+            prefixed.repeat(tmp_path / "bad.mnn", yardstick, FAST, describe=False)
 
 
 def test_files_go_there_once_and_those_that_are_gone_here_go_there_too(yardstick: Path, tmp_path: Path) -> None:
     with RemoteRunner(Here(), python=sys.executable) as runner:
         first = tmp_path / "first.mnn"
         first.write_bytes(yardstick.read_bytes())
-        runner.visit(first, yardstick, FAST, describe=False)
+        runner.repeat(first, yardstick, FAST, describe=False)
         there = {path.name: Path(name) for path, name in runner._sent.items()}
         assert sorted(there) == ["first.mnn", "yardstick.mnn"]
         stamp = there["yardstick.mnn"].stat().st_mtime_ns
         second = first.rename(tmp_path / "second.mnn")
-        runner.visit(second, yardstick, FAST, describe=False)
+        runner.repeat(second, yardstick, FAST, describe=False)
         assert not there["first.mnn"].exists()
         assert there["yardstick.mnn"].stat().st_mtime_ns == stamp
     assert not there["yardstick.mnn"].parent.exists()
 
 
 def test_a_session_over_ssh_goes_on_when_its_connection_is_cut(server: Server, tmp_path: Path) -> None:
-    """Every few visits the server's end of the connection is killed."""
+    """Every few repetitions the server's end of the connection is killed."""
     drops = []
 
-    def cut(n_visits: int, _: int) -> None:
-        if n_visits in (2, 5, 6):
+    def cut(n_repetitions: int, _: int) -> None:
+        if n_repetitions in (2, 5, 6):
             drops.append(len(server.connections()))
             server.drop()
 
@@ -149,20 +149,20 @@ def test_a_device_that_is_not_there() -> None:
 
 
 def test_a_crash_is_the_networks_fault_when_it_comes_twice(yardstick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine's process is killed in the middle of every visit, as a crash would end it."""
+    """The engine's process is killed in the middle of every repetition, as a crash would end it."""
     with RemoteRunner(Here(), python=sys.executable, wait_s=0.1) as runner:
         runner.hello()
         ask = RemoteRunner._ask
 
         def killing(self: RemoteRunner, request: dict[str, object]) -> object:
-            if request["do"] == "visit":
+            if request["do"] == "repeat":
                 assert self._process is not None
                 self._process.send_signal(signal.SIGSEGV)
             return ask(self, request)
 
         monkeypatch.setattr(RemoteRunner, "_ask", killing)
         with pytest.raises(MeasureError) as caught:
-            runner.visit(yardstick, yardstick, FAST, describe=False)
+            runner.repeat(yardstick, yardstick, FAST, describe=False)
         assert not isinstance(caught.value, RunnerLostError)
         assert str(caught.value) == "MNN crashed on yardstick: local was lost (exit status -11)"
 
@@ -172,7 +172,7 @@ def test_another_device_at_the_same_address_is_refused(yardstick: Path) -> None:
         runner._hello = {**runner.hello(), "processor": "Kryo"}
         runner.close()
         with pytest.raises(MeasureError, match=r"^Expected local to be the device that it was, with processor Kryo, "):
-            runner.visit(yardstick, yardstick, FAST, describe=False)
+            runner.repeat(yardstick, yardstick, FAST, describe=False)
 
 
 def test_the_command_measures_elsewhere(tmp_path: Path) -> None:

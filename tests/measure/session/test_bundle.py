@@ -34,7 +34,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def bundled(folder: Path, name: str = "s", **options: object) -> tuple[Session, Path]:
-    session = new_session(folder / f"{name}.sqlite", KERNELS[:6], rounds=2, least_rounds=1, **options)
+    session = new_session(folder / f"{name}.sqlite", KERNELS[:6], rounds=2, min_rounds=1, **options)
     write_bundle(session, folder / f"{name}.pyz")
     return session, folder / f"{name}.pyz"
 
@@ -55,10 +55,10 @@ def test_from_a_session_to_a_device_by_hand_and_back_to_a_table(bare: list[str],
         done = run(bare, bundle, "-o", samples)
         assert (done.returncode, done.stdout) == (0, "Numpy not found. Using MNN without numpy.\n")  # says MNN
         assert done.stderr.endswith(
-            f"{2 * n_networks} of {2 * n_networks} visits\n"
+            f"{2 * n_networks} of {2 * n_networks} repetitions\n"
             f"done: bring {samples} to `latency-nas measure ... --samples {samples}`\n"
         )
-        assert add_samples(session, samples) == session.n_visits == 2 * n_networks
+        assert add_samples(session, samples) == session.n_repetitions == 2 * n_networks
         assert add_samples(session, samples) == 0  # they are in it already
         table = build_table(session)
     assert set(KERNELS[:6]) <= set(table)
@@ -70,7 +70,7 @@ def test_a_bundle_that_was_cut_off_goes_on(bare: list[str], tmp_path: Path) -> N
     with session:
         run(bare, bundle, "-o", samples)
         lines = samples.read_text().splitlines(keepends=True)
-        samples.write_text("".join(lines[:4]) + lines[4][:100])  # the device, a visit, and the half of another
+        samples.write_text("".join(lines[:4]) + lines[4][:100])  # the device, a repetition, and the half of another
         n_first = add_samples(session, samples)
         assert n_first == 1
         assert run(bare, bundle, "-o", samples).returncode == 0
@@ -91,7 +91,7 @@ def test_a_network_that_crashes_the_engine_twice_is_left_out(bare: list[str], tm
         samples.write_text("".join(crashes))
         assert run(bare, bundle, "-o", samples).returncode == 0
         add_samples(session, samples)
-        assert 1 not in [network.id for network in session.networks()]  # its pieces are to be tried alone
+        assert 1 not in [network.id for network in session.networks()]  # its work items are to be tried alone
 
 
 def test_the_commands(bare: list[str], tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_what_is_wrong_with_a_bundle_is_said(bare: list[str], tmp_path: Path) ->
         samples.write_text("".join([*lines[:3], "nonsense\n", *lines[3:]]))
         with pytest.raises(MeasureError, match=rf"^Expected line 4 of {samples} to be a bundle's, but Expecting value"):
             add_samples(session, samples)
-        assert session.n_visits == 1  # what stands before it came in
+        assert session.n_repetitions == 1  # what stands before it came in
         first = json.loads(lines[0])
         first["hello"]["processor"] = "Kryo"
         samples.write_text(json.dumps(first) + "\n")

@@ -24,13 +24,13 @@ from latency_nas.graph.graph_json import format_graph, parse_graph
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import Kernel
 from latency_nas.measure.compose import compose, cover, join, own_kernels, side_by_side
-from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.kernel_graph import kernel_graph
 from latency_nas.measure.session.options import SessionOptions
-from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.result import build_table, session_result
 from latency_nas.measure.session.run import run_session
 from latency_nas.measure.session.session import Session
+from latency_nas.measure.session.work_item import WorkItem
 from latency_nas.measure.space import Op
 
 PROGRAM = """
@@ -41,7 +41,7 @@ from latency_nas.measure.session.run import run_session
 with Session.open(sys.argv[1]) as session, LocalRunner() as runner:
     run_session(session, runner, on_progress=lambda done, total: print(done, flush=True))
 """
-FAST = VisitOptions(n_runs=2, n_yardstick=3)
+FAST = RepetitionOptions(n_runs=2, n_yardstick=3)
 RULES = (get_engine("mnn"), Target())
 
 
@@ -56,13 +56,15 @@ KERNELS = [conv(c_in, c_out, size) for c_in in (8, 16, 24) for c_out in (8, 16, 
 
 
 def new_session(path: Path, kernels: list[Kernel] | None = None, **options: Any) -> Session:
-    pieces = [Piece.of(kernel) for kernel in kernels or KERNELS]
-    return Session.create(path, pieces, SessionOptions(**({"visit": FAST, "rounds": 3, "chunk_size": 16} | options)))
+    work_items = [WorkItem.of(kernel) for kernel in kernels or KERNELS]
+    return Session.create(
+        path, work_items, SessionOptions(**({"repetition": FAST, "rounds": 3, "chunk_size": 16} | options))
+    )
 
 
 def test_a_session_that_is_killed_again_and_again_ends_with_the_same_kernels(tmp_path: Path) -> None:
-    """kill -9 at random moments; whatever visit had been told of is there afterwards."""
-    with new_session(tmp_path / "whole.sqlite", rounds=1, least_rounds=1) as session, LocalRunner() as runner:
+    """kill -9 at random moments; whatever repetition had been told of is there afterwards."""
+    with new_session(tmp_path / "whole.sqlite", rounds=1, min_rounds=1) as session, LocalRunner() as runner:
         run_session(session, runner)
         whole = set(build_table(session))
     path, draw = tmp_path / "killed.sqlite", random.Random(0)
@@ -79,12 +81,12 @@ def test_a_session_that_is_killed_again_and_again_ends_with_the_same_kernels(tmp
         status = process.wait()
         told = int(lines[-1]) if lines else told
         with Session.open(path) as session:
-            assert told <= session.n_visits <= told + 2
-            told = session.n_visits
+            assert told <= session.n_repetitions <= told + 2
+            told = session.n_repetitions
     assert status == -signal.SIGKILL
     with Session.open(path) as session, LocalRunner() as runner:
         run_session(session, runner)
-        assert all(len(list(session.visits(network.id))) >= 12 for network in session.networks())
+        assert all(len(list(session.repetitions(network.id))) >= 12 for network in session.networks())
         table = build_table(session)
     assert set(table) == whole
     assert set(KERNELS) <= whole
@@ -95,19 +97,19 @@ def graph_of(kernel: Kernel) -> OpGraph:
 
 
 class Watched:
-    """A real runner that ends after some visits, or is another device."""
+    """A real runner that ends after some repetitions, or is another device."""
 
-    def __init__(self, n_visits: int = 10**9, **hello: str) -> None:
-        self.real, self.left, self.changed = LocalRunner(), n_visits, hello
+    def __init__(self, n_repetitions: int = 10**9, **hello: str) -> None:
+        self.real, self.left, self.changed = LocalRunner(), n_repetitions, hello
 
     def hello(self) -> Mapping[str, Any]:
         return {**self.real.hello(), **self.changed}
 
-    def visit(self, *arguments: Any, **options: Any) -> Mapping[str, Any]:
+    def repeat(self, *arguments: Any, **options: Any) -> Mapping[str, Any]:
         if not self.left:
             raise RunnerLostError("The board was unplugged.")
         self.left -= 1
-        return self.real.visit(*arguments, **options)
+        return self.real.repeat(*arguments, **options)
 
     def close(self) -> None:
         self.real.close()
@@ -117,7 +119,7 @@ def test_a_device_that_is_lost_loses_nothing_and_another_is_refused(tmp_path: Pa
     with new_session(tmp_path / "s.sqlite", KERNELS[:6]) as session:
         with contextlib.closing(Watched(4)) as runner, pytest.raises(RunnerLostError, match=r"^The board was unplug"):
             run_session(session, runner)
-        assert session.n_visits == 4
+        assert session.n_repetitions == 4
         with contextlib.closing(Watched(processor="Kryo")) as other, pytest.raises(MeasureError) as caught:
             run_session(session, other)
         known = session.fact("processor")
@@ -130,23 +132,23 @@ def test_a_device_that_is_lost_loses_nothing_and_another_is_refused(tmp_path: Pa
         assert set(KERNELS[:6]) <= set(build_table(session))
 
 
-def test_a_full_disk_is_said_and_keeps_every_finished_visit(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_keeps_every_finished_repetition(tmp_path: Path) -> None:
     """SQLite's own limit of pages stands for the disk: the same error, SQLITE_FULL, by the same way."""
     path = tmp_path / "s.sqlite"
     with new_session(path, KERNELS[:6], rounds=20, stop_at=None) as session, LocalRunner() as runner:
 
-        def fill(n_visits: int, _: int) -> None:
-            if n_visits == 5:
+        def fill(n_repetitions: int, _: int) -> None:
+            if n_repetitions == 5:
                 session._connection.execute("PRAGMA max_page_count = 1")  # as many as there are, as it turns out
 
         with pytest.raises(SessionError) as caught:
             run_session(session, runner, on_progress=fill)
         assert str(caught.value) == (
-            f"The disk that holds {path} is full. Every visit that was finished is kept: make room, and run "
-            f"the same command again to go on."
+            f"The disk that holds {path} is full. Every finished repetition is kept: make room, and run the same "
+            f"command again to go on."
         )
     with Session.open(path) as session, LocalRunner() as runner:
-        assert session.n_visits >= 5
+        assert session.n_repetitions >= 5
         run_session(session, runner)
         assert set(KERNELS[:6]) <= set(build_table(session))
 
@@ -177,7 +179,7 @@ def test_a_session_of_another_version_is_refused(tmp_path: Path) -> None:
         connection.execute("UPDATE facts SET value = '7' WHERE name = 'version'")
     with pytest.raises(SessionError) as caught:
         Session.open(path)
-    assert str(caught.value) == f"Expected {path} to be a session of version 1, but it is of version 7."
+    assert str(caught.value) == f"Expected {path} to be a session of version 2, but it is of version 7."
 
 
 def test_one_process_meters_a_session_at_a_time_and_others_read_it(tmp_path: Path) -> None:
@@ -212,9 +214,9 @@ def test_what_cannot_be_metered_is_put_aside_with_the_reason_and_the_rest_is_met
         )
     ]
     raster = Kernel.of("raster", [(1, 8, 9, 9)], [(1, 8, 9, 9)], source="plain", target="packed")
-    pieces = [Piece.of(item) for item in [*ops, raster]]
-    options = SessionOptions(visit=FAST, rounds=1, least_rounds=1)
-    with Session.create(tmp_path / "s.sqlite", pieces, options) as session, LocalRunner() as runner:
+    work_items = [WorkItem.of(item) for item in [*ops, raster]]
+    options = SessionOptions(repetition=FAST, rounds=1, min_rounds=1)
+    with Session.create(tmp_path / "s.sqlite", work_items, options) as session, LocalRunner() as runner:
         run_session(session, runner)
         assert {kernel.op for kernel in build_table(session)} == {"conv2d", "raster"}
         problems = list(session.problems().values())
@@ -243,7 +245,7 @@ def test_options_out_of_range_are_refused(tmp_path: Path) -> None:
             SessionOptions(**options)  # type: ignore[arg-type]
         assert str(caught.value) == message
     with pytest.raises(MeasureError) as caught:
-        new_session(tmp_path / "s.sqlite", visit=VisitOptions(precision="int8"))
+        new_session(tmp_path / "s.sqlite", repetition=RepetitionOptions(precision="int8"))
     assert str(caught.value) == (
         "Expected `precision` to be fp32 or fp16, but got 'int8': networks of random weights cannot be quantised as a "
         "trained one would be, and MNN's int8 kernels depend on that. Quantise your network with MNN's own tool and "
@@ -254,28 +256,30 @@ def test_options_out_of_range_are_refused(tmp_path: Path) -> None:
 def test_kernels_alone_are_one_network_each(tmp_path: Path) -> None:
     with new_session(tmp_path / "s.sqlite", KERNELS[:5], context="alone") as session, LocalRunner() as runner:
         run_session(session, runner)
-        assert [network.branches for network in session.networks()] == [((piece,),) for piece in range(1, 6)]
+        assert [network.branches for network in session.networks()] == [((work_item,),) for work_item in range(1, 6)]
         table = build_table(session)
-    assert table.datasheet.sources[0].startswith("5 networks of one piece each, ")
+    assert table.datasheet.sources[0].startswith("5 networks of one work item each, ")
 
 
-def test_a_kernel_that_is_known_well_enough_is_visited_no_more(tmp_path: Path) -> None:
+def test_a_kernel_that_is_known_well_enough_is_timed_no_more(tmp_path: Path) -> None:
     counts = {}
     for stop_at in (1000.0, None):
-        options: dict[str, Any] = {"stop_at": stop_at, "rounds": 6, "least_rounds": 2, "max_drift": 9.0}
+        options: dict[str, Any] = {"stop_at": stop_at, "rounds": 6, "min_rounds": 2, "max_drift": 9.0}
         with new_session(tmp_path / f"{stop_at}.sqlite", KERNELS[:5], **options) as session, LocalRunner() as runner:
             run_session(session, runner)
-            counts[stop_at] = session.n_visits / len(list(session.networks()))
+            counts[stop_at] = session.n_repetitions / len(list(session.networks()))
     assert counts == {1000.0: 2, None: 6}
 
 
 def test_the_datasheet_says_how_the_session_was_metered(tmp_path: Path) -> None:
-    visit = VisitOptions(n_runs=2, n_yardstick=3, threads=2, power_mode="high")
+    repetition = RepetitionOptions(n_runs=2, n_yardstick=3, threads=2, power_mode="high")
     kernels = [
         Kernel.of("pool2d", [(4, 8, 8, 8)], [(4, 8, 4, 4)], kernel=(2, 2), stride=(2, 2), pad=(0,) * 4, type="max")
     ]
     with (
-        new_session(tmp_path / "s.sqlite", kernels, visit=visit, device="Board", source="ops.yaml") as session,
+        new_session(
+            tmp_path / "s.sqlite", kernels, repetition=repetition, device="Board", source="ops.yaml"
+        ) as session,
         LocalRunner() as runner,
     ):
         run_session(session, runner)
@@ -283,10 +287,10 @@ def test_the_datasheet_says_how_the_session_was_metered(tmp_path: Path) -> None:
     assert (sheet.device, sheet.threads, sheet.batch, sheet.precision) == ("Board", 2, 4, "fp32")
     assert sheet.power_mode.startswith("high")
     assert sheet.statistic == (
-        "median over the places of a kernel of the median over visits of the least of the runs, "
-        "at the yardstick's undisturbed speed"
+        "median over the places of a kernel of the median over repetitions of the least of the runs, "
+        "at the yardstick's stable speed"
     )
-    assert sheet.sources[0].endswith(" visits of 2 runs each, of ops.yaml")
+    assert sheet.sources[0].endswith(" repetitions of 2 runs each, of ops.yaml")
     assert sheet.notes == str(result.drift)
     assert all(times.memory_mb is not None and times.memory_mb > 0 for times in result.times)
 
@@ -294,41 +298,43 @@ def test_the_datasheet_says_how_the_session_was_metered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch", [1, 2, 4, 8])
 def test_a_table_is_of_the_batch_size_of_its_kernels(batch: int, tmp_path: Path) -> None:
     kernels = [Kernel.of(op, [(batch, 16)], [(batch, 16)]) for op in ("sigmoid", "tanh")]
-    with new_session(tmp_path / "s.sqlite", kernels, rounds=1, least_rounds=1) as session, LocalRunner() as runner:
+    with new_session(tmp_path / "s.sqlite", kernels, rounds=1, min_rounds=1) as session, LocalRunner() as runner:
         run_session(session, runner)
         table = build_table(session)
     assert table.datasheet.batch == batch
     assert {kernel for kernel in table if kernel.op != "raster"} == set(kernels)
 
 
-def test_each_piece_stands_once_in_each_composition_and_chains_fit() -> None:
+def test_each_work_item_stands_once_in_each_composition_and_chains_fit() -> None:
     graphs = dict(enumerate(map(graph_of, KERNELS)))
     for seed in range(3):
-        networks = compose(graphs, *RULES, n_pieces=8, seed=seed, fold=False)
-        assert sorted(piece for branches in networks for branch in branches for piece in branch) == list(graphs)
+        networks = compose(graphs, *RULES, items_per_network=8, seed=seed, fold=False)
+        assert sorted(work_item for branches in networks for branch in branches for work_item in branch) == list(graphs)
         assert max(sum(map(len, branches)) for branches in networks) <= 8
         for branches in networks:
-            calls = RULES[0].fuse_branches([join([graphs[piece] for piece in branch]) for branch in branches], RULES[1])
-            wanted = {KERNELS[piece] for branch in branches for piece in branch}
+            calls = RULES[0].fuse_branches(
+                [join([graphs[work_item] for work_item in branch]) for branch in branches], RULES[1]
+            )
+            wanted = {KERNELS[work_item] for branch in branches for work_item in branch}
             assert wanted <= {call.kernel for call in calls}
-    assert networks != compose(graphs, *RULES, n_pieces=8, seed=9, fold=False)
+    assert networks != compose(graphs, *RULES, items_per_network=8, seed=9, fold=False)
 
 
-def test_pieces_that_would_be_folded_together_are_kept_apart_unless_folding_is_meant() -> None:
+def test_work_items_that_would_be_folded_together_are_kept_apart_unless_folding_is_meant() -> None:
     plain = conv(8, 8, 8).without(("act",))
     graphs = {0: graph_of(plain), 1: graph_of(Kernel.of("relu", [(1, 8, 8, 8)], [(1, 8, 8, 8)]))}
-    assert {compose(graphs, *RULES, n_pieces=2, seed=seed, fold=False)[0] for seed in range(4)} <= {
+    assert {compose(graphs, *RULES, items_per_network=2, seed=seed, fold=False)[0] for seed in range(4)} <= {
         ((1, 0),),
         ((0,), (1,)),
     }
-    assert ((0, 1),) in {compose(graphs, *RULES, n_pieces=2, seed=seed, fold=True)[0] for seed in range(4)}
+    assert ((0, 1),) in {compose(graphs, *RULES, items_per_network=2, seed=seed, fold=True)[0] for seed in range(4)}
 
 
 def test_a_head_reads_what_a_pooling_wrote_flattened() -> None:
     mean = Op(module="torch.nn", name="AdaptiveAvgPool2d", arguments={"output_size": 1}, input_shape=(1, 8, 4, 4))
     head = Op(module="torch.nn", name="Linear", arguments={"in_features": 8, "out_features": 3}, input_shape=(1, 8))
     graphs = {0: mean.read(), 1: head.read()}
-    assert compose(graphs, *RULES, n_pieces=2, seed=0, fold=False) == [((0, 1),)]
+    assert compose(graphs, *RULES, items_per_network=2, seed=0, fold=False) == [((0, 1),)]
     whole = read_torch(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)), input_shape=(1, 8, 4, 4))
     ours = RULES[0].fuse_branches([join([graphs[0], graphs[1]])], RULES[1])
     assert [call.kernel for call in ours] == [call.kernel for call in fuse(whole, "MNN")]
@@ -354,13 +360,13 @@ def test_a_device_without_mnn_is_said_and_what_was_measured_is_kept(tmp_path: Pa
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     bare.chmod(0o755)
-    with new_session(tmp_path / "s.sqlite", KERNELS[:3], rounds=1, least_rounds=1) as session:
+    with new_session(tmp_path / "s.sqlite", KERNELS[:3], rounds=1, min_rounds=1) as session:
         with LocalRunner() as runner:
             run_session(session, runner)
-        n_visits = session.n_visits
+        n_repetitions = session.n_repetitions
         with LocalRunner(python=str(bare)) as runner, pytest.raises(MeasureError) as caught:
             run_session(session, runner)
         assert str(caught.value) == (
             f"Expected MNN to be installed for {sys.executable}, but it is not (No module named 'MNN'): pip install MNN"
         )
-        assert session.n_visits == n_visits > 0
+        assert session.n_repetitions == n_repetitions > 0

@@ -16,18 +16,18 @@ from torch import nn
 from latency_nas.compat.mmt import generate_ops_list, meter_ops
 from latency_nas.engine import Target, get_engine
 from latency_nas.errors import IllegalOpError, OpSpaceError, UnsafeOpError
-from latency_nas.measure.device.runner import LocalRunner, VisitOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.session.bundle import add_samples, write_bundle
 from latency_nas.measure.session.options import SessionOptions
-from latency_nas.measure.session.piece import Piece
 from latency_nas.measure.session.run import run_session
 from latency_nas.measure.session.session import Session
 from latency_nas.measure.session.survey import survey_space
+from latency_nas.measure.session.work_item import WorkItem
 from latency_nas.measure.space import ALLOWED_PACKAGES, Op, read_space
 from latency_nas.measure.space.allow_list import allowed_packages, is_allowed
 from tests.cli.test_main import run_main
 
-FAST = SessionOptions(visit=VisitOptions(n_runs=2, n_yardstick=3), rounds=1, least_rounds=1, contexts=1)
+FAST = SessionOptions(repetition=RepetitionOptions(n_runs=2, n_yardstick=3), rounds=1, min_rounds=1, contexts=1)
 TRACE = "from pathlib import Path\nMARKER = Path(__file__).with_name('marker')\n"
 MODULES = {
     "hostile_import": TRACE + "from torch.nn import ReLU as Layer\nMARKER.touch()\n",
@@ -72,10 +72,10 @@ Grammar = Callable[[Path, str, str, dict[str, Any]], tuple[Path, str]]
 def forged_session(folder: Path, **fields: Any) -> Path:
     """A session over a layer, whose row was changed to name something else."""
     path = folder / "s.sqlite"
-    Session.create(path, [Piece.of(Op(module="torch.nn", name="ReLU", input_shape=(1, 3)))], FAST).close()
+    Session.create(path, [WorkItem.of(Op(module="torch.nn", name="ReLU", input_shape=(1, 3)))], FAST).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         row = {"module": "torch.nn", "name": "ReLU", "input_shape": [1, 3], "arguments": {}, "origin": "o.yaml"}
-        connection.execute("UPDATE pieces SET text = ?, label = 'an op'", [json.dumps(row | fields)])
+        connection.execute("UPDATE work items SET text = ?, label = 'an op'", [json.dumps(row | fields)])
     return path
 
 
@@ -120,7 +120,7 @@ def test_what_is_of_no_allowed_package_is_neither_imported_nor_called(
         lambda: survey_space(space),
         lambda: op.find_class(),  # type: ignore[union-attr]
         lambda: op.read(),  # type: ignore[union-attr]
-        lambda: Piece.of(op).graph(get_engine(), Target()),
+        lambda: WorkItem.of(op).graph(get_engine(), Target()),
         lambda: generate_ops_list(path, folder / "ops"),
     ]
     for call in calls:
@@ -290,7 +290,7 @@ def test_a_session_that_was_forged_after_its_plan_is_not_run(folder: Path) -> No
         bundle = session.fact("bundle")
     with closing(sqlite3.connect(path)) as connection, connection:
         row = {"module": "posix", "name": "system", "input_shape": [1, 3], "arguments": shell(folder), "origin": "o"}
-        connection.execute("UPDATE pieces SET text = ?", [json.dumps(row)])
+        connection.execute("UPDATE work items SET text = ?", [json.dumps(row)])
     samples = folder / "samples.jsonl"
     lines = [{"bundle": bundle, "run": "r", "hello": {}}, {"network": 1, "ops": []}]
     samples.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -354,7 +354,7 @@ def test_what_the_user_allows_is_metered_and_said_again_to_go_on(grammar: Gramma
     )
     with Session.open(session) as opened, LocalRunner() as runner:
         run_session(opened, runner, allow=["my_layers"])
-        assert (opened.n_visits > 0, opened.problems()) == (True, {})
+        assert (opened.n_repetitions > 0, opened.problems()) == (True, {})
         assert "my_layers" not in opened.fact("options")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from latency_nas.errors import IllegalOpError, MeasureError, OpSpaceError
 from latency_nas.kernel import Kernel
-from latency_nas.measure.device.runner import VisitOptions
+from latency_nas.measure.device.runner import RepetitionOptions
 from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.survey import session_seconds, survey_space
 from latency_nas.measure.space import Op, read_space
@@ -202,10 +202,10 @@ def test_a_survey_counts_ops_kernels_and_what_is_illegal(tmp_path: Path) -> None
         == "the constructor raises ValueError: out_channels must be divisible by groups"
     )
     assert survey.n_flops == 2 * 8 * 81
-    options = SessionOptions(visit=VisitOptions(n_runs=10), rounds=4, least_rounds=2, contexts=1)
-    least_s, most_s = session_seconds(survey, options, flops_per_s=1e3)
+    options = SessionOptions(repetition=RepetitionOptions(n_runs=10), rounds=4, min_rounds=2, contexts=1)
+    min_s, max_s = session_seconds(survey, options, flops_per_s=1e3)
     a_run_s, yardstick_s = 2 * 8 * 81 / 1e3 + 4e-6, 32_956_416 / 1e3
-    assert most_s - least_s == pytest.approx(2 * (14 * a_run_s + 14 * yardstick_s))
+    assert max_s - min_s == pytest.approx(2 * (14 * a_run_s + 14 * yardstick_s))
 
 
 def test_a_batch_multiplies_every_first_size(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_every_style_has_one_deviation(style: str, error: float | None) -> None:
         assert plan.std(architecture) == pytest.approx(estimate.std, rel=1e-9)
         gates = torch.from_numpy(plan.one_hot(architecture))
         assert float(packed.std_of(gates)) == pytest.approx(estimate.std, rel=1e-9)
-        held = Budget(plan=plan, at_most=inf, n_std=2.0).cost(architecture)
+        held = Budget(plan=plan, max_cost=inf, n_std=2.0).cost(architecture)
         assert held == pytest.approx(estimate.value + 2 * estimate.std, rel=1e-9)
 
 
@@ -104,11 +104,11 @@ def test_likeliest_and_reach_are_those_of_a_complete_search(seed: int) -> None:
     }
     totals = np.array([sum(scores[name][index] for name, index in row.items()) for row in every])
     for quantile in (0.1, 0.5, 0.9):
-        at_most = float(np.quantile(held, quantile))
-        at_least = float(np.quantile(held, quantile / 2))
-        for lower in (-inf, at_least):
-            found = likeliest(scores, [Budget(plan=plan, at_most=at_most, at_least=lower, n_std=n_std)])
-            within = (held <= at_most) & (held >= lower)
+        max_cost = float(np.quantile(held, quantile))
+        min_cost = float(np.quantile(held, quantile / 2))
+        for lower in (-inf, min_cost):
+            found = likeliest(scores, [Budget(plan=plan, max_cost=max_cost, min_cost=lower, n_std=n_std)])
+            within = (held <= max_cost) & (held >= lower)
             assert found is not None
             assert sum(scores[name][index] for name, index in found.items()) == pytest.approx(totals[within].max())
 

@@ -64,9 +64,9 @@ def test_the_likeliest_of_all_that_keep_the_budgets(seed: int, n_budgets: int) -
     scores = random_scores(rng, plans[0])
     for share in (0.15, 0.4, 0.8):
         limits = [bounds[0] + share * (bounds[1] - bounds[0]) for bounds in (plan.bounds_ms() for plan in plans)]
-        budgets = [Budget(plan=plan, at_most=limit) for plan, limit in zip(plans, limits, strict=True)]
+        budgets = [Budget(plan=plan, max_cost=limit) for plan, limit in zip(plans, limits, strict=True)]
         assert likeliest(scores, budgets) == by_brute_force(scores, budgets)
-        narrow = [replace(budget, at_least=0.97 * budget.at_most) for budget in budgets]
+        narrow = [replace(budget, min_cost=0.97 * budget.max_cost) for budget in budgets]
         assert likeliest(scores, narrow) == by_brute_force(scores, narrow)
 
 
@@ -78,9 +78,9 @@ def test_terms_of_several_choices_and_the_spread_count(seed: int) -> None:
     cheapest, dearest = plan.bounds_ms()
     for n_std in (0.0, 1.28):
         for share in (0.3, 0.6):
-            budget = Budget(plan=plan, at_most=cheapest + share * (dearest - cheapest), n_std=n_std)
+            budget = Budget(plan=plan, max_cost=cheapest + share * (dearest - cheapest), n_std=n_std)
             assert likeliest(scores, [budget]) == by_brute_force(scores, [budget])
-            narrow = [replace(budget, at_least=0.97 * budget.at_most)]
+            narrow = [replace(budget, min_cost=0.97 * budget.max_cost)]
             assert likeliest(scores, narrow) == by_brute_force(scores, narrow)
 
 
@@ -90,8 +90,8 @@ def test_exactly_on_the_budget_is_within_it_and_a_hair_above_is_not() -> None:
     scores = {name: [0.0, -1.0, -2.0] for name in plan.choices}
     best = {"c0": 0, "c1": 0}
     limit = plan.latency_ms(best)
-    assert likeliest(scores, [Budget(plan=plan, at_most=limit)]) == best
-    below = [Budget(plan=plan, at_most=float(np.nextafter(limit, 0)))]
+    assert likeliest(scores, [Budget(plan=plan, max_cost=limit)]) == best
+    below = [Budget(plan=plan, max_cost=float(np.nextafter(limit, 0)))]
     assert likeliest(scores, below) == by_brute_force(scores, below) != best
 
 
@@ -99,13 +99,13 @@ def test_only_the_cheapest_architecture_keeps_its_own_cost() -> None:
     plan = random_plan(np.random.default_rng(1), (4, 4, 4))
     scores = random_scores(np.random.default_rng(1), plan)
     cheapest = {name: int(np.argmin(costs)) for name, costs in zip(plan.choices, plan.costs_ms, strict=True)}
-    assert project(scores, [Budget(plan=plan, at_most=plan.bounds_ms()[0])]) == cheapest
+    assert project(scores, [Budget(plan=plan, max_cost=plan.bounds_ms()[0])]) == cheapest
 
 
 def test_a_quantile_needs_a_spread() -> None:
     plan = replace(random_plan(np.random.default_rng(2), (2, 2)), fixed=Cost(value=1.0, variance=None))
     with pytest.raises(SearchError) as caught:
-        Budget(plan=plan, at_most=1.0, n_std=1.0)
+        Budget(plan=plan, max_cost=1.0, n_std=1.0)
     assert str(caught.value) == (
         "Expected a table with an expected error, or with standard deviations, to keep a quantile of the estimate."
     )
@@ -114,7 +114,7 @@ def test_a_quantile_needs_a_spread() -> None:
 def test_nothing_keeps_the_budget() -> None:
     plan = random_plan(np.random.default_rng(2), (2, 2))
     with pytest.raises(SearchError) as caught:
-        project(random_scores(np.random.default_rng(2), plan), [Budget(plan=plan, at_most=0.01)])
+        project(random_scores(np.random.default_rng(2), plan), [Budget(plan=plan, max_cost=0.01)])
     assert str(caught.value) == "Expected an architecture of a cost up to 0.01, but the supernet has none."
 
 
@@ -124,7 +124,7 @@ def test_a_large_space_takes_seconds() -> None:
     scores = random_scores(rng, plan)
     limit = sum(plan.bounds_ms()) / 2 * 0.8
     started = time.perf_counter()
-    found = project(scores, [Budget(plan=plan, at_most=limit)])
+    found = project(scores, [Budget(plan=plan, max_cost=limit)])
     assert time.perf_counter() - started < 5
     assert 0.97 * limit < plan.latency_ms(found) <= limit
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch import nn
 
 from latency_nas.search.supernet.choice import Choice
-from latency_nas.search.supernet.styles.candidate_lists import candidate_lists
-from latency_nas.search.supernet.styles.own_parameter import find_own_parameters, vectors_of
+from latency_nas.search.supernet.styles.module_groups import module_groups
+from latency_nas.search.supernet.styles.per_op_alphas import find_per_op_alphas, vectors_of
 from latency_nas.search.supernet.styles.shared_matrix import find_shared_matrix, matrices_of
 from latency_nas.search.supernet.styles.single_path import find_single_paths
 
@@ -18,7 +18,7 @@ _N_SHOWN = 6
 
 # what a style looks like -> finds the choices of a supernet of that style, and else gives none
 STYLES: dict[str, Callable[[nn.Module], tuple[Choice, ...]]] = {
-    "a module with a list of candidates and a parameter vector of its own": find_own_parameters,
+    "a module with a list of candidates and a parameter vector of its own": find_per_op_alphas,
     "matrices with a row for each list of candidates in a cell": find_shared_matrix,
     "lists of lists of candidates, without architecture parameters": find_single_paths,
 }
@@ -26,7 +26,7 @@ STYLES: dict[str, Callable[[nn.Module], tuple[Choice, ...]]] = {
 
 def nothing_found(supernet: nn.Module) -> str:
     """Why a supernet is of no known style: what it has, what is missing, and the lines to write."""
-    lists = [f"`{path}` ({len(held)} modules)" for path, held in candidate_lists(supernet)]
+    lists = [f"`{path}` ({len(held)} modules)" for path, held in module_groups(supernet)]
     vectors = [
         f"`{path}.{name}` ({module.get_parameter(name).numel()})".replace("`.", "`")
         for path, module in supernet.named_modules()
@@ -48,7 +48,7 @@ def nothing_found(supernet: nn.Module) -> str:
 
 def _flat(supernet: nn.Module) -> str:
     """The lines for one list that holds the candidates of several choices, as SPOS is often written."""
-    flat = [(len(held), path) for path, held in candidate_lists(supernet) if isinstance(held, nn.ModuleList)]
+    flat = [(len(held), path) for path, held in module_groups(supernet) if isinstance(held, nn.ModuleList)]
     if not flat:
         return ""
     n, path = max(flat)

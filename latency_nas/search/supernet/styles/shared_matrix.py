@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from latency_nas.search.supernet.choice import Candidates, Choice, ParameterOf
 from latency_nas.search.supernet.sample import Sample
-from latency_nas.search.supernet.styles.candidate_lists import ModuleGroup, candidate_lists, names_in
+from latency_nas.search.supernet.styles.module_groups import ModuleGroup, module_groups, names_in
 
 __all__ = ["find_shared_matrix", "matrices_of"]
 
@@ -82,7 +82,7 @@ def _cells(supernet: nn.Module, n_rows: int, width: int) -> list[tuple[str, nn.M
     for path, module in supernet.named_modules():
         if isinstance(module, ModuleGroup):
             continue
-        every = [(key, held) for key, held in candidate_lists(module) if len(held) == width]
+        every = [(key, held) for key, held in module_groups(module) if len(held) == width]
         lists = [item for item in every if not any(other.startswith(f"{item[0]}.") for other, _ in every)]
         if len(lists) == n_rows:
             found.append((path, module, lists))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from latency_nas.search.supernet.choice import Choice
-from latency_nas.search.supernet.styles.candidate_lists import ModuleGroup, names_in
+from latency_nas.search.supernet.styles.module_groups import ModuleGroup, names_in
 
 __all__ = ["find_single_paths"]
 

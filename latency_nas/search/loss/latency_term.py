@@ -1,4 +1,4 @@
-"""`Controlled`: a term together with the plan that its gates are of: target, figures, and the end of a search."""
+"""`LatencyTerm`: a term together with the plan that its gates are of: target, figures, and the end of a search."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.projection import Budget
 
-__all__ = ["Controlled"]
+__all__ = ["LatencyTerm"]
 
 
-class Controlled(Term):
+class LatencyTerm(Term):
     """A term of a plan and gates, whose cost is held to a target. The arguments are those of `Term`.
 
     Names that end in ``_ms`` are for latencies: they raise `QuantityError` for what is not measured in milliseconds.

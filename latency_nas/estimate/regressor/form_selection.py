@@ -12,11 +12,11 @@ from latency_nas.estimate.regressor.covariance import Covariance, Floats
 from latency_nas.estimate.regressor.forms import FORMS
 from latency_nas.estimate.uncertainty import Z90
 
-__all__ = ["Choice", "difficulty", "stated_deviation"]
+__all__ = ["FormSelection", "difficulty", "stated_deviation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class FormSelection:
     """What was decided for a family: enough to fit it again at once.
 
     Args:
@@ -53,7 +53,7 @@ class Choice:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Choice:
+    def from_dict(cls, data: dict[str, Any]) -> FormSelection:
         """The inverse of `to_dict`.
 
         Raises:
@@ -62,12 +62,12 @@ class Choice:
         try:
             covariance = {name: _numbers(value) for name, value in data["covariance"].items()}
             parts = {name: value if name == "form" else _numbers(value) for name, value in data.items()}
-            choice = cls(**parts | {"covariance": Covariance(**covariance)})
+            selection = cls(**parts | {"covariance": Covariance(**covariance)})
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"Expected the parts of a choice, but got {data!r:.80}.") from error
-        if choice.form not in FORMS or not choice._is_whole():
-            raise ValueError(f"Expected a form and its widths, but got {choice.form!r}.")
-        return choice
+            raise ValueError(f"Expected the parts of a selection, but got {data!r:.80}.") from error
+        if selection.form not in FORMS or not selection._is_whole():
+            raise ValueError(f"Expected a form and its widths, but got {selection.form!r}.")
+        return selection
 
     def _is_whole(self) -> bool:
         pairs = ((self.near_edges, self.near_widths), (self.far_edges, self.far_widths))

@@ -1,4 +1,4 @@
-"""Visits: a network timed beside the yardstick, and which of them something else disturbed."""
+"""Repetitions: a network timed beside the yardstick, and which of them other work slowed down."""
 
 from __future__ import annotations
 
@@ -10,21 +10,30 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["N_WARMUP", "N_YARDSTICK", "PATIENCE", "Calm", "Progress", "Statistic", "Visit", "visit_of"]
+__all__ = [
+    "MAX_REPEATS",
+    "N_WARMUP",
+    "N_YARDSTICK",
+    "DriftFilter",
+    "Progress",
+    "Repetition",
+    "Statistic",
+    "repetition_of",
+]
 
-Progress = Callable[[int, int], None]  # called with (visits done, visits in all)
+Progress = Callable[[int, int], None]  # called with (repetitions done, repetitions in all)
 
 Statistic = Literal["median", "min", "mean"]
 
 N_WARMUP = 2
 N_YARDSTICK = 7
-PATIENCE = 4  # times as many visits as are wanted, at most, where something disturbs them
+MAX_REPEATS = 4  # times as many repetitions as are wanted, at most, where other work makes them unstable
 _STATISTICS: dict[Statistic, Callable[..., Any]] = {"median": np.median, "min": np.min, "mean": np.mean}
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """What was timed in one visit.
+class Repetition:
+    """What was timed in one repetition.
 
     Args:
         yardstick_ms: the yardstick's mean of before and after.
@@ -41,11 +50,11 @@ class Visit:
     memory_mb: float | None = None
 
 
-def visit_of(raw: Mapping[str, Any], statistic: Statistic = "median") -> Visit:
-    """A visit out of its raw samples: the yardstick's medians, and the statistic of the network's runs."""
+def repetition_of(raw: Mapping[str, Any], statistic: Statistic = "median") -> Repetition:
+    """A repetition out of its raw samples: the yardstick's medians, and the statistic of the network's runs."""
     before, after = (np.median(raw[f"yardstick_{when}_ms"]) for when in ("before", "after"))
     of_runs = _STATISTICS[statistic]
-    return Visit(
+    return Repetition(
         yardstick_ms=float(before + after) / 2,
         moved=float(max(before, after) / min(before, after) - 1),
         whole_ms=float(of_runs(raw["whole_ms"])),
@@ -62,36 +71,36 @@ def _tenth(rising: Sequence[float]) -> float:
     return rising[below] + (position - below) * (rising[above] - rising[below])
 
 
-class Calm:
-    """Tells the visits in which something else slowed the machine.
+class DriftFilter:
+    """Tells the repetitions in which something else slowed the machine.
 
     Args:
-        bound: how far the yardstick may move within a visit, or lie above its undisturbed time (0.1: a tenth).
-        yardstick_ms: its undisturbed time where that is known from before.
+        bound: how far the yardstick may move within a repetition, or lie above its stable time (0.1: a tenth).
+        yardstick_ms: its stable time where that is known from before.
     """
 
     def __init__(self, bound: float, yardstick_ms: float | None) -> None:
         self._bound, self._known_ms = bound, yardstick_ms or np.inf
         self._seen_ms: list[float] = []
-        self.undisturbed_ms = np.inf  # the yardstick's tenth percentile so far
+        self.stable_ms = np.inf  # the yardstick's tenth percentile so far
 
-    def note(self, visit: Visit) -> None:
+    def note(self, repetition: Repetition) -> None:
         """Remember how fast the machine was."""
-        self.note_ms(visit.yardstick_ms)
+        self.note_ms(repetition.yardstick_ms)
 
     def note_ms(self, yardstick_ms: float) -> None:
-        """Remember what the yardstick took in a visit."""
+        """Remember what the yardstick took in a repetition."""
         insort(self._seen_ms, yardstick_ms)
-        self.undisturbed_ms = float(_tenth(self._seen_ms))
+        self.stable_ms = float(_tenth(self._seen_ms))
 
-    def disturbed(self, visit: Visit) -> bool:
-        """Whether the yardstick moved within the visit, or ran slower than it can."""
-        return self._disturbance(visit) > self._bound
+    def unstable(self, repetition: Repetition) -> bool:
+        """Whether the yardstick moved within the repetition, or ran slower than it can."""
+        return self._instability(repetition) > self._bound
 
-    def calmest(self, visits: Sequence[Visit], least: int) -> list[Visit]:
-        """The undisturbed visits, or the `least` calmest: that the yardstick was calm says little of a lone visit."""
-        undisturbed = [visit for visit in visits if not self.disturbed(visit)]
-        return undisturbed if len(undisturbed) >= least else sorted(visits, key=self._disturbance)[:least]
+    def most_stable(self, repetitions: Sequence[Repetition], min_count: int) -> list[Repetition]:
+        """The stable repetitions, or the `min_count` most stable ones: a single one says little."""
+        stable = [repetition for repetition in repetitions if not self.unstable(repetition)]
+        return stable if len(stable) >= min_count else sorted(repetitions, key=self._instability)[:min_count]
 
-    def _disturbance(self, visit: Visit) -> float:
-        return max(visit.moved, visit.yardstick_ms / min(self._known_ms, self.undisturbed_ms) - 1)
+    def _instability(self, repetition: Repetition) -> float:
+        return max(repetition.moved, repetition.yardstick_ms / min(self._known_ms, self.stable_ms) - 1)

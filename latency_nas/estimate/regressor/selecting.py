@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
 from latency_nas.estimate.conformal import conformal_quantile
-from latency_nas.estimate.regressor.choice import Choice, difficulty, stated_deviation
 from latency_nas.estimate.regressor.covariance import Covariance, Floats
 from latency_nas.estimate.regressor.family import FamilyModel
+from latency_nas.estimate.regressor.form_selection import FormSelection, difficulty, stated_deviation
 from latency_nas.estimate.regressor.forms import FORMS
 
 __all__ = ["choose_form", "left_out_folds", "mean_of_groups"]
 
 _FOLDS = 5
-_MOST_CHECKED = 4000  # rows left out to decide on
+_MAX_CHECKED = 4000  # rows left out to decide on
 _GAIN = 0.98  # a form is taken before a simpler one where it makes the error smaller by 2 %
-_MOST_ERROR = 1.0  # one absurd guess is no reason to drop a form
+_MAX_ERROR = 1.0  # one absurd guess is no reason to drop a form
 _BINS, _GROUPS_OF_BIN = 8, 50
 
 
-def choose_form(model: FamilyModel) -> Choice:
+def choose_form(model: FamilyModel) -> FormSelection:
     """Decide for the rows that a model is fitted to.
 
     Every form is tried on single rows that are left out (a kernel whose neighbours are in the table) and on whole
@@ -41,7 +41,7 @@ def choose_form(model: FamilyModel) -> Choice:
     covariance = model.covariance
     (near_edges, near_widths), (far_edges, far_widths) = (_widths(covariance, part, best) for part in (near, far))
     hard = np.concatenate([difficulty(covariance, part["v"]) for part in (near, far)])
-    return Choice(
+    return FormSelection(
         form=best, covariance=covariance, near_error=errors[best][0], far_error=errors[best][1],
         near_within=float((np.abs(np.expm1(near[best])) <= 0.1).mean()), near_covered=_covered(covariance, near, best),
         far_covered=_covered(covariance, far, best), near_edges=near_edges,
@@ -77,7 +77,7 @@ def mean_of_groups(values: Floats, groups: NDArray[Any]) -> float:
 
 
 def _mean(error: Floats) -> float:
-    return float(np.minimum(np.abs(np.expm1(error)), _MOST_ERROR).mean())
+    return float(np.minimum(np.abs(np.expm1(error)), _MAX_ERROR).mean())
 
 
 def _some(index: NDArray[np.intp], most: int) -> NDArray[np.intp]:
@@ -85,7 +85,7 @@ def _some(index: NDArray[np.intp], most: int) -> NDArray[np.intp]:
 
 
 def _own_rows_left_out(model: FamilyModel) -> dict[str, Any]:
-    rows = _some(np.arange(len(model.rows.latency_ms)), _MOST_CHECKED)
+    rows = _some(np.arange(len(model.rows.latency_ms)), _MAX_CHECKED)
     return _errors(*model.without_own_row(rows), model.rows.latency_ms[rows], rows)
 
 
@@ -94,7 +94,7 @@ def left_out_folds(n_rows: int, groups: NDArray[np.intp] | None) -> Iterator[tup
     n_folds = min(_FOLDS, len(np.unique(groups)) if groups is not None else n_rows)
     folds = GroupKFold(n_folds) if groups is not None else KFold(n_folds, shuffle=True, random_state=0)
     for kept, held in folds.split(np.empty(n_rows), groups=groups):
-        yield kept, _some(held, _MOST_CHECKED // n_folds)
+        yield kept, _some(held, _MAX_CHECKED // n_folds)
 
 
 def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from torch import nn
 
-__all__ = ["ModuleGroup", "candidate_lists", "names_in"]
+__all__ = ["ModuleGroup", "module_groups", "names_in"]
 
 ModuleGroup = nn.ModuleList | nn.ModuleDict
 
 
-def candidate_lists(module: nn.Module) -> Iterator[tuple[str, ModuleGroup]]:
+def module_groups(module: nn.Module) -> Iterator[tuple[str, ModuleGroup]]:
     """The lists and dictionaries of two or more modules that `module` holds, itself or in its parts, by name."""
     for name, held in module.named_modules():
         if isinstance(held, ModuleGroup) and len(held) > 1:

@@ -1,4 +1,4 @@
-"""`Piece`: what a session is asked to meter: an op of a space, a kernel, a whole network, or a file of the engine's."""
+"""`WorkItem`: what a session meters: an op of a space, a kernel, a whole network, or an engine's file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from latency_nas.kernel import Kernel
 from latency_nas.measure.kernel_graph import kernel_graph
 from latency_nas.measure.space import Op
 
-__all__ = ["Kind", "Piece"]
+__all__ = ["Kind", "WorkItem"]
 
 Kind = Literal["op", "kernel", "network", "file"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class WorkItem:
     """Something to meter, as text, so that a session's file holds all that is needed to go on.
 
     Args:
@@ -38,11 +38,11 @@ class Piece:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise SessionError(f"Expected a piece to be {', '.join(get_args(Kind))}, but got {self.kind!r}.")
+            raise SessionError(f"Expected a work item to be {', '.join(get_args(Kind))}, but got {self.kind!r}.")
 
     @classmethod
-    def of(cls, item: Op | Kernel | OpGraph | str | os.PathLike[str], label: str = "") -> Piece:
-        """The piece of an op, a kernel, a network's graph or a file.
+    def of(cls, item: Op | Kernel | OpGraph | str | os.PathLike[str], label: str = "") -> WorkItem:
+        """The work item of an op, a kernel, a network's graph or a file.
 
         Raises:
             MeasureError: if it is something else, or the file is not there.
@@ -67,7 +67,7 @@ class Piece:
         """Its graph.
 
         Args:
-            engine: Engine that is to make the kernel, where the piece is one.
+            engine: Engine that is to make the kernel, where the work item is one.
             target: What the engine's rules depend on.
             allow: Packages that an op's class may be of beside `ALLOWED_PACKAGES`.
 
@@ -75,7 +75,7 @@ class Piece:
             UnsafeOpError: if an op's class is of a package that is not allowed.
             OpSpaceError: if an op's module does not import, or its arguments make no op.
             GraphError: if a module cannot be read.
-            MeasureError: if no network is known that holds the kernel, or the piece is a file.
+            MeasureError: if no network is known that holds the kernel, or the work item is a file.
         """
         if self.kind == "kernel":
             return kernel_graph(Kernel.parse(self.text), engine, target)

@@ -6,14 +6,14 @@ from torch import nn
 
 from latency_nas.search.supernet.choice import Choice, ParameterOf
 from latency_nas.search.supernet.sample import Sample
-from latency_nas.search.supernet.styles.candidate_lists import ModuleGroup, names_in
+from latency_nas.search.supernet.styles.module_groups import ModuleGroup, names_in
 
-__all__ = ["find_own_parameters", "vectors_of"]
+__all__ = ["find_per_op_alphas", "vectors_of"]
 
 _TELLING = ("alpha", "theta", "arch")  # in the name of the one that is meant, where several would fit
 
 
-def find_own_parameters(supernet: nn.Module) -> tuple[Choice, ...]:
+def find_per_op_alphas(supernet: nn.Module) -> tuple[Choice, ...]:
     """Modules with one list of candidates and one parameter vector of the same length.
 
     As in FBNet (arXiv 1812.03443), TF-NAS (arXiv 2008.05314) and ProxylessNAS (arXiv 1812.00332), whose binary gates
