@@ -135,7 +135,7 @@ def space_accuracy(options: argparse.Namespace, space: str, folder: Path) -> lis
     unit_ms = table.datasheet.yardstick_ms
     after, _ = measure_networks(held_out, threads=options.threads, rounds=options.rounds, seed=1, yardstick_ms=unit_ms)
     estimator = LatencyEstimator(table)
-    predicted = np.array([estimator.predict_graph(graph).latency_ms for graph in held_out])
+    predicted = np.array([estimator.predict(graph).latency_ms for graph in held_out])
     first, second = (np.array([item.latency_ms for item in repeat]) for repeat in (before, after))
     first *= unit_ms / drift.yardstick_ms
     raw = np.array([(one.raw_ms + two.raw_ms) / 2 for one, two in zip(before, after, strict=True)])

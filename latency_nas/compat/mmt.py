@@ -181,7 +181,7 @@ def _estimate(table: LatencyTable, graph: OpGraph) -> Estimate:
             table.name, len(missing), len(kernels), len(alike), "; ".join(map(str, missing[:_N_NAMED])),
         )  # fmt: skip
     extended = LatencyTable({**table.entries, **alike}, table.datasheet, table.name)
-    return LatencyEstimator(extended, on_missing="regress").predict_graph(graph)
+    return LatencyEstimator(extended, on_missing="regress").predict(graph)
 
 
 def _find(path: Path) -> LatencyTable | tuple[MMTOp, ...]:

@@ -119,7 +119,7 @@ class TableLatencyPredictor:
             )
         sheet = self.table.datasheet
         if (sheet.engine.casefold(), sheet.dialect) != _ENGINE:
-            return self._estimator.predict_graph(read_paddle(model_file, param_file, input_shape=input_shape))
+            return self._estimator.predict(read_paddle(model_file, param_file, input_shape=input_shape))
         ops = _ops(model_file, param_file, input_shape)
         calls = [KernelCall(kernel=_kernel(op, str(model_file)), layer="", nodes=()) for op in ops]
         if not self.predictor_state:

@@ -47,15 +47,28 @@ def read_kernels(
     target: Target = _PLAIN,
     input_shape: Sequence[int] | None = None,
 ) -> tuple[KernelCall, ...]:
-    """The kernels that an engine runs for a model, in order; the model is what `read_model` takes.
+    """The kernels that an engine runs for a model, in order.
+
+    Args:
+        source: What `read_model` takes, or a graph that has been read already.
+        engine: Engine, or its name; the registry's default for None.
+        example_input: As `read_model` takes it.
+        target: What the engine's rules depend on.
+        input_shape: As `read_model` takes it.
 
     Raises:
-        GraphError: as `read_model` and `fuse`, or if the engine would make a kernel that cannot be.
+        GraphError: as `read_model` and `fuse`; or if an input is given with a graph, whose shapes are fixed; or if the
+            engine would make a kernel that cannot be.
         InputMismatchError: if the input does not fit.
     """
     from latency_nas.graph.reader import read_model
 
-    graph = read_model(source, example_input, input_shape=input_shape)
+    if isinstance(source, OpGraph):
+        if example_input is not None or input_shape is not None:
+            raise GraphError("Expected a graph without an input, since its shapes are fixed, but got both.")
+        graph = source
+    else:
+        graph = read_model(source, example_input, input_shape=input_shape)
     try:
         return fuse(graph, engine, target)
     except KernelError as error:  # what fusion makes of a graph is checked only here

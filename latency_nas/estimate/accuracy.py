@@ -111,7 +111,7 @@ def check_table(
     with given_or_local(runner, sheet.engine) as device:
         deviations = confirm_device(table, device, doing="check", other_device=other_device)
         estimator = LatencyEstimator(table)
-        predicted = tuple(estimator.predict_graph(network).latency_ms for network in networks)
+        predicted = tuple(estimator.predict(network).latency_ms for network in networks)
         for half in range(2):
 
             def progress(done: int, total: int, half: int = half) -> None:

@@ -80,31 +80,27 @@ class LatencyEstimator:
 
     def predict(
         self,
-        model: nn.Module | str | os.PathLike[str] | bytes,
+        model: nn.Module | OpGraph | str | os.PathLike[str] | bytes,
         example_input: Tensor | tuple[Tensor, ...] | None = None,
         *,
         input_shape: Sequence[int] | None = None,
     ) -> Estimate:
-        """The latency of a model.
+        """The latency of a model or of its graph.
 
         Args:
-            model: a torch module, which is read without being run, and not changed; or what else `read_model` takes: a
-                file of ONNX's or Paddle's, or ``package.module:callable``.
-            example_input: what the forward of a torch module takes.
-            input_shape: instead of `example_input`, the shape of its one float input, such as ``(1, 3, 224, 224)``.
+            model: Torch module, which is read without being run, and not changed; a graph without open choices; or
+                what else `read_model` takes: a file of ONNX's or Paddle's, or ``package.module:callable``.
+            example_input: Input that the forward of a torch module takes; None with a graph.
+            input_shape: Shape of its one float input, such as ``(1, 3, 224, 224)``, instead of `example_input`.
 
         Raises:
-            GraphError: if the model cannot be read.
+            GraphError: if the model cannot be read, or a choice of a graph is open.
             InputMismatchError: if the input does not fit a layer.
             MissingKernelError: if kernels have no price, as `on_missing` says; the message lists them.
         """
         sheet = self.table.datasheet
         calls = read_kernels(model, sheet.engine, example_input, target=sheet.target, input_shape=input_shape)
         return self.price(calls)
-
-    def predict_graph(self, graph: OpGraph) -> Estimate:
-        """The latency of a graph without open choices."""
-        return self.price(self.fuse(graph))
 
     def fuse(self, graph: OpGraph) -> tuple[KernelCall, ...]:
         """The kernels that the table's engine runs for a graph, in order."""

@@ -50,7 +50,7 @@ def main(target: Path) -> None:
     times, _ = measure_networks(others, rounds=4, yardstick_ms=table.datasheet.yardstick_ms)
     errors = []
     for name, graph, time in zip(OTHERS, others, times, strict=True):
-        estimate = estimator.predict_graph(graph)
+        estimate = estimator.predict(graph)
         errors.append(estimate.latency_ms / time.latency_ms - 1)
         logging.info("%s: %s, measured %.3f ms (%+.1f%%)", name, estimate, time.latency_ms, 100 * errors[-1])
     sheet = replace(

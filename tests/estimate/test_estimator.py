@@ -50,6 +50,16 @@ def test_the_breakdown_adds_up_and_follows_the_layers() -> None:
     assert list(layers)[:4] == ["stem.0.0", "stem.2", "blocks.0.first.0", "blocks.0.second.0"]
 
 
+def test_a_graph_is_predicted_as_its_model() -> None:
+    model = ResNet18()
+    estimator, graph = LatencyEstimator(table_of(model)), read_torch(model, input_shape=(1, 3, 96, 96))
+    assert estimator.predict(graph) == estimator.predict(model, input_shape=(1, 3, 96, 96))
+    assert estimator.predict(graph) == estimator.price(estimator.fuse(graph))
+    with pytest.raises(GraphError) as caught:
+        estimator.predict(graph, input_shape=(1, 3, 96, 96))
+    assert str(caught.value) == "Expected a graph without an input, since its shapes are fixed, but got both."
+
+
 def test_a_known_error_of_the_table_gives_the_standard_deviation() -> None:
     model = ResNet18()
     estimate = LatencyEstimator(table_of(model, error=0.02)).predict(model, input_shape=(1, 3, 96, 96))

@@ -95,7 +95,7 @@ def test_networks_that_were_not_metered_are_predicted_within_three_percent(
         print(f"\n20 networks that were not metered: {accuracy}")
     assert accuracy.mean_error <= 0.03
     assert table.datasheet.expected_error == accuracy.mean_error
-    estimate = LatencyEstimator(table).predict_graph(others[0])
+    estimate = LatencyEstimator(table).predict(others[0])
     ratios = sorted(max(p / m, m / p) for p, m in zip(accuracy.predicted_ms, accuracy.measured_ms, strict=True))
     assert np.exp(1.6449 * estimate.std_ms / estimate.latency_ms) == pytest.approx(ratios[18], rel=1e-4)  # of 20: 90 %
 

@@ -104,7 +104,7 @@ def test_the_table_that_was_measured_says_where_and_prices_what_was_metered() ->
         make, size = NETWORKS[network]
         with torch.device("meta"):
             graph = read_torch(make(), input_shape=(1, 3, size, size))
-        estimate = LatencyEstimator(table).predict_graph(graph)
+        estimate = LatencyEstimator(table).predict(graph)
         macs_a_ms = sum(n_macs(graph.kernel(node)) for node in graph.nodes) / estimate.latency_ms
         assert estimate.coverage == 1
         assert 5e6 < macs_a_ms < 1e8  # what a core of a server does
