@@ -47,7 +47,7 @@ __all__ = [
     "UnknownTableError",
     "UnsafeOpError",
     "UnsafePickleError",
-    "shown",
+    "short_repr",
 ]
 
 
@@ -135,11 +135,11 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxtuple, _SHORT.maxstring, _SHORT.maxother = 2, 8, 200, 200
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A foreign value as a message shows it: short, whatever it is.
 
     Example:
-        >>> shown("a" * 1000)[-5:], shown(10**5000)
+        >>> short_repr("a" * 1000)[-5:], short_repr(10**5000)
         ("aaaa'", 'a value with more digits than can be written')
     """
     try:

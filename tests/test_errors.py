@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latency_nas import errors
-from latency_nas.errors import shown
+from latency_nas.errors import short_repr
 
 CLASSES: dict[str, type[BaseException]] = dict(inspect.getmembers(errors, inspect.isclass))
 LEAVES = sorted(CLASSES.keys() - {"LatencyNASError"})
@@ -30,7 +30,7 @@ def _drawn_tree() -> dict[str, tuple[str, ...]]:
 
 
 def test_all_names_every_class_and_one_function() -> None:
-    assert errors.__all__ == [*sorted(CLASSES), "shown"]
+    assert errors.__all__ == [*sorted(CLASSES), "short_repr"]
     assert len(CLASSES) == 20
 
 
@@ -90,8 +90,8 @@ NEVER_WRITTEN = 10**5000  # Python writes no integer of more than 4,300 digits a
     ],
     ids=lambda value: str(value)[:12] if isinstance(value, str) else "",
 )
-def test_shown_is_short_and_the_usual_text_where_that_is_short(value: object, text: str) -> None:
-    assert shown(value) == text
+def test_short_repr_is_short_and_the_usual_text_where_that_is_short(value: object, text: str) -> None:
+    assert short_repr(value) == text
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_shown_is_short_and_the_usual_text_where_that_is_short(value: object, te
         "unwritable", "unwritable in a list",
     ],
 )  # fmt: skip
-def test_shown_is_short_for_anything(value: object) -> None:
-    assert 0 < len(shown(value)) < 2000
+def test_short_repr_is_short_for_anything(value: object) -> None:
+    assert 0 < len(short_repr(value)) < 2000
 
 
 anything = st.recursive(
@@ -137,8 +137,8 @@ anything = st.recursive(
 
 
 @given(anything)
-def test_shown_of_any_data_is_short(value: object) -> None:
-    assert 0 < len(shown(value)) < 2000
+def test_short_repr_of_any_data_is_short(value: object) -> None:
+    assert 0 < len(short_repr(value)) < 2000
 
 
 @pytest.mark.parametrize(
@@ -153,5 +153,5 @@ def test_shown_of_any_data_is_short(value: object) -> None:
     ],
     ids=["list", "tuple", "key", "value", "set", "list in a list"],
 )
-def test_shown_never_fails_on_a_number_within(value: object) -> None:
-    assert shown(value) == "a value with more digits than can be written"
+def test_short_repr_never_fails_on_a_number_within(value: object) -> None:
+    assert short_repr(value) == "a value with more digits than can be written"

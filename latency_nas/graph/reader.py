@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latency_nas.errors import GraphError, shown
+from latency_nas.errors import GraphError, short_repr
 from latency_nas.graph.op_graph import OpGraph
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = 
     if isinstance(source, bytes) or type(source).__name__ == "ModelProto":
         return _read_onnx(source, input_shape)
     raise GraphError(
-        f"Expected a torch module, a Paddle layer, a model's file or an ONNX model, but got {shown(source)}."
+        f"Expected a torch module, a Paddle layer, a model's file or an ONNX model, but got {short_repr(source)}."
     )
 
 

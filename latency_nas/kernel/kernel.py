@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from latency_nas.errors import KernelError, shown
+from latency_nas.errors import KernelError, short_repr
 from latency_nas.kernel.vocabulary import DTYPES, MIN_RANKS, OPS, SPATIAL_AXES
 
 __all__ = ["AttrValue", "Kernel", "Shape", "shared_kernel"]
@@ -59,7 +59,9 @@ def _normalise(name: str, value: object) -> AttrValue:
         return float(value)
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
-    raise KernelError(f"Expected attribute `{name}` to be a finite number, a name or integers, but got {shown(value)}.")
+    raise KernelError(
+        f"Expected attribute `{name}` to be a finite number, a name or integers, but got {short_repr(value)}."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,9 @@ class Kernel:
         if {*map(type, shape)} == {int} and min(shape) >= 0 and max(shape) <= _LARGEST:
             return tuple(shape)
         if not all(isinstance(size, int) and 0 <= size <= _LARGEST for size in shape):
-            raise KernelError(f"Expected sizes of {self.op} to be integers from 0 to 2^31, but got {shown(shape)}.")
+            raise KernelError(
+                f"Expected sizes of {self.op} to be integers from 0 to 2^31, but got {short_repr(shape)}."
+            )
         return tuple(map(int, shape))
 
     def _check_names(self) -> None:
@@ -142,7 +146,7 @@ class Kernel:
         axis, rank = dict(self.attrs).get("axis", 0), len(self.inputs[0])
         if not isinstance(axis, int) or not 0 <= axis < rank:
             raise KernelError(
-                f"Expected `axis` of {self.op} to be an integer from 0 to {rank - 1}, but got {shown(axis)}."
+                f"Expected `axis` of {self.op} to be an integer from 0 to {rank - 1}, but got {short_repr(axis)}."
             )
 
     def _check_shapes(self) -> None:
@@ -155,12 +159,14 @@ class Kernel:
             n_values = n_for_each_axis * SPATIAL_AXES[self.op]
             value = attributes.get(name, (1,) * n_values)
             if not isinstance(value, tuple) or len(value) != n_values:
-                raise KernelError(f"Expected `{name}` of {self.op} to be {n_values} integers, but got {shown(value)}.")
+                raise KernelError(
+                    f"Expected `{name}` of {self.op} to be {n_values} integers, but got {short_repr(value)}."
+                )
         group = attributes.get("group", 1)
         if not isinstance(group, int) or group < 1 or self.inputs[0][1] % group or self.outputs[0][1] % group:
             raise KernelError(
                 f"Expected `group` of {self.op} to divide its {self.inputs[0][1]} and {self.outputs[0][1]} channels, "
-                f"but got {shown(group)}."
+                f"but got {short_repr(group)}."
             )
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from latency_nas.errors import QuantityError, shown
+from latency_nas.errors import QuantityError, short_repr
 
 __all__ = ["LATENCY", "QUANTITIES", "Quantity"]
 
@@ -38,10 +38,13 @@ class Quantity:
         for field in ("name", "unit"):
             text = getattr(self, field)
             if not isinstance(text, str) or not _TEXT.fullmatch(text):
-                raise QuantityError(f"Expected `{field}` of a quantity to be a word or more, but got {shown(text)}.")
+                raise QuantityError(
+                    f"Expected `{field}` of a quantity to be a word or more, but got {short_repr(text)}."
+                )
         if type(self.n_decimals) is not int or not 0 <= self.n_decimals <= _MAX_DECIMALS:
             raise QuantityError(
-                f"Expected `n_decimals` to be an integer from 0 to {_MAX_DECIMALS}, but got {shown(self.n_decimals)}."
+                f"Expected `n_decimals` to be an integer from 0 to {_MAX_DECIMALS}, "
+                f"but got {short_repr(self.n_decimals)}."
             )
 
     @property

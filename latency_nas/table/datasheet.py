@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, Literal, get_args
 
 from latency_nas.engine.target import Target
-from latency_nas.errors import TableError, shown
+from latency_nas.errors import TableError, short_repr
 from latency_nas.kernel import OPS
 
 __all__ = ["Datasheet", "Method", "finite"]
@@ -57,7 +57,7 @@ def finite(name: str, value: object, *, zero: bool = True) -> float:
             number = float(value) + 0.0  # and -0.0 is 0.0
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
         kind = "a finite number >= 0" if zero else "a positive finite number"
-        raise TableError(f"Expected `{name}` to be {kind}, but got {shown(value)}.")
+        raise TableError(f"Expected `{name}` to be {kind}, but got {short_repr(value)}.")
     return number
 
 
@@ -138,9 +138,9 @@ class Datasheet:
             if not getattr(self, name):
                 raise TableError(f"Expected `{name}` to be named, but got an empty text.")
         if self.threads is not None and not 1 <= self.threads < 2**31:
-            raise TableError(f"Expected `threads` to be a positive integer, but got {shown(self.threads)}.")
+            raise TableError(f"Expected `threads` to be a positive integer, but got {short_repr(self.threads)}.")
         if not 1 <= self.batch < 2**31:
-            raise TableError(f"Expected `batch` to be a positive integer, but got {shown(self.batch)}.")
+            raise TableError(f"Expected `batch` to be a positive integer, but got {short_repr(self.batch)}.")
         for name in ("expected_error", "error_90", "yardstick_ms"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, finite(name, getattr(self, name)))
@@ -151,12 +151,12 @@ class Datasheet:
             whole = isinstance(value, bool) and expected is not bool  # True is an integer to Python, not to a reader
             if whole or not isinstance(value, expected):
                 raise TableError(
-                    f"Expected `{field.name}` to be {_NAMES.get(expected, 'a text')}, but got {shown(value)}."
+                    f"Expected `{field.name}` to be {_NAMES.get(expected, 'a text')}, but got {short_repr(value)}."
                 )
         for name in ("sources", "unrecorded"):
             for item in getattr(self, name):
                 if not isinstance(item, str):
-                    raise TableError(f"Expected `{name}` to be a tuple of texts, but got {shown(item)} in it.")
+                    raise TableError(f"Expected `{name}` to be a tuple of texts, but got {short_repr(item)} in it.")
         for item in self.unrecorded:
             op, _, attribute = item.rpartition(".")
             if attribute not in OPS.get(op, ((), ()))[1]:
@@ -198,7 +198,7 @@ class Datasheet:
         if not isinstance(fields, Mapping):
             raise TableError(f"Expected the datasheet to be a mapping of fields, but got {type(fields).__name__}.")
         known = {field.name for field in dataclasses.fields(cls)}
-        odd = sorted(name if isinstance(name, str) else shown(name) for name in fields.keys() - known)
+        odd = sorted(name if isinstance(name, str) else short_repr(name) for name in fields.keys() - known)
         if odd:
             raise TableError(f"Expected the datasheet's fields to be known ones, but got {', '.join(odd)}.")
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from latency_nas.errors import TableError, shown
+from latency_nas.errors import TableError, short_repr
 from latency_nas.table.datasheet import Datasheet
 
 __all__ = ["Identity", "architecture_of", "check_identity"]
@@ -86,7 +86,7 @@ class Identity:
         texts = {name: hello.get(name, "") for name in ("processor", "machine", "engine", "engine_version")}
         for name, value in texts.items():
             if not isinstance(value, str):
-                raise TableError(f"Expected `{name}` of a device to be a text, but got {shown(value)}.")
+                raise TableError(f"Expected `{name}` of a device to be a text, but got {short_repr(value)}.")
         architecture = architecture_of(texts.pop("machine"))
         return cls(architecture=architecture, emulated=hello.get("emulated") is True, **texts, **options)
 

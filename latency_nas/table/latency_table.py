@@ -10,7 +10,7 @@ from operator import index
 from pathlib import Path
 from types import MappingProxyType
 
-from latency_nas.errors import MissingKernelError, TableError, shown
+from latency_nas.errors import MissingKernelError, TableError, short_repr
 from latency_nas.kernel import Kernel
 from latency_nas.table.datasheet import Datasheet, finite
 
@@ -40,7 +40,7 @@ class Entry:
         except TypeError:
             n_samples = -1
         if not 0 <= n_samples < 2**63:
-            raise TableError(f"Expected `n_samples` to be an integer >= 0, but got {shown(self.n_samples)}.")
+            raise TableError(f"Expected `n_samples` to be an integer >= 0, but got {short_repr(self.n_samples)}.")
         object.__setattr__(self, "n_samples", n_samples)
 
 

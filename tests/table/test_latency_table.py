@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from latency_nas import Datasheet, Kernel, LatencyTable
-from latency_nas.errors import MissingKernelError, TableError, shown
+from latency_nas.errors import MissingKernelError, TableError, short_repr
 from latency_nas.table import Entry
 
 SHEET = Datasheet(device="Example board", engine="MNN", method="measured", threads=1)
@@ -287,7 +287,7 @@ COUNT = "Expected `n_samples` to be an integer >= 0"
         ({"latency_ms": 1, "n_samples": 10**5000}, f"{COUNT}, but got a value with more digits than can be written."),
         ({"latency_ms": 1, "n_samples": 2**63}, f"{COUNT}, but got 9223372036854775808."),
     ],
-    ids=lambda value: " ".join(f"{k}={shown(v)[:9]}" for k, v in value.items()) if isinstance(value, dict) else "",
+    ids=lambda value: " ".join(f"{k}={short_repr(v)[:9]}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
 def test_entry_of_another_type_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(TableError) as caught:

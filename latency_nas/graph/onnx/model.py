@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
 
-from latency_nas.errors import GraphError, InputMismatchError, shown
+from latency_nas.errors import GraphError, InputMismatchError, short_repr
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, MAX_FLOATS
 from latency_nas.graph.onnx.parameters import parameters_of
 from latency_nas.graph.onnx.weights import read_without_weights, without_weights
@@ -150,10 +150,10 @@ def take_weight(model: OnnxModel, name: str, shape: Shape, kind: int) -> None:
     """Note a tensor that is known before the model runs."""
     if not name:
         raise GraphError(
-            f"Expected each initializer of {model.name} to have a name, but one of {shown(shape)} has none."
+            f"Expected each initializer of {model.name} to have a name, but one of {short_repr(shape)} has none."
         )
     if any(size < 0 for size in shape):
-        raise GraphError(f"Expected sizes of `{name}` in {model.name} to be 0 or more, but got {shown(shape)}.")
+        raise GraphError(f"Expected sizes of `{name}` in {model.name} to be 0 or more, but got {short_repr(shape)}.")
     model.tensors[name] = shape, kind
     model.weights.add(name)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
-from latency_nas.errors import GraphError, InputMismatchError, KernelError, shown
+from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
 from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.paddle.biases import with_biases
@@ -212,7 +212,7 @@ class _Builder:
         if variable is None or not variable.persistable:
             raise GraphError(
                 f"Expected each operator of {self.source} to read weights or what an earlier operator made, "
-                f"but {shown(name)} is neither."
+                f"but {short_repr(name)} is neither."
             )
         whole = (ParameterPart(name, (prod(variable.shape),)),)
         return self.define(name, variable.shape, () if name in self.no_parameters else whole)
@@ -233,12 +233,12 @@ class _Builder:
         """A kernel's tensors must be of such a type and shape."""
         if dtype not in DTYPES:
             raise GraphError(
-                f"Expected tensors of type {', '.join(DTYPES)} in {self.source}, but {shown(name)} is {dtype}."
+                f"Expected tensors of type {', '.join(DTYPES)} in {self.source}, but {short_repr(name)} is {dtype}."
             )
         if len(shape) > _MAX_SIZES or (shape and not 0 <= min(shape) <= max(shape) <= _LARGEST):
             raise GraphError(
                 f"Expected tensors of {self.source} to have at most {_MAX_SIZES} sizes from 0 to 2^31, "
-                f"but {shown(name)} has {shown(shape)}."
+                f"but {short_repr(name)} has {short_repr(shape)}."
             )
         self.sound.add((shape, dtype))
 
@@ -252,13 +252,13 @@ class _Builder:
             if self.n_inputs != 1 or not fits:
                 raise InputMismatchError(
                     f"Expected `input_shape` to fit the one input of {self.source}, but it has {self.n_inputs}, "
-                    f"{shown(name)} of shape {declared}, and `input_shape` is {shown(self.input_shape)}."
+                    f"{short_repr(name)} of shape {declared}, and `input_shape` is {short_repr(self.input_shape)}."
                 )
             return self.input_shape
         shape = (1, *declared[1:]) if declared[:1] == (-1,) else declared
         if min(shape, default=0) < 0:
             raise GraphError(
-                f"Expected the input {shown(name)} of {self.source} to have fixed sizes, but they are {declared}: "
+                f"Expected the input {short_repr(name)} of {self.source} to have fixed sizes, but they are {declared}: "
                 f"give `input_shape`."
             )
         return shape

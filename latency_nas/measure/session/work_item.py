@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from latency_nas.engine import Engine, Target
-from latency_nas.errors import MeasureError, SessionError, shown
+from latency_nas.errors import MeasureError, SessionError, short_repr
 from latency_nas.graph import OpGraph
 from latency_nas.graph.graph_json import format_graph, parse_graph
 from latency_nas.kernel import Kernel
@@ -59,7 +59,7 @@ class WorkItem:
         if not isinstance(item, OpGraph):
             raise MeasureError(
                 f"Expected a graph (`read_model` gives that of a module) or a model's file to measure, "
-                f"but got {shown(item)}."
+                f"but got {short_repr(item)}."
             )
         return cls(kind="network", label=label or f"a network of {len(item.nodes)} layers", text=format_graph(item))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from latency_nas.errors import OpSpaceError, shown
+from latency_nas.errors import OpSpaceError, short_repr
 
 __all__ = ["ALLOWED_PACKAGES", "allowed_packages", "is_allowed", "is_python_path"]
 
@@ -35,7 +35,7 @@ def allowed_packages(allow: Sequence[str] = ()) -> tuple[str, ...]:
     """
     if isinstance(allow, str) or not all(map(is_python_path, allow)):
         raise OpSpaceError(
-            f"Expected `allow` to be a list of packages such as ['my_package.blocks'], but got {shown(allow)}."
+            f"Expected `allow` to be a list of packages such as ['my_package.blocks'], but got {short_repr(allow)}."
         )
     return (*ALLOWED_PACKAGES, *allow)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from latency_nas.errors import GraphError, IllegalOpError, InputMismatchError, OpSpaceError, UnsafeOpError, shown
+from latency_nas.errors import GraphError, IllegalOpError, InputMismatchError, OpSpaceError, UnsafeOpError, short_repr
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Shape
 from latency_nas.measure.space.allow_list import allowed_packages, is_allowed, is_python_path
@@ -43,16 +43,18 @@ class Op:
     def __post_init__(self) -> None:
         if not (is_python_path(self.module) and is_python_path(self.name)):
             raise OpSpaceError(
-                f"{self.origin}: Expected the names of a Python module and of its class, but got {shown(self.module)} "
-                f"and {shown(self.name)}."
+                f"{self.origin}: Expected the names of a Python module and of its class, "
+                f"but got {short_repr(self.module)} and {short_repr(self.name)}."
             )
         if not isinstance(self.arguments, Mapping):
-            raise OpSpaceError(f"{self.origin}: Expected `arguments` to be a mapping, but got {shown(self.arguments)}.")
+            raise OpSpaceError(
+                f"{self.origin}: Expected `arguments` to be a mapping, but got {short_repr(self.arguments)}."
+            )
         for name, value in self.arguments.items():
             if not _is_plain(value):
                 raise OpSpaceError(
                     f"{self.origin}: Expected `{name}` to be plain data (numbers, texts, lists, mappings of texts), "
-                    f"but got {shown(value)}."
+                    f"but got {short_repr(value)}."
                 )
 
     def __str__(self) -> str:
@@ -124,7 +126,8 @@ class Op:
             raise IllegalOpError(f"{self}: the constructor raises {type(error).__name__}: {_short(error)}") from error
         if not isinstance(module, torch.nn.Module):
             raise OpSpaceError(
-                f"{self.origin}: Expected {self.module}.{self.name} to make a torch module, but got {shown(module)}."
+                f"{self.origin}: Expected {self.module}.{self.name} to make a torch module, "
+                f"but got {short_repr(module)}."
             )
         try:
             with _silent_torch():

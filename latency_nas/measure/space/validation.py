@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from latency_nas.errors import OpSpaceError, shown
+from latency_nas.errors import OpSpaceError, short_repr
 
 __all__ = ["validated"]
 
@@ -42,4 +42,4 @@ def validated(adapter: TypeAdapter[T], data: Any, path: Path, where: tuple[str, 
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, (*where, *first["loc"]))) or "the whole file"
         expected = _EXPECTED.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
-        raise OpSpaceError(f"{path}: {place}: Expected {expected}, but got {shown(first['input'])}.") from error
+        raise OpSpaceError(f"{path}: {place}: Expected {expected}, but got {short_repr(first['input'])}.") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latency_nas.errors import SearchError, shown
+from latency_nas.errors import SearchError, short_repr
 from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.search.plan.architecture import indices_of
 from latency_nas.search.plan.bounds import Table, extreme_sums
@@ -62,7 +62,7 @@ class CostPlan:
             raise SearchError("Expected a cost for each candidate of each choice of a plan, but the lengths differ.")
         numbers = [cost.value for cost in (self.fixed, *self._all_costs())]
         if not np.isfinite(numbers).all():
-            raise SearchError(f"Expected the costs of a plan to be finite, but got {shown(numbers)}.")
+            raise SearchError(f"Expected the costs of a plan to be finite, but got {short_repr(numbers)}.")
         if any(not 0 <= index < self.n_gates for term in self.terms for index in term.candidates):
             raise SearchError(f"Expected the terms of a plan to name candidates from 0 to {self.n_gates - 1}.")
 

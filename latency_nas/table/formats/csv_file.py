@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latency_nas.errors import KernelError, TableError, TableFileError, shown
+from latency_nas.errors import KernelError, TableError, TableFileError, short_repr
 from latency_nas.kernel import Kernel, n_bytes, n_flops, n_macs, n_params
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.formats.content import head_lines
@@ -114,13 +114,13 @@ def _stated(source: Path, comments: Sequence[str]) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             raise TableFileError(
                 f"Expected line {number} of {source} to be `# name: value` with the value in JSON, but got "
-                f"{shown(line)}."
+                f"{short_repr(line)}."
             ) from error
     version = fields.pop(_MARK)
     if version != _VERSION:
         raise TableFileError(
-            f"Expected {source} to have version {_VERSION}, but it has {shown(version)}: it was written by another "
-            f"version of latency_nas."
+            f"Expected {source} to have version {_VERSION}, "
+            f"but it has {short_repr(version)}: it was written by another version of latency_nas."
         )
     return fields
 
@@ -166,7 +166,7 @@ def _rows(source: Path, lines: Sequence[str], n_before: int) -> Iterator[tuple[i
         names = reader.fieldnames or []
         if not set(_NEEDED) <= set(names):
             raise TableFileError(
-                f"Expected the columns {', '.join(_NEEDED)} in {source}, but got {shown(', '.join(names))}."
+                f"Expected the columns {', '.join(_NEEDED)} in {source}, but got {short_repr(', '.join(names))}."
             )
         for row in reader:
             yield reader.line_num + n_before, row

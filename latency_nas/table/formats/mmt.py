@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-from latency_nas.errors import TableError, TableFileError, UnsafePickleError, shown
+from latency_nas.errors import TableError, TableFileError, UnsafePickleError, short_repr
 from latency_nas.kernel import Shape
 from latency_nas.table.datasheet import finite
 from latency_nas.table.formats.content import is_pickle
@@ -69,7 +69,7 @@ class _Meta:
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):
-            raise UnsafePickleError(f"Expected the fields of an op, but got {shown(state)}.")
+            raise UnsafePickleError(f"Expected the fields of an op, but got {short_repr(state)}.")
         self.fields = state
 
 
@@ -117,8 +117,8 @@ def _load(source: Path) -> Any:
         for opcode, argument, position in pickletools.genops(data):
             if opcode.name in _REFUSED:
                 raise UnsafePickleError(
-                    f"Refused {source}: at byte {position} the pickle holds {opcode.name} {shown(argument)}, and only "
-                    f"ops of MMT's are read. Nothing of the file was run."
+                    f"Refused {source}: at byte {position} the pickle holds {opcode.name} {short_repr(argument)}, "
+                    f"and only ops of MMT's are read. Nothing of the file was run."
                 )
         return _MetaUnpickler(io.BytesIO(data)).load()
     except (UnsafePickleError, TableFileError):
@@ -200,7 +200,7 @@ def import_mmt(path: str | os.PathLike[str]) -> tuple[MMTOp, ...]:
     source = Path(path)
     rows = _load(source)
     if not isinstance(rows, list) or not all(isinstance(row, _Meta) for row in rows) or not rows:
-        raise TableFileError(f"Expected {source} to be a list of MMT's ops, but got {shown(type(rows).__name__)}.")
+        raise TableFileError(f"Expected {source} to be a list of MMT's ops, but got {short_repr(type(rows).__name__)}.")
     report, ops = _Report(), []
     for number, row in enumerate(rows):
         try:
@@ -214,12 +214,12 @@ def import_mmt(path: str | os.PathLike[str]) -> tuple[MMTOp, ...]:
 def _op(source: Path, fields: Mapping[str, Any]) -> MMTOp:
     named, file = fields.get("classname"), str(fields.get("mnn_fname") or "")
     if named is not None and not isinstance(named, _ClassName):
-        raise TableError(f"Expected `classname` to be a class, but got {shown(named)}.")
+        raise TableError(f"Expected `classname` to be a class, but got {short_repr(named)}.")
     if Path(file).name != file:
         raise TableError(f"Expected `mnn_fname` to be a file's name, but got {file!r}.")
     arguments = fields["init_param"]
     if arguments is not None and not isinstance(arguments, dict):
-        raise TableError(f"Expected `init_param` to be a mapping, but got {shown(arguments)}.")
+        raise TableError(f"Expected `init_param` to be a mapping, but got {short_repr(arguments)}.")
     return MMTOp(
         class_name=named.name if named else read_class_name(source.with_name(f"{file}.pj")),
         repr=str(fields["repr"]),

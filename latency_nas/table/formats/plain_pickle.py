@@ -9,7 +9,7 @@ import pickletools
 from pathlib import Path
 from typing import Any, NoReturn
 
-from latency_nas.errors import TableFileError, UnsafePickleError, shown
+from latency_nas.errors import TableFileError, UnsafePickleError, short_repr
 
 __all__ = ["load_plain_pickle"]
 
@@ -67,7 +67,7 @@ def _scan(source: Path, data: bytes) -> None:
     frames_end: list[int] = []
     for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
         if opcode.name not in _PLAIN:
-            what = opcode.name if argument is None else f"{opcode.name} {shown(argument)}"
+            what = opcode.name if argument is None else f"{opcode.name} {short_repr(argument)}"
             raise UnsafePickleError(
                 f"Refused {source}: at byte {position} the pickle holds {what}, "
                 f"and only numbers, text, lists and dicts are read. Nothing of the file was run."

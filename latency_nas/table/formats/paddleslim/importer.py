@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_nas.errors import KernelError, TableError, TableFileError, shown
+from latency_nas.errors import KernelError, TableError, TableFileError, short_repr
 from latency_nas.kernel import Kernel, n_flops, n_macs
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.formats.content import is_pickle
@@ -80,7 +80,7 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
         except KernelError as error:
             skipped[key] = str(error)
         except TableError:
-            skipped[key] = f"its latency is {shown(latency_ms)}"
+            skipped[key] = f"its latency is {short_repr(latency_ms)}"
     skipped |= _implausible(keys, rows, datasheet) | _impossible(keys, rows)
     keys = {
         kernel: sound for kernel, names in keys.items() if (sound := [name for name in names if name not in skipped])
