@@ -75,7 +75,7 @@ def forged_session(folder: Path, **fields: Any) -> Path:
     Session.create(path, [WorkItem.of(Op(module="torch.nn", name="ReLU", input_shape=(1, 3)))], FAST).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         row = {"module": "torch.nn", "name": "ReLU", "input_shape": [1, 3], "arguments": {}, "origin": "o.yaml"}
-        connection.execute("UPDATE work items SET text = ?, label = 'an op'", [json.dumps(row | fields)])
+        connection.execute("UPDATE work_items SET text = ?, label = 'an op'", [json.dumps(row | fields)])
     return path
 
 
@@ -290,7 +290,7 @@ def test_a_session_that_was_forged_after_its_plan_is_not_run(folder: Path) -> No
         bundle = session.fact("bundle")
     with closing(sqlite3.connect(path)) as connection, connection:
         row = {"module": "posix", "name": "system", "input_shape": [1, 3], "arguments": shell(folder), "origin": "o"}
-        connection.execute("UPDATE work items SET text = ?", [json.dumps(row)])
+        connection.execute("UPDATE work_items SET text = ?", [json.dumps(row)])
     samples = folder / "samples.jsonl"
     lines = [{"bundle": bundle, "run": "r", "hello": {}}, {"network": 1, "ops": []}]
     samples.write_text("".join(json.dumps(line) + "\n" for line in lines))
