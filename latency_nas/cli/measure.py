@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.console import Console
 from latency_nas.cli.options import Allow, EngineName
 
 if TYPE_CHECKING:
+    from latency_nas.measure.device.runner import Runner
     from latency_nas.measure.session.work_item import WorkItem
 
 __all__ = ["measure"]
@@ -54,7 +55,7 @@ def measure(
     from latency_nas.engine import get_engine
     from latency_nas.errors import MeasureError
     from latency_nas.measure.device import open_runner
-    from latency_nas.measure.device.fleet import RayFleet
+    from latency_nas.measure.device.ray_runner import RayRunner
     from latency_nas.measure.device.runner import RepetitionOptions
     from latency_nas.measure.session.bundle import add_samples, write_bundle
     from latency_nas.measure.session.options import SessionOptions
@@ -91,10 +92,10 @@ def measure(
         )  # fmt: skip
         opened = Session.create(session, _work_items(source, input_shape, batch, contexts, allowed), options)
     if on.startswith("ray:"):
-        devices: Any = RayFleet(on[4:], engine=opened.engine, python=python)
+        runner: Runner = RayRunner(on[4:], engine=opened.engine, python=python)
     else:
-        devices = open_runner(on, opened.engine, python=python, program=program)
-    with opened, devices:
+        runner = open_runner(on, opened.engine, python=python, program=program)
+    with opened, runner:
         if bundle:
             console.print(f"{bundle}: {write_bundle(opened, bundle, allow=allowed)} networks")
             brought = "bring samples.jsonl here, and go on by --samples samples.jsonl"
@@ -104,7 +105,7 @@ def measure(
             console.print(f"{samples}: {add_samples(opened, samples, allow=allowed)} repetitions")
         else:
             with progress_bar("metering", console) as on_progress:
-                run_session(opened, devices, on_progress=on_progress, allow=allowed)
+                run_session(opened, runner, on_progress=on_progress, allow=allowed)
         for label, problem in opened.problems().items():
             console.print(f"put aside: {label}: {problem}", markup=False)
         result = session_result(opened)

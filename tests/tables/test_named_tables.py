@@ -148,7 +148,7 @@ def test_what_was_decided_for_large_families_comes_with_the_table() -> None:
     forms = stored_forms(table)
     assert forms is not None
     for family in families:
-        assert forms.families[family, "fp32"].choice.far_covered > 0.85
+        assert forms.families[family, "fp32"].selection.far_covered > 0.85
 
 
 def test_kernels_without_a_row_are_regressed() -> None:

@@ -1,4 +1,4 @@
-"""Devices other than this process: a transport (how a program is started there) and a runner (what times networks)."""
+"""Devices other than this process: transports (how a program is started there) and runners (which time networks)."""
 
 from latency_nas.measure.device.address import open_runner
 from latency_nas.measure.device.program_runner import ProgramRunner

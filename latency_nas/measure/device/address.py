@@ -9,14 +9,14 @@ from latency_nas.engine import Engine
 from latency_nas.errors import MeasureError
 from latency_nas.measure.device.program_runner import ProgramRunner
 from latency_nas.measure.device.remote_runner import RemoteRunner
-from latency_nas.measure.device.runner import LocalRunner
+from latency_nas.measure.device.runner import LocalRunner, Runner
 from latency_nas.measure.device.transport import Adb, Here, Prefix, Ssh, Transport
 
 __all__ = ["open_runner", "parse_address"]
 
 
 def parse_address(address: str) -> Transport:
-    """The transport of ``local``, ``ssh://user@host:port``, ``adb``, ``adb:serial`` or ``prefix:command``.
+    """The transport of the address ``local``, ``ssh://user@host:port``, ``adb``, ``adb:serial`` or ``prefix:command``.
 
     Raises:
         MeasureError: if it is none of these.
@@ -43,20 +43,18 @@ def parse_address(address: str) -> Transport:
     )
 
 
-def open_runner(
-    address: str, engine: Engine | str | None = None, *, python: str = "", program: str = ""
-) -> LocalRunner | RemoteRunner | ProgramRunner:
-    """A runner on a device; nothing is started until it is first asked.
+def open_runner(address: str, engine: Engine | str | None = None, *, python: str = "", program: str = "") -> Runner:
+    """A runner on a device; nothing is started until the first request.
 
     Args:
-        address: as `parse_address` takes it.
-        engine: that runs the networks, or its name; the registry's default for None.
-        python: the command there that starts a Python with the engine, with its arguments; ``python3`` by default, and
-            on this machine the interpreter that the engine names.
-        program: the path there of one of the engine's own benchmark programs, to be used instead of Python.
+        address: Address as `parse_address` takes it.
+        engine: Engine that runs the networks, or its name; the registry's default for None.
+        python: Command on the device that starts a Python with the engine, with its arguments; ``python3`` by default,
+            and on this machine the interpreter that the engine names.
+        program: Path on the device of one of the engine's own benchmark programs, to be used instead of Python.
 
     Raises:
-        MeasureError: if the address is none.
+        MeasureError: if the address is in none of these forms.
     """
     transport = parse_address(address)
     if program:

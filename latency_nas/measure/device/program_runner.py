@@ -10,11 +10,11 @@ import contextlib
 import posixpath
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from latency_nas.engine import Engine, OpTimes, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
-from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions, Runner
 from latency_nas.measure.device.transport import Prefix, Transport, run_client
 
 __all__ = ["ProgramRunner", "time_network"]
@@ -22,7 +22,7 @@ __all__ = ["ProgramRunner", "time_network"]
 _LOOPS = 5
 
 
-class ProgramRunner:
+class ProgramRunner(Runner):
     """One of `Engine.programs` on a device.
 
     The programs tell no single runs: a sample of a network is the mean over `_LOOPS` of them. Nor do they tell the
@@ -124,12 +124,6 @@ class ProgramRunner:
             for file in self._pushed:
                 self._run("rm", "-f", posixpath.join(self._folder, file.name))
         self._pushed.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def time_network(

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, TypeVar
 
 from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure.device.boot import BOOT, boot_line
-from latency_nas.measure.device.runner import IDENTITY, RepetitionOptions, ask
+from latency_nas.measure.device.runner import IDENTITY, RepetitionOptions, Runner, ask
 from latency_nas.measure.device.transport import Transport
 
 __all__ = ["RemoteRunner"]
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 
 
-class RemoteRunner:
+class RemoteRunner(Runner):
     """Python with an engine on a device. Files travel inside the requests, and vanish there with the process.
 
     Args:
@@ -197,9 +197,3 @@ class RemoteRunner:
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines()
         return f"exit status {self._process.wait()}" + (f", saying: {said[-1]}" if said else "")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
@@ -22,12 +23,10 @@ from latency_nas.measure.repetition import N_WARMUP, N_YARDSTICK
 
 __all__ = [
     "IDENTITY",
-    "Fleet",
     "LocalRunner",
     "RepetitionOptions",
     "RepetitionRequest",
     "Runner",
-    "SequentialFleet",
     "ask",
     "given_or_local",
 ]
@@ -69,29 +68,17 @@ class RepetitionOptions:
                 raise MeasureError(f"Expected `{name}` to be {kind}, but got {getattr(self, name)}.")
 
 
-class Runner(Protocol):
-    """Something that times networks. Its answers are those of `latency_nas.engine.serving`."""
-
-    def hello(self) -> Mapping[str, Any]:
-        """What the device is."""
-
-    def repeat(
-        self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
-    ) -> Mapping[str, Any]:
-        """The raw samples of one repetition of the network in `file`, a file on this machine.
-
-        Raises:
-            MeasureError: if the network is at fault.
-            RunnerLostError: if the device is: the repetition can be asked for again later.
-        """
-
-    def close(self) -> None:
-        """Let go of the device."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepetitionRequest:
-    """A repetition to be made: the arguments of `Runner.repeat`."""
+    """A repetition to be made.
+
+    Args:
+        file: File of the network, as `Runner.repeat` takes it, and so are the others.
+        yardstick: File of the yardstick.
+        options: How the network is timed.
+        describe: Whether the answer also says which ops the engine runs.
+        min_ms: Time that the network cannot be faster than.
+    """
 
     file: Path
     yardstick: Path
@@ -100,49 +87,64 @@ class RepetitionRequest:
     min_ms: float = 0.0
 
 
-@runtime_checkable
-class Fleet(Protocol):
-    """Something that makes repetitions on any number of devices of one kind."""
+class Runner(ABC):
+    """Times networks on a device, or on several devices of one kind.
 
-    def hello(self) -> Mapping[str, Any]:
-        """What the devices are."""
-
-    def repeat_all(
-        self, requests: Iterable[RepetitionRequest]
-    ) -> Iterator[tuple[RepetitionRequest, Mapping[str, Any]]]:
-        """Each request's raw samples, or ``{"error": text}`` where the network is at fault, as they come.
-
-        Raises:
-            RunnerLostError: if no device is left: what has not come can be asked for again later.
-        """
-
-
-class SequentialFleet:
-    """One runner as a fleet: one repetition after the other.
-
-    Args:
-        runner: that makes them.
+    Its answers are those of `latency_nas.engine.serving`. A runner of one device defines `hello` and `repeat`; one of
+    several overrides `repeat_all`, which then keeps all of them busy.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-
+    @abstractmethod
     def hello(self) -> Mapping[str, Any]:
         """What the device is."""
-        return self._runner.hello()
+
+    @abstractmethod
+    def repeat(
+        self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
+    ) -> Mapping[str, Any]:
+        """The raw samples of one repetition of a network.
+
+        Args:
+            file: File of the network on this machine, as the engine takes it.
+            yardstick: File of the yardstick.
+            options: How the network is timed.
+            describe: Whether the answer also says which ops the engine runs.
+            min_ms: Time that the network cannot be faster than: less is an error.
+
+        Raises:
+            MeasureError: if the network is at fault.
+            RunnerLostError: if the device is: the repetition can be asked for again later.
+        """
 
     def repeat_all(
         self, requests: Iterable[RepetitionRequest]
     ) -> Iterator[tuple[RepetitionRequest, Mapping[str, Any]]]:
-        """Each request's raw samples, or ``{"error": text}``, in order."""
-        for it in requests:
+        """Each request with its raw samples, or with ``{"error": text}`` where the network is at fault.
+
+        Here one after the other; in whatever order they are done where there are several devices.
+
+        Raises:
+            RunnerLostError: if no device is left: the other requests can be made again later.
+        """
+        for request in requests:
+            how = {"describe": request.describe, "min_ms": request.min_ms}
             try:
-                how = {"describe": it.describe, "min_ms": it.min_ms}
-                yield it, self._runner.repeat(it.file, it.yardstick, it.options, **how)  # type: ignore[arg-type]
+                raw = self.repeat(request.file, request.yardstick, request.options, **how)  # type: ignore[arg-type]
             except RunnerLostError:
                 raise
             except MeasureError as error:
-                yield it, {"error": str(error)}
+                raw = {"error": str(error)}
+            yield request, raw
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the device."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str,
     return answer
 
 
-class LocalRunner:
+class LocalRunner(Runner):
     """This machine, through a process of its own that is started when it is first needed, and again after a crash.
 
     Args:
@@ -235,12 +237,6 @@ class LocalRunner:
                         pipe.close()
             self._process.wait()
             self._process = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def given_or_local(runner: Runner | None, engine: Engine | str) -> AbstractContextManager[Runner]:

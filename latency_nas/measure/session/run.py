@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from latency_nas.errors import GraphError, MeasureError
-from latency_nas.measure.device.runner import IDENTITY, Fleet, RepetitionRequest, Runner, SequentialFleet
+from latency_nas.measure.device.runner import IDENTITY, RepetitionRequest, Runner
 from latency_nas.measure.repetition import MAX_REPEATS, DriftFilter, Progress, Repetition, repetition_of
 from latency_nas.measure.session.chunk import Chunk
 from latency_nas.measure.session.session import Session, StoredNetwork
@@ -28,7 +28,7 @@ _FLOOR = 0.02  # an op below this part of its network's time need not be known b
 
 def run_session(
     session: Session,
-    runner: Runner | Fleet,
+    runner: Runner,
     *,
     on_progress: Progress | None = None,
     allow: Sequence[str] = (),
@@ -50,11 +50,10 @@ def run_session(
         SessionError: if the file cannot be written; what was measured is kept.
         MeasureError: if the device is another one than the session began on, or lacks the precision.
     """
-    fleet = runner if isinstance(runner, Fleet) else SequentialFleet(runner)
     with tempfile.TemporaryDirectory() as name:
         yardstick = write_yardstick(session.engine, Path(name))
-        meet(session, fleet.hello())
-        loop = _Loop(session, fleet, yardstick, on_progress)
+        meet(session, runner.hello())
+        loop = _Loop(session, runner, yardstick, on_progress)
         for number in range(session.n_chunks):
             if session.fact(f"chunk {number}") == "done":
                 continue
@@ -84,13 +83,13 @@ class _Loop:
 
     Args:
         session: where samples go.
-        fleet: where they come from.
+        runner: where they come from.
         yardstick: its file.
         on_progress: told of each repetition.
     """
 
-    def __init__(self, session: Session, fleet: Fleet, yardstick: Path, on_progress: Progress | None) -> None:
-        self._session, self._fleet, self._yardstick = session, fleet, yardstick
+    def __init__(self, session: Session, runner: Runner, yardstick: Path, on_progress: Progress | None) -> None:
+        self._session, self._runner, self._yardstick = session, runner, yardstick
         self._on_progress = on_progress
         self._drift_filter = DriftFilter(session.options.max_drift, session.options.yardstick_ms)
         for before, after in session.yardsticks_ms():
@@ -112,7 +111,7 @@ class _Loop:
                 return
             asked: dict[Path, StoredNetwork] = {}
             order = [due[index] for index in self._random.permutation(len(due))]
-            for request, raw in self._fleet.repeat_all(self._requests(chunk, order, repetitions, asked)):
+            for request, raw in self._runner.repeat_all(self._requests(chunk, order, repetitions, asked)):
                 self._take(chunk, asked[request.file], raw, repetitions)
                 self._tell(number, networks, repetitions)
 

@@ -24,7 +24,7 @@ from latency_nas.graph.graph_json import format_graph, parse_graph
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import Kernel
 from latency_nas.measure.compose import compose, cover, join, own_kernels, side_by_side
-from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions, Runner
 from latency_nas.measure.kernel_graph import kernel_graph
 from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.result import build_table, session_result
@@ -96,7 +96,7 @@ def graph_of(kernel: Kernel) -> OpGraph:
     return kernel_graph(kernel, *RULES)
 
 
-class Watched:
+class Watched(Runner):
     """A real runner that ends after some repetitions, or is another device."""
 
     def __init__(self, n_repetitions: int = 10**9, **hello: str) -> None:

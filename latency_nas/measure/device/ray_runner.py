@@ -1,8 +1,8 @@
-"""`RayFleet`: several devices of one kind, as nodes of a Ray cluster that have a custom resource.
+"""`RayRunner`: several devices of one kind, as nodes of a Ray cluster that have a custom resource.
 
 A board joins by ``ray start --address=HEAD:6379 --num-cpus=1 --resources='{"pi4": 1}'``, with this library installed.
-Each repetition of a network is a Ray task that needs one unit of the resource; samples are written where the session
-is. A board that dies takes with it the repetitions that ran on it, and Ray makes these again on another.
+Each repetition of a network is a Ray task that needs one unit of the resource. Samples are written on the machine that
+runs the session. If a board dies, Ray makes its unfinished repetitions again on another board.
 """
 
 from __future__ import annotations
@@ -12,31 +12,32 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, MissingExtraError, RunnerLostError
 from latency_nas.measure.device.address import open_runner, parse_address
 from latency_nas.measure.device.runner import IDENTITY, RepetitionOptions, RepetitionRequest, Runner
 
-__all__ = ["RayFleet"]
+__all__ = ["RayRunner"]
 
 _N_RETRIES = 10  # of one repetition, on whatever boards are left
 _POLL_S = 2.0
 
-_in_this_worker: dict[tuple[str, str, str], tuple[Runner, tempfile.TemporaryDirectory[str]]] = {}
+# arguments of `open_runner` -> the runner of this worker process, and the folder of its files
+_open_runners: dict[tuple[str, str, str], tuple[Runner, tempfile.TemporaryDirectory[str]]] = {}
 
 
-class RayFleet:
-    """Boards of one kind. `run_session` gives each the next network as soon as it is free.
+class RayRunner(Runner):
+    """Boards of one kind. `repeat_all` gives each the next network as soon as it is free.
 
     Args:
-        resource: of Ray: what its nodes that are such a board, or have one attached, were started with.
-        device: how such a node reaches its board: an address that `open_runner` takes; the node itself by default.
-        engine: that runs the networks, or its name; the registry's default for None.
-        python: the command that starts a Python with the engine there; see `open_runner`.
-        address: of the Ray cluster; ``"auto"`` is the one that this machine belongs to.
-        timeout_s: how long no board at all may be there before the fleet is given up.
+        resource: Ray's custom resource, which the nodes that are such a board, or have one attached, were started with.
+        device: Address by which such a node reaches its board, as `open_runner` takes it; the node itself by default.
+        engine: Engine that runs the networks, or its name; the registry's default for None.
+        python: Command that starts a Python with the engine there; see `open_runner`.
+        address: Address of the Ray cluster; ``"auto"`` is the one that this machine belongs to.
+        timeout_s: Seconds without any board after which a repetition fails.
     """
 
     def __init__(
@@ -56,45 +57,60 @@ class RayFleet:
         self._yardsticks: dict[Path, Any] = {}
 
     def hello(self) -> Mapping[str, Any]:
-        """What the boards are, as one of them says.
+        """What the boards are, as one of them reports.
 
         Raises:
             MissingExtraError: if Ray is not installed.
-            MeasureError: if it lacks the engine.
+            MeasureError: if the board lacks the engine.
             RunnerLostError: if there is no such board.
         """
         if not self._hello:
             task = self._task(_hello).remote(*self._device)
-            answer = self._answer(self._first([task]))
+            answer = self._answer(self._first_done([task]))
             if "error" in answer:
                 raise MeasureError(f"A board with the resource {self._resource!r} cannot measure: {answer['error']}")
             self._hello = {**answer, "at": f"ray:{self._resource}"}
         return self._hello
 
+    def repeat(
+        self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
+    ) -> Mapping[str, Any]:
+        """The raw samples of one repetition, made on any of the boards.
+
+        Raises:
+            MeasureError: if the network is at fault, or the board is of another kind than the others.
+            RunnerLostError: if no board is left.
+        """
+        request = RepetitionRequest(
+            file=file, yardstick=yardstick, options=options, describe=describe, min_ms=min_ms
+        )  # fmt: skip
+        ((_, raw),) = self.repeat_all([request])
+        if "error" in raw:
+            raise MeasureError(raw["error"])
+        return raw
+
     def repeat_all(self, requests: Iterable[RepetitionRequest]) -> Iterator[tuple[RepetitionRequest, dict[str, Any]]]:
-        """Each request's raw samples, or ``{"error": text}``, in the order in which boards answer.
+        """Each request with its raw samples, or with ``{"error": text}``, in the order in which boards answer.
 
         Raises:
             RunnerLostError: if no board is left.
             MeasureError: if a board is of another kind than the others.
         """
-        left = iter(requests)
-        under_way: dict[Any, RepetitionRequest] = {}
+        remaining = iter(requests)
+        running: dict[Any, RepetitionRequest] = {}
         while True:
-            while len(under_way) <= self._n_boards() and (request := next(left, None)) is not None:
-                under_way[self._begin(request)] = request
-            if not under_way:
+            # one more than there are boards, so that none waits for its next network
+            while len(running) <= self._n_boards() and (request := next(remaining, None)) is not None:
+                running[self._start(request)] = request
+            if not running:
                 return
-            task = self._first(list(under_way))
-            yield under_way.pop(task), self._answer(task)
+            task = self._first_done(list(running))
+            yield running.pop(task), self._answer(task)
 
-    def __enter__(self) -> Self:
-        return self
+    def close(self) -> None:
+        """Do nothing: the cluster is the user's."""
 
-    def __exit__(self, *_: object) -> None:
-        """Nothing is held: the cluster is the user's."""
-
-    def _begin(self, request: RepetitionRequest) -> Any:
+    def _start(self, request: RepetitionRequest) -> Any:
         if request.yardstick not in self._yardsticks:
             self._yardsticks[request.yardstick] = _ray().put(request.yardstick.read_bytes())
         file, yardstick = request.file, self._yardsticks[request.yardstick]
@@ -113,16 +129,16 @@ class RayFleet:
     def _n_boards(self) -> int:
         return int(_ray().cluster_resources().get(self._resource, 0))
 
-    def _first(self, tasks: list[Any]) -> Any:
-        """The first task to end, as long as there is a board."""
-        seen_s = time.monotonic()
+    def _first_done(self, tasks: list[Any]) -> Any:
+        """The first task to end; waits as long as there is a board."""
+        last_seen_s = time.monotonic()
         while True:
             ready, _ = _ray().wait(tasks, timeout=_POLL_S)
             if ready:
                 return ready[0]
             if self._n_boards():
-                seen_s = time.monotonic()
-            elif time.monotonic() - seen_s > self._timeout_s:
+                last_seen_s = time.monotonic()
+            elif time.monotonic() - last_seen_s > self._timeout_s:
                 raise RunnerLostError(
                     f"Expected nodes with the resource {self._resource!r} in the Ray cluster, but for "
                     f"{self._timeout_s:.0f} s there has been none. What was measured is kept: start one by "
@@ -138,10 +154,14 @@ class RayFleet:
             raise RunnerLostError(
                 f"A repetition failed on {_N_RETRIES + 1} boards, or its board was lost for good: {error}"
             ) from error
-        return self._checked(answer)
+        return self._check_kind(answer)
 
-    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """The answer of a board that is of the fleet's kind."""
+    def _check_kind(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """A board's answer without what the board says of itself, which is checked.
+
+        Raises:
+            MeasureError: if the board is of another kind than the others.
+        """
         if "error" in answer:
             return answer
         hello = answer.pop("hello")
@@ -159,7 +179,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError("A fleet of devices needs Ray: pip install 'latency-nas[ray]'") from error
+        raise MissingExtraError("Measuring on several devices needs Ray: pip install 'latency-nas[ray]'") from error
     return ray
 
 
@@ -169,10 +189,10 @@ def _ray() -> Any:
 def _runner(device: str, engine: str, python: str) -> tuple[Runner, Path]:
     """This worker's runner, and its folder."""
     key = (device, engine, python)
-    if key not in _in_this_worker:
+    if key not in _open_runners:
         folder = tempfile.TemporaryDirectory(prefix="latency-nas-")
-        _in_this_worker[key] = open_runner(device, engine, python=python), folder
-    runner, folder = _in_this_worker[key]
+        _open_runners[key] = open_runner(device, engine, python=python), folder
+    runner, folder = _open_runners[key]
     return runner, Path(folder.name)
 
 
@@ -199,12 +219,12 @@ def _repeat(
     min_ms: float,
 ) -> dict[str, Any]:
     runner, folder = _runner(device, engine, python)
-    standard, file = folder / yardstick_name, folder / name
-    if not standard.exists():
-        standard.write_bytes(yardstick)
+    yardstick_file, file = folder / yardstick_name, folder / name
+    if not yardstick_file.exists():
+        yardstick_file.write_bytes(yardstick)
     file.write_bytes(network)
     try:
-        raw = runner.repeat(file, standard, RepetitionOptions(**options), describe=describe, min_ms=min_ms)
+        raw = runner.repeat(file, yardstick_file, RepetitionOptions(**options), describe=describe, min_ms=min_ms)
         return {"hello": dict(runner.hello()), **raw}
     except RunnerLostError:
         raise

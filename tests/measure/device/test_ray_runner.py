@@ -1,4 +1,4 @@
-"""A fleet: a real Ray cluster of three nodes on this machine, one of which dies in the middle of a session."""
+"""Several boards: a real Ray cluster of three nodes on this machine, one of which dies in the middle of a session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from latency_nas.errors import MeasureError, MissingExtraError, RunnerLostError
-from latency_nas.measure.device.fleet import RayFleet
+from latency_nas.measure.device.ray_runner import RayRunner
 from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
 from tests.measure.session.test_session import KERNELS, new_session
@@ -52,7 +52,7 @@ def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: P
             killed.append(n_repetitions)
 
     with new_session(tmp_path / "s.sqlite", KERNELS[:12], rounds=3, stop_at=None, max_drift=1e6) as session:
-        run_session(session, RayFleet("pi4"), on_progress=kill)
+        run_session(session, RayRunner("pi4"), on_progress=kill)
         assert killed == [5]
         assert session.problems() == {}
         counts = [len(list(session.repetitions(network.id))) for network in session.networks()]
@@ -62,9 +62,9 @@ def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: P
         cluster.remove_node(node)
 
 
-def test_a_fleet_without_boards_is_given_up(cluster: Any, tmp_path: Path) -> None:
+def test_without_boards_it_is_given_up(cluster: Any, tmp_path: Path) -> None:
     with new_session(tmp_path / "s.sqlite", KERNELS[:6]) as session, pytest.raises(RunnerLostError) as caught:
-        run_session(session, RayFleet("pi5", timeout_s=1.0))
+        run_session(session, RayRunner("pi5", timeout_s=1.0))
     assert str(caught.value) == (
         "Expected nodes with the resource 'pi5' in the Ray cluster, but for 1 s there has been none. What was measured "
         "is kept: start one by `ray start --address=HEAD:6379 --resources='{\"pi5\": 1}'`, and run the same command "
@@ -73,10 +73,10 @@ def test_a_fleet_without_boards_is_given_up(cluster: Any, tmp_path: Path) -> Non
 
 
 def test_a_board_of_another_kind_is_refused() -> None:
-    fleet = RayFleet("pi4")
-    fleet._hello = {"machine": "aarch64"}
+    runner = RayRunner("pi4")
+    runner._hello = {"machine": "aarch64"}
     with pytest.raises(MeasureError) as caught:
-        fleet._checked({"hello": {"machine": "riscv64"}, "whole_ms": []})
+        runner._check_kind({"hello": {"machine": "riscv64"}, "whole_ms": []})
     assert str(caught.value) == (
         "Expected every board with the resource 'pi4' to be of one kind, with machine aarch64, but one has riscv64: "
         "give unlike boards resources of their own."
@@ -86,5 +86,5 @@ def test_a_board_of_another_kind_is_refused() -> None:
 def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError) as caught:
-        RayFleet("pi4").hello()
-    assert str(caught.value) == "A fleet of devices needs Ray: pip install 'latency-nas[ray]'"
+        RayRunner("pi4").hello()
+    assert str(caught.value) == "Measuring on several devices needs Ray: pip install 'latency-nas[ray]'"
