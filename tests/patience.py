@@ -10,7 +10,7 @@ from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.table import LatencyTable
 
 T = TypeVar("T")
-SELDOM_UNDISTURBED = "too seldom met stable"  # as a datasheet says it of networks
+SELDOM_UNDISTURBED = "of the networks were rarely stable"  # as a datasheet says it of networks
 _WAITS_S = (5, 40)  # what disturbs a machine may last for a minute
 
 

@@ -114,7 +114,7 @@ def meter_ops(
     """
     path = Path(fp, _SESSION)
     with Session.open(path) as session, LocalRunner(_ENGINE) as runner:
-        if not session.n_repetitions and not session.is_planned(0):
+        if not session.n_repetitions and not session.is_composed(0):
             session.set_options(_options(times, threads, precision, session.options.source))
         run_session(session, runner, allow=allow)
         table = build_table(session)

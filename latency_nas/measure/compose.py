@@ -1,9 +1,9 @@
 """Networks composed of work items, so that each work item runs inside several networks and not alone.
 
 A work item is the graph of an op, of a kernel, or of a whole network. A composed network is a set of *branches*: chains
-in which each work item reads what the work item before it wrote, so that activations lie in memory as they would in a
-network, and weights are cold because other layers ran in between. Where no work item fits, a new branch begins at an
-input of its own: that costs one copy, and no adapter whose own time would have to be told apart.
+in which each work item reads what the work item before it wrote. So activations lie in memory as in a real network, and
+weights are cold because other layers ran in between. Where no work item fits, a new branch begins at an input of its
+own. That costs one copy; an adapter would cost time that cannot be separated from the kernels'.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from latency_nas.kernel import Kernel
 
 __all__ = ["Branches", "compose", "cover", "join", "own_kernels", "side_by_side"]
 
-_MAX_BYTES = 64 * 2**20  # of a composed network, if it is of more than one work item
+_MAX_BYTES = 64 * 2**20  # of a composed network that has more than one work item
 
 Branches = tuple[tuple[int, ...], ...]  # ids of work items: chains, in the order in which they are written
 
 
 def own_kernels(graph: OpGraph, engine: Engine, target: Target) -> set[Kernel]:
-    """The kernels of a graph but for the copies between layouts, which depend on what stands around it."""
+    """The kernels of a graph except copies between layouts, which depend on the layers around it."""
     return {call.kernel for call in engine.fuse(graph, target) if call.kernel.op not in engine.layout_ops}
 
 
 def cover(kernels: Mapping[int, set[Kernel]], known: set[Kernel]) -> list[int]:
-    """As few work items as hold every kernel that is not `known`: the one with the most new kernels first."""
+    """Few work items that hold every kernel that is not `known`, chosen greedily: most new kernels first."""
     missing = set().union(*kernels.values()) - known if kernels else set()
     left, taken = dict(kernels), []
     while missing:
@@ -43,7 +43,7 @@ def cover(kernels: Mapping[int, set[Kernel]], known: set[Kernel]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """What a work item reads and writes, where it has one input and one output; None otherwise."""
+    """What a work item reads and writes if it has one input and one output; else None."""
 
     reads: Value | None
     writes: Value | None
@@ -58,16 +58,16 @@ class _Ends:
 def compose(
     graphs: Mapping[int, OpGraph], engine: Engine, target: Target, *, items_per_network: int, seed: int, fold: bool
 ) -> list[Branches]:
-    """Networks of at most `items_per_network` work items, each of which stands once.
+    """Networks of at most `items_per_network` work items; each work item is in one of them.
 
     Args:
-        graphs: work item -> its graph.
-        engine: that runs them.
-        target: what its rules depend on.
-        items_per_network: the most work items of a network.
-        seed: of the order.
-        fold: whether the engine may fold a work item into the one before it, as it would in a network; if not, such
-            work items are kept apart, so that each runs as the kernels that it is alone.
+        graphs: Work item -> its graph.
+        engine: Engine that runs them.
+        target: What the engine's rules depend on.
+        items_per_network: Largest number of work items in a network.
+        seed: Seed of the order.
+        fold: Whether the engine may fold a work item into the one before it, as it would in a network. If not, such
+            work items are kept apart, so that each runs the same kernels as alone.
     """
     random = np.random.default_rng(seed)
     left = dict.fromkeys(int(work_item) for work_item in random.permutation(sorted(graphs)))
@@ -75,7 +75,7 @@ def compose(
     networks: list[Branches] = []
 
     def follows(first: int, second: int) -> bool:
-        """Whether a work item reads what another writes, and the engine leaves them apart where it should."""
+        """Whether the second reads what the first writes, and the engine does not fold them unless it may."""
         fits = _fits(ends[first].writes, ends[second].reads)
         return fits and (fold or not _folds(graphs[first], graphs[second], engine, target))
 
@@ -101,7 +101,7 @@ def compose(
 
 
 def _size_bytes(graph: OpGraph) -> int:
-    """Of everything that the graph holds, weights and activations, in fp32."""
+    """Size of all weights and activations of the graph in fp32."""
     return 4 * sum(prod(value.shape) for value in graph.values)
 
 
@@ -110,7 +110,7 @@ def _input(graph: OpGraph) -> Value:
 
 
 def _fits(writes: Value | None, reads: Value | None) -> bool:
-    """Whether one can be read as the other: as it is, or flattened, as before the head of a network."""
+    """Whether one can be read as the other: unchanged, or flattened, as before the head of a network."""
     if writes is None or reads is None:
         return False
     flat = writes.shape[1:].count(1) == len(writes.shape) - 2 and reads.shape == writes.shape[:2]
@@ -118,13 +118,13 @@ def _fits(writes: Value | None, reads: Value | None) -> bool:
 
 
 def _folds(first: OpGraph, second: OpGraph, engine: Engine, target: Target) -> bool:
-    """Whether some kernel of either is not run as such when one follows the other."""
+    """Whether the engine runs other kernels for one graph after the other than for each alone."""
     alone = own_kernels(first, engine, target) | own_kernels(second, engine, target)
     return not alone <= own_kernels(join([first, second]), engine, target)
 
 
 def join(graphs: Sequence[OpGraph]) -> OpGraph:
-    """One after the other: each reads what the one before it wrote, flattened where that is what it takes."""
+    """One graph of several in a chain: each reads what the one before it wrote, flattened where it takes that."""
     if len(graphs) == 1:  # its nodes keep the names that the user knows
         return graphs[0]
     values: list[Value] = []
@@ -138,19 +138,20 @@ def join(graphs: Sequence[OpGraph]) -> OpGraph:
             nodes.append(Node(name=f"p{number}.flatten", op="reshape", inputs=outputs, outputs=flat, attrs={}))
         elif outputs:
             at |= dict(zip(graph.inputs, outputs, strict=True))
-        nodes += _moved(graph, at, f"p{number}.")
+        nodes += _renumbered(graph, at, f"p{number}.")
         outputs = tuple(at[index] for index in graph.outputs)
     return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=graphs[0].inputs, outputs=outputs)
 
 
-def _moved(graph: OpGraph, at: Mapping[int, int], prefix: str) -> Iterator[Node]:
+def _renumbered(graph: OpGraph, at: Mapping[int, int], prefix: str) -> Iterator[Node]:
+    """The graph's nodes, with values numbered by `at` and names that begin with `prefix`."""
     for node in graph.nodes:
         inputs, outputs = (tuple(at[index] for index in side) for side in (node.inputs, node.outputs))
         yield replace(node, name=prefix + node.name, inputs=inputs, outputs=outputs)
 
 
 def side_by_side(graphs: Sequence[OpGraph]) -> OpGraph:
-    """One graph of several that do not touch."""
+    """One graph of several that are not connected."""
     if len(graphs) == 1:
         return graphs[0]
     values: list[Value] = []
@@ -160,7 +161,7 @@ def side_by_side(graphs: Sequence[OpGraph]) -> OpGraph:
     for number, graph in enumerate(graphs):
         at = {index: len(values) + index for index in range(len(graph.values))}
         values += graph.values
-        nodes += _moved(graph, at, f"b{number}.")
+        nodes += _renumbered(graph, at, f"b{number}.")
         inputs += [at[index] for index in graph.inputs]
         outputs += [at[index] for index in graph.outputs]
     return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=tuple(inputs), outputs=tuple(outputs))

@@ -1,4 +1,4 @@
-"""The graph of one kernel: the inverse of `OpGraph.kernel`, so that a kernel can be metered by its key alone."""
+"""The graph of one kernel, the inverse of `OpGraph.kernel`: with it a kernel can be measured from its key alone."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def _weight(kernel: Kernel) -> Shape | None:
 
 
 def kernel_graph(kernel: Kernel, engine: Engine, target: Target) -> OpGraph:
-    """A graph of which an engine makes this kernel: alone, or among others if the engine's ops can be timed apart.
+    """A graph for which an engine runs this kernel: alone, or with others if the engine's ops can be timed one by one.
 
     Raises:
-        MeasureError: if there is none: copies, for one, come about only inside networks.
+        MeasureError: if there is none. Copies between layouts, for example, occur only inside networks.
     """
     attrs = {name: value for name, value in kernel.attrs if name != "act"}
     act = kernel.attributes.get("act")
@@ -49,13 +49,13 @@ def kernel_graph(kernel: Kernel, engine: Engine, target: Target) -> OpGraph:
     try:
         made = [call.kernel for call in engine.fuse(graph, target)]
     except LatencyNASError as error:
-        raise MeasureError(f"No network is known of which {engine.title} makes {kernel}: {error}") from error
+        raise MeasureError(f"No network is known for which {engine.title} runs {kernel}: {error}") from error
     if not engine.times_ops and made != [kernel]:
         raise MeasureError(
-            f"No network is known of which {engine.title} makes {kernel} alone, but {'; '.join(map(str, made))}."
+            f"No network is known for which {engine.title} runs {kernel} alone, but {'; '.join(map(str, made))}."
         )
     if kernel.op in engine.layout_ops or kernel not in made:
         raise MeasureError(
-            f"No network is known of which {engine.title} makes {kernel}: measure it inside the network it is of."
+            f"No network is known for which {engine.title} runs {kernel}: measure it inside a network that has it."
         )
     return graph

@@ -1,9 +1,8 @@
-"""Meters networks beside the yardstick, and makes a table of what their kernels cost in context.
+"""Measures networks beside the yardstick, and makes a table of their kernels' times in context.
 
-One loop serves these functions and `latency-nas measure`: a session, here in a temporary file, whose networks run in a
-process of their own. A repetition opens a network afresh, runs the yardstick, the network (whole, and op by op), and
-the yardstick again. A fresh network each repetition matters as much as many runs: where its memory happens to lie moves
-a time by a few percent.
+These functions and `latency-nas measure` share one loop: a session, here in a temporary file, whose networks run in a
+process of their own. A repetition opens a network anew, runs the yardstick, the network (whole, and op by op), and the
+yardstick again. Opening it anew matters as much as many runs: the place of its memory changes a time by a few percent.
 """
 
 from __future__ import annotations
@@ -55,14 +54,13 @@ def measure_networks(
         threads: Number of threads of the engine.
         precision: Precision of the arithmetic, one of `Engine.precisions`.
         rounds: Repetitions of each network, in shuffled order.
-        n_runs: Timed runs a repetition.
+        n_runs: Timed runs in a repetition.
         profile: Whether each op is timed as well; networks must then be graphs, and the engine must run exactly the
             kernels that they fuse to.
         yardstick_ms: Undisturbed time of the yardstick that latencies are expressed at: that of the table they will be
             compared with. By default this session's own.
-        max_drift: How far the yardstick may move within a repetition, or lie above its stable time, before the
-        repetition
-            is repeated.
+        max_drift: Part by which the yardstick may move within a repetition, or lie above its stable time, before the
+            repetition is made again.
         seed: Seed of the order and the weights.
         runner: Where the networks run; this machine by default.
         on_progress: Called after each repetition with the repetitions so far and in all.
@@ -72,8 +70,8 @@ def measure_networks(
 
     Raises:
         MissingExtraError: if the engine is not installed.
-        MeasureError: if there are no networks, or one cannot be written, ran in no time, crashed the engine, or runs
-            other kernels than expected.
+        MeasureError: if there are no networks, or one cannot be written, took less time than is possible, crashed the
+            engine, or runs other kernels than expected.
     """
     repetition = RepetitionOptions(threads=threads, precision=precision, n_runs=n_runs, profile=profile, n_whole=n_runs)
     options = _options(repetition, engine, rounds, max_drift, seed, len(networks))
@@ -99,20 +97,20 @@ def measure_table(
 ) -> LatencyTable:
     """Measure, on this machine, what each kernel of `networks` costs inside them.
 
-    A kernel's latency is the median over the places where it was met, less what calling back costs an op; its standard
-    deviation is over these places, or over the repetitions where there is one place only. By an engine that times no
-    ops each kernel is a network of its own.
+    A kernel's latency is the median over the places where it was timed, minus the cost of a callback. Its standard
+    deviation is over these places, or over the repetitions where there is one place only. With an engine that times no
+    ops, each kernel is measured as a network of its own.
 
     Args:
-        networks: Graphs in which each kernel of interest stands several times (`covering_architectures` picks them),
-            or kernels, which are composed into networks.
+        networks: Graphs that hold each kernel of interest several times (`covering_architectures` chooses them), or
+            kernels, which are composed into networks.
         engine: Engine, or its name; the registry's default for None.
-        device: What the datasheet calls this machine.
+        device: Name of this machine in the datasheet.
         threads: Number of threads of the engine.
         precision: Precision of the arithmetic.
         rounds: Repetitions of each network.
-        n_runs: Timed runs a repetition.
-        max_drift: Bound of a repetition's drift.
+        n_runs: Timed runs in a repetition.
+        max_drift: Bound of the drift in a repetition, as in `measure_networks`.
         seed: Seed of the order and the weights.
         runner: Where the networks run; this machine by default.
         on_progress: Called after each repetition with the repetitions so far and in all.
@@ -159,7 +157,7 @@ def _metered(
     on_progress: Progress | None,
 ) -> Iterator[Session]:
     """A session of these networks, metered to its end; the first problem is an error."""
-    work_items = [  # a file is called by its name
+    work_items = [  # messages call a file by its name
         WorkItem.of(network, "" if isinstance(network, str | os.PathLike) else f"networks[{number}]")
         for number, network in enumerate(networks)
     ]

@@ -1,4 +1,4 @@
-"""Repetitions: a network timed beside the yardstick, and which of them other work slowed down."""
+"""Repetitions: a network timed beside the yardstick, and a filter for those that other work slowed down."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Statistic = Literal["median", "min", "mean"]
 
 N_WARMUP = 2
 N_YARDSTICK = 7
-MAX_REPEATS = 4  # times as many repetitions as are wanted, at most, where other work makes them unstable
+MAX_REPEATS = 4  # where repetitions are unstable, at most so many times the repetitions that are wanted
 _STATISTICS: dict[Statistic, Callable[..., Any]] = {"median": np.median, "min": np.min, "mean": np.mean}
 
 
@@ -36,11 +36,11 @@ class Repetition:
     """What was timed in one repetition.
 
     Args:
-        yardstick_ms: the yardstick's mean of before and after.
-        moved: the larger of these two over the smaller, less one.
-        whole_ms: the network as a whole, the median of its runs.
-        ops_ms: each op, the median of its runs, of shape ``(n_ops,)``; empty if they were not timed.
-        memory_mb: of the network's session at its peak; None where the engine does not say.
+        yardstick_ms: Time of the yardstick, the mean of before and after the network.
+        moved: Larger of these two times over the smaller, minus one.
+        whole_ms: Time of the whole network, the median of its runs.
+        ops_ms: Time of each op, the median of its runs, of shape ``(n_ops,)``; empty if ops were not timed.
+        memory_mb: Peak memory of the network; None where the engine does not report it.
     """
 
     yardstick_ms: float
@@ -51,7 +51,7 @@ class Repetition:
 
 
 def repetition_of(raw: Mapping[str, Any], statistic: Statistic = "median") -> Repetition:
-    """A repetition out of its raw samples: the yardstick's medians, and the statistic of the network's runs."""
+    """A repetition from its raw samples: the yardstick's medians, and a statistic of the network's runs."""
     before, after = (np.median(raw[f"yardstick_{when}_ms"]) for when in ("before", "after"))
     of_runs = _STATISTICS[statistic]
     return Repetition(
@@ -64,7 +64,7 @@ def repetition_of(raw: Mapping[str, Any], statistic: Statistic = "median") -> Re
 
 
 def _tenth(rising: Sequence[float]) -> float:
-    """The tenth percentile of numbers that are sorted, as `numpy.quantile` gives it."""
+    """The tenth percentile of sorted numbers, equal to `numpy.quantile` but much faster on a list."""
     position = 0.1 * (len(rising) - 1)
     below = int(position)
     above = min(below + 1, len(rising) - 1)
@@ -72,11 +72,11 @@ def _tenth(rising: Sequence[float]) -> float:
 
 
 class DriftFilter:
-    """Tells the repetitions in which something else slowed the machine.
+    """Finds the repetitions in which other work slowed the machine.
 
     Args:
-        bound: how far the yardstick may move within a repetition, or lie above its stable time (0.1: a tenth).
-        yardstick_ms: its stable time where that is known from before.
+        bound: Part by which the yardstick may move within a repetition, or lie above its stable time (0.1: a tenth).
+        yardstick_ms: Stable time of the yardstick where it is known beforehand; else None.
     """
 
     def __init__(self, bound: float, yardstick_ms: float | None) -> None:
@@ -85,20 +85,20 @@ class DriftFilter:
         self.stable_ms = np.inf  # the yardstick's tenth percentile so far
 
     def note(self, repetition: Repetition) -> None:
-        """Remember how fast the machine was."""
+        """Record how fast the machine was in a repetition."""
         self.note_ms(repetition.yardstick_ms)
 
     def note_ms(self, yardstick_ms: float) -> None:
-        """Remember what the yardstick took in a repetition."""
+        """Record the yardstick's time in a repetition."""
         insort(self._seen_ms, yardstick_ms)
         self.stable_ms = float(_tenth(self._seen_ms))
 
     def unstable(self, repetition: Repetition) -> bool:
-        """Whether the yardstick moved within the repetition, or ran slower than it can."""
+        """Whether the yardstick moved within the repetition, or was slower than its stable time, beyond the bound."""
         return self._instability(repetition) > self._bound
 
     def most_stable(self, repetitions: Sequence[Repetition], min_count: int) -> list[Repetition]:
-        """The stable repetitions, or the `min_count` most stable ones: a single one says little."""
+        """The stable repetitions; if these are fewer than `min_count`, the `min_count` most stable ones."""
         stable = [repetition for repetition in repetitions if not self.unstable(repetition)]
         return stable if len(stable) >= min_count else sorted(repetitions, key=self._instability)[:min_count]
 

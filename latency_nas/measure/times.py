@@ -1,7 +1,7 @@
-"""What networks took, and what their kernels did, out of repetitions.
+"""Times of networks and of their kernels, from repetitions.
 
-Times are divided by the yardstick's of that repetition and multiplied by its stable time; the median over repetitions
-stands. An unstable repetition is used only where a network has too few better ones.
+A repetition's times are divided by the yardstick's time in that repetition and multiplied by its stable time; the
+result is the median over repetitions. An unstable repetition is used only where a network has too few stable ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from latency_nas.table import Entry
 __all__ = ["Drift", "NetworkTimes", "aggregate", "entries_of", "spread", "summarise"]
 
 _MAD_TO_STD = 1.4826  # of a normal distribution
-_MIN_SHARE = 0.05  # of what was clocked that is left of an op, however little more than calling back it was
+_MIN_SHARE = 0.05  # an op keeps at least this part of its time when the callback's is subtracted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,11 @@ class Drift:
     """How the machine's speed moved while it was measured.
 
     Args:
-        yardstick_ms: the yardstick's stable time, its tenth percentile over the session.
-        slowest: its slowest repetition over its stable time (1.2: a fifth slower).
-        n_repetitions: repetitions in all.
-        n_repeated: of which in place of an unstable one.
-        n_unstable: networks that were met stable in no more than half of the rounds, so that unstable repetitions had
-            to serve.
+        yardstick_ms: Stable time of the yardstick: its tenth percentile over the session.
+        slowest: Slowest time of the yardstick over its stable time (1.2: a fifth slower).
+        n_repetitions: Number of all repetitions.
+        n_repeated: Number of those that were made in place of an unstable one.
+        n_unstable: Number of networks for which too few repetitions were stable, so that unstable ones were used.
     """
 
     yardstick_ms: float
@@ -48,23 +47,23 @@ class Drift:
         if self.n_repeated or self.n_unstable:
             verdict = f"unstable: {moved}; {self.n_repeated} repetitions were made again"
         if self.n_unstable:
-            verdict += f", {self.n_unstable} of the networks were too seldom met stable"
+            verdict += f", {self.n_unstable} of the networks were rarely stable"
         return f"{verdict}; {self.n_repetitions} repetitions, the yardstick took {self.yardstick_ms:.3f} ms stable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkTimes:
-    """What one network took.
+    """Times of one network.
 
     Args:
-        latency_ms: whole runs without callbacks, at the yardstick's stable speed: the median over repetitions.
-        std_ms: standard error of `latency_ms`; None after a single repetition.
-        raw_ms: the same as the clock said, whatever slowed it.
-        ops_ms: each op at the yardstick's stable speed, callbacks included, of shape ``(n_ops,)``; empty if not
-            profiled.
-        ops_std_ms: one standard deviation of a repetition of each op, as `ops_ms`; NaN after a single repetition.
-        n_samples: timed runs.
-        memory_mb: the session's memory at its peak, as the engine counts it; None where it does not say.
+        latency_ms: Time of a whole run without callbacks at the yardstick's stable speed, the median over repetitions.
+        std_ms: Standard error of `latency_ms`; None after a single repetition.
+        raw_ms: Same median as the clock showed it, without the correction of speed.
+        ops_ms: Time of each op at the yardstick's stable speed, callbacks included, of shape ``(n_ops,)``; empty
+            without a profile.
+        ops_std_ms: Standard deviation of each op over repetitions, as `ops_ms`; NaN after a single repetition.
+        n_samples: Number of timed runs.
+        memory_mb: Peak memory of the network, as the engine counts it; None where the engine does not report it.
     """
 
     latency_ms: float
@@ -77,23 +76,23 @@ class NetworkTimes:
 
 
 def spread(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A robust standard deviation over the first axis, from the median absolute deviation."""
+    """Robust standard deviation over the first axis, from the median absolute deviation."""
     return np.asarray(_MAD_TO_STD * np.median(np.abs(samples - np.median(samples, axis=0)), axis=0))
 
 
 def summarise(repetitions: Sequence[Repetition], n_runs: int, unit_ms: float) -> NetworkTimes:
-    """What a network took over its repetitions, at the speed at which the yardstick takes `unit_ms`."""
+    """Times of a network over its repetitions, at the speed at which the yardstick takes `unit_ms`."""
     factors = np.array([unit_ms / repetition.yardstick_ms for repetition in repetitions])
     whole = np.array([repetition.whole_ms for repetition in repetitions])
     normalised = whole * factors
     ops = np.stack([repetition.ops_ms for repetition in repetitions]) * factors[:, None]
-    lone = len(repetitions) == 1
+    is_single = len(repetitions) == 1
     return NetworkTimes(
         latency_ms=float(np.median(normalised)),
-        std_ms=None if lone else float(np.sqrt(np.pi / 2 / len(repetitions)) * spread(normalised)),  # that of a median
+        std_ms=None if is_single else float(np.sqrt(np.pi / 2 / len(repetitions)) * spread(normalised)),  # of a median
         raw_ms=float(np.median(whole)),
         ops_ms=np.median(ops, axis=0),
-        ops_std_ms=np.full(ops.shape[1], np.nan) if lone else spread(ops),
+        ops_std_ms=np.full(ops.shape[1], np.nan) if is_single else spread(ops),
         n_samples=len(repetitions) * n_runs,
         memory_mb=repetitions[0].memory_mb,
     )
@@ -108,15 +107,15 @@ def aggregate(
     *,
     min_rounds: int | None = None,
 ) -> tuple[list[NetworkTimes], Drift]:
-    """What networks took, out of their repetitions, unstable ones only where there are few others; and the drift.
+    """Times of networks from their repetitions, and the drift. Unstable repetitions are used only where needed.
 
     Args:
-        repetitions: by network; gone through once.
-        drift_filter: Filter that has noted them all.
-        rounds: repetitions of a network that were planned.
-        n_runs: timed runs a repetition.
-        yardstick_ms: the yardstick's time that latencies are expressed at; None for the stable one of the repetitions.
-        min_rounds: repetitions after which a network may have been known well enough; `rounds` by default.
+        repetitions: Repetitions of each network; read once.
+        drift_filter: Filter that has noted all of them.
+        rounds: Number of stable repetitions of a network that the session aims at.
+        n_runs: Number of timed runs in a repetition.
+        yardstick_ms: Time of the yardstick that latencies are expressed at; None for its stable time here.
+        min_rounds: Number of repetitions after which a network may be finished early; `rounds` by default.
     """
     min_rounds = rounds if min_rounds is None else min(min_rounds, rounds)
     min_count = min(min_rounds, rounds // 2 + 1)
@@ -141,21 +140,20 @@ def aggregate(
 
 
 def _callback_ms(times: Sequence[NetworkTimes]) -> float:
-    """What calling back adds to each op: the sum of ops less the whole, an op."""
+    """Time that a callback adds to each op: the sum over ops minus the whole time, divided by the number of ops."""
     return max(0.0, float(np.median([(item.ops_ms.sum() - item.latency_ms) / len(item.ops_ms) for item in times])))
 
 
 def entries_of(networks: Sequence[Sequence[Kernel]], times: Sequence[NetworkTimes]) -> dict[Kernel, Entry]:
-    """What each kernel costs, from the networks in which it was met.
+    """Times of kernels from the networks that run them.
 
     Args:
-        networks: the kernels that each network runs, in order.
-        times: of each network, with its ops.
+        networks: Kernels that each network runs, in order.
+        times: Times of each network, with its ops.
 
     Returns:
-        Kernel -> the median over the places where it was met, less what calling back costs an op; its standard
-        deviation is over these places, or over the repetitions where there is one place only; None where there is one
-        repetition only.
+        Kernel -> the median over the places where it was timed, minus the cost of a callback. Its standard deviation
+        is over these places; with one place only, over repetitions; with one repetition only, it is None.
     """
     overhead = _callback_ms(times)
     samples: dict[Kernel, list[tuple[float, float]]] = defaultdict(list)

@@ -1,7 +1,7 @@
-"""The yardstick: a small fixed network whose time says how fast the machine is right now.
+"""The yardstick: a small fixed network whose time shows how fast the machine is at the moment.
 
-It runs before and after everything that is measured; a time divided by the yardstick's is free of what slowed both.
-Never change it: tables hold its time.
+It runs before and after everything that is measured. The ratio of a time to the yardstick's does not depend on what
+slowed both. Never change the yardstick: tables store its time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from latency_nas.kernel import AttrValue
 
 __all__ = ["write_yardstick", "yardstick_graph"]
 
-# (channels out, kernel, stride, group): dense, depthwise and pointwise convolutions, as in the networks it stands for
+# (channels out, kernel, stride, group): dense, depthwise and pointwise convolutions, as in mobile networks
 _LAYERS = (
     (32, 3, 2, 1),
     (32, 3, 1, 32),
@@ -50,5 +50,5 @@ def yardstick_graph() -> OpGraph:
 
 
 def write_yardstick(engine: Engine, folder: Path) -> Path:
-    """The yardstick as a file that an engine takes."""
+    """Write the yardstick as a file that an engine takes; its path."""
     return engine.write(yardstick_graph(), folder / f"yardstick{engine.suffixes[0]}")

@@ -1,4 +1,4 @@
-"""Addresses of devices, as a person writes them."""
+"""Addresses of devices: from text to a transport or a runner."""
 
 from __future__ import annotations
 

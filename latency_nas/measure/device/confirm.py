@@ -1,4 +1,4 @@
-"""Whether the device at hand is the one that a table's datasheet names."""
+"""A check that the device at hand is the one that a table's datasheet names."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["confirm_device"]
 
 
 def confirm_device(table: LatencyTable, runner: Runner, *, doing: str, other_device: bool) -> tuple[str, ...]:
-    """Ask a device what it is, and hold it against a table's datasheet.
+    """Compare what a device is with a table's datasheet.
 
     Args:
-        table: Table that measurements are to be compared with.
-        runner: Device at hand.
-        doing: What is being done, as an infinitive without "to".
-        other_device: Whether another device or engine is meant.
+        table: Table that measurements are compared with.
+        runner: Runner of the device at hand.
+        doing: Action in the error's message, as an infinitive without "to".
+        other_device: Whether the device or the engine may differ.
 
     Returns:
-        What differs or cannot be confirmed, as texts; empty unless `other_device`.
+        Differences, and what cannot be confirmed, as texts; empty unless `other_device`.
 
     Raises:
         TableError: if anything differs, and `other_device` is False.

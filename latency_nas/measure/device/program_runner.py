@@ -1,7 +1,7 @@
-"""`ProgramRunner`: an engine's own benchmark program, built by the user, as what times the networks of a session.
+"""`ProgramRunner`: times the networks of a session by an engine's own benchmark program, which the user has built.
 
-For devices that have no Python, such as a phone behind adb. A program that times whole networks alone serves no
-session: `time_network` runs it.
+For devices that have no Python, such as a phone behind adb. A session needs a program that times ops; one that times
+only whole networks is run by `time_network`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _LOOPS = 5
 class ProgramRunner(Runner):
     """One of `Engine.programs` on a device.
 
-    The programs tell no single runs: a sample of a network is the mean over `_LOOPS` of them. Nor do they tell the
-    order of ops: the engine on this machine says it, and every op's name is held against the program's.
+    The programs do not print single runs: a sample of a network is the mean over `_LOOPS` runs. Nor do they print the
+    order of ops: the engine on this machine gives it, and the names of the ops must be the same in both.
 
     Args:
-        transport: the way to the device.
-        program: its path there.
-        engine: whose program it is, or its name; the registry's default for None.
-        folder: on the device, for networks.
+        transport: Way to the device.
+        program: Path of the program on the device.
+        engine: Engine that the program is of, or its name; the registry's default for None.
+        folder: Folder on the device for the networks.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class ProgramRunner(Runner):
                 f"but got {program!r}."
             )
         self.transport, self._program, self._name, self._folder = transport, program, name, folder
-        self._here = LocalRunner(self._engine)
+        self._local = LocalRunner(self._engine)
         self._pushed: set[Path] = set()
         self._described: dict[Path, Mapping[str, Any]] = {}
 
     def hello(self) -> Mapping[str, Any]:
-        """What the device is; of the engine's version the programs say nothing.
+        """What the device is. The engine's version stays empty, since the programs do not print it.
 
         Raises:
             RunnerLostError: if it cannot be reached.
@@ -75,20 +75,20 @@ class ProgramRunner(Runner):
         """The samples of one repetition.
 
         Raises:
-            MeasureError: if the program says no times, or of other ops than the engine runs here.
+            MeasureError: if the program prints no times, or runs other ops than the engine on this machine.
             RunnerLostError: if the device cannot be reached, or the program crashes.
         """
-        del describe, min_ms  # the order of ops is needed every time; the programs refuse what did not run
+        del describe, min_ms  # the order of ops is needed every time; the programs fail if a network did not run
         ops = self._describe(file)["ops"]
         before = self._time(yardstick, options, options.n_yardstick)
         times = [self._time(file, options, _LOOPS) for _ in range(options.n_runs)]
         after = self._time(yardstick, options, options.n_yardstick)
         names = [op[0] for op in ops]
         if sorted(names) != sorted(times[0].ops_ms):
-            odd = sorted(set(names) ^ set(times[0].ops_ms))
+            unmatched = sorted(set(names) ^ set(times[0].ops_ms))
             raise MeasureError(
                 f"Expected {self._name} to run the ops of {file.stem} that {self._engine.title} runs here, but these "
-                f"are not in both: {', '.join(odd[:5])}."
+                f"are not in both: {', '.join(unmatched[:5])}."
             )
         return {
             "yardstick_before_ms": [before.whole_ms],
@@ -109,9 +109,9 @@ class ProgramRunner(Runner):
         return program.read(self._run(self._program, *arguments))
 
     def _describe(self, file: Path) -> Mapping[str, Any]:
-        """What the engine here says of a file; it is asked once."""
+        """What the engine on this machine runs for a file; found once."""
         if file not in self._described:
-            self._described[file] = self._here.describe(file)
+            self._described[file] = self._local.describe(file)
         return self._described[file]
 
     def _run(self, *argv: str) -> str:
@@ -119,7 +119,7 @@ class ProgramRunner(Runner):
 
     def close(self) -> None:
         """Remove the networks from the device."""
-        self._here.close()
+        self._local.close()
         with contextlib.suppress(RunnerLostError):
             for file in self._pushed:
                 self._run("rm", "-f", posixpath.join(self._folder, file.name))
@@ -142,19 +142,19 @@ def time_network(
     """Time a network by one of the engine's own programs on a device.
 
     Args:
-        transport: the way to the device.
-        program: its path there.
-        model: the file that the program takes, here.
-        input_shape: of its input.
-        engine: whose program it is, or its name; the registry's default for None.
-        threads: of the engine.
-        precision: of its arithmetic.
-        n_runs: timed runs, of which the mean is given.
-        n_warmup: untimed runs before them, where the program takes their number.
-        folder: on the device, for the model.
+        transport: Way to the device.
+        program: Path of the program on the device.
+        model: File that the program takes, on this machine.
+        input_shape: Shape of the network's input.
+        engine: Engine that the program is of, or its name; the registry's default for None.
+        threads: Number of threads of the engine.
+        precision: Precision of the arithmetic.
+        n_runs: Number of timed runs, whose mean is returned.
+        n_warmup: Number of untimed runs before them, where the program takes it.
+        folder: Folder on the device for the model.
 
     Raises:
-        MeasureError: if the engine has no such program, or the program says no times.
+        MeasureError: if the engine has no such program, or the program prints no times.
         RunnerLostError: if the device cannot be reached, or the program crashes.
     """
     found, name = get_engine(engine), posixpath.basename(program)

@@ -1,4 +1,4 @@
-"""`RemoteRunner`: the device side, started through a transport, and started again when the connection drops."""
+"""`RemoteRunner`: starts the device side through a transport, and again when the connection drops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 from latency_nas.engine import Engine, get_engine
 from latency_nas.errors import MeasureError, RunnerLostError
 from latency_nas.measure.device.boot import BOOT, boot_line
-from latency_nas.measure.device.runner import IDENTITY, RepetitionOptions, Runner, ask
+from latency_nas.measure.device.runner import IDENTITY, RepetitionOptions, Runner, send_request
 from latency_nas.measure.device.transport import Transport
 
 __all__ = ["RemoteRunner"]
@@ -29,15 +29,15 @@ logger = logging.getLogger(__name__)
 
 
 class RemoteRunner(Runner):
-    """Python with an engine on a device. Files travel inside the requests, and vanish there with the process.
+    """Python with an engine on a device. Files are sent inside the requests; the device deletes them at the end.
 
     Args:
-        transport: the way to the device.
-        engine: that runs the networks, or its name; the registry's default for None.
-        python: the command there that starts a Python with the engine, with its arguments.
-        n_attempts: how often a request is made before the device is given up.
-        wait_s: between two attempts.
-        timeout_s: for one answer; a device that hangs is one that was lost.
+        transport: Way to the device.
+        engine: Engine that runs the networks, or its name; the registry's default for None.
+        python: Command on the device that starts a Python with the engine, with its arguments.
+        n_attempts: Number of attempts of a request before the device counts as lost.
+        wait_s: Seconds between two attempts.
+        timeout_s: Seconds within which an answer must come; a device that hangs counts as lost.
     """
 
     def __init__(
@@ -55,22 +55,22 @@ class RemoteRunner(Runner):
         self._process: subprocess.Popen[str] | None = None
         self._errors: IO[str] | None = None
         self._hello: Mapping[str, Any] = {}
-        self._sent: dict[Path, str] = {}  # files that are on the device now
+        self._sent: dict[Path, str] = {}  # file here -> its path on the device, of those that are there now
 
     def hello(self) -> Mapping[str, Any]:
         """What the device is.
 
         Raises:
-            MeasureError: if it has no such Python, or that lacks the engine.
+            MeasureError: if it has no such Python, or this Python lacks the engine.
             RunnerLostError: if it cannot be reached.
         """
-        self._persist(self._connected, "")
+        self._with_retries(self._connect, "")
         return {**self._hello, "at": self.transport.name}
 
     def repeat(
         self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
     ) -> Mapping[str, Any]:
-        """The raw samples of one repetition; if the connection drops, it is made again on a new one.
+        """The raw samples of one repetition. If the connection drops, the repetition is made again on a new one.
 
         Raises:
             MeasureError: if the network cannot be opened or run, or crashes the engine twice.
@@ -79,10 +79,10 @@ class RemoteRunner(Runner):
         request = {"do": "repeat", **asdict(options), "describe": describe, "min_ms": min_ms}
 
         def attempt() -> dict[str, Any]:
-            self._connected()
-            return self._ask({**request, "yardstick": self._put(yardstick), "file": self._put(file)})
+            self._connect()
+            return self._send({**request, "yardstick": self._put(yardstick), "file": self._put(file)})
 
-        return self._persist(attempt, file.stem)
+        return self._with_retries(attempt, file.stem)
 
     def close(self) -> None:
         """End the device side."""
@@ -102,8 +102,8 @@ class RemoteRunner(Runner):
             self._errors.close()
             self._errors = None
 
-    def _persist(self, attempt: Callable[[], _T], network: str) -> _T:
-        """The answer of the first attempt that gets one."""
+    def _with_retries(self, attempt: Callable[[], _T], network: str) -> _T:
+        """The answer of the first attempt that gets one; `network` names what may have crashed the engine."""
         crashes = 0
         for number in range(1, self._n_attempts + 1):
             try:
@@ -133,14 +133,14 @@ class RemoteRunner(Runner):
         self.close()
         return 0 if process is None else process.returncode
 
-    def _connected(self) -> None:
-        """Start the device side, unless it runs, and hear that it is the device that it was."""
+    def _connect(self) -> None:
+        """Start the device side unless it runs, and check that it is still the same device."""
         if self._process is not None:
             return
         command, pipe = self.transport.command([*shlex.split(self._python), "-c", BOOT]), subprocess.PIPE
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - `close` does
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - what the user asked for
+            self._process = subprocess.Popen(  # noqa: S603 - the user's own command
                 command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
             )
         except FileNotFoundError as error:
@@ -150,7 +150,7 @@ class RemoteRunner(Runner):
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(boot_line(self._engine))  # type: ignore[union-attr]
         try:
-            hello = self._ask({"do": "hello"})
+            hello = self._send({"do": "hello"})
         except RunnerLostError:
             raise
         except MeasureError as error:
@@ -166,26 +166,26 @@ class RemoteRunner(Runner):
         self._hello = hello
 
     def _put(self, file: Path) -> str:
-        """The path of a file on the device, sent there if it is not there; those that are gone here go there too."""
+        """The path of a file on the device, sent unless it is there; files that are gone here are deleted there."""
         if file not in self._sent:
             gone = [path for path in self._sent if not path.exists()]
             request = {"do": "put", "name": file.name, "data": base64.b64encode(file.read_bytes()).decode()}
             try:
-                answer = self._ask({**request, "forget": [self._sent.pop(path) for path in gone]})
+                answer = self._send({**request, "forget": [self._sent.pop(path) for path in gone]})
             except RunnerLostError:
                 raise
-            except MeasureError as error:  # a full disk there, most likely: no fault of the network
+            except MeasureError as error:  # probably a full disk there, which is not the network's fault
                 raise RunnerLostError(f"{self.transport.name} cannot keep {file.name} ({error})") from error
             self._sent[file] = answer["file"]
         return self._sent[file]
 
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _send(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:
             raise RunnerLostError(f"{self.transport.name} is closed")
         timer = threading.Timer(self._timeout_s, self._process.kill)
         timer.start()
         try:
-            return ask(self._process, request)
+            return send_request(self._process, request)
         except RunnerLostError as error:
             raise RunnerLostError(f"{self.transport.name} was lost ({self._how_it_ended()})") from error
         finally:
@@ -195,5 +195,5 @@ class RemoteRunner(Runner):
         if self._process is None or self._errors is None:
             return "closed"
         self._errors.seek(0)
-        said = self._errors.read().strip().splitlines()
-        return f"exit status {self._process.wait()}" + (f", saying: {said[-1]}" if said else "")
+        lines = self._errors.read().strip().splitlines()
+        return f"exit status {self._process.wait()}" + (f", saying: {lines[-1]}" if lines else "")

@@ -1,7 +1,7 @@
-"""Runners: what a session asks for timings, wherever the network runs.
+"""`Runner`: times networks for a session, on this machine or on other devices.
 
-A runner is given an engine's file and options, and gives back raw samples; `LocalRunner` runs the engine's device side
-in a process of its own on this machine, so that a crash of the engine is an error of one network.
+A runner takes an engine's file and options, and returns raw samples. `LocalRunner` runs the engine's device side in a
+process of its own on this machine, so that a crash of the engine is an error of one network.
 """
 
 from __future__ import annotations
@@ -27,11 +27,17 @@ __all__ = [
     "RepetitionOptions",
     "RepetitionRequest",
     "Runner",
-    "ask",
     "given_or_local",
+    "send_request",
 ]
 
-IDENTITY = ("machine", "processor", "emulated", "engine", "engine_version")  # of a hello: a session is of one such
+IDENTITY = (
+    "machine",
+    "processor",
+    "emulated",
+    "engine",
+    "engine_version",
+)  # fields of a hello that are the same throughout a session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +45,14 @@ class RepetitionOptions:
     """How a network is timed in one repetition.
 
     Args:
-        threads: of the engine.
-        precision: of its arithmetic, one of `Engine.precisions`.
-        power_mode: the cores that its threads prefer, one of `Engine.power_modes`.
-        n_warmup: untimed runs.
-        n_runs: timed runs, op by op if `profile`, and else whole.
-        n_yardstick: runs of the yardstick before, and as many after.
-        profile: whether each op is timed as well.
-        n_whole: timed whole runs among those op by op: they tell what calling back costs.
+        threads: Number of threads of the engine.
+        precision: Precision of the arithmetic, one of `Engine.precisions`.
+        power_mode: Cores that the engine's threads prefer, one of `Engine.power_modes`.
+        n_warmup: Number of untimed runs.
+        n_runs: Number of timed runs: op by op with `profile`, and whole without.
+        n_yardstick: Number of runs of the yardstick before the network, and again after it.
+        profile: Whether each op is timed as well.
+        n_whole: Number of timed whole runs among those op by op; they show the cost of the callbacks.
 
     Raises:
         MeasureError: if a field is out of range.
@@ -62,9 +68,9 @@ class RepetitionOptions:
     n_whole: int = 2
 
     def __post_init__(self) -> None:
-        for name, least in (("threads", 1), ("n_warmup", 0), ("n_runs", 1), ("n_yardstick", 1), ("n_whole", 1)):
-            if getattr(self, name) < least:
-                kind = "a positive integer" if least else "an integer >= 0"
+        for name, minimum in (("threads", 1), ("n_warmup", 0), ("n_runs", 1), ("n_yardstick", 1), ("n_whole", 1)):
+            if getattr(self, name) < minimum:
+                kind = "a positive integer" if minimum else "an integer >= 0"
                 raise MeasureError(f"Expected `{name}` to be {kind}, but got {getattr(self, name)}.")
 
 
@@ -113,7 +119,7 @@ class Runner(ABC):
 
         Raises:
             MeasureError: if the network is at fault.
-            RunnerLostError: if the device is: the repetition can be asked for again later.
+            RunnerLostError: if the device is lost: the repetition can be requested again later.
         """
 
     def repeat_all(
@@ -121,10 +127,10 @@ class Runner(ABC):
     ) -> Iterator[tuple[RepetitionRequest, Mapping[str, Any]]]:
         """Each request with its raw samples, or with ``{"error": text}`` where the network is at fault.
 
-        Here one after the other; in whatever order they are done where there are several devices.
+        One device makes them one after the other; several return them in the order in which they are done.
 
         Raises:
-            RunnerLostError: if no device is left: the other requests can be made again later.
+            RunnerLostError: if no device is left: the remaining repetitions can be requested again later.
         """
         for request in requests:
             how = {"describe": request.describe, "min_ms": request.min_ms}
@@ -147,8 +153,8 @@ class Runner(ABC):
         self.close()
 
 
-def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str, Any]:
-    """Send a request to a serving device side and wait for the answer.
+def send_request(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a request to a device side that is serving, and wait for its answer.
 
     Raises:
         MeasureError: if the answer is an error.
@@ -160,7 +166,7 @@ def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str,
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
     line = "\n"
-    while line.endswith("\n") and not line.startswith("{"):  # a login shell may have said something first
+    while line.endswith("\n") and not line.startswith("{"):  # a login shell may print something first
         line = process.stdout.readline()
     if not line.endswith("\n"):
         raise RunnerLostError(f"The device side ended (exit status {process.wait()}) before it answered.")
@@ -171,11 +177,11 @@ def ask(process: subprocess.Popen[str], request: Mapping[str, Any]) -> dict[str,
 
 
 class LocalRunner(Runner):
-    """This machine, through a process of its own that is started when it is first needed, and again after a crash.
+    """This machine: a process of its own, started when it is first needed, and again after a crash.
 
     Args:
-        engine: that runs the networks, or its name; the registry's default for None.
-        python: the interpreter that has it; by default the one that the engine names.
+        engine: Engine that runs the networks, or its name; the registry's default for None.
+        python: Interpreter that has the engine; by default the one that the engine names.
     """
 
     def __init__(self, engine: Engine | str | None = None, *, python: str = "") -> None:
@@ -184,7 +190,7 @@ class LocalRunner(Runner):
 
     def hello(self) -> Mapping[str, Any]:
         """What this machine is."""
-        return self._ask({"do": "hello"})
+        return self._send({"do": "hello"})
 
     def repeat(
         self, file: Path, yardstick: Path, options: RepetitionOptions, *, describe: bool, min_ms: float = 0.0
@@ -195,26 +201,26 @@ class LocalRunner(Runner):
             MeasureError: if the network cannot be opened or run, or crashes the engine.
         """
         how = {"file": str(file), "yardstick": str(yardstick), "describe": describe, "min_ms": min_ms}
-        return self._of_network(file, {"do": "repeat", **how, **asdict(options)})
+        return self._send_for_network(file, {"do": "repeat", **how, **asdict(options)})
 
     def describe(
         self, file: Path, *, threads: int = 1, precision: str = "fp32", power_mode: str = "normal"
     ) -> Mapping[str, Any]:
-        """What the engine runs of a network: ``ops``, and the ``input_shape`` of its first input.
+        """What the engine runs for a network: its ``ops``, and the ``input_shape`` of its first input.
 
         Raises:
             MeasureError: as `repeat`.
         """
         how = {"threads": threads, "precision": precision, "power_mode": power_mode}
-        return self._of_network(file, {"do": "describe", "file": str(file), **how})
+        return self._send_for_network(file, {"do": "describe", "file": str(file), **how})
 
-    def _of_network(self, file: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _send_for_network(self, file: Path, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return self._ask(request)
-        except RunnerLostError as error:  # on this machine the network is to blame: the next one gets a new process
+            return self._send(request)
+        except RunnerLostError as error:  # a local crash is the network's fault: the next network gets a new process
             raise MeasureError(f"{self._engine.title} crashed on {file.stem}: {error}") from error
 
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _send(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._process is None:
             pipe, python = subprocess.PIPE, self._python or self._engine.python()
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -223,7 +229,7 @@ class LocalRunner(Runner):
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.write(boot_line(self._engine))  # type: ignore[union-attr]
         try:
-            return ask(self._process, request)
+            return send_request(self._process, request)
         except RunnerLostError:
             self.close()
             raise
@@ -240,5 +246,5 @@ class LocalRunner(Runner):
 
 
 def given_or_local(runner: Runner | None, engine: Engine | str) -> AbstractContextManager[Runner]:
-    """A runner that was given, which stays open, or this machine with an engine, which is let go of at the end."""
+    """The runner that was given, which stays open; or else a `LocalRunner`, which is closed at the end."""
     return LocalRunner(engine) if runner is None else contextlib.nullcontext(runner)

@@ -1,6 +1,6 @@
-"""Transports: how a program is started on a device, with its pipes here, and how a file gets there.
+"""Transports: how a program is started on a device, with its pipes on this machine, and how a file is copied there.
 
-Nothing is spoken but what the system's own clients speak: ``ssh`` and ``scp``, ``adb``, or a command of the user's.
+Only the system's own clients are used: ``ssh`` and ``scp``, ``adb``, or a command of the user's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from latency_nas.errors import MeasureError, RunnerLostError
 
 __all__ = ["Adb", "Here", "Prefix", "Ssh", "Transport", "run_client"]
 
-# A dead link is noticed within a minute, and nobody is asked for a password in the middle of a session.
+# A dead link is noticed within a minute, and ssh does not wait for a password in the middle of a session.
 _SSH_OPTIONS = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
 
 
@@ -26,10 +26,10 @@ class Transport(Protocol):
 
     @property
     def name(self) -> str:
-        """The device, as it is told to the user."""
+        """The device's name in messages."""
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """The command that runs `argv` on the device when it is run here, its pipes passed through."""
+        """The command that, run on this machine, runs `argv` on the device and passes its pipes through."""
 
     def push(self, file: Path, target: str) -> None:
         """Copy a file to a path on the device.
@@ -62,9 +62,9 @@ class Ssh:
     """A machine behind the system's ``ssh``; keys, jump hosts and aliases are those of the user's configuration.
 
     Args:
-        host: ``board`` or ``user@board``.
-        port: None for what the configuration says.
-        options: further options of ``ssh`` and ``scp``, as ``("-o", "IdentityFile=key")``.
+        host: Host, as ``board`` or ``user@board``.
+        port: Port of the ssh server; None for the one in the configuration.
+        options: Further options of ``ssh`` and ``scp``, such as ``("-o", "IdentityFile=key")``.
     """
 
     host: str
@@ -85,13 +85,13 @@ class Ssh:
         return [*self.options, *_SSH_OPTIONS, *(("-o", f"Port={self.port}") if self.port else ())]
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Through ``ssh``, which hands one text to the login shell there.
+        """Through ``ssh``, which passes one text to the login shell there.
 
-        A shell waits for the program there and passes on its exit status. Of a program that was ended by a signal,
-        ssh itself says 255, as of a connection that was lost.
+        An extra shell waits for the program and passes on its exit status. Without it, ssh would exit with 255 both
+        when the program is ended by a signal and when the connection is lost.
         """
-        waited_for = shlex.join(["sh", "-c", f"{shlex.join(argv)}; exit $?"])
-        return ["ssh", "-T", *self._options, "--", self.host, waited_for]
+        in_shell = shlex.join(["sh", "-c", f"{shlex.join(argv)}; exit $?"])
+        return ["ssh", "-T", *self._options, "--", self.host, in_shell]
 
     def push(self, file: Path, target: str) -> None:
         """Through ``scp``."""
@@ -103,7 +103,7 @@ class Adb:
     """An Android device behind the system's ``adb``.
 
     Args:
-        serial: as ``adb devices`` lists it; empty for the only one.
+        serial: Serial number as ``adb devices`` lists it; empty for the only device.
     """
 
     serial: str = ""
@@ -118,7 +118,7 @@ class Adb:
         return ["adb", *(("-s", self.serial) if self.serial else ())]
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Through ``adb shell``, which hands one text to the shell there."""
+        """Through ``adb shell``, which passes one text to the shell there."""
         return [*self._client, "shell", shlex.join(argv)]
 
     def push(self, file: Path, target: str) -> None:
@@ -131,7 +131,7 @@ class Prefix:
     """A command that runs another one, such as ``docker exec -i board`` or ``qemu-aarch64-static -L root``.
 
     Args:
-        words: of the command.
+        words: Words of the command.
     """
 
     words: tuple[str, ...]
@@ -146,16 +146,16 @@ class Prefix:
         return f"prefix:{shlex.join(self.words)}"
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """The prefix, and `argv` behind it."""
+        """The prefix, then `argv`."""
         return [*self.words, *argv]
 
     def push(self, file: Path, target: str) -> None:
-        """Copy the file on this machine, whose files an emulator sees; a container needs the folder mounted."""
+        """Copy the file on this machine: an emulator reads its files, and a container needs the folder mounted."""
         shutil.copy(file, target)
 
 
 def run_client(name: str, command: Sequence[str]) -> str:
-    """Run a client to its end and give back what it printed.
+    """Run a client to its end and return what it printed.
 
     Raises:
         MeasureError: if the client is not installed here.
@@ -166,9 +166,9 @@ def run_client(name: str, command: Sequence[str]) -> str:
     except FileNotFoundError as error:
         raise MeasureError(f"Reaching {name} needs `{command[0]}`, but it is not installed here.") from error
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise RunnerLostError(
             f"{name} cannot be reached: {command[0]} ended with exit status {done.returncode}"
-            + (f", saying: {said[-1]}" if said else ".")
+            + (f", saying: {lines[-1]}" if lines else ".")
         )
     return done.stdout

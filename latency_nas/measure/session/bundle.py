@@ -1,6 +1,6 @@
-"""Bundles: a session's networks and the device side as one file, for a device that nothing here can reach.
+"""Bundles: a session's networks and the device side as one file, for a device that cannot be reached from here.
 
-``python3 bundle.pyz`` there writes raw samples to a file, and the session takes that file in.
+On the device, ``python3 bundle.pyz`` writes raw samples to a file; `add_samples` adds that file to the session.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from latency_nas.errors import GraphError, MeasureError
 from latency_nas.measure.device.boot import sources
 from latency_nas.measure.session import bundle_main
 from latency_nas.measure.session.chunk import Chunk
-from latency_nas.measure.session.run import meet
+from latency_nas.measure.session.run import check_device
 from latency_nas.measure.session.session import Session, StoredNetwork
 from latency_nas.measure.yardstick import write_yardstick
 
@@ -29,15 +29,15 @@ _SHEBANG = b"#!/usr/bin/env python3\n"
 
 
 def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> int:
-    """Write a session's networks, and what times them, as one file that ``python3`` runs.
+    """Write a session's networks, with the programs that time them, as one file that ``python3`` runs.
 
     Args:
-        session: open for writing: its networks are decided on here.
-        target: the file, ``bundle.pyz``.
+        session: Session, open for writing, since its networks are composed here.
+        target: Path of the file, ``bundle.pyz``.
         allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
 
     Returns:
-        How many networks it holds.
+        Number of networks in the bundle.
 
     Raises:
         UnsafeOpError: if an op's class is of a package that is not allowed.
@@ -55,7 +55,7 @@ def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Seq
                 archive.write(bundle_main.__file__, "__main__.py")
                 for module, source in sources(engine).items():
                     archive.writestr(f"{module.replace('.', '/')}.py", source)
-                for package in ("latency_nas", "latency_nas/engine"):  # the device need not have this library
+                for package in ("latency_nas", "latency_nas/engine"):  # the device does not need this library
                     archive.writestr(f"{package}/__init__.py", "")
                 yardstick = write_yardstick(engine, Path(folder))
                 archive.write(yardstick, yardstick.name)
@@ -76,7 +76,7 @@ def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Seq
 
 
 def _built(session: Session, folder: Path, allow: Sequence[str]) -> Iterator[tuple[StoredNetwork, Path, float]]:
-    """Each network, its file and its minimum time. One that fails is replaced by its work items, as in a session."""
+    """Each network, its file and its minimum time. If one fails, its work items are built one by one instead."""
     for number in range(session.n_chunks):
         chunk = Chunk(session, number, folder, allow=allow)
         chunk.compose_networks()
@@ -93,33 +93,33 @@ def _built(session: Session, folder: Path, allow: Sequence[str]) -> Iterator[tup
 
 
 def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequence[str] = ()) -> int:
-    """Take in the samples that a bundle of this session has written; lines that are in it already are passed over.
+    """Add the samples that a bundle of this session has written; lines that were added before are skipped.
 
     Args:
-        session: open for writing.
-        source: the file.
+        session: Session, open for writing.
+        source: Path of the file of samples.
         allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
 
     Returns:
-        How many repetitions came in.
+        Number of repetitions that were added.
 
     Raises:
         UnsafeOpError: if an op's class is of a package that is not allowed.
-        MeasureError: if the file is of another session's bundle, of another device, or damaged.
+        MeasureError: if the file is of another session's bundle or of another device, or is damaged.
     """
     path = Path(source)
     lines = _lines(path)
     first = next(lines, {})
     if not session.fact("bundle") or first.get("bundle") != session.fact("bundle"):
         raise MeasureError(f"Expected {path} to hold samples of a bundle of {session.path}, but it does not.")
-    meet(session, {**first["hello"], "at": "a device that ran a bundle"})
+    check_device(session, {**first["hello"], "at": "a device that ran a bundle"})
     folder = path.parent  # nothing is written there
     chunks = [Chunk(session, number, folder, allow=allow) for number in range(session.n_chunks)]
     known = {network.id: (chunk, network) for chunk in chunks for network in chunk.networks()}
     name = f"samples {first['run']}"
-    n_taken, n_added = int(session.fact(name, "0")), 0
+    last_position, n_added = int(session.fact(name, "0")), 0
     for position, line in enumerate(lines, start=1):
-        if position <= n_taken or "begun" in line or line["network"] not in known:
+        if position <= last_position or "begun" in line or line["network"] not in known:
             continue
         chunk, network = known[line["network"]]
         try:
@@ -136,7 +136,7 @@ def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequ
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The file's objects; half a line at its end is of a repetition that was cut off."""
+    """The file's objects, without an incomplete last line, whose repetition was interrupted."""
     with path.open() as file:
         for number, text in enumerate(file, start=1):
             if not text.endswith("\n"):

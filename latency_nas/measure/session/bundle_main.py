@@ -1,8 +1,8 @@
 """What ``python3 bundle.pyz`` does on a device: times every network of the bundle, and writes raw samples to a file.
 
-The standard library and the engine, from Python 3.8 on. One JSON object a line: first the device, then ``begun``
-before each repetition and its samples, or its error, after. Cut off at any point and started again, it goes on where it
-was.
+Uses only the standard library and the engine, from Python 3.8 on. Each line is a JSON object: first the device; then
+``begun`` before each repetition, and its samples or its error after it. Interrupted at any point and started again, it
+continues where it was.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_CRASHES = 2
 
 
 def main() -> None:
-    """Run the bundle that this file is in."""
+    """Run the bundle that this file is part of."""
     parser = argparse.ArgumentParser(prog="bundle.pyz", description="Time the networks in this file.")
     parser.add_argument("-o", "--output", default="samples.jsonl", help="where raw samples go (default: %(default)s)")
     output = Path(parser.parse_args().output)
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _run(archive: zipfile.ZipFile, bundle: dict[str, Any], output: Path, folder: str) -> None:
-    import device_side  # type: ignore[import-not-found] # its neighbour in the bundle
+    import device_side  # type: ignore[import-not-found] # a file of the bundle
 
     hello = serving.hello(device_side)
     networks = {int(network): min_ms for network, min_ms in bundle["networks"].items()}
@@ -77,7 +77,7 @@ def _write(samples: IO[str], line: dict[str, Any]) -> None:
 
 
 def _so_far(output: Path, bundle: dict[str, Any], hello: dict[str, Any]) -> tuple[Counter[int], set[int]]:
-    """Repetitions of each network in the file, and networks that failed; half a line at its end is cut away."""
+    """Repetitions of each network in the file, and networks that failed; an incomplete last line is removed."""
     begun: Counter[int] = Counter()
     done: Counter[int] = Counter()
     failed: set[int] = set()

@@ -1,4 +1,4 @@
-"""One chunk of a session: work items are read and composed into networks, which are built when first timed."""
+"""`Chunk`: a part of a session's work items, composed into networks, which are built when they are first timed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ["Chunk"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_MACS_A_MS = 1e9  # of one core: several times what the widest vector units reach, even by Winograd's products
+_MAX_MACS_A_MS = 1e9  # of one core: several times what the widest vector units reach, even with Winograd's algorithm
 
 
 class Chunk:
     """Work items that are composed and timed together.
 
     Args:
-        session: whose chunk it is.
-        number: of the chunk.
-        folder: for the networks' files.
+        session: Session that the chunk is of.
+        number: Number of the chunk.
+        folder: Folder for the networks' files.
         allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
-        strict: Whether what cannot be metered is an error, and not put aside.
+        strict: Whether what cannot be metered is an error; if not, it is put aside.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Chunk:
         self._session, self._number, self._folder = session, number, folder
         self._allow, self._strict = allow, strict
         self._engine, self._target = session.engine, session.options.target
-        self._one_each = session.options.repetition.profile and not self._engine.times_ops  # a kernel a network
+        self._one_each = session.options.repetition.profile and not self._engine.times_ops  # a network for each kernel
         self._work_items = session.chunk(number)
         self._graphs: dict[int, OpGraph] = {}
         self._files: dict[Branches, Path] = {}
         self._known_calls: dict[Branches, tuple[KernelCall, ...]] = {}
 
     def _work_item(self, item: int) -> WorkItem:
-        if item not in self._work_items:  # one that came out of others
+        if item not in self._work_items:  # a derived one
             self._work_items[item] = self._session.work_item(item)
         return self._work_items[item]
 
@@ -62,13 +62,13 @@ class Chunk:
         if item not in self._graphs:
             try:
                 self._graphs[item] = self._work_item(item).graph(self._engine, self._target, allow=self._allow)
-            except UnsafeOpError as error:  # the file that asks for it is the session, whatever the op says
+            except UnsafeOpError as error:  # the op names the file it was read from; this time the session names it
                 raise UnsafeOpError(f"{self._session.path}: {error}") from error
         return self._graphs[item]
 
     def compose_networks(self) -> None:
-        """Compose the chunk's networks once, of as few work items as hold every kernel that no network holds yet."""
-        if self._session.is_planned(self._number):
+        """Compose the chunk's networks, once, from few work items that hold every kernel that no network has yet."""
+        if self._session.is_composed(self._number):
             return
         kernels = {item: found for item in self._work_items if (found := self._read(item)) is not None}
         if self._one_each:
@@ -82,7 +82,7 @@ class Chunk:
         self._session.add_networks(self._number, [(branches, self._kernels(branches)) for branches in networks])
 
     def _read(self, item: int) -> set[Kernel] | None:
-        """The kernels of a work item; a work item that cannot be read is put aside."""
+        """The kernels of a work item; None if it cannot be read, and it is then put aside."""
         try:
             if self._work_item(item).kind == "file" and not self._session.options.repetition.profile:
                 return set()
@@ -94,7 +94,7 @@ class Chunk:
             return None
 
     def _one_kernel_each(self, kernels: Mapping[int, set[Kernel]]) -> dict[int, set[Kernel]]:
-        """Work items of one kernel each, for an engine that times whole networks alone."""
+        """Work items of one kernel each, for an engine that times only whole networks."""
         single = {next(iter(found)): item for item, found in kernels.items() if self._work_items[item].kind == "kernel"}
         known = self._session.kernel_keys() | {kernel.key for kernel in single}
         for kernel in sorted(set().union(*kernels.values()), key=str) if kernels else ():
@@ -103,6 +103,7 @@ class Chunk:
         return {item: found for item in single.values() if (found := self._read(item)) is not None}
 
     def _put_aside(self, item: int, error: LatencyNASError) -> None:
+        """Store why a work item cannot be metered; raise it if the chunk is strict."""
         label = self._work_item(item).label
         if self._strict:
             error.add_note(f"This is an error of {label}.")
@@ -130,7 +131,7 @@ class Chunk:
         return [join([self._graph(item) for item in branch]) for branch in branches]
 
     def _calls(self, branches: Branches) -> tuple[KernelCall, ...]:
-        """The kernels of a network by the engine's rules; none of a file, which nobody has read."""
+        """The kernels of a network by the engine's rules; none for a file, whose graph is not known."""
         if branches not in self._known_calls:
             is_file = self._work_item(branches[0][0]).kind == "file"
             graphs = [] if is_file else self._branches(branches)
@@ -141,11 +142,11 @@ class Chunk:
         return [call.kernel for call in self._calls(branches)]
 
     def networks(self) -> list[StoredNetwork]:
-        """The networks as they are planned now."""
+        """The chunk's networks now, without those that failed."""
         return list(self._session.networks(self._number))
 
     def build(self, network: StoredNetwork) -> Path:
-        """The network's file as the engine takes it, made when first asked for.
+        """The network's file as the engine takes it; written by the first call.
 
         Raises:
             MeasureError: if it cannot be written or converted.
@@ -153,7 +154,9 @@ class Chunk:
         """
         target = self._folder / f"network_{network.id}{self._engine.suffixes[0]}"
         if not target.exists():
-            same = self._files.setdefault(network.branches, target)  # a large work item: in each context
+            same = self._files.setdefault(
+                network.branches, target
+            )  # a large work item is alone in its network in every context
             if same.exists():
                 target.hardlink_to(same)
             else:
@@ -165,12 +168,12 @@ class Chunk:
         return Path(item.text) if item.kind == "file" else side_by_side(self._branches(branches))
 
     def min_ms(self, network: StoredNetwork) -> float:
-        """What no processor can run the network in."""
+        """A time in which no processor can run the network."""
         macs = sum(n_macs(kernel) for kernel in self._kernels(network.branches))
         return macs / (_MAX_MACS_A_MS * self._session.options.repetition.threads)
 
     def check(self, network: StoredNetwork, raw: Mapping[str, Any]) -> None:
-        """Check a repetition against the kernels by rule: the ops that the device reported, and how many it timed.
+        """Compare a repetition with the kernels by rule: the ops that the device reported, and how many it timed.
 
         Raises:
             MeasureError: if they differ.
@@ -187,12 +190,12 @@ class Chunk:
             )
 
     def _label(self, network: StoredNetwork) -> str:
-        """The network in messages: the label of its work item, if it is of one."""
+        """The network's name in messages: the label of its work item if it has only one."""
         work_items = [item for branch in network.branches for item in branch]
         return self._work_item(work_items[0]).label if len(work_items) == 1 else f"network_{network.id}"
 
     def fail(self, network: StoredNetwork, error: LatencyNASError) -> None:
-        """Put a network aside. If it has several work items, each is tried alone from now on."""
+        """Put a network aside. Its work items, if there are several, are then tried one by one."""
         self._session.drop_network(network.id, str(error))
         work_items = [item for branch in network.branches for item in branch]
         if len(work_items) == 1:

@@ -20,22 +20,22 @@ class SessionOptions:
     """How a session meters.
 
     Args:
-        repetition: how a network is timed in one repetition.
-        engine: the name of the engine.
-        context: ``"composed"``: inside several networks; ``"alone"``: each work item by itself.
-        contexts: networks in which each work item is met, if composed.
-        rounds: stable repetitions of each network, at most.
-        min_rounds: and at least, before `stop_at` can end it.
-        stop_at: a network is not timed again once the 95 % interval of each of its kernels is at most this part of
-            its time to either side; None to make every round.
-        max_drift: how far the yardstick may move in a repetition, or lie above its best, before the repetition is made
-        again.
-        items_per_network: work items of a composed network.
-        chunk_size: work items that are composed, and timed in interleaved rounds, together.
-        device: what the datasheet calls the device.
-        source: where the work items are from.
-        yardstick_ms: the yardstick's stable time that latencies are expressed at; None for the session's own.
-        seed: of orders and weights.
+        repetition: How a network is timed in one repetition.
+        engine: Name of the engine.
+        context: ``"composed"``: work items inside several networks; ``"alone"``: each work item by itself.
+        contexts: Number of networks that each work item is in, if composed.
+        rounds: Largest number of stable repetitions of a network.
+        min_rounds: Smallest number of them before `stop_at` can end the network.
+        stop_at: Precision at which a network is finished: the 95 % interval of each kernel reaches at most this part
+            of its time to either side. None to make every round.
+        max_drift: Part by which the yardstick may move in a repetition, or lie above its stable time, before the
+            repetition is made again.
+        items_per_network: Number of work items in a composed network.
+        chunk_size: Number of work items that are composed, and timed in interleaved rounds, together.
+        device: Name of the device in the datasheet.
+        source: Origin of the work items.
+        yardstick_ms: Stable time of the yardstick that latencies are expressed at; None for the session's own.
+        seed: Seed of orders and weights.
     """
 
     repetition: RepetitionOptions = field(default_factory=RepetitionOptions)

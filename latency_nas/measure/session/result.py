@@ -1,4 +1,4 @@
-"""What a session has found, as a latency table: computed from its raw samples, as often as one likes."""
+"""The results of a session, as times or as a latency table: computed anew from its raw samples at each call."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class SessionResult:
     """A session's networks as they were measured.
 
     Args:
-        kernels: of each network, in order.
-        times: of each network.
-        drift: of the whole session.
+        kernels: Kernels of each network, in order.
+        times: Times of each network.
+        drift: Drift of the whole session.
     """
 
     kernels: tuple[tuple[Kernel, ...], ...]
@@ -36,8 +36,8 @@ def session_result(session: Session, statistic: Statistic = "median") -> Session
     """Summarise a session's samples at the yardstick's stable speed.
 
     Args:
-        session: finished or not.
-        statistic: of the runs of a repetition: over repetitions the median stands.
+        session: Session, finished or not.
+        statistic: Statistic of the runs of a repetition; over repetitions it is always the median.
 
     Raises:
         MeasureError: if there are no samples yet.
@@ -81,8 +81,8 @@ def build_table(session: Session, statistic: Statistic = "median", *, batch: int
 
     Args:
         session: Session, finished or not.
-        statistic: Statistic of the runs of a repetition: over repetitions the median stands.
-        batch: Images of a run, where they are known; by default what the kernels say.
+        statistic: Statistic of the runs of a repetition; over repetitions it is always the median.
+        batch: Number of images in a run; by default the one in the kernels' shapes.
 
     Raises:
         MeasureError: if there are no samples yet, or kernels of several batch sizes.
@@ -91,7 +91,7 @@ def build_table(session: Session, statistic: Statistic = "median", *, batch: int
     options, repetition = session.options, session.options.repetition
     batch = _batch(session, result) if batch is None else batch
     ended = datetime.datetime.fromtimestamp(session.last_repetition_s() or 0, datetime.UTC)
-    runs = {"median": "the median", "min": "the least", "mean": "the mean"}[statistic] + " of the runs"
+    runs = {"median": "the median", "min": "the minimum", "mean": "the mean"}[statistic] + " of the runs"
     runs += f" ({session.fact('samples')})" * bool(session.fact("samples"))
     power = "" if repetition.power_mode == "normal" else repetition.power_mode
     governor, emulated = session.fact("governor"), session.fact("emulated") == "True"
@@ -122,7 +122,7 @@ def build_table(session: Session, statistic: Statistic = "median", *, batch: int
 
 
 def _how(session: Session, result: SessionResult) -> str:
-    """What was metered, and how often."""
+    """What was metered, and how often, for the datasheet."""
     repetitions = f"{result.drift.n_repetitions} repetitions"
     if not session.engine.times_ops:
         return f"kernels, each a network of its own, {repetitions}"
@@ -134,7 +134,7 @@ def _how(session: Session, result: SessionResult) -> str:
 
 
 def _batch(session: Session, result: SessionResult) -> int:
-    """The images of a run: the first size of what convolutions and poolings read, or of all where there are none."""
+    """The images in a run: the first size of the inputs of convolutions and poolings, or of all kernels."""
     first = {
         (kernel.op.startswith(("conv", "pool")), kernel.inputs[0][0])
         for kernel in set().union(*result.kernels)

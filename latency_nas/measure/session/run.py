@@ -18,12 +18,12 @@ from latency_nas.measure.session.session import Session, StoredNetwork
 from latency_nas.measure.times import spread
 from latency_nas.measure.yardstick import write_yardstick
 
-__all__ = ["meet", "run_session"]
+__all__ = ["check_device", "run_session"]
 
 logger = logging.getLogger(__name__)
 
 _HALF_WIDTH = 1.96 * np.sqrt(np.pi / 2)  # standard errors of a mean -> half of the 95 % interval of a median
-_FLOOR = 0.02  # an op below this part of its network's time need not be known better than that part
+_FLOOR = 0.02  # the error of an op that takes less than this part of the network is compared with this part
 
 
 def run_session(
@@ -34,15 +34,15 @@ def run_session(
     allow: Sequence[str] = (),
     strict: bool = False,
 ) -> None:
-    """Meter what a session has left to meter; a session that was cut off goes on where it was.
+    """Meter what a session has not metered yet; a session that was interrupted continues where it was.
 
     Args:
-        session: open for writing.
-        runner: where the networks run: one device, or several of one kind.
-        on_progress: told of each repetition: repetitions so far, and in all as far as is known.
-        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`. A session's file cannot hold it: who goes
-            on with a session says it again.
-        strict: Whether what cannot be metered is an error, and not put aside.
+        session: Session, open for writing.
+        runner: Runner of the device, or of several devices of one kind.
+        on_progress: Called after each repetition with the repetitions so far, and an estimate of all.
+        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`. A session's file cannot store it: it is
+            given again whenever the session is continued.
+        strict: Whether what cannot be metered is an error; if not, it is put aside.
 
     Raises:
         UnsafeOpError: if an op's class is of a package that is not allowed.
@@ -52,8 +52,8 @@ def run_session(
     """
     with tempfile.TemporaryDirectory() as name:
         yardstick = write_yardstick(session.engine, Path(name))
-        meet(session, runner.hello())
-        loop = _Loop(session, runner, yardstick, on_progress)
+        check_device(session, runner.hello())
+        loop = _RepetitionLoop(session, runner, yardstick, on_progress)
         for number in range(session.n_chunks):
             if session.fact(f"chunk {number}") == "done":
                 continue
@@ -62,11 +62,15 @@ def run_session(
             session.note(f"chunk {number}", "done")
 
 
-def meet(session: Session, hello: Mapping[str, Any]) -> None:
-    """Remember the device; one session is of one device and one engine.
+def check_device(session: Session, hello: Mapping[str, Any]) -> None:
+    """Check that the device and the engine are those that the session began on, and record them in the session.
+
+    Args:
+        session: Session, open for writing.
+        hello: What the device is, as `Runner.hello` gives it.
 
     Raises:
-        MeasureError: if it is another one than the session began on.
+        MeasureError: if the device or the engine is another one.
     """
     for name in (*IDENTITY, "governor", "samples", "at"):
         known, found = session.fact(name), str(hello.get(name, ""))
@@ -78,14 +82,14 @@ def meet(session: Session, hello: Mapping[str, Any]) -> None:
         session.note(name, found)
 
 
-class _Loop:
-    """Repetitions of one run of a session.
+class _RepetitionLoop:
+    """Makes the repetitions of a session and stores their samples.
 
     Args:
-        session: where samples go.
-        runner: where they come from.
-        yardstick: its file.
-        on_progress: told of each repetition.
+        session: Session that samples are stored in.
+        runner: Runner that makes the repetitions.
+        yardstick: File of the yardstick.
+        on_progress: Called after each repetition.
     """
 
     def __init__(self, session: Session, runner: Runner, yardstick: Path, on_progress: Progress | None) -> None:
@@ -109,20 +113,20 @@ class _Loop:
             due = [network for network in networks if self._is_due(repetitions[network.id])]
             if not due:
                 return
-            asked: dict[Path, StoredNetwork] = {}
+            requested: dict[Path, StoredNetwork] = {}
             order = [due[index] for index in self._random.permutation(len(due))]
-            for request, raw in self._runner.repeat_all(self._requests(chunk, order, repetitions, asked)):
-                self._take(chunk, asked[request.file], raw, repetitions)
-                self._tell(number, networks, repetitions)
+            for request, raw in self._runner.repeat_all(self._requests(chunk, order, repetitions, requested)):
+                self._store(chunk, requested[request.file], raw, repetitions)
+                self._report_progress(number, networks, repetitions)
 
     def _requests(
         self,
         chunk: Chunk,
         networks: Sequence[StoredNetwork],
         repetitions: Mapping[int, Sequence[Repetition]],
-        asked: dict[Path, StoredNetwork],
+        requested: dict[Path, StoredNetwork],
     ) -> Iterator[RepetitionRequest]:
-        """A request for each network that can be built, noted in `asked`."""
+        """A request for each network that can be built; `requested` then maps its file to the network."""
         options = self._session.options.repetition
         for network in networks:
             try:
@@ -130,19 +134,20 @@ class _Loop:
             except (MeasureError, GraphError) as error:
                 chunk.fail(network, error)
                 continue
-            asked[file] = network
+            requested[file] = network
             describe = not repetitions[network.id]
             yield RepetitionRequest(
                 file=file, yardstick=self._yardstick, options=options, describe=describe, min_ms=min_ms
             )
 
-    def _take(
+    def _store(
         self,
         chunk: Chunk,
         network: StoredNetwork,
         raw: Mapping[str, Any],
         repetitions: Mapping[int, list[Repetition]],
     ) -> None:
+        """Store the samples of a repetition, or put the network aside if they are an error or do not fit it."""
         try:
             if "error" in raw:
                 raise MeasureError(raw["error"])
@@ -157,6 +162,7 @@ class _Loop:
         self._n_repetitions += 1
 
     def _is_due(self, repetitions: Sequence[Repetition]) -> bool:
+        """Whether a network needs another repetition."""
         options = self._session.options
         stable = [repetition for repetition in repetitions if not self._drift_filter.unstable(repetition)]
         if len(stable) >= options.rounds or len(repetitions) >= MAX_REPEATS * options.rounds:
@@ -165,8 +171,10 @@ class _Loop:
             options.stop_at is not None and len(stable) >= options.min_rounds and _half_width(stable) <= options.stop_at
         )
 
-    def _tell(self, number: int, networks: Sequence[StoredNetwork], repetitions: dict[int, list[Repetition]]) -> None:
-        """Progress, with the repetitions of chunks that are not planned yet as this one's."""
+    def _report_progress(
+        self, number: int, networks: Sequence[StoredNetwork], repetitions: dict[int, list[Repetition]]
+    ) -> None:
+        """Call `on_progress`; each later chunk is taken to need as many repetitions as this one."""
         if self._on_progress:
             due = [repetitions[network.id] for network in networks if self._is_due(repetitions[network.id])]
             left = sum(max(1, self._session.options.min_rounds - len(made)) for made in due)
@@ -176,7 +184,7 @@ class _Loop:
 
 
 def _half_width(repetitions: Sequence[Repetition]) -> float:
-    """Of the worst op, half of its 95 % interval over its time (or over `_FLOOR` of the network's, if that is more)."""
+    """Half of the 95 % interval over the time, of the worst op; a time counts as at least `_FLOOR` of the network's."""
     ops = np.stack([repetition.ops_ms / repetition.yardstick_ms for repetition in repetitions])
     half = _HALF_WIDTH * spread(ops) / np.sqrt(len(repetitions))
     return float(np.max(half / np.maximum(np.median(ops, axis=0), _FLOOR * np.median(ops.sum(axis=1)))))

@@ -1,6 +1,6 @@
-"""`Session`: a metering session as one SQLite file that holds what is to be metered and every raw sample.
+"""`Session`: a metering session as one SQLite file, which holds the work items and every raw sample.
 
-Each repetition is one transaction: a process that is killed loses at most the network that it was timing.
+Each repetition is one transaction: a process that is killed loses at most the repetition that it was making.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ _ARRAYS = ("yardstick_before_ms", "yardstick_after_ms", "whole_ms", "ops_ms")
 
 @dataclass(frozen=True, slots=True)
 class StoredNetwork:
-    """A planned network: its branches of work items, and the kernels that it runs, in order, by their ids."""
+    """A composed network.
+
+    Args:
+        id: Number of the network in the session.
+        branches: Work items of each branch, by their ids.
+        kernels: Kernels that the network runs, in order, by their ids.
+    """
 
     id: int
     branches: Branches
@@ -43,9 +49,9 @@ class Session:
     """An open session, made by `Session.create` or `Session.open`. Close it, or use it as a context.
 
     Args:
-        path: the file.
-        connection: to it.
-        lock: an open descriptor that keeps other writers out; None to read only.
+        path: Path of the file.
+        connection: Connection to the file.
+        lock: Open descriptor that keeps other writers out; None for reading only.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: int | None) -> None:
@@ -55,11 +61,11 @@ class Session:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], work_items: Iterable[WorkItem], options: SessionOptions) -> Session:
-        """A new session; the file appears when it is whole.
+        """A new session; the file appears when it is complete.
 
         Raises:
             SessionError: if there is such a file already, there are no work items, or it cannot be written.
-            MeasureError: if the precision cannot be measured with random weights, as all but whole files have.
+            MeasureError: if the precision cannot be measured with random weights, and a work item is no file.
         """
         refused = get_engine(options.engine).refused_precisions
 
@@ -102,7 +108,7 @@ class Session:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            SessionError: if it is no session, is damaged, or is being written by another process.
+            SessionError: if it is no session, is damaged, or another process is writing it.
         """
         source = Path(path)
         if not source.is_file():
@@ -120,7 +126,7 @@ class Session:
             raise
 
     def close(self) -> None:
-        """Close the file. The lock goes last: closing any descriptor of the file would drop SQLite's own."""
+        """Close the file. The lock is closed last: closing any descriptor of the file would drop SQLite's own locks."""
         self._connection.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -141,24 +147,24 @@ class Session:
         with clear_errors(self.path), self._connection:
             yield self._connection
 
-    # ---- what is known of the session ----
+    # ---- facts, options and work items ----
 
     def fact(self, name: str, default: str = "") -> str:
         """A fact by name."""
         return next((value for (value,) in self._rows("SELECT value FROM facts WHERE name = ?", [name])), default)
 
     def note(self, name: str, value: str) -> None:
-        """Remember a fact."""
+        """Store a fact."""
         with self._writing() as connection:
             connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", [name, value])
 
     def set_options(self, options: SessionOptions) -> None:
-        """Other options, for a session that has not begun.
+        """Replace the options of a session that has not begun.
 
         Raises:
             SessionError: if it has.
         """
-        if self.is_planned(0):
+        if self.is_composed(0):
             raise SessionError(f"Expected {self.path} not to have begun, but it has {self.n_repetitions} repetitions.")
         self.note("options", json.dumps(asdict(options)))
         self.options = options
@@ -169,7 +175,7 @@ class Session:
         return get_engine(self.options.engine)
 
     def work_items(self) -> Iterator[WorkItem]:
-        """Every work item, whatever became of it."""
+        """Every work item, those with problems included."""
         for kind, label, text in self._rows("SELECT kind, label, text FROM work_items ORDER BY id"):
             yield WorkItem(kind=kind, label=label, text=text)
 
@@ -180,19 +186,19 @@ class Session:
         return WorkItem(kind=kind, label=label, text=text)
 
     def add_work_item(self, work_item: WorkItem) -> int:
-        """Add a work item that came out of others, such as one kernel of a network; its id."""
+        """Add a work item that was derived from others, such as one kernel of a network; its id."""
         with self._writing() as connection:
             query = "INSERT INTO work_items (kind, label, text) VALUES (?, ?, ?)"
             return int(connection.execute(query, [work_item.kind, work_item.label, work_item.text]).lastrowid or 0)
 
     @property
     def n_work_items(self) -> int:
-        """Work items in all."""
+        """Number of work items, without those that were derived from others."""
         return int(self.fact("n_work_items"))
 
     @property
     def n_chunks(self) -> int:
-        """Chunks in all."""
+        """Number of chunks."""
         return -(-self.n_work_items // self.options.chunk_size)
 
     def chunk(self, number: int) -> dict[int, WorkItem]:
@@ -206,39 +212,39 @@ class Session:
         return {number: WorkItem(kind=kind, label=label, text=text) for number, kind, label, text in rows}
 
     def problems(self) -> dict[str, str]:
-        """What could not be metered -> why."""
+        """Label of a work item that could not be metered -> the reason."""
         return dict(self._rows("SELECT label, problem FROM work_items WHERE problem IS NOT NULL ORDER BY id"))
 
     def set_problem(self, work_item: int, problem: str) -> None:
-        """Put a work item aside."""
+        """Put a work item aside for a reason."""
         with self._writing() as connection:
             connection.execute("UPDATE work_items SET problem = ? WHERE id = ?", [problem, work_item])
 
     # ---- networks and kernels ----
 
     def kernels(self) -> dict[int, Kernel]:
-        """Every kernel of the planned networks, by id."""
+        """Every kernel of the composed networks, by id."""
         return {number: Kernel.parse(key) for number, key in self._rows("SELECT id, key FROM kernels ORDER BY id")}
 
     def kernel_keys(self) -> set[str]:
-        """The keys of the kernels of the planned networks."""
+        """The keys of the kernels of the composed networks."""
         return {key for (key,) in self._rows("SELECT key FROM kernels")}
 
     def networks(self, chunk: int | None = None) -> Iterator[StoredNetwork]:
-        """The planned networks, of one chunk or of all, but for those that had a problem."""
+        """The composed networks of one chunk or of all, except those that had a problem."""
         where, values = ("", []) if chunk is None else ("AND chunk = ?", [chunk])
         query = f"SELECT id, branches, kernels FROM networks WHERE problem IS NULL {where} ORDER BY id"  # noqa: S608
         for number, branches, kernels in list(self._rows(query, values)):
             yield StoredNetwork(number, tuple(map(tuple, json.loads(branches))), tuple(json.loads(kernels)))
 
-    def is_planned(self, chunk: int) -> bool:
-        """Whether the chunk's networks have been decided on."""
-        return chunk < int(self.fact("n_planned", "0"))
+    def is_composed(self, chunk: int) -> bool:
+        """Whether the chunk's networks have been composed and stored."""
+        return chunk < int(self.fact("n_composed", "0"))
 
     def add_networks(
         self, chunk: int, networks: Sequence[tuple[Branches, Sequence[Kernel]]], *, last: bool = True
     ) -> None:
-        """Store the networks of a chunk, and with `last` that these are all; in one transaction."""
+        """Store networks of a chunk in one transaction; with `last`, also that the chunk is composed."""
         with self._writing() as connection:
             for branches, kernels in networks:
                 keys = [(kernel.key,) for kernel in kernels]
@@ -248,17 +254,17 @@ class Session:
                 row = [chunk, json.dumps(branches), json.dumps(ids)]
                 connection.execute("INSERT INTO networks (chunk, branches, kernels) VALUES (?, ?, ?)", row)
             if last:
-                connection.execute("INSERT OR REPLACE INTO facts VALUES ('n_planned', ?)", [str(chunk + 1)])
+                connection.execute("INSERT OR REPLACE INTO facts VALUES ('n_composed', ?)", [str(chunk + 1)])
 
     def drop_network(self, network: int, problem: str) -> None:
-        """Put a network aside."""
+        """Put a network aside for a reason."""
         with self._writing() as connection:
             connection.execute("UPDATE networks SET problem = ? WHERE id = ?", [problem, network])
 
     # ---- samples ----
 
     def add_repetition(self, network: int, raw: Mapping[str, Any], facts: Mapping[str, str] | None = None) -> None:
-        """Store the raw samples of a repetition and facts in one transaction, on the disk when this returns."""
+        """Store the raw samples of a repetition, and facts, in one transaction, on the disk when this returns."""
         blobs = [np.asarray(raw[name], dtype="<f8").tobytes() for name in _ARRAYS]
         with self._writing() as connection:
             connection.execute(
@@ -277,15 +283,15 @@ class Session:
             yield {**raw, "memory_mb": memory_mb}
 
     def yardsticks_ms(self) -> Iterator[tuple[float, float]]:
-        """Each repetition's medians of the yardstick, before and after, in the order in which they were made."""
+        """The yardstick's medians before and after the network, of each repetition, oldest first."""
         for before, after in self._rows("SELECT yardstick_before_ms, yardstick_after_ms FROM repetitions ORDER BY id"):
             yield float(np.median(np.frombuffer(before, "<f8"))), float(np.median(np.frombuffer(after, "<f8")))
 
     def last_repetition_s(self) -> float | None:
-        """When the last repetition ended, in seconds since 1970; None before the first."""
+        """Time at which the last repetition ended, in seconds since 1970; None before the first."""
         return next(value for (value,) in self._rows("SELECT max(ended_s) FROM repetitions"))  # type: ignore[no-any-return]
 
     @property
     def n_repetitions(self) -> int:
-        """Repetitions so far."""
+        """Number of repetitions so far."""
         return next(int(count) for (count,) in self._rows("SELECT count(*) FROM repetitions"))

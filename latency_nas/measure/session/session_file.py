@@ -1,4 +1,4 @@
-"""The file of a session: its tables, its lock, and what SQLite says of it in words that help."""
+"""The file of a session: its tables, its lock, its upgrade from version 1, and SQLite's errors made clear."""
 
 from __future__ import annotations
 
@@ -36,17 +36,18 @@ ALTER TABLE visits RENAME TO repetitions;
 DROP INDEX visits_by_network;
 CREATE INDEX repetitions_by_network ON repetitions (network);
 UPDATE facts SET name = 'n_work_items' WHERE name = 'n_pieces';
+UPDATE facts SET name = 'n_composed' WHERE name = 'n_planned';
 """
 _OPTIONS = {"visit": "repetition", "least_rounds": "min_rounds", "n_pieces": "items_per_network"}
 
 
 def checked(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """A connection to a sound session of the version that this library writes.
+    """A connection to an undamaged session of the version that this library writes.
 
     Args:
         connection: Connection to the file.
         path: Path of the file.
-        read_only: Whether the file is left as it is: one of version 1 is then copied into memory and upgraded there.
+        read_only: Whether the file must not change; a file of version 1 is then upgraded in a copy in memory.
 
     Raises:
         SessionError: if the session is of another version.
@@ -67,7 +68,7 @@ def checked(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> s
 
 
 def _upgraded(connection: sqlite3.Connection, *, in_memory: bool) -> sqlite3.Connection:
-    """Rename what version 1 called otherwise, in the file or in a copy of it in memory."""
+    """Rename what had other names in version 1, in the file or in a copy of it in memory."""
     if in_memory:
         with contextlib.closing(connection):
             copy = sqlite3.connect(":memory:")
@@ -97,7 +98,7 @@ def locked(path: Path) -> int:
 
 @contextlib.contextmanager
 def clear_errors(path: Path) -> Iterator[None]:
-    """What SQLite says, in words that help."""
+    """Raise SQLite's errors as errors that say what to do."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,4 +1,4 @@
-"""What an op space comes to before it is measured: its ops, its kernels, and the time that a session will take."""
+"""A survey of an op space before it is measured: its ops, its kernels, and an estimate of the session's time."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from latency_nas.measure.yardstick import write_yardstick
 
 __all__ = ["Survey", "session_seconds", "survey_space", "yardstick_flops_per_s"]
 
-# What building costs here, on an old x86 core; only the estimate of a session's time rests on it.
-_YARDSTICK_FLOPS = 32_956_416  # of a run
+# Costs of building on an old x86 core; used only for the estimate of a session's time.
+_YARDSTICK_FLOPS = 32_956_416  # in a run
 _OVERHEAD_S, _BUILD_S, _BUILD_S_PER_BYTE, _OP_S = 1.5, 0.05, 6e-9, 4e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """An op space, read but not measured.
+    """An op space that was read but not measured.
 
     Args:
-        n_ops: combinations in all.
-        illegal: combinations that are no op -> the reason.
-        failures: ops that cannot be metered -> the reason.
-        kernels: distinct kernels, copies between layouts left out.
-        n_metered: ops that are enough to meter every kernel.
-        n_flops: of these ops, run once.
-        size_bytes: of their weights.
+        n_ops: Number of all combinations.
+        illegal: Combination that is no op -> the reason.
+        failures: Op that cannot be metered -> the reason.
+        kernels: Distinct kernels, without copies between layouts.
+        n_metered: Number of ops that are enough to meter every kernel.
+        n_flops: Floating-point operations of these ops, each run once.
+        size_bytes: Size of their weights.
     """
 
     n_ops: int
@@ -57,7 +57,7 @@ def survey_space(
     """Construct and read every op of a space.
 
     Args:
-        space: What to read.
+        space: Op space.
         on_progress: Called after each op with the number of ops so far, and of all.
         engine: Engine whose kernels are counted, or its name; the registry's default for None.
         allow: Packages that may be imported beside `ALLOWED_PACKAGES`.
@@ -94,15 +94,15 @@ def survey_space(
 
 
 def session_seconds(survey: Survey, options: SessionOptions, flops_per_s: float) -> tuple[float, float]:
-    """How long a session over a space takes at the least and at the most, without repetitions that are made again.
+    """Estimate how long a session over a space takes, without repetitions that are made again.
 
     Args:
-        survey: of the space.
-        options: of the session.
-        flops_per_s: of the device; `yardstick_flops_per_s` measures it.
+        survey: Survey of the space.
+        options: Options of the session.
+        flops_per_s: Speed of the device; `yardstick_flops_per_s` measures it.
 
     Returns:
-        Seconds if every kernel is known after the fewest rounds, and if none ever is.
+        Shortest and longest time in seconds: with the fewest rounds of every network, and with all rounds.
     """
     repetition = options.repetition
     contexts = options.contexts if options.context == "composed" else 1
@@ -113,12 +113,12 @@ def session_seconds(survey: Survey, options: SessionOptions, flops_per_s: float)
     yardsticks = n_networks * 2 * repetition.n_yardstick * _YARDSTICK_FLOPS / flops_per_s
     a_round = runs * a_run + yardsticks
     build = _OVERHEAD_S + n_networks * _BUILD_S + contexts * survey.size_bytes * _BUILD_S_PER_BYTE
-    least = options.rounds if options.stop_at is None else min(options.min_rounds, options.rounds)
-    return build + least * a_round, build + options.rounds * a_round
+    min_rounds = options.rounds if options.stop_at is None else min(options.min_rounds, options.rounds)
+    return build + min_rounds * a_round, build + options.rounds * a_round
 
 
 def yardstick_flops_per_s(threads: int, engine: Engine | str | None = None) -> float:
-    """How fast this machine runs the yardstick."""
+    """Floating-point operations per second of this machine, from the yardstick."""
     found = get_engine(engine)
     with tempfile.TemporaryDirectory() as name, LocalRunner(found) as runner:
         file = write_yardstick(found, Path(name))

@@ -1,4 +1,4 @@
-"""`WorkItem`: what a session meters: an op of a space, a kernel, a whole network, or an engine's file."""
+"""`WorkItem`: what a session meters, which is an op of a space, a kernel, a whole network, or an engine's file."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Kind = Literal["op", "kernel", "network", "file"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkItem:
-    """Something to meter, as text, so that a session's file holds all that is needed to go on.
+    """Something to meter, as text, so that a session's file holds all that is needed to continue.
 
     Args:
-        kind: what it is.
-        label: what messages call it.
-        text: the op as JSON, the kernel's key, the network's graph, or the file's path.
+        kind: What it is.
+        label: Name in messages.
+        text: Op as JSON, key of the kernel, graph of the network, or path of the file.
     """
 
     kind: Kind
@@ -67,15 +67,15 @@ class WorkItem:
         """Its graph.
 
         Args:
-            engine: Engine that is to make the kernel, where the work item is one.
+            engine: Engine that is to run the kernel, if the work item is one.
             target: What the engine's rules depend on.
             allow: Packages that an op's class may be of beside `ALLOWED_PACKAGES`.
 
         Raises:
             UnsafeOpError: if an op's class is of a package that is not allowed.
-            OpSpaceError: if an op's module does not import, or its arguments make no op.
+            OpSpaceError: if an op's module cannot be imported, or its arguments make no op.
             GraphError: if a module cannot be read.
-            MeasureError: if no network is known that holds the kernel, or the work item is a file.
+            MeasureError: if no network is known that runs the kernel, or the work item is a file.
         """
         if self.kind == "kernel":
             return kernel_graph(Kernel.parse(self.text), engine, target)

@@ -152,15 +152,15 @@ def test_a_crash_is_the_networks_fault_when_it_comes_twice(yardstick: Path, monk
     """The engine's process is killed in the middle of every repetition, as a crash would end it."""
     with RemoteRunner(Here(), python=sys.executable, wait_s=0.1) as runner:
         runner.hello()
-        ask = RemoteRunner._ask
+        send = RemoteRunner._send
 
         def killing(self: RemoteRunner, request: dict[str, object]) -> object:
             if request["do"] == "repeat":
                 assert self._process is not None
                 self._process.send_signal(signal.SIGSEGV)
-            return ask(self, request)
+            return send(self, request)
 
-        monkeypatch.setattr(RemoteRunner, "_ask", killing)
+        monkeypatch.setattr(RemoteRunner, "_send", killing)
         with pytest.raises(MeasureError) as caught:
             runner.repeat(yardstick, yardstick, FAST, describe=False)
         assert not isinstance(caught.value, RunnerLostError)

@@ -27,6 +27,7 @@ def path(tmp_path: Path) -> Path:
 def check(session: Session) -> None:
     assert [item.label for item in session.work_items()] == [RELU.key, GELU.key]
     assert (session.n_work_items, session.n_repetitions) == (2, 2)
+    assert [session.is_composed(chunk) for chunk in (0, 1)] == [True, False]
     options = session.options
     assert (options.repetition.n_runs, options.min_rounds, options.items_per_network) == (2, 1, 4)
     table = build_table(session)
