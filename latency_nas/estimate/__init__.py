@@ -1,6 +1,6 @@
-"""Estimates: tables, regressors, and how far they can be trusted.
+"""Estimates of latencies from tables and regressors, with their errors.
 
-Names are imported when first used: how errors add, which plans need, comes without tables.
+Names are imported when first used: cost plans need only `uncertainty`, which imports no table.
 """
 
 from __future__ import annotations

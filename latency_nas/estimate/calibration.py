@@ -1,6 +1,6 @@
 """Calibration: from a handful of whole networks, a table for another device, thread count or engine version.
 
-What is fitted is in `latency_nas.estimate.class_scales`.
+The fit itself is in `latency_nas.estimate.class_scales`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from latency_nas.table import Datasheet, Entry, LatencyTable
 __all__ = ["Calibration", "NetworkTime", "calibrate", "class_parts"]
 
 _Array = NDArray[np.float64]
-_WHICH = ("device", "soc", "architecture", "engine")  # fields that say which device, and which engine on it
+_IDENTITY = ("device", "soc", "architecture", "engine")  # fields of a datasheet that identify the device and the engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkTime:
-    """A network, and how long it ran on the device that a table is wanted of.
+    """A network and its time on the device for which a table is wanted.
 
     Args:
-        name: what reports call it.
-        kernels: what the source table's engine runs for it.
-        latency_ms: the whole network's time.
+        name: Name in reports.
+        kernels: Kernels that the source table's engine runs for it.
+        latency_ms: Time of the whole network.
     """
 
     name: str
@@ -53,14 +53,14 @@ class NetworkTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How a calibration went.
+    """The result of a calibration.
 
     Args:
-        names: of the networks.
-        measured_ms: their times.
-        left_out_ms: what was predicted of each when it was left out; empty of a single network.
-        scales: class of kernels -> what the source's prices were multiplied by; of classes that were met.
-        strength: how freely classes deviate: the standard deviation of the logarithm of their scales.
+        names: Names of the networks.
+        measured_ms: Time of each network.
+        left_out_ms: Prediction of each network when it was left out of the fit; empty for a single network.
+        scales: Class of kernels -> factor of the source's prices, for classes that the networks have.
+        strength: Standard deviation of the logarithm of the classes' scales: how freely classes deviate.
     """
 
     names: tuple[str, ...]
@@ -77,7 +77,7 @@ class Calibration:
 
     @property
     def mean_error(self) -> float | None:
-        """Mean absolute relative error of networks left out; None of a single network."""
+        """Mean absolute relative error of networks that were left out; None for a single network."""
         return float(np.mean(np.abs(list(self.errors.values())))) if self.left_out_ms else None
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ class Calibration:
 
 
 def class_parts(estimator: LatencyEstimator, kernels: Sequence[KernelCall]) -> _Array:
-    """What each class of kernels costs in a network, in milliseconds, of shape ``(classes,)``."""
+    """The price of each class of kernels in a network, in milliseconds, of shape ``(classes,)``."""
     return _by_class(estimator.price(kernels))
 
 
@@ -110,18 +110,18 @@ def calibrate(
     other_device: bool = False,
     **datasheet: object,
 ) -> tuple[LatencyTable, Calibration]:
-    """A table for the conditions under which `measurements` were taken, from a table of others.
+    """A table for the conditions under which `measurements` were taken, from a table of other conditions.
 
     Args:
-        source: Table, or an estimator of it; kernels that it lacks are regressed.
+        source: Table, or an estimator with one; kernels that the table lacks are regressed.
         measurements: One network or more; five to ten let classes of kernels have scales of their own.
         other_device: Whether the networks may have run on another device or engine than the table is of. The kernels
-            of the result stay those of the table's engine, and its notes say what differs.
+            of the result stay those of the table's engine, and its notes list what differs.
         datasheet: Fields of the result's datasheet that differ from the source's: ``device``, ``threads``, ...
 
     Returns:
-        A table marked derived, of the source's kernels and the networks' own, with its expected error; and how the
-        calibration went. The fitted forms that the source carries are passed on, scaled class by class.
+        A table marked as derived, with the kernels of the source and of the networks and with its expected error; and
+        the result of the calibration. If the source carries fitted forms, the table does too, scaled class by class.
 
     Raises:
         TableError: if there is no measurement, two share a name, a field of the datasheet is wrong, or the device or
@@ -154,16 +154,16 @@ def calibrate(
     factors = dict(zip(CLASSES, np.exp(logs[0] + logs[1:]).tolist(), strict=True))
     result = Calibration(
         names=names, measured_ms=tuple(measured_ms.tolist()), left_out_ms=tuple(left_out.tolist()), strength=strength,
-        scales={name: factors[name] for name, met in zip(CLASSES, parts_ms.sum(axis=0).tolist(), strict=True) if met},
+        scales={name: factors[name] for name, ms in zip(CLASSES, parts_ms.sum(axis=0).tolist(), strict=True) if ms},
     )  # fmt: skip
     table = _scaled(estimator.table, prices, factors, _datasheet(estimator.table, result, fields))
-    if estimator.regressor.is_stored:  # the source's forms, scaled as its rows are: nothing is fitted anew
+    if estimator.regressor.is_stored:  # the source's forms, scaled like its rows, instead of a new fit
         table = replace(table, fitted=estimator.regressor.to_bytes(table.fingerprint(), factors))
     return table, result
 
 
 def _fields(source: LatencyTable, given: dict[str, object], *, other_device: bool) -> dict[str, object]:
-    """The fields of the result's datasheet; what the source says of another device is no longer said.
+    """The fields of the result's datasheet; those that describe the source's device are dropped if it is another.
 
     Raises:
         TableError: if another device or engine is given, and `other_device` is False.
@@ -173,21 +173,21 @@ def _fields(source: LatencyTable, given: dict[str, object], *, other_device: boo
         given = {**given, "engine": title_of(str(given["engine"]))}
     differ = {
         name: (getattr(sheet, name), given[name])
-        for name in _WHICH
+        for name in _IDENTITY
         if given.get(name) and str(given[name]).casefold() != str(getattr(sheet, name)).casefold()
     }
-    said = "; ".join(f"{name}: {mine or 'not known'} in the datasheet, {other} at hand"
+    differences = "; ".join(f"{name}: {mine or 'not known'} in the datasheet, {other} at hand"
                      for name, (mine, other) in differ.items())  # fmt: skip
     if differ and not other_device:
         raise TableError(
             f"Expected times of the device and the engine that the datasheet of {source.name} names, but they differ: "
-            f"{said}. Start from a table of that device, or pass other_device=True (--other-device at the command "
-            f"line), and the result will say what differs."
+            f"{differences}. Start from a table of that device, or pass other_device=True (--other-device at the "
+            f"command line), and the result will say what differs."
         )
     if not differ:
         return given
     unknown = {"soc": "", "architecture": "", "power_mode": ""} if "device" in differ else {}
-    notes = f"calibrated from another device or engine: {said}"
+    notes = f"calibrated from another device or engine: {differences}"
     return {**unknown, "notes": notes, **given, "engine": sheet.engine}
 
 
@@ -210,7 +210,7 @@ def _datasheet(source: LatencyTable, result: Calibration, fields: dict[str, obje
 def _scaled(
     source: LatencyTable, prices: dict[Kernel, float], factors: dict[str, float], sheet: Datasheet
 ) -> LatencyTable:
-    """The source's rows and the networks' kernels, each times the scale of its class; times of no samples."""
+    """The source's rows and the networks' kernels, each times the scale of its class, without samples."""
     rows: dict[str, Entry] = {}
     for kernel, entry in source.items():
         factor = factors[kernel_class(kernel)]

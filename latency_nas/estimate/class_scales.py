@@ -1,10 +1,10 @@
 """The scale of each class of kernels, fitted to the times of a few whole networks.
 
-A network's price is the sum over classes of kernels of what the source table says, each class times its scale:
-log T_n = log(sum_c exp(a + d_c) t_nc) + error. The common scale `a` is free; the classes' deviations d_c are drawn to
-0, the source, by the penalty (d_c / strength)^2; errors count by Huber's loss, so that one mismeasured network does not
-turn the table. The strength is that with the smallest leave-one-network-out error; 0 of fewer than five networks, which
-is one scale for all.
+A network's price is a sum over classes of kernels: the source table's price t_nc of a class times the class's scale.
+So log T_n = log(sum_c exp(a + d_c) t_nc) + error. The logarithm `a` of the common scale is free. The penalty
+(d_c / strength)^2 pulls the classes' deviations d_c to 0, where they keep the ratios of the source. Errors count by
+Huber's loss, so that one badly measured network does not decide the result. The strength is the one with the smallest
+leave-one-network-out error; with fewer than five networks it is 0: one scale for all classes.
 
 References:
     P. J. Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35 (1964), 73-101.
@@ -27,7 +27,7 @@ _EXPONENTIALS = frozenset(
     {"swish", "sigmoid", "softmax", "log_softmax", "gelu", "tanh", "mish", "softplus", "exp", "erf"}
 )
 _STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.4)
-_MIN_NETWORKS = 5  # for scales of their own
+_MIN_NETWORKS = 5  # fewer networks: one scale for all classes
 _NOISE = 0.04  # relative standard deviation of a published or well-measured time
 _HUBER = 1.345 * _NOISE  # 95 % efficient under normal errors
 _STEPS = 12
@@ -36,7 +36,7 @@ _Array = NDArray[np.float64]
 
 
 def kernel_class(kernel: Kernel) -> str:
-    """Which of `CLASSES` a kernel belongs to: the work of a class runs in one piece of an engine's code.
+    """The one of `CLASSES` that a kernel belongs to: an engine runs each class by code of its own.
 
     Example:
         >>> kernel_class(Kernel.of("relu", [(1, 8)], [(1, 8)]))
@@ -59,10 +59,10 @@ def fit_scales(parts_ms: _Array, measured_ms: _Array, strength: float, start: _A
     """The scale of each class, by Gauss-Newton steps on the penalised Huber loss.
 
     Args:
-        parts_ms: the source's price of each class in each network, of shape ``(networks, classes)``.
-        measured_ms: of shape ``(networks,)``.
-        strength: standard deviation of the logarithm of the classes' scales about their common one; 0 for one scale.
-        start: logarithms to begin at, of shape ``(1 + classes,)``: of the common scale, and of the deviations.
+        parts_ms: Source's price of each class in each network, of shape ``(networks, classes)``.
+        measured_ms: Time of each network, of shape ``(networks,)``.
+        strength: Standard deviation of the logarithm of the classes' scales about their common one; 0 for one scale.
+        start: Logarithms to start from, of the common scale and of the deviations, of shape ``(1 + classes,)``.
 
     Returns:
         Logarithms of the common scale and of the deviations, of shape ``(1 + classes,)``.
@@ -93,7 +93,7 @@ def _predict(parts_ms: _Array, logs: _Array) -> _Array:
 
 
 def _left_out(parts_ms: _Array, measured_ms: _Array, strength: float) -> _Array:
-    """Each network's price by scales fitted to the others."""
+    """Each network's price by scales that were fitted to the others."""
     start = fit_scales(parts_ms, measured_ms, strength)
     rows = np.arange(len(measured_ms))
     return np.array([
@@ -103,11 +103,11 @@ def _left_out(parts_ms: _Array, measured_ms: _Array, strength: float) -> _Array:
 
 
 def choose_strength(parts_ms: _Array, measured_ms: _Array) -> float:
-    """The strength of the smallest leave-one-network-out error; 0 of fewer than five networks.
+    """The strength with the smallest leave-one-network-out error; 0 for fewer than five networks.
 
     Args:
-        parts_ms: the source's price of each class in each network, of shape ``(networks, classes)``.
-        measured_ms: of shape ``(networks,)``.
+        parts_ms: Source's price of each class in each network, of shape ``(networks, classes)``.
+        measured_ms: Time of each network, of shape ``(networks,)``.
     """
     if len(measured_ms) < _MIN_NETWORKS:
         return 0.0
@@ -119,11 +119,11 @@ def choose_strength(parts_ms: _Array, measured_ms: _Array) -> float:
 
 
 def leave_one_out(parts_ms: _Array, measured_ms: _Array) -> _Array:
-    """Each network's price when nothing of it was used, neither for the scales nor to choose their strength.
+    """Each network's price when it was left out, both of the fit of the scales and of the choice of their strength.
 
     Args:
-        parts_ms: the source's price of each class in each network, of shape ``(networks, classes)``.
-        measured_ms: of shape ``(networks,)``; two networks or more.
+        parts_ms: Source's price of each class in each network, of shape ``(networks, classes)``.
+        measured_ms: Time of each network, of shape ``(networks,)``; two networks or more.
 
     Returns:
         Milliseconds, of shape ``(networks,)``.

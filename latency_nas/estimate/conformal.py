@@ -1,4 +1,4 @@
-"""How wide a 90 % interval is, from the errors of what was left out, whatever their distribution."""
+"""Widths of 90 % intervals from the errors of rows or networks that were left out, for any distribution of errors."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from scipy.stats import t as student
 __all__ = ["LEVEL", "conformal_quantile", "error_bound"]
 
 LEVEL = 0.9
-_SLACK = 1e-9  # of sums of floats
+_SLACK = 1e-9  # rounding of sums of floats
 
 
 def conformal_quantile(scores: NDArray[np.float64], groups: NDArray[np.intp]) -> float:
-    """What 90 % of the scores of a new group keep below; the largest score of too few groups.
+    """A bound for 90 % of the scores of a new group; with too few groups, the largest score.
 
-    All groups weigh the same, as the next one may be like the smallest as well as like the largest, and the one that is
-    to come counts as infinite.
+    All groups have the same weight, whatever their size, since the new group may be like any of them. The new group
+    counts as one whose scores are infinite.
 
     Args:
-        scores: of left-out rows, ``(rows,)``, one or more.
-        groups: which rows were left out together, ``(rows,)``.
+        scores: Scores of rows that were left out, ``(rows,)``, one or more.
+        groups: Number of each row's group; a group was left out as a whole, ``(rows,)``.
 
     References:
         Lee, Barber and Willett, "Distribution-free inference with hierarchical data" (2023), section 3; where each row
-        is a group, split conformal prediction: Lei et al., JASA 113 (2018), section 2.2.
+        is a group, it is split conformal prediction: Lei et al., JASA 113 (2018), section 2.2.
 
     Example:
         >>> conformal_quantile(np.arange(1.0, 20.0), np.arange(19))
@@ -42,15 +42,14 @@ def conformal_quantile(scores: NDArray[np.float64], groups: NDArray[np.intp]) ->
 
 
 def error_bound(predicted_ms: NDArray[np.float64], measured_ms: NDArray[np.float64]) -> float | None:
-    """The relative error that 90 % of predictions of other networks keep within, of the smaller of both times.
+    """A bound for the relative error of 90 % of predictions of other networks, relative to the smaller of both times.
 
-    Of nine networks or more, the order statistic of split conformal prediction. Of fewer none is high enough: then the
-    bound is that of a normal distribution whose deviation is as little known, and no less than the largest error. None
-    of fewer than two.
+    With nine networks or more: the order statistic of split conformal prediction. With two to eight: a Student-t bound,
+    at least the largest error seen. With fewer: None.
 
     Args:
-        predicted_ms: of each network, when it was left out, ``(networks,)``.
-        measured_ms: ``(networks,)``.
+        predicted_ms: Prediction of each network when it was left out, ``(networks,)``.
+        measured_ms: Time of each network, ``(networks,)``.
 
     Example:
         >>> error_bound(np.array([1.1] * 8 + [1.0] * 11), np.ones(19))  # the 18th of 19

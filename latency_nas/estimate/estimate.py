@@ -1,4 +1,4 @@
-"""`Estimate`: what one network costs, how sure that is, and what it is made of."""
+"""`Estimate`: the cost of one network, its standard deviation, and the kernels that it is made of."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_A_TABLE: tuple[Source, ...] = ("table", "regressed", "missing")
 
 
 class _Cost(Protocol):
-    """What has a value and a deviation of some quantity."""
+    """An object with a value and a standard deviation of some quantity."""
 
     @property
     def value(self) -> float: ...
@@ -32,13 +32,13 @@ class _Cost(Protocol):
 
 
 class _InMilliseconds:
-    """Names in milliseconds of a cost that may be of any quantity."""
+    """Properties in milliseconds, for costs that may be of any quantity."""
 
     __slots__ = ()
 
     @property
     def latency_ms(self: _Cost) -> float:
-        """`value` of a latency, in milliseconds.
+        """The value in milliseconds, if the quantity is a latency.
 
         Raises:
             QuantityError: for any other quantity.
@@ -48,7 +48,7 @@ class _InMilliseconds:
 
     @property
     def std_ms(self: _Cost) -> float | None:
-        """`std` of a latency, in milliseconds.
+        """The standard deviation in milliseconds, if the quantity is a latency.
 
         Raises:
             QuantityError: for any other quantity.
@@ -65,10 +65,10 @@ class KernelEstimate(_InMilliseconds):
         kernel: Kernel that runs.
         layer: Module that it belongs to.
         value: Price, in the unit of `quantity`; 0 where the source is ``"missing"``, and then it is not in the total.
-        std: One standard deviation of it; None where the table has none.
-        source: Where the price is from: ``"table"``, ``"counted"`` (by a formula, exactly), ``"regressed"`` or
+        std: Standard deviation of the price; None where the table has none.
+        source: Source of the price: ``"table"``, ``"counted"`` (by a formula, exactly), ``"regressed"`` or
             ``"missing"``.
-        extrapolated: Whether a regressed kernel lies outside what the table covers.
+        extrapolated: Whether a regressed kernel lies outside the range of the table's rows.
         quantity: Quantity that the price is of.
     """
 
@@ -90,13 +90,23 @@ class KernelEstimate(_InMilliseconds):
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate(_InMilliseconds):
-    """The cost of one network, by default its latency, and what it is made of.
+    """The cost of one network, by default its latency, with the prices of its kernels.
 
     Args:
         kernels: Price of each kernel, in the order in which they run.
-        expected_error: Mean absolute relative error of the table's whole-network predictions; where the table says
-            what 90 % keep within, that of the normal distribution of which 90 % do. None where neither is known.
+        expected_error: Mean absolute relative error of the table's predictions of whole networks. Where the table gives
+            a bound for 90 % of them instead, that of the normal distribution with this bound; None without either.
         quantity: Quantity that the cost is of.
+
+    Example:
+        >>> relu = KernelEstimate(
+        ...     kernel=Kernel.of("relu", [(1, 8)], [(1, 8)]), layer="head.act", value=0.5, std=None, source="table"
+        ... )
+        >>> estimate = Estimate(kernels=(relu, relu), expected_error=0.02)
+        >>> print(estimate)
+        1.000 ± 0.025 ms (2 kernels: 2 table)
+        >>> estimate.latency_ms, estimate.coverage, list(estimate.breakdown())
+        (1.0, 1.0, ['head.act'])
     """
 
     kernels: tuple[KernelEstimate, ...]
@@ -110,7 +120,7 @@ class Estimate(_InMilliseconds):
 
     @cached_property
     def std(self) -> float | None:
-        """One standard deviation of `value`; None where the table says neither its error nor its kernels'.
+        """Standard deviation of `value`; None where the table has neither its own error nor its kernels'.
 
         The model is that of `latency_nas.estimate.uncertainty`.
         """
@@ -130,19 +140,19 @@ class Estimate(_InMilliseconds):
 
     @property
     def coverage(self) -> float:
-        """The share of the kernels that the table itself holds, or that were counted, from 0 to 1."""
+        """The share of the kernels that were priced by a row of the table, or counted, from 0 to 1."""
         n_sure = sum(item.source in ("table", "counted") for item in self.kernels)
         return n_sure / len(self.kernels) if self.kernels else 1.0
 
     @property
     def sources(self) -> dict[Source, int]:
-        """How many kernels came from where; ``"counted"`` is listed only of a resource that is counted."""
+        """Number of kernels of each source; ``"counted"`` is the only one for a resource that is counted."""
         found = {item.source for item in self.kernels}
         listed = ("counted",) if found == {"counted"} else _OF_A_TABLE
         return {source: sum(item.source == source for item in self.kernels) for source in listed}
 
     def breakdown(self) -> dict[str, tuple[KernelEstimate, ...]]:
-        """The kernels by the module they belong to, in the order in which these run; they sum to `value`."""
+        """The kernels of each module, in the order in which the modules run; they sum to `value`."""
         layers: dict[str, list[KernelEstimate]] = defaultdict(list)
         for item in self.kernels:
             layers[item.layer].append(item)

@@ -1,4 +1,4 @@
-"""`LatencyEstimator`: from a model to milliseconds, with how sure they are and where each came from."""
+"""`LatencyEstimator`: from a model to an `Estimate` in milliseconds."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ logger = logging.getLogger(__name__)
 
 OnMissing = Literal["error", "regress", "warn"]
 
-_N_SHOWN = 5
+_N_LISTED = 5
 
 
 class LatencyEstimator:
     """Prices models by a table, and by a regressor fitted to it where the table has no row.
 
     Args:
-        table: a table, or what `load_table` takes.
-        on_missing: of a kernel that the table lacks: ``"error"`` raises; ``"regress"`` prices it by the regressor,
-            and raises where that cannot; ``"warn"`` does the same, but leaves what nothing can price out of the sum,
-            with a warning, and `Estimate.coverage` shows it. By default ``"error"``, and ``"regress"`` of a derived
-            table, whose rows are estimates too; that the table is derived is logged once, with the error to expect.
+        table: Table, or what `load_table` takes.
+        on_missing: What to do with a kernel that the table lacks. ``"error"`` raises. ``"regress"`` prices it by the
+            regressor, and raises where that is not possible. ``"warn"`` does the same, but leaves out of the sum what
+            cannot be priced, with a warning; `Estimate.coverage` shows it. The default is ``"error"``; for a derived
+            table, whose rows are estimates too, it is ``"regress"``. That a table is derived is logged once, with its
+            expected error.
 
     Raises:
         UnknownTableError: if there is no such table.
@@ -65,14 +66,14 @@ class LatencyEstimator:
         self.table = table if isinstance(table, LatencyTable) else load_table(table)
         derived = self.table.datasheet.method == "derived"
         if derived:
-            logger.warning("%s", _derived(self.table))
+            logger.warning("%s", _derived_message(self.table))
         if self.table.datasheet.emulated:
             logger.warning("%s was measured under emulation: its times are no device's.", self.table.name)
         self.on_missing: OnMissing = on_missing or ("regress" if derived else "error")
 
     @cached_property
     def regressor(self) -> KernelRegressor:
-        """What prices kernels that the table lacks; imported and read where one is first missing."""
+        """The regressor for kernels that the table lacks; imported and read when one is first missing."""
         from latency_nas.estimate.regressor.fit_cache import cache_folder
         from latency_nas.estimate.regressor.regressor import KernelRegressor
 
@@ -103,11 +104,15 @@ class LatencyEstimator:
         return self.price(calls)
 
     def fuse(self, graph: OpGraph) -> tuple[KernelCall, ...]:
-        """The kernels that the table's engine runs for a graph, in order."""
+        """The kernels that the table's engine runs for a graph without open choices, in order."""
         return fuse(graph, self.table.datasheet.engine, self.table.datasheet.target)
 
     def price(self, calls: Sequence[KernelCall]) -> Estimate:
-        """The latency of kernels that run one after the other."""
+        """The latency of kernels that run one after the other.
+
+        Raises:
+            MissingKernelError: if kernels have no price, as `on_missing` says; the message lists them.
+        """
         keys = [self.price_key(call) for call in calls]
         prices: dict[Hashable, KernelEstimate] = {}
         for key, call in zip(keys, calls, strict=True):
@@ -118,12 +123,12 @@ class LatencyEstimator:
             prices |= self._regress(missing)
             missing = {key: item for key, item in prices.items() if item.source == "missing"}
         if missing:
-            self._complain(list(missing.values()), len(prices))
+            self._report_missing(list(missing.values()), len(prices))
         kernels = tuple([prices[key].at(call.layer) for key, call in zip(keys, calls, strict=True)])
         return Estimate(kernels=kernels, expected_error=_expected_error(self.table.datasheet), quantity=self.quantity)
 
     def price_key(self, call: KernelCall) -> Hashable:
-        """All that a call's price depends on: calls of equal keys cost the same."""
+        """A key for everything that a call's price depends on: calls with equal keys have the same price."""
         return call.kernel
 
     def _price(self, call: KernelCall) -> KernelEstimate:
@@ -135,7 +140,7 @@ class LatencyEstimator:
         )
 
     def _regress(self, missing: Mapping[Hashable, KernelEstimate]) -> dict[Hashable, KernelEstimate]:
-        """All of them in one batch; what the regressor cannot price is left out."""
+        """Prices by the regressor, in one batch, without the kernels that it cannot price."""
         guesses = self.regressor.predict_many([item.kernel for item in missing.values()])
         return {
             key: replace(
@@ -145,12 +150,13 @@ class LatencyEstimator:
             if guess is not None
         }
 
-    def _complain(self, missing: list[KernelEstimate], n_distinct: int) -> None:
-        shown = "; ".join(f"{item.kernel} ({_where(item.layer)})" for item in missing[:_N_SHOWN])
-        more = f"; and {len(missing) - _N_SHOWN} more" if len(missing) > _N_SHOWN else ""
+    def _report_missing(self, missing: list[KernelEstimate], n_distinct: int) -> None:
+        """Log or raise, as `on_missing` says, that kernels have no price."""
+        listed = "; ".join(f"{item.kernel} ({_place(item.layer)})" for item in missing[:_N_LISTED])
+        more = f"; and {len(missing) - _N_LISTED} more" if len(missing) > _N_LISTED else ""
         text = (
             f"{len(missing)} of {n_distinct} different kernels have no price in {self.table.name} "
-            f"({self.table.datasheet}): {shown}{more}."
+            f"({self.table.datasheet}): {listed}{more}."
         )
         if self.on_missing == "warn":
             logger.warning("%s They are left out of the sum.", text)
@@ -164,10 +170,11 @@ class LatencyEstimator:
 
 
 def _expected_error(sheet: Datasheet) -> float | None:
+    """The datasheet's expected error, or that of the normal distribution with its bound for 90 % of networks."""
     return sheet.expected_error if sheet.error_90 is None else log1p(sheet.error_90) / (Z90 * MAE_TO_STD)
 
 
-def _derived(table: LatencyTable) -> str:
+def _derived_message(table: LatencyTable) -> str:
     sheet = table.datasheet
     error = (
         "its error is not known" if sheet.expected_error is None else f"expect an error of {sheet.expected_error:.1%}"
@@ -179,5 +186,5 @@ def _derived(table: LatencyTable) -> str:
     )
 
 
-def _where(layer: str) -> str:
+def _place(layer: str) -> str:
     return f"layer `{layer}`" if layer else "in the model itself"

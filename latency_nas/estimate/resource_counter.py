@@ -1,4 +1,4 @@
-"""`ResourceCounter`: in the place of an estimator, counts multiply-accumulates, parameters or bytes."""
+"""`ResourceCounter`: counts multiply-accumulates, parameters or bytes in the place of a `LatencyEstimator`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["RESOURCES", "Resource", "ResourceCounter"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """What can be counted of a network.
+    """A resource of a network that can be counted.
 
     Args:
         quantity: Quantity that the counts are of.
-        count: Function that gives what one call of a kernel adds.
+        count: Function that gives the count of one call of a kernel.
     """
 
     quantity: Quantity
@@ -31,7 +31,7 @@ class Resource:
 
 
 def _n_params(call: KernelCall) -> int:
-    """Parameters that the call is the first of its network to read; of a call that no reader made, its kernel's."""
+    """Parameters that no earlier call of the network reads; for a call that no reader made, its kernel's parameters."""
     return n_params(call.kernel) if call.n_params is None else call.n_params
 
 
@@ -40,11 +40,11 @@ def _n_weight_bytes(call: KernelCall) -> int:
 
 
 def _n_kept_bytes(call: KernelCall) -> int:
-    """Weights and outputs: their sum over a network is what it holds if nothing is freed, a bound of its peak."""
+    """Bytes of weights and outputs; their sum over a network is its memory if nothing is freed, a bound of the peak."""
     return _n_weight_bytes(call) + DTYPES[call.kernel.dtype] * sum(map(prod, call.kernel.outputs))
 
 
-# name -> what is counted
+# name -> resource
 RESOURCES: dict[str, Resource] = {
     "macs": Resource(quantity=QUANTITIES["MACs"], count=lambda call: n_macs(call.kernel)),
     "params": Resource(quantity=QUANTITIES["parameters"], count=_n_params),
@@ -58,12 +58,12 @@ class ResourceCounter(LatencyEstimator):
 
     ``LatencyLoss(ResourceCounter("params"), target=3e6)`` keeps a search at three million parameters.
 
-    Parameters are those that the network reads, each counted once however many layers share it: of a torch module the
-    sum of ``p.numel()``. Running statistics and other buffers are none. Of a parameter of which only a part is read,
-    such as the weight of an elastic layer, the part counts. Shared parameters belong to the first kernel that reads
-    them; in a plan, a parameter that candidates of different choices share is counted once by terms of these choices.
-    Of an ONNX or Paddle file, whose training framework is not known, its weights count; see
-    `latency_nas.graph.onnx.reader` and `latency_nas.graph.paddle.reader` for what they are.
+    Parameters are those that the network reads. Each is counted once, however many layers share it, so for a torch
+    module the count is the sum of ``p.numel()``. Running statistics and other buffers are not parameters. If only a
+    part of a parameter is read, as in an elastic layer, only this part is counted. A shared parameter belongs to the
+    first kernel that reads it; if candidates of different choices share it, the cost plan counts it once by terms of
+    these choices. An ONNX or Paddle file does not say what was trained: `latency_nas.graph.onnx.reader` and
+    `latency_nas.graph.paddle.reader` say which of its weights count.
 
     Args:
         resource: ``"macs"``, ``"params"``, ``"weight_bytes"`` or ``"kept_bytes"`` (weights and activations if nothing
@@ -94,7 +94,7 @@ class ResourceCounter(LatencyEstimator):
         self.quantity = RESOURCES[resource].quantity
 
     def price_key(self, call: KernelCall) -> Hashable:
-        """The kernel, and what its call adds."""
+        """The kernel and the count of the call."""
         return call.kernel, RESOURCES[self.resource].count(call)
 
     def _price(self, call: KernelCall) -> KernelEstimate:

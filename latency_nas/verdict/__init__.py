@@ -1,1 +1,1 @@
-"""The verdict: final networks exported, measured, and set against the prediction."""
+"""The verdict: final networks are exported, measured, and compared with their prediction."""

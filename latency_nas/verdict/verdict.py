@@ -1,4 +1,4 @@
-"""The final check: the network that was found, exported and measured, against its prediction and its target."""
+"""`verify`: exports and measures the final network, and compares it with its prediction and its target."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["Verdict", "verify"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A final network's latency: wanted, predicted, measured.
+    """A final network's latency: the target, the prediction, the measurement.
 
     Args:
-        target_ms: what was asked for.
-        estimate: the prediction.
-        measured: the exported network on this machine.
-        drift: of the session that measured it.
-        keeps_weights: Whether the exported network has the model's weights; if not, random ones.
-        deviations: What of the device or the engine at hand is not what the table's datasheet says.
+        target_ms: Target of the search.
+        estimate: Prediction by the table.
+        measured: Times of the exported network.
+        drift: Drift of the session that measured it.
+        keeps_weights: Whether the exported network has the model's weights; if not, it has random ones.
+        deviations: Differences between the device or engine at hand and the table's datasheet, as texts.
     """
 
     target_ms: float
@@ -45,7 +45,7 @@ class Verdict:
 
     @property
     def off_target(self) -> float:
-        """Measured over target, less one (0.02: 2 % too slow)."""
+        """Measured over target, minus one (0.02: 2 % too slow)."""
         return self.measured.latency_ms / self.target_ms - 1
 
     def __str__(self) -> str:
@@ -72,18 +72,18 @@ def verify(
 ) -> Verdict:
     """Export a final network, check that the engine runs the kernels that were priced, and measure it.
 
-    The measurement is expressed at the machine speed at which the table was measured; `NetworkTimes.raw_ms` is what
-    the clock said.
+    The measurement is expressed at the machine speed at which the table was measured; `NetworkTimes.raw_ms` is the time
+    that the clock showed.
 
     Args:
-        model: Network; in evaluation mode for the export, and unchanged afterwards.
-        example_input: What its forward takes.
+        model: Network; it is exported in evaluation mode, and unchanged afterwards.
+        example_input: Input that its forward takes.
         table: Table of the device at hand, or what `load_table` takes.
-        target_ms: What was asked for.
-        file: Where the exported network goes.
-        rounds: Repetitions.
-        runner: Device at hand, with the table's engine; this machine by default.
-        other_device: Whether the table may be of another device or engine; the verdict then says what differs.
+        target_ms: Target of the search.
+        file: Path of the exported network.
+        rounds: Number of repetitions.
+        runner: Runner of the device at hand, with the table's engine; this machine by default.
+        other_device: Whether the table may be of another device or engine; the verdict then lists what differs.
 
     Raises:
         SearchError: if the target is not positive.

@@ -1,1 +1,1 @@
-"""The regressor: what a kernel costs that no row of a table gives."""
+"""The regressor: prices of kernels that have no row in a table."""

@@ -1,4 +1,4 @@
-"""How well the regressor of a table does, family by family, on rows that were left out of its fit."""
+"""Accuracy of a table's regressor, family by family, on rows that were left out of its fit."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ _PEERS = ("conv2d", "depthwise_conv2d", "pool2d")
 class FamilyAccuracy:
     """The regressor's errors on one family of a table's kernels.
 
+    "Near" rows were left out one by one, so that the table still had rows of their shape; "far" rows were left out with
+    all rows of their shape.
+
     Args:
-        family: of the kernels.
-        dtype: of the kernels.
-        n_rows: of the table.
-        form: of regression, as cross-validation chose it.
-        near_error: mean absolute relative error of single rows that were left out.
-        near_within: the share of these within 10 %.
-        near_covered: the share of these in their 90 % interval, which rests on others.
-        far_error: mean absolute relative error where all rows of a shape were left out.
-        far_covered: the share of these in their 90 % interval, which rests on other shapes; each shape counts as one.
-        peer_error: what `forest_of_paddleslim` errs where the same rows were left out, shape by shape; None of families
-            that it has no features for.
+        family: Family of the kernels.
+        dtype: Type of the kernels' numbers.
+        n_rows: Number of the family's rows in the table.
+        form: Form of regression that cross-validation chose.
+        near_error: Mean absolute relative error of near rows.
+        near_within: Share of near rows within 10 %.
+        near_covered: Share of near rows in their 90 % interval, which was computed from other rows.
+        far_error: Mean absolute relative error of far rows.
+        far_covered: Share of far rows in their 90 % interval, which was computed from other shapes; each shape has the
+            same weight.
+        peer_error: Error of `forest_of_paddleslim` on the same far rows; None for families that it has no features for.
     """
 
     family: str
@@ -55,12 +58,12 @@ class FamilyAccuracy:
 def regressor_accuracy(
     table: LatencyTable, *, cache: Path | None = None, beside_peer: bool = False
 ) -> list[FamilyAccuracy]:
-    """The errors by cross-validation of every family that has enough rows, largest first; all are fitted for it.
+    """Fit every family that has enough rows, and return its errors by cross-validation, largest family first.
 
     Args:
-        table: whose regressor it is.
-        cache: as `KernelRegressor` takes it.
-        beside_peer: whether PaddleSlim's forest is fitted as well.
+        table: Table that the regressor is fitted to.
+        cache: Folder for fitted families, as `KernelRegressor` takes it.
+        beside_peer: Whether PaddleSlim's forest is fitted as well.
     """
     regressor = KernelRegressor(table, cache=cache)
     regressor.fit()
@@ -81,9 +84,9 @@ def _peer_error(table: LatencyTable, family: str, dtype: str) -> float:
     kernels, latency_ms = list(rows), np.array(list(rows.values()))
     groups = np.unique([shape_of(kernel) for kernel in kernels], return_inverse=True)[1]
     errors = [
-        np.abs(forest_of_paddleslim([kernels[i] for i in kept], latency_ms[kept], [kernels[i] for i in held])
-               / latency_ms[held] - 1)
-        for kept, held in left_out_folds(len(kernels), groups)
+        np.abs(forest_of_paddleslim([kernels[i] for i in kept], latency_ms[kept], [kernels[i] for i in left_out])
+               / latency_ms[left_out] - 1)
+        for kept, left_out in left_out_folds(len(kernels), groups)
     ]  # fmt: skip
     return float(np.concatenate(errors).mean())
 
@@ -91,14 +94,14 @@ def _peer_error(table: LatencyTable, family: str, dtype: str) -> float:
 def forest_of_paddleslim(
     kernels: Sequence[Kernel], latency_ms: NDArray[np.float64], unseen: Sequence[Kernel]
 ) -> NDArray[np.float64]:
-    """What a forest as PaddleSlim trains it says of kernels, in milliseconds, ``(len(unseen),)``.
+    """Predictions of a forest as PaddleSlim trains it, in milliseconds, ``(len(unseen),)``.
 
-    Its features, milliseconds as they are, depth 70; 100 trees rather than 300.
+    It has PaddleSlim's features, a target in milliseconds without a logarithm, and depth 70, but 100 trees, not 300.
 
     Args:
-        kernels: convolutions, or pools.
-        latency_ms: of each of them.
-        unseen: to be priced.
+        kernels: Convolutions, or pools.
+        latency_ms: Latency of each of them.
+        unseen: Kernels to be priced.
 
     References:
         PaddleSlim, pull request 1054, demo/analysis/train_predictor.

@@ -1,4 +1,4 @@
-"""How log latencies of kernels go together: the covariance of the Gaussian process."""
+"""The covariance of the Gaussian process: how log latencies of kernels are correlated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["JITTER", "Covariance"]
 
 Floats = NDArray[np.float64]
 
-JITTER = 1e-6  # variance that keeps rows which coincide apart
+JITTER = 1e-6  # variance that keeps the matrix regular where rows coincide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Covariance:
     """The covariance of log latencies: a smooth and a rough part, each with a scale for every coordinate, and noise.
 
     k(a, b) = smooth * exp(-r^2/2) + rough * (1 + sqrt(3) s) exp(-sqrt(3) s), where r and s are distances in the scales
-    of the part; the noise of a row of latency t is ``relative + absolute / t^2``, as timers resolve a fixed time.
+    of the parts. The noise of a row of latency t is ``relative + absolute / t^2``, since timers resolve a fixed time.
 
     Args:
         smooth_scales: Scales of the first part, one for each coordinate.
@@ -43,7 +43,7 @@ class Covariance:
 
     @property
     def prior(self) -> float:
-        """The variance of a kernel of which no row says anything."""
+        """The variance of a kernel that is far from all rows."""
         return self.smooth + self.rough
 
     def noise(self, latency_ms: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Learning the covariance of the Gaussian process: the only part of it that needs torch."""
+"""Learning the covariance of the Gaussian process, the only part of the process that needs torch."""
 
 from __future__ import annotations
 
@@ -30,28 +30,30 @@ def _kernel(a: Tensor, b: Tensor, log_scales: Tensor, log_variances: Tensor) -> 
     return variances[0] * (-0.5 * _squared(a * smooth, b * smooth)).exp() + variances[1] * (1 + s) * (-s).exp()
 
 
-def learn_covariance(x: Floats, y: Floats, latency_ms: Floats, doubt: Floats, *, seed: int = 0) -> Covariance:
-    """The covariance that makes the rows most likely, learnt on a part of them.
+def learn_covariance(x: Floats, y: Floats, latency_ms: Floats, noise_factor: Floats, *, seed: int = 0) -> Covariance:
+    """The covariance with the largest likelihood, learnt from a sample of the rows.
 
     Args:
         x: Coordinates, ``(rows, coordinates)``, standardised.
-        y: Log latencies less their trend, ``(rows,)``.
-        latency_ms: A smooth guess of each row's latency, for the noise.
-        doubt: Factor of each row's noise.
-        seed: Seed of the choice of rows.
+        y: Log latencies minus their trend, ``(rows,)``.
+        latency_ms: Smooth estimate of each row's latency, for the noise.
+        noise_factor: Factor of each row's noise.
+        seed: Seed of the sample.
     """
     import torch
 
-    with torch.inference_mode(False), torch.enable_grad():  # wherever it is called from
-        return _learn(x, y, latency_ms, doubt, seed)
+    with torch.inference_mode(False), torch.enable_grad():  # the caller may have turned gradients off
+        return _learn(x, y, latency_ms, noise_factor, seed)
 
 
-def _learn(x: Floats, y: Floats, latency_ms: Floats, doubt: Floats, seed: int) -> Covariance:
+def _learn(x: Floats, y: Floats, latency_ms: Floats, noise_factor: Floats, seed: int) -> Covariance:
     import torch
-    from torch.optim.adam import adam  # the function: an optimiser's class imports torch's compiler, for two seconds
+    from torch.optim.adam import (
+        adam,
+    )  # importing an optimiser's class imports torch's compiler, which takes two seconds
 
     rng = np.random.default_rng(seed)
-    xs, ys, t, trust = (torch.from_numpy(np.ascontiguousarray(part)) for part in (x, y, latency_ms, doubt))
+    xs, ys, t, factor = (torch.from_numpy(np.ascontiguousarray(part)) for part in (x, y, latency_ms, noise_factor))
     log_scales = torch.tensor([[0.7] * x.shape[1], [-0.3] * x.shape[1]], dtype=torch.float64, requires_grad=True)
     level = float(np.log(np.var(y) + 1e-4))
     log_variances = torch.tensor([level, level - 1.5, -6.0, -9.0], dtype=torch.float64, requires_grad=True)
@@ -63,7 +65,7 @@ def _learn(x: Floats, y: Floats, latency_ms: Floats, doubt: Floats, seed: int) -
         if len(x) > _N_LEARNT and step % 10 == 0:
             part = torch.from_numpy(_sample(x, rng))
         a, noise = xs[part], log_variances[2].exp() + log_variances[3].exp() / t[part] ** 2
-        covariance = _kernel(a, a, log_scales, log_variances) + torch.diag(trust[part] * noise + JITTER)
+        covariance = _kernel(a, a, log_scales, log_variances) + torch.diag(factor[part] * noise + JITTER)
         root = torch.linalg.cholesky(covariance)
         whitened = torch.linalg.solve_triangular(root, ys[part][:, None], upper=False)
         loss = 0.5 * whitened.square().sum() + root.diagonal().log().sum() + 0.05 * log_scales.square().sum()
@@ -81,7 +83,7 @@ def _learn(x: Floats, y: Floats, latency_ms: Floats, doubt: Floats, seed: int) -
 
 
 def _sample(x: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Rows at random, half of them neighbours of a few of the others, without which short scales could not be seen."""
+    """Random rows, half of them neighbours of a few others: without neighbours, short scales could not be learnt."""
     spread = rng.choice(len(x), _N_LEARNT // 2, replace=False)
     near = [np.argsort(np.square(x - x[row]).sum(axis=1))[: _N_LEARNT // 10] for row in spread[:5]]
     return np.unique(np.concatenate([spread, *near]))

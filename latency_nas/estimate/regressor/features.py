@@ -1,4 +1,4 @@
-"""Features of kernels that their time depends on, computed for many kernels at once."""
+"""Features of kernels for the regression of their time, computed for many kernels at once."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from latency_nas.kernel import Kernel, n_bytes, n_flops, n_params
 
 __all__ = ["COORDINATES", "FEATURES", "LOG_LINEAR", "feature_matrix", "features"]
 
-# What can be read off a kernel; sizes are of its first input and output.
+# Quantities that are read from a kernel; sizes are of its first input and output.
 _SIZES = (
     "flops", "bytes", "params", "size_in", "size_out", "channels_in", "channels_out", "pixels_in", "pixels_out",
     "width_out", "kernel_area", "kernel_aspect", "stride", "pad", "dilation", "group", "has_activation", "kind",
 )  # fmt: skip
 
-# The one categorical feature that a family may have: where a copy comes from, or what a pool computes.
+# The one categorical feature that a family may have: the layout that a copy reads, or what a pool computes.
 _KINDS = {"packed": 1, "plain": 2, "avg": 1, "max": 2}
 
-# Engines pad channels and pixels to their registers and tiles (4, 8 and 12 floats on ARM, 16 on AVX-512), and share
-# blocks of channels out among threads: each (size, block) gives the remainder and the part of the padded size in use.
+# Engines pad channels and pixels to their registers and tiles (4, 8 and 12 floats on ARM, 16 on AVX-512), and divide
+# blocks of channels among threads. Each (size, block) gives the remainder, and the part of the padded size in use.
 _BLOCKS = (
     ("channels_in", 4), ("channels_in", 8), ("channels_out", 4), ("channels_out", 8), ("channels_out", 12),
     ("channels_out", 16), ("channels_out", 32), ("pixels_out", 8), ("pixels_out", 12), ("pixels_out", 16),
@@ -45,7 +45,7 @@ FEATURES = (
     *(f"{name}_fill_{block}" for name, block in _BLOCKS),
 )
 
-# The few in which distances between kernels are measured, and those of the log-linear form.
+# Features for distances between kernels, and features of the log-linear form.
 COORDINATES = (
     "log_channels_in", "log_channels_out", "log_pixels_out", "log_shrink", "log_bytes", "log_group", *_PLAIN,
     "channels_out_fill_4", "channels_out_fill_8", "pixels_out_fill_8",
@@ -81,7 +81,7 @@ def feature_matrix(kernels: Sequence[Kernel]) -> NDArray[np.float64]:
     """The features of kernels, of shape ``(len(kernels), len(FEATURES))``; logarithms are of one plus the size."""
     raw = np.array([_sizes(kernel) for kernel in kernels], dtype=np.float64).reshape(len(kernels), len(_SIZES))
     size = dict(zip(_SIZES, raw.T, strict=True))
-    # as a matrix product: what one output element sums over, and the unfolded input of a spatial kernel
+    # as a matrix product: the terms of one output element's sum, and the unfolded input of a spatial kernel
     size["depth"] = size["flops"] / np.maximum(2 * size["size_out"], 1)
     size["im2col"] = np.where(size["kernel_area"] > 1, size["depth"] * size["pixels_out"], 0)
     columns = [np.log1p(size[name]) for name in _LOGS]

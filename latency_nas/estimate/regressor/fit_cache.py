@@ -1,4 +1,4 @@
-"""Where fitted forms are kept: with the table, or in the user's cache. They are arrays: nothing of them is executed."""
+"""Fitted forms of a table, stored beside it or in the user's cache. They are arrays: nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -17,39 +17,44 @@ logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """The folder that the environment variable `LATENCY_NAS_CACHE` names, else the user's own."""
+    """The folder for fitted forms, in the one that `LATENCY_NAS_CACHE` names or in the user's cache."""
     from latency_nas.table.download import CACHE_VARIABLE
 
     if named := os.environ.get(CACHE_VARIABLE):
         return Path(named).expanduser() / "regressors"
-    import pooch  # only where nothing is named: it takes a tenth of a second
+    import pooch  # imported only here: it takes a tenth of a second
 
     return Path(pooch.os_cache("latency_nas")) / "regressors"
 
 
 def stored_forms(table: LatencyTable) -> StoredForms | None:
-    """The forms that a table carries; None where it carries none, or none that can be used, which is logged."""
+    """The forms that a table carries. None if it carries none, or if they cannot be used, which is logged."""
     if table.fitted is None:
         return None
     place = table.fitted if isinstance(table.fitted, Path) else f"what {table.name} carries"
     try:
         content = table.fitted.read_bytes() if isinstance(table.fitted, Path) else table.fitted
-        return _of_table(read_forms(content), table)
+        return _check_fingerprint(read_forms(content), table)
     except (OSError, ValueError) as error:
         logger.warning("%s cannot be used (%s): families are fitted anew.", place, error)
         return None
 
 
-def _of_table(forms: StoredForms, table: LatencyTable) -> StoredForms:
+def _check_fingerprint(forms: StoredForms, table: LatencyTable) -> StoredForms:
+    """The forms, if they were fitted to this table.
+
+    Raises:
+        ValueError: if they were fitted to another one.
+    """
     if forms.fingerprint != table.fingerprint():
         raise ValueError(f"Expected forms fitted to {table.name} as it is, but they were fitted to another table")
     return forms
 
 
 def read_family(path: Path, table: LatencyTable, key: FamilyKey) -> FittedFamily | None:
-    """A family of the cache; None where there is none, or none that can be used."""
+    """A family in the cache. None if there is none, or if it cannot be used, which is logged."""
     try:
-        return _of_table(read_forms(path.read_bytes()), table).families[key]
+        return _check_fingerprint(read_forms(path.read_bytes()), table).families[key]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError) as error:
@@ -58,7 +63,7 @@ def read_family(path: Path, table: LatencyTable, key: FamilyKey) -> FittedFamily
 
 
 def write_family(path: Path, table: LatencyTable, key: FamilyKey, family: FittedFamily) -> None:
-    """Keep a family; where that fails it is only logged."""
+    """Store a family in the cache; a failure is only logged."""
     forms = StoredForms(fingerprint=table.fingerprint(), scales={}, families={key: family})
     try:
         with whole_file(path) as partial:

@@ -1,4 +1,4 @@
-"""A fitted forest as plain arrays, and what it says of kernels: nothing of scikit-learn's is needed for it."""
+"""`FlatForest`: a fitted forest as plain arrays, which predicts without scikit-learn."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 __all__ = ["FlatForest"]
 
-_CHUNK = 512  # so that what is computed stays in the cache
+_CHUNK = 512  # rows at once: intermediate results then stay in the cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatForest:
-    """Trees one after the other, each depth first: the left child of a node is the next one.
+    """The nodes of all trees in arrays, tree after tree, each depth first: the next node is a node's left child.
 
     Args:
-        feature: The column that a node asks for, ``(nodes,)``; 0 of a leaf.
-        value: The threshold of a node that goes left where the column is at most that, the prediction of a leaf;
-            ``(nodes,)``.
-        right: How many nodes further the right child is, ``(nodes,)``; 0 of a leaf.
-        roots: The first node of each tree, ``(trees,)``.
+        feature: Column that a node compares, ``(nodes,)``; 0 for a leaf.
+        value: Threshold of a node, ``(nodes,)``; a row goes left if its column is at most that. For a leaf, its
+            prediction.
+        right: Distance to a node's right child, in nodes, ``(nodes,)``; 0 for a leaf.
+        roots: First node of each tree, ``(trees,)``.
     """
 
     feature: NDArray[np.uint8]
@@ -41,7 +41,7 @@ class FlatForest:
 
     @classmethod
     def of(cls, forest: Any) -> FlatForest:
-        """What scikit-learn fitted; its thresholds are doubles, and rounded down they part the same floats."""
+        """The flat form of scikit-learn's forest, its thresholds rounded down to floats, which split floats equally."""
         trees = [estimator.tree_ for estimator in forest.estimators_]
         parts = [_nodes(tree) for tree in trees]
         feature, value, right = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -61,13 +61,13 @@ class FlatForest:
     def _predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         node = np.tile(self.roots, len(x))
         row = np.repeat(np.arange(len(x)), len(self.roots))
-        under_way = np.arange(len(node))
-        while len(under_way):
-            here = node[under_way]
+        active = np.arange(len(node))
+        while len(active):
+            here = node[active]
             inner = self.right[here] > 0
-            under_way, here = under_way[inner], here[inner]
-            left = x[row[under_way], self.feature[here]] <= self.value[here]
-            node[under_way] = here + np.where(left, 1, self.right[here])
+            active, here = active[inner], here[inner]
+            left = x[row[active], self.feature[here]] <= self.value[here]
+            node[active] = here + np.where(left, 1, self.right[here])
         return np.asarray(self.value[node].reshape(len(x), -1).mean(axis=1, dtype=np.float64))
 
 

@@ -1,4 +1,4 @@
-"""What was decided of a family: which form of regression prices it, and how far that errs."""
+"""`FormSelection`: the form of regression that was selected for a family, and its errors."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ __all__ = ["FormSelection", "difficulty", "stated_deviation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormSelection:
-    """What was decided for a family: enough to fit it again at once.
+    """The selected form of a family, its errors, and the widths of its intervals.
+
+    "Near" is for kernels whose shape is among the rows: its errors are those of rows that were left out one by one.
+    "Far" is for kernels of another shape: its errors are those of rows that were left out with all rows of their shape.
+    Kernels are sorted into bins by their difficulty (`difficulty`); each bin has its own width.
 
     Args:
-        form: one of `FORMS`.
-        covariance: of its process.
-        near_error: mean absolute relative error of single rows that were left out.
-        far_error: the same where all rows of a shape were left out.
-        near_within: the share of the single rows within 10 %.
-        near_covered: the share of the single rows in intervals that rest on the others; 0.9 is aimed at.
-        far_covered: the same where all rows of a shape were left out, each shape counting as one.
-        near_edges: of kernels whose shape is among the rows, bounds between difficulties, each of which has an interval
-            of its own.
-        near_widths: of each difficulty, the 90 % quantile of the errors of single rows, in stated deviations.
-        far_edges: as `near_edges`, of kernels of another shape.
-        far_widths: as `near_widths`, of whole shapes that were left out.
-        farthest: the difficulty that 1 % of the left-out rows exceed.
+        form: Selected form, one of `FORMS`.
+        covariance: Covariance of the Gaussian process.
+        near_error: Mean absolute relative error of near rows.
+        far_error: Mean absolute relative error of far rows.
+        near_within: Share of near rows within 10 %.
+        near_covered: Share of near rows in 90 % intervals that were computed from other rows; it should be 0.9.
+        far_covered: Share of far rows in 90 % intervals that were computed from other shapes; each shape has the same
+            weight.
+        near_edges: Difficulties between the bins of near kernels.
+        near_widths: Width of each bin of near kernels: the 90 % quantile of errors over stated deviations.
+        far_edges: Difficulties between the bins of far kernels.
+        far_widths: Width of each bin of far kernels.
+        farthest: Difficulty that 1 % of the left-out rows exceed.
     """
 
     form: str
@@ -65,21 +69,21 @@ class FormSelection:
             selection = cls(**parts | {"covariance": Covariance(**covariance)})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"Expected the parts of a selection, but got {data!r:.80}.") from error
-        if selection.form not in FORMS or not selection._is_whole():
+        if selection.form not in FORMS or not selection._is_consistent():
             raise ValueError(f"Expected a form and its widths, but got {selection.form!r}.")
         return selection
 
-    def _is_whole(self) -> bool:
+    def _is_consistent(self) -> bool:
         pairs = ((self.near_edges, self.near_widths), (self.far_edges, self.far_widths))
         return all(len(widths) == len(edges) + 1 for edges, widths in pairs)
 
     def deviation(self, variance: Floats, latency_ms: Floats, seen: NDArray[np.bool_]) -> Floats:
-        """One standard deviation of log latencies.
+        """Standard deviation of log latencies, ``(kernels,)``.
 
         Args:
-            variance: of the process, ``(kernels,)``.
-            latency_ms: as predicted.
-            seen: whether the kernel's shape is among the rows.
+            variance: Variance of the process, ``(kernels,)``.
+            latency_ms: Predicted latency, ``(kernels,)``.
+            seen: Whether the kernel's shape is among the rows, ``(kernels,)``.
         """
         hard = self.difficulty(variance)
         near = np.asarray(self.near_widths)[np.searchsorted(self.near_edges, hard)]
@@ -88,7 +92,7 @@ class FormSelection:
         return np.asarray(width * stated_deviation(self.covariance, variance, latency_ms) / Z90)
 
     def difficulty(self, variance: Floats) -> Floats:
-        """How little the rows say of a kernel: 0 for one that stands among them, 1 for one far from all."""
+        """The difficulty of each kernel, by the function of this name."""
         return difficulty(self.covariance, variance)
 
 
@@ -99,10 +103,10 @@ def _numbers(value: Any) -> Any:
 
 
 def difficulty(covariance: Covariance, variance: Floats) -> Floats:
-    """How little the rows say of kernels: 0 for one that stands among them, 1 for one far from all."""
+    """Variance of the process over its prior: 0 for a kernel that is among the rows, 1 for one far from all rows."""
     return np.asarray(variance / covariance.prior)
 
 
 def stated_deviation(covariance: Covariance, variance: Floats, latency_ms: Floats) -> Floats:
-    """The deviation of log latencies that the process states, noise included."""
+    """Standard deviation of log latencies by the process, noise included."""
     return np.sqrt(variance + covariance.noise(latency_ms))

@@ -1,4 +1,4 @@
-"""The forms of regression of one family, fitted: plain arrays, and what they say of kernels. Nothing is fitted here."""
+"""`FittedForms`: the fitted forms of regression of one family, as plain arrays that predict. Nothing is fitted here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from latency_nas.estimate.regressor.features import COORDINATES, FEATURES, LOG_L
 from latency_nas.estimate.regressor.forest import FlatForest
 from latency_nas.estimate.regressor.local_gp import local_predictions
 
-__all__ = ["AT", "FORMS", "FORMS_OF_FOREST", "LINEAR", "Base", "FittedForms", "Process", "amounts"]
+__all__ = [
+    "COORDINATE_COLUMNS",
+    "FORMS",
+    "FORMS_OF_FOREST",
+    "LINEAR_COLUMNS",
+    "Base",
+    "FittedForms",
+    "Process",
+    "amounts",
+]
 
 # Simplest first.
 FORMS = ("log-linear", "Gaussian process", "forest", "forest and process")
@@ -20,11 +29,12 @@ FORMS_OF_FOREST = frozenset({"forest", "forest and process"})
 
 _COLUMN = {name: index for index, name in enumerate(FEATURES)}
 _WORK = [_COLUMN[f"log_{name}"] for name in ("flops", "size_in", "size_out", "params", "im2col")]
-AT, LINEAR = [_COLUMN[name] for name in COORDINATES], [_COLUMN[name] for name in LOG_LINEAR]
+COORDINATE_COLUMNS = [_COLUMN[name] for name in COORDINATES]
+LINEAR_COLUMNS = [_COLUMN[name] for name in LOG_LINEAR]
 
 
 def amounts(x: Floats) -> Floats:
-    """One call, and the amount of each kind of work, ``(kernels, 6)``.
+    """Amount of each kind of work, ``(kernels, 6)``; the first is one call.
 
     Args:
         x: Features, ``(kernels, len(FEATURES))``.
@@ -40,15 +50,15 @@ def _check(sizes: dict[str, tuple[NDArray[np.float64], tuple[int, ...]]]) -> Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """What the other forms correct: what the work takes, and a linear form of the logarithm of the rest.
+    """What the other forms correct: the time of the work, times a factor whose logarithm is linear in the features.
 
     Args:
-        costs: What a call, and a unit of each kind of work, takes, in milliseconds, ``(6,)``.
-        bounds: The least and the largest logarithm of a row's time over that of its work, ``(2,)``.
+        costs: Time of a call and of a unit of each kind of work, in milliseconds, ``(6,)``.
+        bounds: Smallest and largest logarithm of a row's time over that of its work, ``(2,)``.
         mean: Mean of each column of the linear form.
-        scale: What each column is divided by.
+        scale: Divisor of each column.
         slopes: Coefficient of each column.
-        level: The linear form's constant.
+        level: Constant of the linear form.
     """
 
     costs: Floats
@@ -59,38 +69,38 @@ class Base:
     level: float
 
     def __post_init__(self) -> None:
-        columns = (len(LINEAR),)
+        columns = (len(LINEAR_COLUMNS),)
         _check({
             "costs": (self.costs, (1 + len(_WORK),)), "bounds": (self.bounds, (2,)), "mean": (self.mean, columns),
             "scale": (self.scale, columns), "slopes": (self.slopes, columns),
         })  # fmt: skip
 
     def work(self, x: Floats) -> Floats:
-        """The logarithm of what the work alone would take, ``(kernels,)``."""
+        """The logarithm of the time of the work alone, ``(kernels,)``."""
         return np.asarray(np.log(amounts(x) @ self.costs))
 
     def bounded(self, x: Floats, guess: Floats) -> Floats:
-        """The guess, but no further from the work than any row is, ``(kernels,)``."""
+        """The guess, moved to where it is no further from the time of the work than any row is, ``(kernels,)``."""
         work = self.work(x)
         return np.clip(guess, work + self.bounds[0], work + self.bounds[1])
 
     def linear(self, x: Floats) -> Floats:
-        """The linear form: log latencies, ``(kernels,)``."""
-        excess = (x[:, LINEAR] - self.mean) / self.scale @ self.slopes + self.level
+        """Log latencies by the linear form, ``(kernels,)``."""
+        excess = (x[:, LINEAR_COLUMNS] - self.mean) / self.scale @ self.slopes + self.level
         return self.bounded(x, excess + self.work(x))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """The Gaussian process and the rows that it knows.
+    """The Gaussian process, with the rows that it is conditioned on.
 
     Args:
-        covariance: Its covariance.
-        shift: What is subtracted from each coordinate.
-        scale: What each coordinate is then divided by.
-        at: The rows' coordinates after that, ``(rows, coordinates)``.
-        residual: The rows' log latencies less those of the linear form, ``(rows,)``.
-        noise: The rows' noise variances, ``(rows,)``.
+        covariance: Covariance of the process.
+        shift: Number that is subtracted from each coordinate.
+        scale: Divisor of each coordinate after that.
+        at: Coordinates of the rows, shifted and scaled, ``(rows, coordinates)``.
+        residual: Log latency of each row minus that of the linear form, ``(rows,)``.
+        noise: Noise variance of each row, ``(rows,)``.
     """
 
     covariance: Covariance
@@ -101,24 +111,25 @@ class Process:
     noise: Floats
 
     def __post_init__(self) -> None:
-        n_rows, columns = len(self.residual), (len(AT),)
+        n_rows, n_columns = len(self.residual), len(COORDINATE_COLUMNS)
         _check({
-            "shift": (self.shift, columns), "scale": (self.scale, columns), "at": (self.at, (n_rows, len(AT))),
+            "shift": (self.shift, (n_columns,)), "scale": (self.scale, (n_columns,)),
+            "at": (self.at, (n_rows, n_columns)),
             "residual": (self.residual, (n_rows,)), "noise": (self.noise, (n_rows,)),
         })  # fmt: skip
         scales = (self.covariance.smooth_scales, self.covariance.rough_scales)
-        if n_rows < 1 or self.noise.min() < 0 or any(len(part) != len(AT) for part in scales):
+        if n_rows < 1 or self.noise.min() < 0 or any(len(part) != n_columns for part in scales):
             raise ValueError("Expected rows, noise of 0 or more, and a scale for each coordinate.")
 
-    def predict(self, x: Floats, *, itself: bool = False) -> tuple[Floats, Floats]:
+    def predict(self, x: Floats, *, leave_out_own: bool = False) -> tuple[Floats, Floats]:
         """Mean of the correction to the linear form, and its variance, each ``(kernels,)``.
 
         Args:
             x: Features, ``(kernels, len(FEATURES))``.
-            itself: Whether the kernels are rows, each of which is seen without itself.
+            leave_out_own: Whether the kernels are rows, each of which is predicted without itself.
         """
-        at = (x[:, AT] - self.shift) / self.scale
-        return local_predictions(self.covariance, self.at, self.residual, self.noise, at, itself=itself)
+        at = (x[:, COORDINATE_COLUMNS] - self.shift) / self.scale
+        return local_predictions(self.covariance, self.at, self.residual, self.noise, at, leave_out_own=leave_out_own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +137,9 @@ class FittedForms:
     """All forms of one family, or those that its selection needs.
 
     Args:
-        base: Work and linear form.
-        process: The Gaussian process.
-        forest: The forest; None where there are too few rows for one, or where no form that is asked for needs it.
+        base: Time of the work, and linear form.
+        process: Gaussian process.
+        forest: Forest; None if there are too few rows for one, or if the selected form does not need it.
     """
 
     base: Base
@@ -136,7 +147,7 @@ class FittedForms:
     forest: FlatForest | None = None
 
     def predict(self, x: Floats) -> tuple[dict[str, Floats], Floats]:
-        """Log latencies by each form, and the variance of the process: how far from the rows each kernel is.
+        """Log latencies by each form, and the variance of the process, which grows with the distance to the rows.
 
         Args:
             x: Features of kernels, ``(kernels, len(FEATURES))``.
@@ -147,11 +158,18 @@ class FittedForms:
     def combine(
         self, x: Floats, linear: Floats, process: tuple[Floats, Floats], forest: Floats | None
     ) -> tuple[dict[str, Floats], Floats]:
-        """As `predict`, of what its parts say."""
+        """As `predict`, from the predictions of the parts.
+
+        Args:
+            x: Features, ``(kernels, len(FEATURES))``.
+            linear: Log latencies by the linear form, ``(kernels,)``.
+            process: Mean and variance of the process, each ``(kernels,)``.
+            forest: Log latencies by the forest, ``(kernels,)``; None without one.
+        """
         mean, variance = process
         guesses = {"log-linear": linear, "Gaussian process": self.base.bounded(x, linear + mean)}
         if forest is not None:
-            # half of each, and less of the process where the rows say less to it: it is the worse one to go far
+            # average both; shift weight to the forest where the process is uncertain, since it extrapolates worse
             share = 0.5 * (1 - variance / self.process.covariance.prior)
             mixed = share * guesses["Gaussian process"] + (1 - share) * forest
             guesses |= {"forest": forest, "forest and process": mixed}

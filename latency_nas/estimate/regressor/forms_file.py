@@ -1,4 +1,4 @@
-"""Fitted families as a file: NumPy's arrays and JSON in a zip (.npz), in which nothing can be executed."""
+"""Fitted families as a file: NumPy arrays and JSON in a zip (.npz), in which nothing can be executed."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["FamilyKey", "StoredForms", "read_forms", "write_forms"]
 
 FamilyKey = tuple[str, str]  # family, dtype
 
-FORMAT = 5  # to be raised when the features or the forms change: older files are then fitted anew
+FORMAT = 5  # raise it when the features or the forms change: older files are then not used
 
-# what reading a damaged or forged file raises
+# exceptions that reading a damaged or forged file raises
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 _HEADER = "header"
@@ -38,8 +38,8 @@ class StoredForms:
 
     Args:
         fingerprint: Fingerprint of the table that they price for.
-        scales: Class of kernels -> what latencies are multiplied by; 1 of a class that is not named.
-        families: The families, by family and dtype.
+        scales: Class of kernels -> factor of its latencies; 1 for other classes.
+        families: Family and dtype -> fitted family.
     """
 
     fingerprint: str
@@ -77,7 +77,7 @@ def _arrays(family: FittedFamily) -> dict[str, NDArray[Any]]:
         "low": family.low, "high": family.high, "shapes": np.frombuffer(shapes, "u1"),
         "costs": base.costs, "bounds": base.bounds, "mean": base.mean, "scale": base.scale, "slopes": base.slopes,
         "shift": process.shift, "spread": process.scale, "residual": process.residual, "noise": process.noise,
-        "at": np.ascontiguousarray(process.at.T),  # columns repeat themselves, and pack better than rows
+        "at": np.ascontiguousarray(process.at.T),  # columns repeat values, and are compressed better than rows
     }  # fmt: skip
     if forest is not None:
         arrays |= {name: getattr(forest, name) for name in _FOREST}
@@ -85,7 +85,7 @@ def _arrays(family: FittedFamily) -> dict[str, NDArray[Any]]:
 
 
 def read_forms(content: bytes) -> StoredForms:
-    """The inverse of `write_forms`: nothing in the bytes is executed.
+    """The inverse of `write_forms`. Nothing in the bytes is executed.
 
     Raises:
         ValueError: if they are not such a file, are of another format, or damaged.

@@ -1,4 +1,4 @@
-"""A Gaussian process that looks at each kernel's nearest rows only: nearly a whole one, and fast on large tables."""
+"""A Gaussian process conditioned only on each point's nearest rows: close to the full process, and fast."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from latency_nas.estimate.regressor.covariance import JITTER, Covariance, Floats
 __all__ = ["local_predictions"]
 
 _N_NEIGHBOURS = 24
-_CHUNK = 200  # so that what is computed stays in the cache
+_CHUNK = 200  # points at once: intermediate results then stay in the cache
 _WORKERS = 2
 
 
-def _fall(covariance: Covariance, smooth: Floats, rough: Floats) -> Floats:
-    """The covariance at squared distances, which are overwritten: these arrays are where the time goes."""
+def _covariance_at(covariance: Covariance, smooth: Floats, rough: Floats) -> Floats:
+    """The covariance at squared distances. It overwrites its arguments, since most of the time is spent on them."""
     rough *= 3
     rough += 1e-12
     s = np.sqrt(rough, out=rough)
@@ -37,7 +37,7 @@ def _kernel_around(around: Floats, covariance: Covariance) -> tuple[Floats, Floa
 
     Args:
         around: Coordinates, ``(points, n, d)``.
-        covariance: The covariance.
+        covariance: Covariance of the process.
 
     Returns:
         Shapes ``(points, n, n)`` and ``(points, n, 1)``.
@@ -52,36 +52,36 @@ def _kernel_around(around: Floats, covariance: Covariance) -> tuple[Floats, Floa
         square += norm.swapaxes(-1, -2)
         squares.append(np.maximum(square, 0, out=square))
         norms.append(norm)
-    return _fall(covariance, *squares), _fall(covariance, *norms)
+    return _covariance_at(covariance, *squares), _covariance_at(covariance, *norms)
 
 
 def local_predictions(
-    covariance: Covariance, x: Floats, y: Floats, noise: Floats, at: Floats, *, itself: bool = False
+    covariance: Covariance, x: Floats, y: Floats, noise: Floats, at: Floats, *, leave_out_own: bool = False
 ) -> tuple[Floats, Floats]:
     """Mean and variance of the process at points, each from the rows nearest to it.
 
     Args:
-        covariance: The covariance, learnt.
+        covariance: Covariance of the process.
         x: Coordinates of the rows, ``(rows, coordinates)``.
-        y: Log latencies of the rows less the trend, ``(rows,)``.
+        y: Log latencies of the rows minus the trend, ``(rows,)``.
         noise: Noise variances of the rows, ``(rows,)``.
         at: Coordinates of the points, ``(points, coordinates)``.
-        itself: Whether the points are rows, and each one's own row, its nearest, is left out.
+        leave_out_own: Whether the points are rows, and each one's own row, its nearest, is left out.
 
     Returns:
         Mean and variance without noise, each ``(points,)``.
     """
-    n = min(_N_NEIGHBOURS, len(x) - itself)
+    n = min(_N_NEIGHBOURS, len(x) - leave_out_own)
     scale = covariance.metric
-    tree = KDTree(x * scale, balanced_tree=False)  # rows lie in clumps: a third faster
-    nearest = tree.query(at * scale, k=np.arange(1 + itself, n + 1 + itself), workers=_WORKERS)[1]
+    tree = KDTree(x * scale, balanced_tree=False)  # a third faster, since rows lie in clusters
+    nearest = tree.query(at * scale, k=np.arange(1 + leave_out_own, n + 1 + leave_out_own), workers=_WORKERS)[1]
     noise = noise + JITTER
     mean, explained = np.empty(len(at)), np.empty(len(at))
 
     def predict(start: int) -> None:
         part = slice(start, start + _CHUNK)
         rows = nearest[part]
-        around = x[rows] - at[part, None]  # seen from the point, which keeps small distances exact
+        around = x[rows] - at[part, None]  # relative to the point, which keeps small distances exact
         inside, across = _kernel_around(around, covariance)
         diagonal = np.arange(n)
         inside[:, diagonal, diagonal] += noise[rows]
@@ -94,7 +94,7 @@ def local_predictions(
         for start in starts:
             predict(start)
     else:
-        # chunks side by side, each on one core: their operations are too small to be shared out
+        # each chunk on one core: its operations are too small to be divided among cores
         with ThreadPoolExecutor(_WORKERS) as pool:
             list(pool.map(predict, starts))
     return mean, np.maximum(covariance.prior - explained, 0)

@@ -1,4 +1,4 @@
-"""A regressor for kernels that a table lacks: one model per kernel family, on the logarithm of the latency."""
+"""`KernelRegressor`: prices kernels that a table lacks by one model per family, for the logarithm of the latency."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ __all__ = ["KernelRegressor", "with_fitted_forms"]
 
 logger = logging.getLogger(__name__)
 
-_MIN_ROWS = 8  # fewer rows of a family are no ground for a regression
+_MIN_ROWS = 8  # with fewer rows, a family is not regressed
 _SMALL = "ops that only touch memory"
 
 
 class KernelRegressor:
-    """Prices kernels of the families that a table has enough rows of.
+    """Prices kernels of the families for which a table has enough rows.
 
-    A table that carries fitted forms (`with_fitted_forms`) is priced by these. Of another, a family is fitted when it
-    is first asked for. Families without multiplications (copies, additions, activations) that have too few rows share
-    one model: what they cost is mostly the memory that they touch.
+    If the table carries fitted forms (`with_fitted_forms`), these are used; if not, a family is fitted when it is first
+    needed. Families without multiplications (copies, additions, activations) that have too few rows share one model,
+    since their cost is mostly the memory that they touch.
 
     Args:
-        table: The table whose rows it goes by.
-        cache: A folder that keeps what was fitted, named by the table's fingerprint. None keeps nothing.
+        table: Table whose rows are used.
+        cache: Folder for fitted families, in files named by the table's fingerprint; None stores nothing.
     """
 
     def __init__(self, table: LatencyTable, *, cache: Path | None = None) -> None:
         self._table, self._cache = table, cache
         self._fitted: dict[FamilyKey, FittedFamily] = {}
-        self._said = False
+        self._has_logged = False
 
     @cached_property
     def _stored(self) -> StoredForms | None:
@@ -54,7 +54,7 @@ class KernelRegressor:
 
     @cached_property
     def _rows(self) -> dict[FamilyKey, list[tuple[Kernel, float]]]:
-        """The rows of each family; not needed where all of them are stored, and parsing them takes time."""
+        """The rows of each family, parsed only if they are needed: that takes time, and stored forms do without."""
         rows: dict[FamilyKey, list[tuple[Kernel, float]]] = defaultdict(list)
         for kernel, entry in self._table.items():
             row = (kernel, entry.latency_ms)
@@ -68,24 +68,24 @@ class KernelRegressor:
         return frozenset(self._stored.families if self._stored else self._rows)
 
     def fit(self) -> None:
-        """Make all families ready now, rather than when they are first asked for."""
+        """Fit or load all families now, not when they are first needed."""
         for key in sorted(self._keys):
             self._family(key)
 
     def selections(self) -> dict[tuple[str, str], tuple[int, FormSelection]]:
-        """Of each family and dtype ready so far, its number of rows and what was decided."""
+        """For each family and dtype that was fitted or loaded so far: its number of rows, and its selection."""
         return {key: (family.n_rows, family.selection) for key, family in self._fitted.items()}
 
     def to_bytes(self, fingerprint: str, scales: Mapping[str, float] | None = None) -> bytes:
-        """All families as a file's bytes, as a table carries them.
+        """All families as the bytes of a file that a table carries.
 
         Args:
             fingerprint: Fingerprint of that table.
-            scales: Class of kernels -> what latencies are multiplied by there, as `calibrate` finds it.
+            scales: Class of kernels -> factor of its latencies in that table, as `calibrate` finds it.
         """
         self.fit()
-        wanted = scales or {}
-        scales = {name: self._scales.get(name, 1.0) * wanted.get(name, 1.0) for name in {*self._scales, *wanted}}
+        factors = scales or {}
+        scales = {name: self._scales.get(name, 1.0) * factors.get(name, 1.0) for name in {*self._scales, *factors}}
         return write_forms(StoredForms(fingerprint=fingerprint, scales=scales, families=self._fitted))
 
     @property
@@ -94,17 +94,17 @@ class KernelRegressor:
         return self._stored is not None
 
     def predict(self, kernel: Kernel) -> Regressed | None:
-        """The kernel's regressed latency; None where the table has too few rows to go by."""
+        """The kernel's regressed latency; None if the table has too few rows for it."""
         return self.predict_many([kernel])[0]
 
     def predict_many(self, kernels: Sequence[Kernel]) -> list[Regressed | None]:
-        """As `predict`, of many kernels at once, in their order."""
+        """As `predict`, for many kernels at once, in their order."""
         found: list[Regressed | None] = [None] * len(kernels)
         by_key: dict[FamilyKey, list[int]] = defaultdict(list)
         for index, kernel in enumerate(kernels):
             if (key := self._key(kernel)) is not None:
                 by_key[key].append(index)
-        # one thread in the numeric libraries: waiting for each other, theirs cost more than they bring on two cores
+        # one thread in the numeric libraries: on two cores, their threads cost more in waiting than they save
         with threadpool_limits(1):
             for key, indices in by_key.items():
                 guesses = self._family(key).predict([kernels[index] for index in indices])
@@ -134,8 +134,8 @@ class KernelRegressor:
         found = read_family(path, self._table, key) if path else None
         if found is not None:
             return found
-        if not self._said:
-            self._said = True
+        if not self._has_logged:
+            self._has_logged = True
             logger.info("%s carries no fitted forms: `latency-nas table fit` makes them once.", self._table.name)
         from latency_nas.estimate.regressor.fitting import fit_family  # scikit-learn and torch
 
@@ -147,11 +147,11 @@ class KernelRegressor:
 
 
 def with_fitted_forms(table: LatencyTable, *, cache: Path | None = None) -> LatencyTable:
-    """The table with the fitted forms of its regressor, which `save_table` then keeps beside it.
+    """The table with the fitted forms of its regressor, which `save_table` then stores beside it.
 
     Args:
-        table: The table; one that carries forms that can be used is given back as it is.
-        cache: A folder of what was fitted before, as `KernelRegressor` takes it.
+        table: Table; if it carries usable forms already, it is returned unchanged.
+        cache: Folder for fitted families, as `KernelRegressor` takes it.
     """
     regressor = KernelRegressor(table, cache=cache)
     return table if regressor.is_stored else replace(table, fitted=regressor.to_bytes(table.fingerprint()))

@@ -1,4 +1,4 @@
-"""Which form of regression fits a family best, and how far it errs: decided on rows that were left out."""
+"""`choose_form`: the form of regression that fits a family best, and its errors, on rows that were left out."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from latency_nas.estimate.regressor.forms import FORMS
 __all__ = ["choose_form", "left_out_folds", "mean_of_groups"]
 
 _FOLDS = 5
-_MAX_CHECKED = 4000  # rows left out to decide on
-_GAIN = 0.98  # a form is taken before a simpler one where it makes the error smaller by 2 %
-_MAX_ERROR = 1.0  # one absurd guess is no reason to drop a form
+_MAX_CHECKED = 4000  # largest number of left-out rows that errors are computed for
+_GAIN = 0.98  # a form is preferred to a simpler one if it makes the error smaller by 2 %
+_MAX_ERROR = 1.0  # limit of one row's error, so that one absurd guess does not decide
 _BINS, _GROUPS_OF_BIN = 8, 50
 
 
 def choose_form(model: FamilyModel) -> FormSelection:
-    """Decide for the rows that a model is fitted to.
+    """Choose a form for the rows that a model is fitted to.
 
-    Every form is tried on single rows that are left out (a kernel whose neighbours are in the table) and on whole
-    groups of near-duplicates that are (a kernel unlike all of the table's); the smaller mean of both errors decides.
-    The intervals rest on the same errors, by how difficult the process finds each kernel.
+    Every form is tested on single rows that are left out (near: a kernel whose neighbours are in the table) and on
+    whole groups of near-duplicates that are left out (far: a kernel unlike all in the table). The form with the
+    smallest mean of both errors is chosen. The widths of the intervals come from the same errors.
     """
     near = _left_out(model, None) if not model.has_forest else _own_rows_left_out(model)
     far = _left_out(model, model.rows.groups) if np.ptp(model.rows.groups) else near
@@ -60,13 +60,13 @@ def _widths(covariance: Covariance, left_out: dict[str, Any], form: str) -> tupl
 
 
 def _covered(covariance: Covariance, left_out: dict[str, Any], form: str) -> float:
-    """The share of rows in the intervals, which rest on other groups; each group counts as one, as it does there."""
+    """The share of rows in intervals that are computed from other groups; each group has the same weight."""
     groups, ratio = left_out["g"], np.abs(left_out[form]) / stated_deviation(covariance, left_out["v"], left_out["t"])
     hard, inside = difficulty(covariance, left_out["v"]), np.zeros(len(ratio))
-    for rest, some in GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(ratio, groups=groups):
+    for rest, test in GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(ratio, groups=groups):
         part = {name: values[rest] for name, values in left_out.items()}
         edges, widths = _widths(covariance, part, form)
-        inside[some] = ratio[some] <= np.asarray(widths)[np.searchsorted(edges, hard[some])]
+        inside[test] = ratio[test] <= np.asarray(widths)[np.searchsorted(edges, hard[test])]
     return mean_of_groups(inside, groups)
 
 
@@ -80,29 +80,30 @@ def _mean(error: Floats) -> float:
     return float(np.minimum(np.abs(np.expm1(error)), _MAX_ERROR).mean())
 
 
-def _some(index: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    return index if len(index) <= most else np.sort(np.random.default_rng(0).choice(index, most, replace=False))
+def _sample(index: NDArray[np.intp], max_rows: int) -> NDArray[np.intp]:
+    """At most `max_rows` of the indices."""
+    return index if len(index) <= max_rows else np.sort(np.random.default_rng(0).choice(index, max_rows, replace=False))
 
 
 def _own_rows_left_out(model: FamilyModel) -> dict[str, Any]:
-    rows = _some(np.arange(len(model.rows.latency_ms)), _MAX_CHECKED)
+    rows = _sample(np.arange(len(model.rows.latency_ms)), _MAX_CHECKED)
     return _errors(*model.without_own_row(rows), model.rows.latency_ms[rows], rows)
 
 
 def left_out_folds(n_rows: int, groups: NDArray[np.intp] | None) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Rows to fit, and some of those left out: whole groups of them, or single rows where there are no groups."""
+    """Indices of rows to fit, and of a sample of the rows left out: whole groups, or single rows without groups."""
     n_folds = min(_FOLDS, len(np.unique(groups)) if groups is not None else n_rows)
     folds = GroupKFold(n_folds) if groups is not None else KFold(n_folds, shuffle=True, random_state=0)
-    for kept, held in folds.split(np.empty(n_rows), groups=groups):
-        yield kept, _some(held, _MAX_CHECKED // n_folds)
+    for kept, left_out in folds.split(np.empty(n_rows), groups=groups):
+        yield kept, _sample(left_out, _MAX_CHECKED // n_folds)
 
 
 def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, Any]:
     rows, parts = model.rows, []
-    for kept, some in left_out_folds(len(rows.latency_ms), groups):
-        fitted = model.of_some(kept)
-        together = some if groups is None else groups[some]
-        parts.append(_errors(*fitted.forms.predict(rows.x[some]), rows.latency_ms[some], together))
+    for kept, test in left_out_folds(len(rows.latency_ms), groups):
+        fitted = model.refitted(kept)
+        left_out_with = test if groups is None else groups[test]
+        parts.append(_errors(*fitted.forms.predict(rows.x[test]), rows.latency_ms[test], left_out_with))
     names = set.intersection(*(set(part) for part in parts))
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
@@ -110,6 +111,6 @@ def _left_out(model: FamilyModel, groups: NDArray[np.intp] | None) -> dict[str, 
 def _errors(
     guesses: dict[str, Floats], variance: Floats, latency_ms: Floats, groups: NDArray[np.intp]
 ) -> dict[str, Any]:
-    """Log errors by form; under "v" the variances, under "t" the latencies, under "g" what was left out together."""
+    """Log errors by form; under "v" the variances, under "t" the latencies, under "g" the groups that were left out."""
     errors = {form: guess - np.log(latency_ms) for form, guess in guesses.items()}
     return errors | {"v": variance, "t": latency_ms, "g": groups}

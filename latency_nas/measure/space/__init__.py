@@ -1,4 +1,4 @@
-"""Op spaces: which ops are to be metered, as a file states it."""
+"""Op spaces: files that list the ops to be metered."""
 
 from latency_nas.measure.space.allow_list import ALLOWED_PACKAGES
 from latency_nas.measure.space.op import Op

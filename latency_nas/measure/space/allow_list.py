@@ -1,4 +1,4 @@
-"""The packages whose classes an op may name. A module is held against the list before it is imported.
+"""The packages whose classes an op may name. A module is checked against the list before it is imported.
 
 An op space or a session may come from a stranger. Importing a module runs its code, and so does a constructor. The
 layers of `torch.nn` and `torchvision.ops` only make weights from plain arguments. The rest of torch does more:
@@ -18,7 +18,7 @@ ALLOWED_PACKAGES = ("torch.nn", "torchvision.ops")
 
 
 def is_python_path(text: object) -> bool:
-    """Whether it is Python names joined by dots.
+    """Whether it is a text of Python names joined by dots.
 
     Example:
         >>> is_python_path("torch.nn"), is_python_path("torch..nn"), is_python_path(None)

@@ -1,10 +1,10 @@
-"""The grammar of MMT's ``ops.yaml``, as mnn-meter 2.2.0 reads it, traps included.
+"""The grammar of MMT's ``ops.yaml``, as mnn-meter 2.2.0 reads it, with its surprises.
 
-1. A class's keys are constructor arguments, each with a list of values; they are multiplied out.
-2. ``input_shape`` is a list of shapes, and the i-th goes with the i-th value of the *first* key alone.
-3. ``input_shape`` ends the walk: a key written after it is given to the constructor as None.
+1. A class's keys are constructor arguments, each with a list of values; every combination of values is an op.
+2. ``input_shape`` is a list of shapes; the i-th is used with the i-th value of the *first* key only.
+3. ``input_shape`` ends the list of keys: a key after it is passed to the constructor as None.
 4. ``no_params: true`` constructs the class without arguments, once for each shape.
-5. A module whose value is the text ``None`` is passed over.
+5. A module whose value is the text ``None`` is skipped.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def expand_mmt(path: Path, data: Mapping[str, Any]) -> Iterator[Op]:
         after = dict.fromkeys(list(keys)[len(names) + 1 :])
         if not names:
             raise OpSpaceError(
-                f"{origin}: Expected `input_shape` to stand after the parameters that it goes with, but it is first. "
+                f"{origin}: Expected `input_shape` to follow the parameters that it goes with, but it is first. "
                 f"For a class without parameters write `no_params: true`."
             )
         values = validated(_ARGUMENTS, {key: keys[key] for key in names}, path, where)

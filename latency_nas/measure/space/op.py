@@ -1,4 +1,4 @@
-"""`Op`: one module with one set of arguments and one input shape, and how its graph comes about."""
+"""`Op`: a module with one set of arguments and one input shape; it can be constructed and read as a graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latency_nas.measure.space.allow_list import allowed_packages, is_allowed, i
 
 __all__ = ["Op"]
 
-_N_SHOWN = 100
+_MAX_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +24,11 @@ class Op:
     """One op of a space.
 
     Args:
-        module: the Python module that holds the class.
-        name: of the class.
-        input_shape: of its one input.
-        arguments: of its constructor: plain data, as a session's file can hold it.
-        origin: the file, and the path in it.
+        module: Python module that holds the class.
+        name: Name of the class.
+        input_shape: Shape of its one input.
+        arguments: Arguments of its constructor: plain data, so that a session's file can hold them.
+        origin: File that the op is from, and the path in it.
 
     Raises:
         OpSpaceError: if module or name is no Python name, or an argument is no plain data.
@@ -69,13 +69,13 @@ class Op:
 
         Raises:
             UnsafeOpError: if the class is named in, or defined in, a package that is not allowed.
-            OpSpaceError: if the module does not import, or has no such subclass of torch's `Module`.
+            OpSpaceError: if the module cannot be imported, or has no such subclass of torch's `Module`.
         """
         packages = allowed_packages(allow)
         self._check_allowed(self.module, packages)
         try:
             module = importlib.import_module(self.module)
-        except Exception as error:  # whatever a user's module does when it is imported
+        except Exception as error:  # a user's module may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise OpSpaceError(
                 f"{self.origin}: Expected a Python module that imports, but `import {self.module}` fails ({reason}). "
@@ -92,7 +92,7 @@ class Op:
                 f"{self.origin}: Expected {self.module}.{self.name} to be a subclass of torch.nn.Module, "
                 f"but it is {kind}."
             )
-        self._check_allowed(found.__module__, packages)  # an allowed module may hold names of others
+        self._check_allowed(found.__module__, packages)  # an allowed module may hold classes of other packages
         return found
 
     def _check_allowed(self, module: str, packages: Sequence[str]) -> None:
@@ -104,7 +104,7 @@ class Op:
             )
 
     def read(self, *, allow: Sequence[str] = ()) -> OpGraph:
-        """Construct the module and read its graph; its weights are made on the meta device and cost nothing.
+        """Construct the module and read its graph. Its weights are on the meta device, where they take no memory.
 
         Args:
             allow: Packages that may be imported beside `ALLOWED_PACKAGES`.
@@ -112,7 +112,7 @@ class Op:
         Raises:
             UnsafeOpError: if the class is of a package that is not allowed.
             OpSpaceError: if the class cannot be found.
-            IllegalOpError: if the constructor or the forward refuses.
+            IllegalOpError: if the constructor or the forward fails.
             GraphError: if the module cannot be read.
         """
         import torch
@@ -122,7 +122,7 @@ class Op:
         make = self.find_class(allow=allow)
         try:
             module = _make(make, self.arguments)
-        except Exception as error:  # whatever a user's constructor raises
+        except Exception as error:  # a user's constructor may raise anything
             raise IllegalOpError(f"{self}: the constructor raises {type(error).__name__}: {_short(error)}") from error
         if not isinstance(module, torch.nn.Module):
             raise OpSpaceError(
@@ -141,14 +141,14 @@ class Op:
 def _is_plain(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
-    if isinstance(value, dict):  # JSON would make texts of other keys
+    if isinstance(value, dict):  # JSON turns other keys into texts
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     return value is None or isinstance(value, bool | int | float | str)
 
 
 @contextmanager
 def _silent_torch() -> Iterator[None]:
-    """Fake tensors log a traceback of what does not fit, beside raising it."""
+    """Silence the traceback that fake tensors log in addition to raising the error."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     disabled, logger.disabled = logger.disabled, True
     try:
@@ -158,7 +158,7 @@ def _silent_torch() -> Iterator[None]:
 
 
 def _make(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Without memory for weights, or with it where the constructor asks for a value."""
+    """Construct a module on the meta device, or with real weights where the constructor reads their values."""
     import torch
 
     try:
@@ -170,4 +170,4 @@ def _make(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
 
 def _short(error: Exception) -> str:
     text = (str(error).strip().splitlines() or ["no message"])[0]
-    return text if len(text) <= 3 * _N_SHOWN else text[: 3 * _N_SHOWN] + "…"
+    return text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS] + "…"

@@ -9,15 +9,15 @@
           kernel_size: [3, 5]
           padding: {tied_to: kernel_size, values: [1, 2]}      # 1 with 3, 2 with 5
           groups: {same_as: in_channels}
-        sizes: {size: [28, 14]}                                # free too, and not given to the constructor
+        sizes: {size: [28, 14]}                                # free too, but no constructor argument
         input: [1, in_channels, size, size]
     kernels:
       - relu [1,16,28,28] -> [1,16,28,28] dtype=fp32
 
-A value that is no list is a parameter of one value; a list as a value is written ``[[2, 1]]``. Without ``input``, the
-shape is derived: ``[batch, channels, size, size]`` of a module with ``in_channels``, ``num_features`` or
-``num_channels``, ``[batch, in_features]`` of one with ``in_features``; ``size`` and ``batch`` (1) are then taken from
-``sizes``. ``kernels`` are what engines run, as a table's rows name them.
+A value that is no list is a parameter with one value; a list as a value is written ``[[2, 1]]``. Without ``input``,
+the shape is derived: ``[batch, channels, size, size]`` for a module with ``in_channels``, ``num_features`` or
+``num_channels``, ``[batch, in_features]`` for one with ``in_features``; ``size`` and ``batch`` (default 1) are then
+taken from ``sizes``. ``kernels`` lists kernels by the keys of a table's rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`OpSpace`: the ops and kernels that a file asks for, in MMT's grammar or in this library's."""
+"""`OpSpace`: the ops and kernels of a file in MMT's grammar or in this library's."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _MAX_OPS = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpSpace:
-    """What a file asks to be metered.
+    """The ops and kernels to be metered.
 
     Args:
-        items: each op and kernel once, in the file's order.
-        source: what a datasheet calls it.
+        items: Each op and kernel once, in the file's order.
+        source: Name of the file in a datasheet.
     """
 
     items: tuple[Op | Kernel, ...]
@@ -39,7 +39,7 @@ class OpSpace:
 
         Raises:
             UnsafeOpError: if one is of a package that is not allowed.
-            OpSpaceError: if one does not import.
+            OpSpaceError: if one cannot be imported.
         """
         for item in {(item.module, item.name): item for item in self.items if isinstance(item, Op)}.values():
             item.find_class(allow=allow)
@@ -49,14 +49,14 @@ class OpSpace:
 
 
 def read_space(path: str | os.PathLike[str]) -> OpSpace:
-    """Read an op space; nothing of it is imported yet.
+    """Read an op space without importing its classes.
 
     A file with the key ``latency_nas`` is in this library's grammar, any other in MMT's.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        OpSpaceError: if it is no YAML, a YAML bomb, or does not follow the grammar; the message names the file, the
-            path in it, what was expected and what was found.
+        OpSpaceError: if it is no YAML, is too large when its aliases are expanded, or does not follow the grammar; the
+            message names the file, the path in it, what was expected and what was found.
     """
     source = Path(path)
     data = read_yaml(source)
@@ -81,13 +81,13 @@ def _distinct(source: Path, items: Iterable[Op | Kernel]) -> Iterator[Op | Kerne
 
 
 def kernels_yaml(kernels: Iterable[Kernel], comment: str) -> str:
-    """An op space in this library's grammar that asks for these kernels."""
+    """The text of an op space of these kernels, in this library's grammar."""
     lines = [f"# {comment}", "latency_nas: 1", "kernels:", *(f"  - {kernel.key!r}" for kernel in kernels)]
     return "\n".join(lines) + "\n"
 
 
 def with_batch(space: OpSpace, batch: int) -> OpSpace:
-    """The same space for so many times the images a run: the first size of every shape is multiplied."""
+    """The same space with a larger batch: the first size of every shape is multiplied by `batch`."""
     if batch < 1:
         raise MeasureError(f"Expected `batch` to be a positive integer, but got {batch}.")
 

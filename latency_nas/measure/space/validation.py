@@ -1,4 +1,4 @@
-"""Foreign data held against a pydantic type; what is wrong is said with the file and the path in it."""
+"""Validation of foreign data against a pydantic type; errors name the file and the path in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["validated"]
 
 T = TypeVar("T")
 
-# what pydantic found -> what was expected, in this library's manner
+# type of pydantic's error -> what was expected, in the words of this library's messages
 _EXPECTED = {
     "list_type": "a list",
     "dict_type": "a mapping",
@@ -31,10 +31,16 @@ _EXPECTED = {
 
 
 def validated(adapter: TypeAdapter[T], data: Any, path: Path, where: tuple[str, ...] = ()) -> T:
-    """`data` as the adapter's type.
+    """The data as a value of the adapter's type.
+
+    Args:
+        adapter: Adapter of the pydantic type.
+        data: Plain data.
+        path: File that the data is from, for messages.
+        where: Path of the data in the file, for messages.
 
     Raises:
-        OpSpaceError: naming the file, the path in it, what was expected and what was found.
+        OpSpaceError: if the data is of another type; names the file, the path in it, and what was expected and found.
     """
     try:
         return adapter.validate_python(data)

@@ -78,7 +78,7 @@ def test_mmts_keys_after_the_shape_are_none(tmp_path: Path) -> None:
         ),
         (
             "m:\n  A: {input_shape: [[1]]}",
-            ("ops.yaml: m.A: Expected `input_shape` to stand after the parameters that it goes with, but it is first. "
+            ("ops.yaml: m.A: Expected `input_shape` to follow the parameters that it goes with, but it is first. "
             "For a class without parameters write `no_params: true`."),
         ),
         (
