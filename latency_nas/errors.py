@@ -6,19 +6,19 @@
     │   └── InputMismatchError             the given input does not fit a layer of the model
     ├── TableError(ValueError)             a table or its datasheet is malformed or does not fit another
     │   ├── TableFileError                 a table's file is truncated, foreign or of another schema
-    │   ├── CatalogueError                 a catalogue file names its tables wrongly
-    │   └── UnsafePickleError              a pickle asks for more than plain data; nothing of it was run
+    │   ├── CatalogueError                 a catalogue file is not YAML, or a field of it is wrong
+    │   └── UnsafePickleError              a pickle holds more than plain data; none of it was run
     ├── UnknownTableError(LookupError)     no table of that name or path
-    ├── DownloadError(ConnectionError)     a table cannot be downloaded, or is not the one that was asked for
-    ├── MissingKernelError(LookupError)    kernels that nothing can price
-    ├── OpSpaceError(ValueError)           an op space's file is malformed, or names what does not import
-    │   ├── IllegalOpError                 arguments that make no module, or a shape that it does not take
-    │   └── UnsafeOpError                  an op names a class of a package that is not allowed; it was not imported
+    ├── DownloadError(ConnectionError)     a table cannot be downloaded, or other bytes than the requested ones arrive
+    ├── MissingKernelError(LookupError)    kernels that neither the table nor a regressor can price
+    ├── OpSpaceError(ValueError)           an op space's file is malformed, or names a module that does not import
+    │   ├── IllegalOpError                 the module cannot be made, or does not accept the input's shape
+    │   └── UnsafeOpError                  an op's class is in a package that is not allowed; it was not imported
     ├── MeasureError(RuntimeError)         an engine could not convert, run or profile a network
     │   ├── RunnerLostError                a device no longer answers
     │   └── SessionError                   a session's file is damaged, in use, or cannot be written
     ├── SearchError(ValueError)            a supernet, its gates or a target cannot be used
-    ├── QuantityError(TypeError)           milliseconds are asked of what is no latency, or a quantity is malformed
+    ├── QuantityError(TypeError)           a quantity that is not a latency is used in milliseconds, or is malformed
     └── MissingExtraError(ImportError)     an optional dependency is not installed
 
 Each leaf is also a builtin exception, so that ``except LookupError`` works as expected.
@@ -76,11 +76,11 @@ class TableFileError(TableError):
 
 
 class CatalogueError(TableError):
-    """A catalogue file is not YAML, or a field of it is wrong; the message names the file and the field."""
+    """A catalogue file is not YAML, or a field of it is wrong. The message names the file and the field."""
 
 
 class UnsafePickleError(TableError):
-    """A pickle asks for more than plain data. It was refused before anything of it ran."""
+    """A pickle holds more than plain data. It was refused before any of it was run."""
 
 
 class UnknownTableError(LatencyNASError, LookupError):
@@ -88,11 +88,11 @@ class UnknownTableError(LatencyNASError, LookupError):
 
 
 class DownloadError(LatencyNASError, ConnectionError):
-    """A table cannot be downloaded, or what comes is not the one that was asked for."""
+    """A table cannot be downloaded, or the bytes that arrive are not the requested table."""
 
 
 class MissingKernelError(LatencyNASError, LookupError):
-    """One or more kernels that nothing can price."""
+    """Neither the table nor a regressor can price one or more kernels."""
 
 
 class MeasureError(LatencyNASError, RuntimeError):
@@ -100,11 +100,11 @@ class MeasureError(LatencyNASError, RuntimeError):
 
 
 class RunnerLostError(MeasureError):
-    """The device, or the program on it, no longer answers. What was measured before stands."""
+    """The device, or the program on it, no longer answers. Earlier measurements are kept."""
 
 
 class SessionError(MeasureError):
-    """A session's file is damaged, in use, or cannot be written. What it holds stands."""
+    """A session's file is damaged, in use, or cannot be written. Its content is unchanged."""
 
 
 class OpSpaceError(LatencyNASError, ValueError):
@@ -112,11 +112,11 @@ class OpSpaceError(LatencyNASError, ValueError):
 
 
 class IllegalOpError(OpSpaceError):
-    """The arguments make no module, or the module does not take the shape: no op, and nothing that failed."""
+    """Invalid combination of arguments and shape. It is skipped; this is not a failure."""
 
 
 class UnsafeOpError(OpSpaceError):
-    """An op names a class of a package that is not allowed. It was refused before anything of it ran."""
+    """An op's class is in a package that is not allowed. It was refused before any of its code ran."""
 
 
 class SearchError(LatencyNASError, ValueError):
@@ -124,7 +124,7 @@ class SearchError(LatencyNASError, ValueError):
 
 
 class QuantityError(LatencyNASError, TypeError):
-    """Milliseconds are asked of what is not a latency, two quantities are mixed, or one is malformed."""
+    """A quantity that is not a latency is used in milliseconds, two quantities are mixed, or one is malformed."""
 
 
 class MissingExtraError(LatencyNASError, ImportError):
@@ -136,7 +136,7 @@ _SHORT.maxlevel, _SHORT.maxtuple, _SHORT.maxstring, _SHORT.maxother = 2, 8, 200,
 
 
 def short_repr(value: object) -> str:
-    """A foreign value as a message shows it: short, whatever it is.
+    """A short ``repr`` of any value, for use in messages.
 
     Example:
         >>> short_repr("a" * 1000)[-5:], short_repr(10**5000)

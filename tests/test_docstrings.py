@@ -19,7 +19,6 @@ EXEMPT: tuple[str, ...] = (
     "engine",
     "graph",
     "integrate",
-    "kernel",
     "report",
     "search",
     "table",

@@ -19,7 +19,7 @@ LEAVES = sorted(CLASSES.keys() - {"LatencyNASError"})
 
 
 def _drawn_tree() -> dict[str, tuple[str, ...]]:
-    """Each class of the drawing and its bases: the class that it hangs from, then what stands in its brackets."""
+    """Each class of the drawing and its bases: its parent in the tree, then the class in brackets."""
     tree: dict[str, tuple[str, ...]] = {}
     path: list[str] = []
     for indent, name, builtin in re.findall(r"^ {4}([ │├└─]*)(\w+Error)(?:\((\w+)\))?", errors.__doc__ or "", re.M):

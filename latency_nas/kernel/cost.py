@@ -1,4 +1,4 @@
-"""The work of a kernel by closed formulas: multiply-accumulates, FLOPs, parameters and bytes."""
+"""The multiply-accumulates, FLOPs, parameters and bytes of a kernel, by closed formulas."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _linear_params(kernel: Kernel) -> int:
 
 
 def _normalised(kernel: Kernel) -> int:
-    """Elements that a layer norm normalises together: those from its axis on."""
+    """Number of elements that a layer norm normalises together: those of its axis and of all later axes."""
     return prod(kernel.inputs[0][cast(int, kernel.attributes.get("axis", -1)) :])
 
 
@@ -40,11 +40,13 @@ def _channels(kernel: Kernel) -> int:
 
 
 def _length(kernel: Kernel) -> int:
-    """The elements that one element of a matmul sums over; a constant that multiplies from the left has no input."""
+    """Number of products that are summed into one element of a matmul's output."""
+    # A constant that multiplies from the left is not among the inputs: the sum is over its last axis,
+    # which is the last but one of the only input.
     return kernel.inputs[0][-1 if len(kernel.inputs) > 1 else -2]
 
 
-# Ops with weights, and how many; every other op of the library has none.
+# Number of parameters of each op that has some.
 _PARAMS: dict[str, Callable[[Kernel], int]] = {
     **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("conv")), _conv_params),
     "linear": _linear_params,
@@ -54,11 +56,11 @@ _PARAMS: dict[str, Callable[[Kernel], int]] = {
     "rms_norm": _normalised,
     "group_norm": lambda k: 2 * k.inputs[0][1],
     "instance_norm": lambda k: 2 * k.inputs[0][1],
-    "prelu": _channels,  # at the most; the least is one for all channels
-    "embedding": lambda k: sum(map(prod, k.outputs)),  # the rows that are read
+    "prelu": _channels,  # an upper bound: a PReLU may also share one weight among all channels
+    "embedding": lambda k: sum(map(prod, k.outputs)),  # only the rows that are read
 }
 
-# Ops that multiply and accumulate; every other op is counted in `n_flops` alone.
+# Multiply-accumulates of each op that does some. The work of all other ops is counted by `n_flops` only.
 _MACS: dict[str, Callable[[Kernel], int]] = {
     **{f"conv{n}d": lambda k: prod(k.outputs[0]) * (k.inputs[0][1] // _group(k)) * _area(k) for n in (1, 2, 3)},
     **{
@@ -69,7 +71,7 @@ _MACS: dict[str, Callable[[Kernel], int]] = {
     "matmul": lambda k: prod(k.outputs[0]) * _length(k),
 }
 
-# Ops that only move data.
+# Ops that move data and compute nothing.
 _MOVES = frozenset({
     "concat", "stack", "split", "slice", "pad", "reshape", "transpose", "expand", "tile", "gather", "embedding",
     "shuffle_channel", "raster",
@@ -77,7 +79,7 @@ _MOVES = frozenset({
 
 
 def n_macs(kernel: Kernel) -> int:
-    """Multiply-accumulates of a convolution, linear or matmul; 0 for the ops that do none.
+    """Number of multiply-accumulates of a convolution, linear or matmul; 0 for every other op.
 
     Example:
         >>> n_macs(Kernel.of("linear", [(1, 128)], [(1, 10)]))
@@ -88,7 +90,15 @@ def n_macs(kernel: Kernel) -> int:
 
 
 def n_flops(kernel: Kernel) -> int:
-    """Floating-point operations: two for each multiply-accumulate, one for each element that another op touches."""
+    """Number of floating-point operations.
+
+    A multiply-accumulate counts as two. Ops that only move data count as none. A pooling counts one for each element
+    of each window, and every other op one for each element of its largest input or output.
+
+    Example:
+        >>> n_flops(Kernel.of("linear", [(1, 128)], [(1, 10)])), n_flops(Kernel.of("relu", [(1, 64)], [(1, 64)]))
+        (2560, 64)
+    """
     if kernel.op in _MACS:
         return 2 * n_macs(kernel)
     if kernel.op in _MOVES:
@@ -99,7 +109,7 @@ def n_flops(kernel: Kernel) -> int:
 
 
 def n_params(kernel: Kernel) -> int:
-    """Weights and biases that the kernel reads.
+    """Number of weights and biases that the kernel reads.
 
     Example:
         >>> n_params(Kernel.of("linear", [(1, 128)], [(1, 10)], bias=1))
@@ -110,6 +120,11 @@ def n_params(kernel: Kernel) -> int:
 
 
 def n_bytes(kernel: Kernel, params: int | None = None) -> int:
-    """Bytes that must move at least once: every input, output and parameter, whose number may be given."""
+    """Number of bytes that the kernel must read or write at least once: its inputs, outputs and parameters.
+
+    Args:
+        kernel: Kernel to count.
+        params: Number of parameters that it reads, where this is known better than by `n_params`.
+    """
     elements = sum(map(prod, kernel.inputs)) + sum(map(prod, kernel.outputs))
     return DTYPES[kernel.dtype] * (elements + (n_params(kernel) if params is None else params))

@@ -1,4 +1,4 @@
-"""`Kernel`: what an engine runs after fusion, and its one canonical text key."""
+"""`Kernel`: a unit of work that an engine runs after fusion, and its canonical text key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 AttrValue = int | float | str | tuple[int, ...]
 
 _LARGEST, _MAX_SIZES, _HUGE = 2**31, 8, 2**63
-_WINDOW = {"kernel": 1, "stride": 1, "dilation": 1, "pad": 2}  # attribute -> its number of values for each spatial axis
+_WINDOW = {"kernel": 1, "stride": 1, "dilation": 1, "pad": 2}  # attribute -> number of values for each spatial axis
 
 _NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
 _INT = re.compile(r"-?\d+")
@@ -47,8 +47,8 @@ def _parse_value(text: str) -> AttrValue:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def _normalise(name: str, value: object) -> AttrValue:
-    """One spelling for each value: 1.0, True and 1 are the same kernel, so they must be the same text."""
+def _canonicalize(name: str, value: object) -> AttrValue:
+    """Give each value one spelling: 1.0, True and 1 describe the same kernel, so they must give the same key."""
     if type(value) is int and -_HUGE < value < _HUGE:
         return value
     if isinstance(value, list | tuple) and all(isinstance(item, int) and abs(item) < _HUGE for item in value):
@@ -66,16 +66,16 @@ def _normalise(name: str, value: object) -> AttrValue:
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """A piece of work that an engine runs as one, after fusion: the identity that tables, meters and regressors share.
+    """A unit of work that an engine runs after fusion. Tables, meters and regressors identify their rows by it.
 
-    Two kernels are the same exactly when their keys are. `Kernel.parse` is the inverse of `Kernel.key`.
+    Two kernels are equal exactly when their keys are equal. `Kernel.parse` is the inverse of `Kernel.key`.
 
     Args:
-        op: the op's name, one of `OPS`, or a reader's own name for an op that is not listed there (``"aten.roll"``).
-        inputs: shapes of the activations that are read; weights are not among them.
-        outputs: shapes of what is written.
-        attrs: ``(name, value)`` pairs; values are integers, floats, names or tuples of integers.
-        dtype: the type that the engine computes in, one of ``DTYPES``.
+        op: Name of the op: one of `OPS`, or the reader's own name of an op that is not listed there (``"aten.roll"``).
+        inputs: Shapes of the activations that are read. Weights are not among them.
+        outputs: Shapes of the activations that are written.
+        attrs: Pairs of ``(name, value)``. Values are integers, floats, names or tuples of integers.
+        dtype: Type that the engine computes in, one of ``DTYPES``.
 
     Raises:
         KernelError: if a field cannot be written into a key, or does not belong to the op.
@@ -102,7 +102,7 @@ class Kernel:
         for side in ("inputs", "outputs"):
             object.__setattr__(self, side, tuple(self._sizes(shape) for shape in getattr(self, side)))
         self._check_names()
-        attrs = tuple(sorted((name, _normalise(name, value)) for name, value in self.attrs))
+        attrs = tuple(sorted((name, _canonicalize(name, value)) for name, value in self.attrs))
         object.__setattr__(self, "attrs", attrs)
         if self.op in SPATIAL_AXES:
             self._check_shapes()
@@ -110,8 +110,10 @@ class Kernel:
             self._check_ranks()
 
     def _sizes(self, shape: Shape) -> Shape:
+        """The shape as a tuple of plain integers, checked."""
         if len(shape) > _MAX_SIZES:
             raise KernelError(f"Expected at most {_MAX_SIZES} sizes in a shape of {self.op}, but got {len(shape)}.")
+        # The usual case first: this runs for each shape of each kernel of each architecture that a search prices.
         if {*map(type, shape)} == {int} and min(shape) >= 0 and max(shape) <= _LARGEST:
             return tuple(shape)
         if not all(isinstance(size, int) and 0 <= size <= _LARGEST for size in shape):
@@ -128,20 +130,21 @@ class Kernel:
             if names.count(name) > 1:
                 raise KernelError(f"Expected each attribute of {self.op} once, but got `{name}` again.")
         required, optional = OPS.get(self.op, ((), tuple(names)))
-        odd = [name for name in names if name not in required + optional]
+        unknown = [name for name in names if name not in required + optional]
         missing = [name for name in required if name not in names]
-        if odd or missing:
+        if unknown or missing:
             raise KernelError(
                 f"Expected the attributes of {self.op} to be {', '.join(required + optional) or 'none'}, "
-                f"but {', '.join(missing) or 'none'} is missing and {', '.join(odd) or 'none'} does not belong."
+                f"but {', '.join(missing) or 'none'} is missing and {', '.join(unknown) or 'none'} does not belong."
             )
 
     def _check_ranks(self) -> None:
-        least = MIN_RANKS[self.op]
-        if not self.inputs or not self.outputs or min(len(self.inputs[0]), len(self.outputs[0])) < least:
+        """Check the ranks of the other ops whose work `cost` computes from their shapes."""
+        min_rank = MIN_RANKS[self.op]
+        if not self.inputs or not self.outputs or min(len(self.inputs[0]), len(self.outputs[0])) < min_rank:
             shapes = f"{self.inputs} -> {self.outputs}"
             raise KernelError(
-                f"Expected {self.op} to have an input and an output of {least} sizes or more, but got {shapes}."
+                f"Expected {self.op} to have an input and an output of {min_rank} sizes or more, but got {shapes}."
             )
         axis, rank = dict(self.attrs).get("axis", 0), len(self.inputs[0])
         if not isinstance(axis, int) or not 0 <= axis < rank:
@@ -150,7 +153,7 @@ class Kernel:
             )
 
     def _check_shapes(self) -> None:
-        """The ops whose work is computed from their shapes must have such shapes."""
+        """Check the shapes and windows of convolutions and poolings: `cost` computes their work from them."""
         attributes, rank = dict(self.attrs), SPATIAL_AXES[self.op] + 2
         if len(self.inputs) != 1 or len(self.outputs) != 1 or {len(*self.inputs), len(*self.outputs)} != {rank}:
             shapes = f"{self.inputs} -> {self.outputs}"
@@ -179,7 +182,7 @@ class Kernel:
         dtype: str = "fp32",
         **attrs: object,
     ) -> Kernel:
-        """Make a kernel from keyword attributes."""
+        """Make a kernel; its attributes are keyword arguments."""
         shapes = [tuple(tuple(shape) for shape in group) for group in (inputs, outputs)]
         return cls(op=op, inputs=shapes[0], outputs=shapes[1], attrs=tuple(attrs.items()), dtype=dtype)  # type: ignore[arg-type]
 
@@ -222,7 +225,7 @@ class Kernel:
         return dict(self.attrs)
 
     def without(self, names: tuple[str, ...]) -> Kernel:
-        """The same kernel less the attributes in `names`: what a table that does not record them knows it as."""
+        """The same kernel without the attributes in `names`, such as those that a table does not record."""
         kept = tuple(pair for pair in self.attrs if pair[0] not in names)
         if len(kept) == len(self.attrs):
             return self
@@ -230,7 +233,7 @@ class Kernel:
 
     @property
     def family(self) -> str:
-        """The op's cost family: ``depthwise_conv2d`` for one input channel a group, else the op itself."""
+        """The family of kernels that one regressor covers: ``depthwise_conv2d``, otherwise the name of the op."""
         if self.op == "conv2d" and self.attributes["group"] == self.inputs[0][1] > 1:
             return "depthwise_conv2d"
         return self.op
@@ -244,7 +247,7 @@ def shared_kernel(
     attrs: tuple[tuple[str, AttrValue], ...],
     dtype: str,
 ) -> Kernel:
-    """The kernel of these fields, as `Kernel` has them: checked once, and the same object ever after.
+    """A `Kernel` of these fields from a cache: equal fields are checked once and give the same object.
 
     Raises:
         KernelError: as `Kernel`.

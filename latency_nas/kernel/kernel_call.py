@@ -15,11 +15,11 @@ class KernelCall:
 
     Args:
         kernel: Kernel that runs.
-        layer: Module that it belongs to (for a copy: the module that needs it).
-        nodes: Names of the graph's nodes that it carries out; empty for a copy.
-        reader: Name of the node that it is run for; tells the copies of a layer apart.
-        n_params: Elements of the model's parameters that it is the first in the network to read; None where the graph
-            does not know its parameters.
+        layer: Name of the module that the kernel belongs to; for a copy between layouts, of the module that needs it.
+        nodes: Names of the graph's nodes that the kernel computes; empty for a copy.
+        reader: Name of the node that reads a copy. It distinguishes several copies for the same layer.
+        n_params: Number of parameters that this kernel is the first in the network to read; None where the graph
+            does not record parameters.
     """
 
     kernel: Kernel

@@ -1,4 +1,4 @@
-"""`Quantity`: what a number measures or counts, and in which unit, so that no count is ever called milliseconds."""
+"""`Quantity`: what a number measures or counts, and its unit, so that no count is reported in milliseconds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MAX_DECIMALS = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """What a number measures or counts.
+    """What a number measures or counts, and its unit.
 
     Args:
-        name: Name of the quantity, as axes of figures show it.
-        unit: Unit, as texts show it after the number.
-        n_decimals: Decimals that texts show; 0 for what is counted.
+        name: Name of the quantity, for axes of figures and messages.
+        unit: Unit that follows the number in texts.
+        n_decimals: Number of decimals in texts; 0 for a count.
 
     Raises:
         QuantityError: if a field is empty, or the number of decimals is not from 0 to 9.
@@ -49,37 +49,37 @@ class Quantity:
 
     @property
     def suffix(self) -> str:
-        """The unit as it ends the names of logged figures: ``ms``, ``params``, ``tokens_per_s``."""
+        """The unit as the last part of a logged figure's name: ``ms``, ``params``, ``tokens_per_s``."""
         return re.sub(r"\W+", "_", self.unit.replace("/", " per ")).strip("_").lower()
 
     @property
     def is_latency(self) -> bool:
-        """Whether it is measured in milliseconds."""
+        """Whether the unit is milliseconds."""
         return self.unit == "ms"
 
-    def check_latency(self, asked: str, instead: str) -> None:
-        """Let nothing in another unit be read, or set, as milliseconds.
+    def check_latency(self, attribute: str, instead: str) -> None:
+        """Refuse to read or set a quantity in another unit as milliseconds.
 
         Args:
-            asked: Name that speaks of milliseconds.
-            instead: Name that holds any quantity.
+            attribute: Name of the attribute or argument in milliseconds.
+            instead: Name of the one to use for any quantity.
 
         Raises:
             QuantityError: if this is not a latency.
         """
         if not self.is_latency:
             raise QuantityError(
-                f"Expected a latency where `{asked}` is used, but got {self.name} in {self.unit}: use `{instead}`."
+                f"Expected a latency where `{attribute}` is used, but got {self.name} in {self.unit}: use `{instead}`."
             )
 
     def number(self, value: float, n_decimals: int | None = None) -> str:
-        """A number as text; a count has commas and no decimals."""
+        """A number as text. A count has commas and no decimals."""
         if not self.n_decimals:
             return f"{value:,.0f}"
         return f"{value:.{self.n_decimals if n_decimals is None else n_decimals}f}"
 
     def rounded(self, value: float) -> str:
-        """A number as messages show it: four digits of what is measured, all digits of what is counted."""
+        """A number as messages show it: a measured one with four digits, a count with all its digits."""
         return f"{value:.4g}" if self.n_decimals else self.number(value)
 
     def plus_minus(self, std: float | None, n_decimals: int | None = None) -> str:
@@ -87,7 +87,7 @@ class Quantity:
         return "± unknown" if std is None else f"± {self.number(std, n_decimals)} {self.unit}"
 
     def figure(self, value: float, std: float | None) -> str:
-        """A number with its standard deviation as text; a count that is exact has none."""
+        """A number with its standard deviation as text. An exact count has no standard deviation."""
         if std is None:
             return f"{self.number(value)} {self.unit} ± unknown"
         if std == 0 and not self.n_decimals:
@@ -97,7 +97,7 @@ class Quantity:
 
 LATENCY = Quantity(name="latency", unit="ms")
 
-# name -> the quantity; a cost of any other has a `Quantity` of its own
+# Quantities with a name of their own. For any other one, make a `Quantity`.
 QUANTITIES: dict[str, Quantity] = {
     "latency": LATENCY,
     "MACs": Quantity(name="multiply-accumulates", unit="MACs", n_decimals=0),

@@ -1,4 +1,4 @@
-"""The vocabulary of ops: the attributes that each has, and what is checked of its shapes."""
+"""The vocabulary of ops: the attributes of each op, and the number of axes of its shapes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _POOL: Attributes = (("kernel", "pad", "stride", "type"), ("ceil", "dilation", "
 _REDUCE: Attributes = (("axes",), ("keepdim",))
 _BINARY: Attributes = ((), ("act", "scalar"))
 
-# op -> (attributes it must have, attributes it may have). A source that does not record an attribute (PaddleSlim's
-# tables know no activation) leaves it out; an op that is not listed here keeps whatever attributes its reader gave it.
+# op -> (required attributes, optional attributes). A source that does not record an optional attribute leaves it out:
+# PaddleSlim's tables record no activations. An op that is not listed here keeps the attributes that its reader gave it.
 OPS: dict[str, Attributes] = {
-    # windows; `pad` is what is added before each spatial axis, then what is added after each
+    # windows; `pad` is the padding before each spatial axis, then the padding after each
     "conv1d": _CONV,
     "conv2d": _CONV,
     "conv3d": _CONV,
@@ -26,21 +26,21 @@ OPS: dict[str, Attributes] = {
     "pool1d": _POOL,
     "pool2d": _POOL,
     "pool3d": _POOL,
-    # products; a matmul of one input multiplies it from the left by a constant
+    # products; a matmul with one input multiplies this input from the left by a constant
     "linear": ((), ("act", "bias")),
     "matmul": _NONE,
-    # norms; `axis` is the first axis of those that are normalised, where that is not the last axis
+    # norms; `axis` is the first normalised axis, where that is not the last axis
     "batch_norm": ((), ("act",)),
     "layer_norm": ((), ("axis",)),
     "rms_norm": ((), ("axis",)),
     "group_norm": (("group",), ()),
     "instance_norm": _NONE,
-    # of two operands; `scalar` is 1 where one is a number
+    # two operands; `scalar` is 1 where one of them is a number
     **dict.fromkeys(("add", "sub", "mul", "div", "pow", "mod", "maximum", "minimum"), _BINARY),
     **dict.fromkeys(("equal", "not_equal", "greater", "greater_equal", "less", "less_equal"), _BINARY),
     **dict.fromkeys(("logical_and", "logical_or"), _BINARY),
     "where": ((), ("scalar",)),
-    # of one
+    # one operand
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "mish", "hard_swish"), _NONE),
     **dict.fromkeys(("hard_sigmoid", "sigmoid", "swish", "tanh", "gelu", "softplus", "clip"), _NONE),
     **dict.fromkeys(("exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sin", "cos"), _NONE),
@@ -52,7 +52,7 @@ OPS: dict[str, Attributes] = {
     **dict.fromkeys(("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _REDUCE),
     "argmax": ((), ("axis", "keepdim")),
     "topk": (("k",), ("axis",)),
-    # what moves data
+    # moves of data
     "concat": (("axis",), ()),
     "stack": (("axis",), ()),
     "split": (("axis",), ()),
@@ -73,13 +73,13 @@ OPS: dict[str, Attributes] = {
     "dequantize": ((), ("axis",)),
 }
 
-# dtype -> bytes of an element
+# dtype -> bytes per element
 DTYPES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int64": 8, "int32": 4, "int16": 2, "bool": 1}
 
-# ops that move a window over so many axes, which follow the batch and the channels
+# op that moves a window -> its number of spatial axes, which follow the batch and the channels
 SPATIAL_AXES = {f"{op}{n}d": n for op in ("conv", "conv_transpose", "pool") for n in (1, 2, 3)}
 
-# other ops whose work is computed from their sizes, and how many sizes their input and output have at the least
+# other op whose work is computed from its shapes -> minimum rank of its first input and output
 MIN_RANKS = {
     "linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1, "group_norm": 2, "instance_norm": 2,
     "prelu": 1,

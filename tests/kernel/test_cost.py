@@ -95,7 +95,7 @@ NORMS: dict[str, tuple[nn.Module, dict[str, int]]] = {
 @pytest.mark.parametrize("name", NORMS)
 def test_norms_read_their_state(name: str) -> None:
     module, attrs = NORMS[name]
-    state = sum(tensor.numel() for tensor in module.state_dict().values() if tensor.ndim)  # less the batches' counter
+    state = sum(tensor.numel() for tensor in module.state_dict().values() if tensor.ndim)  # no batch counter
     shape = (2, 6, 5, 6)
     kernel = Kernel.of(name.split()[0], [shape], [shape], **attrs)
     assert n_params(kernel) == state
@@ -200,7 +200,7 @@ def test_every_op_of_the_library_has_a_cost(op: str) -> None:
         ),
     ],
 )
-def test_kernel_whose_work_cannot_be_said_is_refused(key: str, message: str) -> None:
+def test_kernel_whose_work_cannot_be_computed_is_refused(key: str, message: str) -> None:
     with pytest.raises(KernelError) as caught:
         n_flops(Kernel.parse(key))
     assert str(caught.value) == message
@@ -217,7 +217,7 @@ def test_kernel_whose_work_cannot_be_said_is_refused(key: str, message: str) -> 
         ("layer_norm [] -> [] dtype=fp32", 1, "((),) -> ((),)"),
     ],
 )
-def test_linear_or_norm_whose_work_cannot_be_said_is_refused(key: str, n_sizes: int, shapes: str) -> None:
+def test_linear_or_norm_whose_work_cannot_be_computed_is_refused(key: str, n_sizes: int, shapes: str) -> None:
     with pytest.raises(KernelError) as caught:
         n_bytes(Kernel.parse(key)) + n_flops(Kernel.parse(key))
     assert str(caught.value) == (

@@ -36,7 +36,7 @@ values: st.SearchStrategy[AttrValue] = st.one_of(
 )
 
 
-# Ops whose first input and first output have some sizes at the least.
+# Ops whose first input and first output must have a minimum rank.
 MIN_SIZES = {
     "linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1, "group_norm": 2, "instance_norm": 2,
     "prelu": 1,
@@ -260,9 +260,9 @@ def test_number_that_python_cannot_write_is_refused(shape: Shape, attrs: dict[st
 
 
 def test_shape_has_at_most_eight_sizes() -> None:
-    most = (1,) * MAX_SIZES
-    assert Kernel.of("foo", [most], [most]).inputs == (most,)
-    shapes: list[Shape] = [(*most, 1)]
+    full = (1,) * MAX_SIZES
+    assert Kernel.of("foo", [full], [full]).inputs == (full,)
+    shapes: list[Shape] = [(*full, 1)]
     for inputs, outputs in ((shapes, []), ([], shapes)):
         with pytest.raises(KernelError) as caught:
             Kernel.of("foo", inputs, outputs)
@@ -298,14 +298,14 @@ def test_largest_integers_and_whole_floats_beyond(value: object, text: str) -> N
 @pytest.mark.parametrize("op", MIN_SIZES)
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
 def test_op_whose_sizes_are_read_has_enough_of_them(op: str, side: str) -> None:
-    least, attrs = MIN_SIZES[op], dict.fromkeys(OPS[op][0], 3)
-    enough: list[Shape] = [(3,) * least]
-    for other in ([], [(3,) * (least - 1)], [(3,) * (least - 1), (3,) * 4]):
+    min_rank, attrs = MIN_SIZES[op], dict.fromkeys(OPS[op][0], 3)
+    enough: list[Shape] = [(3,) * min_rank]
+    for other in ([], [(3,) * (min_rank - 1)], [(3,) * (min_rank - 1), (3,) * 4]):
         inputs, outputs = (other, enough) if side == "inputs" else (enough, other)
         with pytest.raises(KernelError) as caught:
             Kernel.of(op, inputs, outputs, **attrs)
         assert str(caught.value) == (
-            f"Expected {op} to have an input and an output of {least} sizes or more, "
+            f"Expected {op} to have an input and an output of {min_rank} sizes or more, "
             f"but got {tuple(inputs)} -> {tuple(outputs)}."
         )
     assert Kernel.of(op, enough, enough, **attrs).family == op
