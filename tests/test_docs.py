@@ -62,10 +62,10 @@ def engine_page(scope: dict[str, Any], folder: Path) -> None:
     assert ", with random weights" in str(scope["verdict"])
     commands = [line for block in blocks("adding-an-engine.md", "console") for line in block.splitlines()]
     assert commands[0] == "pip install --editable ."
-    shown = "".join(run_command(*_short(shlex.split(line)[1:])) for line in commands[1:])
-    assert "9 combinations: 9 ops, 0 illegal, 0 that fail" in shown
-    assert "put aside: torch.nn.Tanh() on [1, 8, 16, 16]: MeasureError: Expected ops out of conv2d without " in shown
-    assert "scratch.parquet: 8 kernels. " in shown
+    output = "".join(run_command(*_short(shlex.split(line)[1:])) for line in commands[1:])
+    assert "9 combinations: 9 ops, 0 illegal, 0 that fail" in output
+    assert "put aside: torch.nn.Tanh() on [1, 8, 16, 16]: MeasureError: Expected ops out of conv2d without " in output
+    assert "scratch.parquet: 8 kernels. " in output
     assert sorted(path.stem for path in (folder / "scratch").glob("*.py")) == [
         "__init__", "device_side", "engine", "rules", "writer",
     ]  # fmt: skip

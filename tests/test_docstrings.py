@@ -14,12 +14,9 @@ import latency_nas
 PACKAGE = Path(latency_nas.__file__).parent
 # Folders whose entries are not rewritten yet.
 EXEMPT: tuple[str, ...] = (
-    "cli",
-    "compat",
     "engine",
     "graph",
     "integrate",
-    "report",
     "search",
     "table",
 )

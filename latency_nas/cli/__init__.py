@@ -1,1 +1,1 @@
-"""The command line: one file a command, or a group of them."""
+"""The command line. Each file holds a command or a group of commands."""

@@ -1,4 +1,4 @@
-"""``latency-nas calibrate``: a table for another device, threads or engine version from the times of a few networks."""
+"""``latency-nas calibrate``: adapt a table to another device, by the times of a few networks on it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def calibrate(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to write, NAME.parquet.")],
     device: Annotated[str, typer.Option(help="The name of your device.")],
-    threads: Annotated[int, typer.Option(help="Threads of those runs; 0 is as in the table.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of those runs; 0: as in the table.")] = 0,
     engine: Annotated[str, typer.Option(help="The engine of those runs; the table's by default.")] = "",
-    engine_version: Annotated[str, typer.Option(help="Of the engine in those runs.")] = "",
+    engine_version: Annotated[str, typer.Option(help="Version of that engine.")] = "",
     other_device: Annotated[
         bool, typer.Option("--other-device", help="The runs may be of another device or engine than the table.")
     ] = False,
 ) -> None:
-    """Adapt a table to your device by the times of whole networks: one will do, five to ten are better."""
+    """Adapt a table to your device by the times of whole networks. One network suffices; five to ten are better."""
     from latency_nas.estimate import calibration
     from latency_nas.estimate.regressor.fit_cache import cache_folder
     from latency_nas.estimate.regressor.regressor import with_fitted_forms
@@ -55,7 +55,7 @@ def calibrate(
 
 
 def _read(path: Path, sheet: Datasheet) -> list[NetworkTime]:
-    """The networks that a file of runs names, and their times."""
+    """Read a file of runs: the networks that it names, and their times."""
     from latency_nas.engine import read_kernels
     from latency_nas.estimate.calibration import NetworkTime
 

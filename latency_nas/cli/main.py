@@ -1,4 +1,4 @@
-"""``latency-nas``: the commands, and how their errors are shown."""
+"""``latency-nas``: all commands, and the form in which errors are printed."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line; an error of this library is one message on standard error, and exit status 1."""
+    """Run the command line. An error of this library gives one message on standard error, and exit status 1."""
     try:
         app()
     except (LatencyNASError, FileNotFoundError) as error:

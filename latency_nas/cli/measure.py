@@ -1,4 +1,4 @@
-"""``latency-nas measure``: begin a metering session, or go on with one."""
+"""``latency-nas measure``: begin a metering session, or continue one."""
 
 from __future__ import annotations
 
@@ -21,37 +21,46 @@ def measure(
     source: Annotated[
         str, typer.Argument(help="An op space (a YAML file), or package.module:callable of a model or supernet.")
     ],
-    session: Annotated[Path, typer.Option("--session", "-s", help="The session's file; one that is there goes on.")],
-    input_shape: Annotated[str, typer.Option(help="Of a model's input: 1,3,224,224.")] = "",
-    device: Annotated[str, typer.Option(help="What the datasheet calls the device.")] = "",
+    session: Annotated[
+        Path, typer.Option("--session", "-s", help="The session's file; an existing session is continued.")
+    ],
+    input_shape: Annotated[str, typer.Option(help="Shape of a model's input: 1,3,224,224.")] = "",
+    device: Annotated[str, typer.Option(help="Name of the device in the datasheet.")] = "",
     on: Annotated[
         str,
-        typer.Option(help="Where: local, ssh://user@host:port, adb[:serial], prefix:command or ray:resource."),
+        typer.Option(
+            help="Where to measure: local, ssh://user@host:port, adb[:serial], prefix:command or ray:resource."
+        ),
     ] = "local",
     engine: EngineName = "",
-    python: Annotated[str, typer.Option(help="The command there that starts a Python with the engine.")] = "",
-    program: Annotated[str, typer.Option(help="There: a benchmark program of the engine instead of Python.")] = "",
+    python: Annotated[str, typer.Option(help="Command on the device that starts a Python with the engine.")] = "",
+    program: Annotated[
+        str, typer.Option(help="The engine's own benchmark program on the device, instead of Python.")
+    ] = "",
     bundle: Annotated[
-        Path | None, typer.Option(help="Measure nothing: write a file that does it by `python3 FILE` on a device.")
+        Path | None,
+        typer.Option(help="Measure nothing; write a file that measures when `python3 FILE` runs on a device."),
     ] = None,
     samples: Annotated[
-        Path | None, typer.Option(help="Measure nothing: take in what such a file has written on the device.")
+        Path | None, typer.Option(help="Measure nothing; read the samples that such a file has written on the device.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the engine.")] = 1,
     precision: Annotated[str, typer.Option(help="fp32, or fp16 where the chip has it.")] = "fp32",
     power_mode: Annotated[str, typer.Option(help="Cores to prefer: normal, high or low.")] = "normal",
-    batch: Annotated[int, typer.Option(min=1, help="Images a run: every shape's first size is multiplied.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images per run; it multiplies every first size.")] = 1,
     context: Annotated[str, typer.Option(help="composed: inside networks; alone: each op by itself.")] = "composed",
-    contexts: Annotated[int, typer.Option(min=1, help="Networks in which each op is met.")] = 3,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each network, at most.")] = 5,
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs a repetition.")] = 6,
+    contexts: Annotated[int, typer.Option(min=1, help="Networks that contain each op.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Maximum number of repetitions of each network.")] = 5,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs per repetition.")] = 6,
     stop_at: Annotated[
-        float, typer.Option(min=0.0, help="Stop a network once its kernels are known to this part; 0: never.")
+        float, typer.Option(min=0.0, help="Stop a network once its kernels are known to this relative error; 0: never.")
     ] = 0.02,
-    max_drift: Annotated[float, typer.Option(min=0.0, help="How far the yardstick may move in a repetition.")] = 0.1,
+    max_drift: Annotated[
+        float, typer.Option(min=0.0, help="Maximum relative change of the yardstick's time in a repetition.")
+    ] = 0.1,
     allow: Allow = None,
 ) -> None:
-    """Meter an op space, a model or a supernet on a device; run it again to go on where it was cut off."""
+    """Meter an op space, a model or a supernet on a device. Run it again to continue an interrupted session."""
     from latency_nas.engine import get_engine
     from latency_nas.errors import MeasureError
     from latency_nas.measure.device import open_runner
@@ -109,10 +118,10 @@ def measure(
         for label, problem in opened.problems().items():
             console.print(f"put aside: {label}: {problem}", markup=False)
         result = session_result(opened)
-        told_mb = [times.memory_mb for times in result.times if times.memory_mb is not None]
+        peaks_mb = [times.memory_mb for times in result.times if times.memory_mb is not None]
         console.print(f"{len(set().union(*result.kernels))} kernels in {len(result.times)} networks; {result.drift}")
-        if told_mb:
-            console.print(f"the largest network held {max(told_mb):.1f} MB at its peak")
+        if peaks_mb:
+            console.print(f"the largest network held {max(peaks_mb):.1f} MB at its peak")
         console.print(f"next: latency-nas table build {session} -o TABLE")
 
 
@@ -122,7 +131,7 @@ def _same_source(one: str, other: str) -> bool:
 
 
 def _work_items(source: str, input_shape: str, batch: int, contexts: int, allow: tuple[str, ...]) -> list[WorkItem]:
-    """What is to be metered."""
+    """The work items of a new session."""
     from latency_nas.cli.model_source import architectures_of, parse_shape
     from latency_nas.errors import GraphError
     from latency_nas.measure.session.work_item import WorkItem

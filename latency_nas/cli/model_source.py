@@ -1,4 +1,4 @@
-"""A model that is named on the command line, as ``package.module:callable``."""
+"""Models named on the command line as ``package.module:callable``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["architectures_of", "parse_shape"]
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
-    """A shape as it is typed: ``1,3,224,224``.
+    """Parse a shape such as ``1,3,224,224``.
 
     Raises:
-        GraphError: if it is none.
+        GraphError: if the text is not a shape.
     """
     try:
         shape = tuple(int(part) for part in text.split(","))
@@ -28,12 +28,13 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def architectures_of(source: str, input_shape: tuple[int, ...], times: int) -> list[OpGraph]:
-    """The graphs that meet every candidate of the model `times` times; of a model without choices, its own.
+    """Architectures of a supernet that contain every candidate `times` times. A model without choices has one.
 
     Args:
-        source: ``package.module:callable``; the callable gives a torch module. The working directory is searched too.
-        input_shape: of its input.
-        times: networks in which each candidate is met.
+        source: ``package.module:callable``, whose callable returns a torch module. The working directory is searched
+            too.
+        input_shape: Shape of the model's input.
+        times: Number of architectures that contain each candidate.
 
     Raises:
         GraphError: if it does not import or cannot be read.
@@ -46,9 +47,9 @@ def architectures_of(source: str, input_shape: tuple[int, ...], times: int) -> l
     from latency_nas.graph.torch.reader import read_torch
     from latency_nas.search.supernet.supernet import read_supernet
 
-    made = make_model(source)
+    model = make_model(source)
     try:
-        graph, _choices = read_supernet(made, torch.zeros(input_shape))
-    except SearchError:  # it chooses nowhere
-        return [read_torch(made, input_shape=input_shape)]
+        graph, _choices = read_supernet(model, torch.zeros(input_shape))
+    except SearchError:  # no choices: a plain model
+        return [read_torch(model, input_shape=input_shape)]
     return [graph.extract(architecture) for architecture in covering_architectures(graph.choices, times=times)]

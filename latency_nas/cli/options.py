@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import typer
 
 __all__ = ["Allow", "EngineName"]
 
-EngineName = Annotated[str, typer.Option("--engine", help="The engine, by name; the registry's first by default.")]
+EngineName = Annotated[str, typer.Option("--engine", help="The engine; by default the first one of the registry.")]
 Allow = Annotated[
     list[str] | None,
-    typer.Option(metavar="PACKAGE", help="Ops may name its classes too, and its code runs. Can be repeated."),
+    typer.Option(metavar="PACKAGE", help="Package whose classes ops may name, too; its code is run. Can be repeated."),
 ]

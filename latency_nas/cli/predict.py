@@ -1,4 +1,4 @@
-"""``latency-nas predict``: the latency of a model's file by a table, and what it is made of."""
+"""``latency-nas predict``: the latency of a model by a table, kernel by kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_shape", "predict"]
 
-_PIPED = 240  # columns of a table that goes to a file or another program
+_PIPED = 240  # width of the output, in characters, where it goes to a file or another program
 
 
 def predict(
@@ -24,15 +24,13 @@ def predict(
     table: Annotated[str, typer.Option("--table", "-t", help="The name or the file of a latency table.")],
     input_shape: Annotated[
         str,
-        typer.Option(help="Of the model's input, as 1,3,224,224; needed for torch, and where a file leaves it open."),
+        typer.Option(help="Shape of the model's input: 1,3,224,224. Needed for torch and for open sizes."),
     ] = "",
     on_missing: Annotated[
         str,
-        typer.Option(
-            help="Of kernels that the table lacks: error, regress, or warn (leaves out what it cannot price)."
-        ),
+        typer.Option(help="Kernels that the table lacks: error, regress, or warn (leaves out what it cannot price)."),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Predict the latency of a model, in milliseconds with one standard deviation."""
     from latency_nas.estimate import LatencyEstimator
@@ -55,7 +53,7 @@ def predict(
 
 
 def parse_shape(text: str) -> tuple[int, ...] | None:
-    """The sizes of a text such as 1,3,224,224; None of an empty one."""
+    """Parse a shape such as ``1,3,224,224``; None for an empty text."""
     if not text:
         return None
     parts = text.split(",")
@@ -65,7 +63,7 @@ def parse_shape(text: str) -> tuple[int, ...] | None:
 
 
 def _plain(model: str, estimate: Estimate, table: LatencyTable) -> dict[str, Any]:
-    """All of an estimate as plain data."""
+    """An estimate as plain data for JSON."""
     kernels = [
         {"kernel": item.kernel.key, "layer": item.layer, "latency_ms": item.latency_ms, "std_ms": item.std_ms,
          "source": item.source, "extrapolated": item.extrapolated}

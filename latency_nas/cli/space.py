@@ -1,4 +1,4 @@
-"""``latency-nas space``: what an op space comes to, and the op space of a given model."""
+"""``latency-nas space``: the size of an op space, and the op space of a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latency_nas.cli.options import Allow, EngineName
 
 __all__ = ["app"]
 
-app = typer.Typer(name="space", help="Op spaces: what is to be metered.", no_args_is_help=True)
+app = typer.Typer(name="space", help="Op spaces: lists of ops to meter.", no_args_is_help=True)
 
 
 @app.command("show")
@@ -23,7 +23,7 @@ def show(
     reasons: Annotated[int, typer.Option(min=0, help="Illegal combinations and failures to list.")] = 10,
     allow: Allow = None,
 ) -> None:
-    """Count ops and distinct kernels, list illegal combinations with the reason, and say how long a session takes."""
+    """Count ops and distinct kernels, list illegal combinations with reasons, and estimate the time of a session."""
     from latency_nas.measure.session.options import SessionOptions
     from latency_nas.measure.session.survey import session_seconds, survey_space, yardstick_flops_per_s
     from latency_nas.measure.space import read_space
@@ -56,12 +56,12 @@ def _duration(seconds: float) -> str:
 
 @app.command("from")
 def from_model(
-    model: Annotated[str, typer.Argument(help="package.module:callable that gives a torch model or supernet.")],
-    input_shape: Annotated[str, typer.Option(help="Of the model's input: 1,3,224,224.")],
+    model: Annotated[str, typer.Argument(help="package.module:callable that returns a torch model or supernet.")],
+    input_shape: Annotated[str, typer.Option(help="Shape of the model's input: 1,3,224,224.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The op space to write.")],
     engine: EngineName = "",
 ) -> None:
-    """Write the op space of a model or supernet: every kernel that the engine would run for any of its candidates."""
+    """Write the op space of a model or supernet: all kernels that the engine runs for any of its candidates."""
     from latency_nas.cli.model_source import architectures_of, parse_shape
     from latency_nas.engine import Target, get_engine
     from latency_nas.measure.compose import own_kernels
@@ -72,6 +72,6 @@ def from_model(
     kernels = list(dict.fromkeys(kernel for graph in graphs for kernel in sorted(own_kernels(graph, *rules), key=str)))
     title = f"{model} on [{input_shape}], as {rules[0].title} runs it"
     output.write_text(
-        kernels_yaml(kernels, f"{title}; copies between layouts are met in every network and are not listed")
+        kernels_yaml(kernels, f"{title}; copies between layouts occur in every network and are not listed")
     )
     Console(highlight=False, soft_wrap=True).print(f"{output}: {len(kernels)} kernels")

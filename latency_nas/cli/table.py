@@ -1,4 +1,4 @@
-"""``latency-nas table``: build, describe, compare, join, import and export latency tables."""
+"""``latency-nas table``: build, describe, compare, merge, import and export latency tables."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ app = typer.Typer(name="table", help="Latency tables as files.", no_args_is_help
 
 _File = Annotated[str, typer.Argument(help="A table's file, or the name of a named table.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
-_Format = Annotated[str, typer.Option("--format", help="Its format, where suffix and content do not tell it.")]
+_Format = Annotated[str, typer.Option("--format", help="Format of the file, where suffix and content do not tell.")]
 _Options = Annotated[
-    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the format. Can be repeated.")
+    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Option of the format. Can be repeated.")
 ]
 _Fit = Annotated[bool, typer.Option(help="Fit the regressor now and keep it beside the table.")]
 
@@ -43,9 +43,9 @@ def _save(table: LatencyTable, output: Path, fit: bool) -> None:
 @app.command("fit")
 def fit(
     table: _File,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table there, too.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table to this file, too.")] = None,
 ) -> None:
-    """Fit a table's regressor, so that no prediction has to: what is found lies beside the table, NAME.forms.npz."""
+    """Fit a table's regressor in advance. The fitted forms are kept beside the table in NAME.forms.npz."""
     found = load_table(table)
     target = output or Path(found.name)
     _save(found, target, fit=True)
@@ -56,10 +56,10 @@ def fit(
 def build(
     session: Annotated[Path, typer.Argument(help="A metering session, finished or not.")],
     output: _Output,
-    statistic: Annotated[str, typer.Option(help="Of the runs of a repetition: median, min or mean.")] = "median",
+    statistic: Annotated[str, typer.Option(help="Statistic of a repetition's runs: median, min or mean.")] = "median",
     fit: _Fit = True,
 ) -> None:
-    """Make a table of what a session has measured so far."""
+    """Build a table of all that a session has measured so far."""
     from latency_nas.errors import MeasureError
     from latency_nas.measure.session.result import build_table
     from latency_nas.measure.session.session import Session
@@ -75,7 +75,7 @@ def build(
 
 @app.command("info")
 def info(table: _File) -> None:
-    """Show a table's datasheet, and how many kernels of each op it holds."""
+    """Show a table's datasheet, and its number of kernels of each op."""
     from collections import Counter
 
     found = load_table(table)
@@ -92,9 +92,9 @@ def info(table: _File) -> None:
 def diff(
     first: _File,
     second: _File,
-    rows: Annotated[int, typer.Option(min=0, help="Kernels to list, those that differ most first.")] = 10,
+    rows: Annotated[int, typer.Option(min=0, help="Kernels to list; those that differ most come first.")] = 10,
 ) -> None:
-    """Show how a second table differs from a first: datasheets, kernels, and latencies."""
+    """Show how a second table differs from a first one: datasheets, kernels, and latencies."""
     from statistics import median
 
     from latency_nas.table.comparison import diff_tables
@@ -118,7 +118,7 @@ def merge(
     output: _Output,
     fit: _Fit = True,
 ) -> None:
-    """Join tables that were made under the same conditions; unlike ones are refused."""
+    """Merge tables that were made under the same conditions. Others are refused."""
     from latency_nas.table.comparison import merge_tables
 
     merged = merge_tables([load_table(name) for name in tables])
@@ -128,7 +128,7 @@ def merge(
 
 @app.command("formats")
 def formats() -> None:
-    """List the formats that tables are read and written in, with their options."""
+    """List the formats in which tables are read and written, with their options."""
     from latency_nas.table import table_formats
 
     rows = Table("name", "suffixes", "", "what it is, and its options", box=None, pad_edge=False)
@@ -147,14 +147,14 @@ def import_(
     file_format: _Format = "",
     device: Annotated[str, typer.Option(help="The device's name, where the file does not state it.")] = "",
     engine: Annotated[str, typer.Option(help="The engine, where the file does not state it.")] = "",
-    engine_version: Annotated[str, typer.Option(help="Its version, where the file does not state it.")] = "",
+    engine_version: Annotated[str, typer.Option(help="The engine's version, where the file does not state it.")] = "",
     soc: Annotated[str, typer.Option(help="The processor, where the file does not state it.")] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads, where the file does not state them.")] = 0,
-    unit: Annotated[str, typer.Option(help="Of the latencies, ms or us, where the format has none.")] = "",
+    unit: Annotated[str, typer.Option(help="Unit of the latencies, ms or us, where the format has none.")] = "",
     option: _Options = None,
     fit: _Fit = True,
 ) -> None:
-    """Make a table of this library of one in another format, and say what could not be used."""
+    """Convert a table from another format, and report the rows that could not be used."""
     from latency_nas.table import import_table
 
     stated = {
@@ -174,10 +174,10 @@ def export(
     table: _File,
     file: Annotated[Path, typer.Argument(help="The file to write: .csv for a spreadsheet, .pkl for PaddleSlim.")],
     file_format: _Format = "",
-    partial: Annotated[bool, typer.Option("--partial", help="Leave out what the format cannot say.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Leave out what the format cannot express.")] = False,
     option: _Options = None,
 ) -> None:
-    """Write a table in another format, and say what is lost. CSV has each kernel's FLOPs, parameters and bytes."""
+    """Write a table in another format, and report what is lost. CSV has each kernel's FLOPs, parameters and bytes."""
     from latency_nas.table import export_table
 
     options = {**({"partial": True} if partial else {}), **_named_values(option)}
@@ -186,7 +186,7 @@ def export(
 
 
 def _named_values(options: list[str] | None) -> dict[str, str]:
-    """Options as they are typed, ``NAME=VALUE``."""
+    """Parse options of the form ``NAME=VALUE``."""
     pairs = [text.partition("=") for text in options or []]
     for name, equals, _ in pairs:
         if not name or not equals:

@@ -1,4 +1,4 @@
-"""``latency-nas tables``: the named tables that there are."""
+"""``latency-nas tables``: the list of named tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["list_tables"]
 
 
 def list_tables() -> None:
-    """List the named tables, and under what conditions each holds."""
+    """List the named tables, and the conditions under which each was measured."""
     rows = Table("name", "kernels", "conditions", "expected error", box=None, pad_edge=False)
     for row in _rows():
         rows.add_row(*row)
@@ -22,7 +22,7 @@ def list_tables() -> None:
 
 
 def _rows() -> Iterator[tuple[str, str, str, str]]:
-    """A row for each table, under its shortest name; one on the net is named without being downloaded."""
+    """A row for each table, with its shortest name. A table on the net is listed without a download."""
     listed = set()
     for name, place in named_tables().items():
         if place in listed:

@@ -1,1 +1,1 @@
-"""Other tools' interfaces, answered by this library."""
+"""Interfaces of other tools, implemented by this library."""

@@ -1,4 +1,4 @@
-"""MMT's three calls (mnn-meter 2.2.0) over this library's meter and tables.
+"""MMT's three functions (mnn-meter 2.2.0), implemented by this library's meter and tables.
 
     from latency_nas.compat.mmt import generate_ops_list, meter_ops, predict_latency
 
@@ -6,12 +6,13 @@
     meter_ops("ops", times=100)
     predict_latency(model, "ops/meta_latency.pkl", [1, 3, 224, 224])
 
-What is different: no GPU is needed; no two ops share a file; the number of threads is chosen; ops are timed inside
-networks, against a yardstick; the model is not changed; and what the table lacks is estimated with a warning, or is an
-error, but never 0. A folder that MMT itself has metered is read as well.
+Differences: no GPU is needed; no two ops share a file; the number of threads can be set; ops are timed inside
+networks, relative to a yardstick; the model is not changed; and an op that the table lacks is estimated with a warning,
+or is an error, but never counts as 0 ms. A folder that MMT itself has metered can be read, too.
 
-An ``ops.yaml`` may come from a stranger, so only classes of `ALLOWED_PACKAGES` are constructed. To meter your own, name
-their package in both calls: ``generate_ops_list("ops.yaml", "ops", allow=["my_package"])``, then `meter_ops`.
+An ``ops.yaml`` may come from a stranger, so only classes of `ALLOWED_PACKAGES` are constructed. To meter your own
+classes, pass their package to both calls: ``generate_ops_list("ops.yaml", "ops", allow=["my_package"])``, then
+`meter_ops`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ __all__ = ["generate_ops_list", "meter_ops", "predict_latency"]
 logger = logging.getLogger(__name__)
 
 _SESSION, _TABLE, _PICKLE = "session.sqlite", "latency.parquet", "meta_latency.pkl"
-_CONTEXTS, _RUNS = 3, 10  # networks in which an op is met, and timed runs a repetition
+_CONTEXTS, _RUNS = 3, 10  # networks that contain an op, and timed runs per repetition
 _N_NAMED = 10
 _ENGINE = "mnn"
 
@@ -54,18 +55,18 @@ _ENGINE = "mnn"
 def generate_ops_list(
     path: str | os.PathLike[str], fp: str | os.PathLike[str], verbose: bool = False, *, allow: Sequence[str] = ()
 ) -> None:
-    """Read an op space and begin a session over it in a folder.
+    """Read an op space, and create a session for it in a folder.
 
     Args:
         path: MMT's ``ops.yaml``, or an op space in this library's grammar.
-        fp: the folder; it is made if it is not there. One that holds a session over the same ops is left as it is.
-        verbose: log each op.
-        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`.
+        fp: Folder of the session. It is created if it does not exist. A session for the same ops is left unchanged.
+        verbose: Whether to log each op.
+        allow: Packages whose classes ops may name, besides `ALLOWED_PACKAGES`.
 
     Raises:
-        UnsafeOpError: if a class is of a package that is not allowed.
+        UnsafeOpError: if a class is in a package that is not allowed.
         OpSpaceError: if the file does not follow the grammar, or a module does not import.
-        SessionError: if the folder holds a session over other ops.
+        SessionError: if the folder holds a session for other ops.
     """
     space = read_space(path)
     space.check_imports(allow=allow)
@@ -94,21 +95,21 @@ def meter_ops(
     precision: str = "fp32",
     allow: Sequence[str] = (),
 ) -> LatencyTable:
-    """Meter the ops of a folder, and save their table in it; a session that was cut off goes on.
+    """Meter the ops of a folder, and save their table in it. An interrupted session is continued.
 
     Args:
-        fp: the folder of `generate_ops_list`.
-        times: timed runs of each op, over all networks in which it is met.
-        verbose: log each row.
-        threads: of the engine. MMT's are always 4.
-        precision: of its arithmetic.
-        allow: Packages that ops' classes may be of beside `ALLOWED_PACKAGES`; it is not kept in the folder.
+        fp: Folder that `generate_ops_list` has written.
+        times: Approximate number of timed runs of each op, summed over all networks that contain it.
+        verbose: Whether to log each row.
+        threads: Number of threads of the engine. MMT always uses 4.
+        precision: Precision of the engine's arithmetic.
+        allow: Packages whose classes ops may name, besides `ALLOWED_PACKAGES`. It is not kept in the folder.
 
     Returns:
-        The table, also in the folder as ``latency.parquet``.
+        The table. The folder has it as ``latency.parquet``.
 
     Raises:
-        UnsafeOpError: if a class is of a package that is not allowed.
+        UnsafeOpError: if a class is in a package that is not allowed.
         SessionError: as `Session.open`.
         MeasureError: if nothing can be metered.
     """
@@ -129,7 +130,7 @@ def meter_ops(
 
 
 def _options(times: int, threads: int, precision: str, source: str) -> SessionOptions:
-    """As many timed runs as are asked for, spread over networks and repetitions."""
+    """Options that give about `times` timed runs of each op, over all networks and repetitions."""
     contexts = min(_CONTEXTS, max(1, times))
     rounds = max(1, round(times / (contexts * _RUNS)))
     n_runs = ceil(max(1, times) / (contexts * rounds))
@@ -151,10 +152,10 @@ def predict_latency(
     """Predict the latency of a model, in milliseconds. The model is not changed.
 
     Args:
-        module: the model.
-        ops_path: the folder that was metered, a table's file or name, or a ``meta_latency.pkl`` that MMT itself wrote.
-        input_shape: of the model's input.
-        verbose: log what each part costs.
+        module: Model to price.
+        ops_path: Folder that was metered, a table's file or name, or a ``meta_latency.pkl`` that MMT itself wrote.
+        input_shape: Shape of the model's input.
+        verbose: Whether to log the latency of each kernel or module.
 
     Raises:
         MissingKernelError: if the table lacks an op and it cannot be estimated from the others.
@@ -169,7 +170,7 @@ def predict_latency(
 
 
 def _estimate(table: LatencyTable, graph: OpGraph) -> Estimate:
-    """The price of a network; a kernel without a row is priced as its twin of another activation, or by regression."""
+    """Price a network. A kernel without a row gets the row of its twin with another activation, or is regressed."""
     kernels = {call.kernel for call in LatencyEstimator(table, on_missing="regress").fuse(graph)}
     missing = sorted((kernel for kernel in kernels if kernel not in table), key=str)
     twins = {kernel.without(("act",)).key: row for kernel, row in table.items()}
@@ -185,6 +186,7 @@ def _estimate(table: LatencyTable, graph: OpGraph) -> Estimate:
 
 
 def _find(path: Path) -> LatencyTable | tuple[MMTOp, ...]:
+    """Load the table, or MMT's own ops, that a path names. In a folder, our table has precedence."""
     folder = path if path.is_dir() else path.parent
     if path.suffix == ".pkl" and path.is_file():
         return import_mmt(path)
@@ -197,13 +199,14 @@ def _find(path: Path) -> LatencyTable | tuple[MMTOp, ...]:
 def _sum_of_modules(
     model: nn.Module, ops: Sequence[MMTOp], input_shape: tuple[int, ...], name: str, *, verbose: bool
 ) -> float:
-    """MMT's own estimate: the rows of the modules that run, by class, input shape and ``repr``."""
+    """MMT's own estimate: the sum of the rows of all modules that run, found by class, input shape and ``repr``."""
     rows = {(op.class_name, op.input_shape, op.repr): op.latency_ms for op in ops}
     classes = {op.class_name for op in ops}
     costs_ms: list[float] = []
     missing: list[str] = []
     unpriced: list[str] = []
     for path, module, shape in _calls(model, classes, input_shape):
+        # The first class with a row, from the module's own to its bases: the module may be a subclass of a metered one.
         names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(module).__mro__]
         cost_ms = next((rows[key] for kind in names if (key := (kind, shape, repr(module))) in rows), None)
         if cost_ms is not None:
@@ -227,7 +230,7 @@ def _sum_of_modules(
 def _calls(
     model: nn.Module, classes: set[str], input_shape: tuple[int, ...]
 ) -> list[tuple[str, nn.Module, tuple[int, ...]]]:
-    """Path, module and input shape of each call of a module of these classes, or of one without children."""
+    """Path, module and input shape of each call of a module that is of these classes or has no children."""
     calls: list[tuple[str, nn.Module, tuple[int, ...]]] = []
     watched: dict[int, str] = {}
 

@@ -1,11 +1,11 @@
-"""The ops that PaddleSlim finds in a program: what Paddle-Lite's optimiser, as PaddleSlim runs it, leaves of it.
+"""The ops of a program after Paddle-Lite's optimiser. PaddleSlim looks these ops up in its tables.
 
-PaddleSlim's is the optimiser of Paddle-Lite 2.11.2 for ARM. Unlike later ones it keeps what is computed from weights
-alone, and a fully connected layer as a flatten, a product and a sum: that is what its tables hold.
+PaddleSlim runs the optimiser of Paddle-Lite 2.11.2 for ARM. Unlike later versions, it keeps ops that depend on weights
+only, and it keeps a fully connected layer as a flatten, a product and a sum. PaddleSlim's tables have rows for these.
 
 Limitations:
-1. Programs in fp32. Those of fp16 or int8 get `calib` ops at places that are not known here.
-2. Sparse weights (PaddleSlim asks for `sparse_conv2d` where 40 % of a 1 x 1 filter are zero) are not looked for.
+1. Programs in fp32 only. In fp16 or int8, the optimiser inserts `calib` ops at places that are not known here.
+2. Sparse weights are not detected. (PaddleSlim looks up `sparse_conv2d` where 40 % of a 1 x 1 filter are zero.)
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class _Op:
     attrs: Mapping[str, Any]
 
     def read(self) -> list[str]:
-        """The names of all that it reads."""
+        """Names of all variables that the op reads."""
         return [name for names in self.inputs.values() for name in names]
 
     def output(self) -> str:
-        """What it is for; a `reshape2` and its kind write a second output that nobody reads."""
+        """Name of the main output. A `reshape2` and similar ops write a second output that no op reads."""
         slot = next((slot for slot in ("Out", "Output", "Y") if self.outputs.get(slot)), min(self.outputs))
         return self.outputs[slot][0]
 
 
 class _Fuser:
-    """Merges each op with the one before it, where a rule says so."""
+    """Merges each op with the one before it, where a rule allows it."""
 
     def __init__(self, program: PaddleProgram, shapes: Mapping[str, Shape]) -> None:
         self._weights = {name for name, variable in program.variables.items() if variable.persistable}
@@ -57,17 +57,18 @@ class _Fuser:
         self._gone: set[int] = set()
 
     def ops(self) -> list[_Op]:
+        """The remaining ops, in the order of the program."""
         for index in range(len(self._ops)):
             self._merge(index)
         return [op for index, op in enumerate(self._ops) if index not in self._gone]
 
     def _merge(self, index: int) -> None:
-        """Merge op `index` into one that made an input of it."""
+        """Merge op `index` into an op that computed one of its inputs."""
         second = self._ops[index]
         for name in second.read():
             position = self._maker.get(name)
             if position is None or self._n_readers[name] > 1:
-                continue
+                continue  # another op reads this value as well, so that it must be kept
             first = self._ops[position]
             merged = self._merged(first, second, name) or self._shuffled(first, second)
             if merged is not None:
@@ -76,6 +77,7 @@ class _Fuser:
                 return
 
     def _merged(self, first: _Op, second: _Op, between: str) -> _Op | None:
+        """Two ops as one, where `second` reads `between` from `first`; None where no rule merges them."""
         outputs = {"Out": [second.output()]} if second.outputs else {}
         if second.type == "scale" and _is_identity(second):
             return replace(first, outputs=outputs)
@@ -89,14 +91,14 @@ class _Fuser:
         return None
 
     def _is_bias(self, op: _Op, between: str) -> bool:
-        """Whether it adds a vector of weights along the channels."""
+        """Whether the op adds a vector of weights along the channels."""
         if op.type != "elementwise_add" or list(op.inputs["X"]) != [between] or op.attrs.get("axis") != 1:
             return False
         (other,) = op.inputs["Y"]
         return other in self._weights and len(self._shapes[other]) == 1
 
     def _is_cheaper(self, first: _Op, second: _Op) -> bool:
-        """Whether a convolution and a 1 x 1 one after it, multiplied into one, are less work than both."""
+        """Whether a convolution and a 1 x 1 convolution after it need less work when multiplied into one."""
         if first.type != "conv2d" or second.type != "conv2d" or first.attrs["groups"] * second.attrs["groups"] != 1:
             return False
         before, after = (self._shapes[op.inputs["Filter"][0]] for op in (first, second))
@@ -104,7 +106,7 @@ class _Fuser:
         return tuple(after[2:]) == (1, 1) and before[1] * (after[0] - between) <= between * after[0]
 
     def _shuffled(self, transpose: _Op, last: _Op) -> _Op | None:
-        """Reshape, transpose, reshape that shuffle channels."""
+        """A reshape, a transpose and a reshape as one `shuffle_channel`; None where they do something else."""
         if (transpose.type, last.type) != ("transpose2", "reshape2"):
             return None
         (source,) = transpose.inputs["X"]
@@ -125,25 +127,25 @@ def _is_identity(scale: _Op) -> bool:
 
 
 def _lists(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """As Paddle's own Python shows them."""
+    """The attributes in the types that Paddle's own Python gives them."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in attrs.items()}
 
 
 def optimised_ops(program: PaddleProgram, shapes: Mapping[str, Shape] | None = None) -> tuple[OptimisedOp, ...]:
-    """The ops whose keys PaddleSlim asks its table for, in the order of the program.
+    """The ops whose keys PaddleSlim looks up in its table, in the order of the program.
 
     Args:
-        program: an inference program.
-        shapes: of its variables; by default those that it states, whose open sizes are -1.
+        program: Inference program in fp32.
+        shapes: Shapes of its variables. By default those that the program states, where an open size is -1.
     """
     stated = {name: variable.shape for name, variable in program.variables.items()}
-    held = {**stated, **(shapes or {})}
+    known = {**stated, **(shapes or {})}
 
     def shapes_of(slots: Slots) -> tuple[Shape, ...]:
-        return tuple(held[name] for slot in sorted(slots) for name in slots[slot])
+        return tuple(known[name] for slot in sorted(slots) for name in slots[slot])
 
     return tuple(
         OptimisedOp(type=op.type, inputs=shapes_of(op.inputs), outputs=shapes_of(op.outputs), attrs=_lists(op.attrs))
-        for op in _Fuser(program, held).ops()
+        for op in _Fuser(program, known).ops()
         if op.type not in ("feed", "fetch")
     )

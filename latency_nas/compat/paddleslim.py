@@ -1,10 +1,10 @@
-"""PaddleSlim's ``TableLatencyPredictor``, answered by this library: the same calls, without Paddle or its optimiser.
+"""PaddleSlim's ``TableLatencyPredictor``, implemented by this library: the same calls, without Paddle's optimiser.
 
     from latency_nas.compat.paddleslim import TableLatencyPredictor
 
-in the place of ``from paddleslim.analysis import TableLatencyPredictor``. What differs is on purpose: an operator
-without a row is an error, or, with the predictor on, is estimated and said so; nothing counts as 0 ms. Nothing is
-installed, downloaded or left behind, and no pickle is executed.
+replaces ``from paddleslim.analysis import TableLatencyPredictor``. The differences are on purpose. An operator without
+a row is an error or, with the predictor on, is estimated with a warning; it never counts as 0 ms. Nothing is installed
+or downloaded, no files are left behind, and no pickle is executed. Paddle itself is not needed either.
 
 References:
     PaddleSlim 2.6.0, ``paddleslim/analysis/latency_predictor.py``.
@@ -34,16 +34,17 @@ logger = logging.getLogger(__name__)
 _Path = str | os.PathLike[str]
 
 _DATA_TYPES = ("fp32", "int8", "fp16")
-_ENGINE = ("paddle-lite", "2.11")  # and the dialect of it whose programs PaddleSlim's keys are of
+_ENGINE = ("paddle-lite", "2.11")  # with the dialect that PaddleSlim's keys follow
 _N_SHOWN = 5
 
 
 class TableLatencyPredictor:
-    """The latency of Paddle's inference models by a table of their operators.
+    """Predicts the latency of Paddle's inference models by a table of operators.
 
     Args:
-        table_file: a name in `hardware_list`, which is looked for as ``{name}_threads_4_power_mode_0.pkl`` in the
-            working folder, where PaddleSlim puts it, then among the named tables; or a path to a table.
+        table_file: Name in `hardware_list`, or a path to a table. A name is looked up as
+            ``{name}_threads_4_power_mode_0.pkl`` in the working folder, where PaddleSlim puts it, then among the named
+            tables.
 
     Raises:
         UnknownTableError: if there is no such table.
@@ -64,11 +65,11 @@ class TableLatencyPredictor:
 
     @classmethod
     def add_hardware(cls, hardware: str) -> None:
-        """Take `hardware` as a name from now on."""
+        """Add a name to `hardware_list`."""
         cls.hardware_list.append(hardware)
 
     def set_predictor_state(self, state: bool = True) -> None:
-        """Whether operators that the table lacks are estimated from its rows; without it they are an error."""
+        """Set whether operators that the table lacks are estimated from its rows. If not, they are an error."""
         self.predictor_state = bool(state)
         self._estimator = LatencyEstimator(self.table, on_missing="regress" if state else "error")
 
@@ -83,16 +84,16 @@ class TableLatencyPredictor:
         """The latency of a model in milliseconds.
 
         Args:
-            model_file: the program, ``.pdmodel`` or PIR ``.json``.
-            param_file: its weights, ``.pdiparams``, which are checked but not needed.
-            data_type: ``"fp32"``.
-            threads: of the device; by default those of the table.
-            input_shape: of the model's input, where its program leaves sizes open.
+            model_file: Program, ``.pdmodel`` or PIR ``.json``.
+            param_file: Weights, ``.pdiparams``. They are checked but not needed.
+            data_type: ``"fp32"``. Others are refused.
+            threads: Number of threads on the device; by default that of the table.
+            input_shape: Shape of the model's input, where the program leaves sizes open.
 
         Raises:
-            GraphError: if the model cannot be read, or its data type is another.
+            GraphError: if the model cannot be read, or the data type is not fp32.
             MissingKernelError: if operators have no price; the message lists their keys.
-            TableError: if the table is of other threads.
+            TableError: if the table is for another number of threads.
         """
         estimate = self.estimate(model_file, param_file, data_type, threads, input_shape)
         if n_regressed := estimate.sources["regressed"]:
@@ -110,7 +111,7 @@ class TableLatencyPredictor:
         threads: int | None = None,
         input_shape: Sequence[int] | None = None,
     ) -> Estimate:
-        """The same with its standard deviation, coverage and breakdown."""
+        """The same as an `Estimate`, with its standard deviation, coverage and breakdown."""
         _check_data_type(data_type)
         stated = self.table.datasheet.threads
         if threads is not None and stated is not None and threads != stated:
@@ -119,15 +120,16 @@ class TableLatencyPredictor:
             )
         sheet = self.table.datasheet
         if (sheet.engine.casefold(), sheet.dialect) != _ENGINE:
+            # The rows are not PaddleSlim's, so its optimiser does not tell which kernels run.
             return self._estimator.predict(read_paddle(model_file, param_file, input_shape=input_shape))
         ops = _ops(model_file, param_file, input_shape)
         calls = [KernelCall(kernel=_kernel(op, str(model_file)), layer="", nodes=()) for op in ops]
         if not self.predictor_state:
             missing = [op for op, call in zip(ops, calls, strict=True) if call.kernel not in self.table]
-            self._complain(missing, len(ops))
+            self._refuse_missing(missing, len(ops))
         return self._estimator.price(calls)
 
-    def _complain(self, missing: Sequence[OptimisedOp], n_ops: int) -> None:
+    def _refuse_missing(self, missing: Sequence[OptimisedOp], n_ops: int) -> None:
         keys = list(dict.fromkeys(write_paddleslim_key(op) or op.type for op in missing))
         if not keys:
             return
@@ -161,7 +163,7 @@ def _ops(model_file: _Path, param_file: _Path | None, input_shape: Sequence[int]
 
 
 def _kernel(op: OptimisedOp, source: str) -> Kernel:
-    """What the table's rows of the op's key are made of; an op that PaddleSlim has no key for stays as itself."""
+    """The kernel of the op's row in a table. An op that has no key in PaddleSlim gives a kernel of its own name."""
     key = write_paddleslim_key(op)
     try:
         if key:
@@ -172,14 +174,14 @@ def _kernel(op: OptimisedOp, source: str) -> Kernel:
 
 
 def paddleslim_program_keys(model_file: _Path, *, dialect: Dialect = "2022") -> list[str]:
-    """The keys that PaddleSlim asks its table for, of each operator of a program in fp32 as Paddle-Lite optimises it.
+    """The keys that PaddleSlim looks up in its table, for each operator of an optimised program in fp32.
 
     Args:
-        model_file: the program, ``.pdmodel`` or PIR ``.json``; sizes that it leaves open are -1 in the keys.
-        dialect: ``"2022"`` or ``"2021"``.
+        model_file: Program, ``.pdmodel`` or PIR ``.json``. Sizes that it leaves open are -1 in the keys.
+        dialect: Spelling of the keys, ``"2022"`` or ``"2021"``.
 
     Returns:
-        The keys; an operator that PaddleSlim has no key for stands as its type.
+        The keys. For an operator that has no key in PaddleSlim, its type.
 
     Raises:
         GraphError: if the program cannot be read.

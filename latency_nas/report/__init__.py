@@ -1,1 +1,1 @@
-"""Numbers as text, figures and one HTML page."""
+"""Reports: numbers as text, figures, and an HTML page."""

@@ -1,4 +1,4 @@
-"""Plots as SVG text, to be put into a page that needs no network."""
+"""Plots as SVG text. A page that contains them needs no other file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from latency_nas.kernel import LATENCY, Quantity
 __all__ = ["layers_figure", "scatter_figure", "search_figure"]
 
 _STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "latency_nas",
+    "svg.hashsalt": "latency_nas",  # a fixed salt: the same data give the same text
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -29,7 +29,7 @@ _BLUE, _ORANGE, _GREY = "#2563eb", "#ea580c", "#6b7280"
 
 
 def _svg(figure: Figure) -> str:
-    """The figure's ``<svg>`` element, without the XML prolog that HTML does not want."""
+    """The figure's ``<svg>`` element, without the XML prolog, which is not allowed inside HTML."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight")
     text = buffer.getvalue()
@@ -41,12 +41,12 @@ def _axis(quantity: Quantity) -> str:
 
 
 def search_figure(history: Sequence[Mapping[str, float]], target: float, quantity: Quantity = LATENCY) -> str:
-    """Expected and argmax cost over the epochs, with the target.
+    """Plot the expected and the argmax cost over the epochs, with the target.
 
     Args:
-        history: Figures of each epoch, as `LatencyCallback.history` has them.
-        target: Cost that is drawn as a line.
-        quantity: Quantity that the cost is of.
+        history: Logged figures of each epoch, as in `LatencyCallback.history`.
+        target: Target cost, drawn as a horizontal line.
+        quantity: What the costs measure or count, and its unit.
     """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.2))
@@ -71,7 +71,7 @@ def search_figure(history: Sequence[Mapping[str, float]], target: float, quantit
 
 
 def layers_figure(costs: Mapping[str, float], quantity: Quantity = LATENCY) -> str:
-    """The cost of each layer, as bars in the order in which the layers run."""
+    """Plot the cost of each layer as a bar, in the order in which the layers run."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 0.22 * len(costs) + 0.8))
         axes = figure.subplots()
@@ -83,7 +83,7 @@ def layers_figure(costs: Mapping[str, float], quantity: Quantity = LATENCY) -> s
 
 
 def scatter_figure(predicted_ms: Sequence[float], measured_ms: Sequence[float]) -> str:
-    """Predicted against measured latency, with the line of equality."""
+    """Plot predicted against measured latencies, with the line of equality."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(3.6, 3.2))
         axes = figure.subplots()

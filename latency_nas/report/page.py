@@ -1,4 +1,4 @@
-"""The report of a search: one HTML page with its plots inside, which needs no network."""
+"""The report of a search: one HTML page that contains its plots and needs no network."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def write_page(
     """Write the report of a search.
 
     Args:
-        path: of the page.
-        title: its heading.
-        verdict: target, prediction and measurement of the network that was found.
-        plan: what each candidate costs.
-        architecture: the candidate of each choice.
-        labels: a short name for each candidate of each choice.
-        history: of the search, one mapping an epoch.
-        table: that the search used.
-        accuracy: of the table, on networks that were not metered.
-        test_accuracy: of the network, from 0 to 1.
-        n_test: images that it was tested on.
+        path: File to write.
+        title: Heading of the page.
+        verdict: Target, prediction and measurement of the network that was found.
+        plan: Cost of each candidate.
+        architecture: Index of the chosen candidate, by the name of the choice.
+        labels: Short name of each candidate, by the name of the choice.
+        history: Logged figures of each epoch of the search.
+        table: Latency table that the search used.
+        accuracy: Accuracy of the table on networks that were not metered.
+        test_accuracy: Accuracy of the network on test images, from 0 to 1.
+        n_test: Number of these test images.
 
     Returns:
-        The path.
+        The path of the page.
     """
     rows = [
         {"choice": name, "candidate": labels[name][architecture[name]], "cost_ms": costs[architecture[name]]}
@@ -78,7 +78,7 @@ def write_page(
 
 
 def _rows(datasheet: Datasheet) -> dict[str, str]:
-    """The fields that are stated, as a person reads them."""
+    """The stated fields of a datasheet, as text."""
     rows = {}
     for name, value in datasheet.to_dict().items():
         if value is not False and value not in {"", None, ()}:

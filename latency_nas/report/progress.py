@@ -1,4 +1,4 @@
-"""A progress bar with the remaining time, for whatever tells its progress as (done, total)."""
+"""A progress bar with the remaining time, for functions that report progress as ``(done, total)``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(label: str, console: Console | None = None) -> Iterator[ProgressFunction]:
-    """Shows a bar while the block runs.
+    """Show a progress bar while the block runs.
 
     Example:
         >>> with progress_bar("metering") as on_progress:        # doctest: +SKIP

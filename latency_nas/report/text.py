@@ -15,7 +15,7 @@ _N_DECIMALS = 4
 
 
 def layer_costs(estimate: Estimate) -> dict[str, float]:
-    """The cost of each layer of an estimate, in its unit and in the order in which the layers run."""
+    """The cost of each layer of an estimate, in the estimate's unit, in the order in which the layers run."""
     return {
         layer or "(the network)": fsum(item.value for item in kernels)
         for layer, kernels in estimate.breakdown().items()
@@ -23,7 +23,7 @@ def layer_costs(estimate: Estimate) -> dict[str, float]:
 
 
 def breakdown_table(estimate: Estimate) -> Table:
-    """The cost of each layer of an estimate, and where the numbers are from. The column adds up to the total."""
+    """A table of the cost of each layer and of where the numbers are from. Its costs add up to the total."""
     quantity = estimate.quantity
     table = Table("layer", "kernels", quantity.unit, "share", "source")
     for column in table.columns[1:4]:
@@ -43,8 +43,8 @@ def breakdown_table(estimate: Estimate) -> Table:
 
 
 def kernel_table(estimate: Estimate) -> Table:
-    """The price of each kernel of an estimate, in the order in which they run. The column adds up to the total."""
-    unit, table_share = estimate.quantity.unit, f"{estimate.coverage:.1%} {_sure_of(estimate)}"
+    """A table of the cost of each kernel, in the order in which they run. Its costs add up to the total."""
+    unit, table_share = estimate.quantity.unit, f"{estimate.coverage:.1%} {_origin_of_covered(estimate)}"
     table = Table("kernel", "layer", unit, f"± {unit}", "source", box=None, pad_edge=False)
     for column in table.columns[2:4]:
         column.justify = "right"
@@ -55,11 +55,12 @@ def kernel_table(estimate: Estimate) -> Table:
     return table
 
 
-def _sure_of(estimate: Estimate) -> str:
+def _origin_of_covered(estimate: Estimate) -> str:
+    """Where the numbers are from that `Estimate.coverage` counts."""
     return "counted" if "counted" in estimate.sources else "from the table"
 
 
-def _numbers(priced: Estimate | KernelEstimate) -> tuple[str, str]:
-    """A cost and its standard deviation."""
-    number = priced.quantity.number
-    return number(priced.value, _N_DECIMALS), "unknown" if priced.std is None else number(priced.std, _N_DECIMALS)
+def _numbers(item: Estimate | KernelEstimate) -> tuple[str, str]:
+    """A cost and its standard deviation, as text."""
+    number = item.quantity.number
+    return number(item.value, _N_DECIMALS), "unknown" if item.std is None else number(item.std, _N_DECIMALS)

@@ -36,14 +36,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_from_an_op_space_to_a_table(folder: Path) -> None:
-    shown = run("space", "show", folder / "ops.yaml", "--reasons", 1)
-    assert "4 combinations: 2 ops, 2 illegal, 0 that fail\n2 distinct kernels, all of them in 2 of the ops\n" in shown
-    assert re.search(r"a session on this machine takes \d+ s to \d+ s\n", shown)
+    output = run("space", "show", folder / "ops.yaml", "--reasons", 1)
+    assert "4 combinations: 2 ops, 2 illegal, 0 that fail\n2 distinct kernels, all of them in 2 of the ops\n" in output
+    assert re.search(r"a session on this machine takes \d+ s to \d+ s\n", output)
     assert (
         "illegal: torch.nn.Conv2d(in_channels=8, out_channels=8, kernel_size=3, padding=1, groups=3) on [1, 8, 8, 8]: "
         "the constructor raises ValueError: in_channels must be divisible by groups\n"
         "illegal: and 1 more (--reasons 2 lists them)\n"
-    ) in shown
+    ) in output
     session, table = folder / "s.sqlite", folder / "t.parquet"
     measured = run("measure", folder / "ops.yaml", "-s", session, "--batch", 2, "--rounds", 3, "--device", "Board")
     assert "put aside: torch.nn.Conv2d(" in measured
@@ -66,8 +66,8 @@ def test_from_an_op_space_to_a_table(folder: Path) -> None:
 
 
 def test_the_op_space_of_a_supernet_holds_every_kernel_of_it(folder: Path) -> None:
-    shown = run("space", "from", "tests.supernets:ChainNet", "--input-shape", "1,1,8,8", "-o", folder / "net.yaml")
-    count = int(re.search(r"net\.yaml: (\d+) kernels", shown)[1])  # type: ignore[index]
+    output = run("space", "from", "tests.supernets:ChainNet", "--input-shape", "1,1,8,8", "-o", folder / "net.yaml")
+    count = int(re.search(r"net\.yaml: (\d+) kernels", output)[1])  # type: ignore[index]
     assert f"{count} combinations: {count} ops, 0 illegal, 0 that fail" in run("space", "show", folder / "net.yaml")
     run("measure", "tests.supernets:ChainNet", "-s", folder / "net.sqlite", "--input-shape", "1,1,8,8", "--rounds", 1)
     run("table", "build", folder / "net.sqlite", "-o", folder / "net.parquet", "--statistic", "min")

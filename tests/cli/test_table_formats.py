@@ -58,11 +58,11 @@ def test_what_is_lost_and_what_is_refused(tmp_path: Path) -> None:
 def test_options_of_a_format(tmp_path: Path) -> None:
     file, table = tmp_path / "latency.dat", tmp_path / "t.parquet"
     file.write_text("relu;1;8;4;4\t500\nlstm;1;8\t2\n")
-    shown = run(
+    output = run(
         "table", "import", file, "-o", table, "--format", "evaluator-text", "--unit", "us", "--option", "delimiter=;",
         "--device", "SD855", "--engine", "Paddle-Lite", "--engine-version", "2.9", "--soc", "Snapdragon 855",
     )  # fmt: skip
-    assert shown == (
+    assert output == (
         f"{table}: 1 kernels. SD855: Paddle-Lite 2.9 on CPU, fp32, threads not stated, batch 1, imported\n"
         f"1 of 2 keys used; 0 kernels stood under several keys.\n"
         f"not used: 'lstm;1;8': the op type 'lstm' is not known\n"
@@ -86,8 +86,8 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
 
 def test_formats_are_listed_with_their_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    shown = run("table", "formats")
-    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    output = run("table", "formats")
+    lines = [" ".join(line.split()) for line in output.splitlines()]
     assert "parquet .parquet read, written a table of this library in Parquet" in lines
     assert "evaluator-text .txt .csv read a text of PaddleSlim's TableLatencyEvaluator" in lines
     assert "unit: ms or us, which the file does not state" in lines

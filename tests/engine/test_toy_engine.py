@@ -262,11 +262,11 @@ def test_a_search_is_held_by_it(table: LatencyTable) -> None:
 
 
 def test_the_commands_price_and_calibrate_by_it(table_file: Path, table: LatencyTable, tmp_path: Path) -> None:
-    shown = run("predict", f"{HERE}:small", "--table", table_file, "--input-shape", SHAPE)
+    output = run("predict", f"{HERE}:small", "--table", table_file, "--input-shape", SHAPE)
     assert (
-        f"{HERE}:small by {table_file} (Toy board: Toy Engine 1.0 on CPU, fp32, 1 thread, batch 1, measured)" in shown
+        f"{HERE}:small by {table_file} (Toy board: Toy Engine 1.0 on CPU, fp32, 1 thread, batch 1, measured)" in output
     )
-    assert "coverage 100.0% of 16 kernels" in shown
+    assert "coverage 100.0% of 16 kernels" in output
     took_ms = 2 * LatencyEstimator(table).predict(small(), input_shape=(1, 3, 16, 16)).latency_ms
     (tmp_path / "runs.csv").write_text(f'model,input_shape,latency_ms\n{HERE}:small,"{SHAPE}",{took_ms}\n')
     options = ("--device", "Toy board", "--engine", "toy", "--engine-version", "1.0")
@@ -315,12 +315,12 @@ def start(tmp_path: Path) -> tuple[object, ...]:
 
 
 def test_a_session_from_an_op_space_to_a_table(start: tuple[object, ...], tmp_path: Path) -> None:
-    shown = run("space", "show", tmp_path / "ops.yaml", "--engine", "toy")
-    assert "3 combinations: 3 ops, 0 illegal, 0 that fail\n3 distinct kernels, all of them in 3 of the ops\n" in shown
+    output = run("space", "show", tmp_path / "ops.yaml", "--engine", "toy")
+    assert "3 combinations: 3 ops, 0 illegal, 0 that fail\n3 distinct kernels, all of them in 3 of the ops\n" in output
     put_aside = "put aside: torch.nn.Tanh() on [1, 8, 8, 8]: MeasureError: Expected ops out of add, batch_norm, "
-    shown = run(*start, "--device", "Toy board")
-    assert put_aside in shown
-    assert re.search(r"the largest network held 0\.\d MB at its peak\n", shown)
+    output = run(*start, "--device", "Toy board")
+    assert put_aside in output
+    assert re.search(r"the largest network held 0\.\d MB at its peak\n", output)
     assert "going on with " in run("measure", tmp_path / "ops.yaml", "-s", tmp_path / "s.sqlite")
     assert built(tmp_path / "s.sqlite").datasheet.device == "Toy board"
 

@@ -87,8 +87,8 @@ def finished_session(path: Path) -> None:
 
 def test_a_table_a_session_and_a_report_are_read_without_any_engine(tmp_path: Path) -> None:
     finished_session(tmp_path / "s.sqlite")
-    shown = run(BLOCKED + READ, tmp_path)
-    assert shown == (
+    output = run(BLOCKED + READ, tmp_path)
+    assert output == (
         f"<LatencyTable {tmp_path / 't.parquet'}: 2 kernels. Board: MNN 3.6.1 on CPU, fp32, 1 thread, batch 1, "
         f"measured>\n"
     )

@@ -44,8 +44,8 @@ def start(tmp_path: Path) -> tuple[object, ...]:
 
 def built(folder: Path) -> LatencyTable:
     """The table of the session that `start` began: each kernel was a network of its own."""
-    shown = run_command("table", "build", folder / "s.sqlite", "-o", folder / "t.parquet")
-    assert "2 kernels. " in shown
+    output = run_command("table", "build", folder / "s.sqlite", "-o", folder / "t.parquet")
+    assert "2 kernels. " in output
     table = load_table(str(folder / "t.parquet"))
     assert sorted(kernel.outputs for kernel in table) == [((1, 8, 8, 8),), ((1, 16, 8, 8),)]
     assert (table.datasheet.engine, table.datasheet.engine_version) == ("Paddle-Lite", "2.13rc0")
