@@ -1,4 +1,4 @@
-"""Engines: what each makes of a network, how it is given one, and how it is timed. One folder an engine."""
+"""Engines: the kernels that each runs for a network, its files, and its times. Each engine has a folder."""
 
 from latency_nas.engine.engine import Engine, ExecutedOp, Program
 from latency_nas.engine.op_times import OpTimes

@@ -1,4 +1,4 @@
-"""`Engine`: everything that this library knows of an inference engine, behind one interface."""
+"""`Engine`: the interface to everything that this library knows about an inference engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Engine", "ExecutedOp", "Program", "described_ops"]
 
 @dataclass(frozen=True, slots=True)
 class ExecutedOp:
-    """An op that an engine ran: its type, the shapes that it read (scalar operands left out) and wrote."""
+    """An op that an engine ran: its type, and the shapes that it read (except scalar operands) and wrote."""
 
     type: str
     inputs: tuple[Shape, ...]
@@ -32,13 +32,13 @@ class ExecutedOp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A benchmark program that comes with an engine, built by the user.
+    """A benchmark program of an engine, built by the user.
 
     Args:
-        arguments: Command line after the program's path, of (model's path, runs, untimed runs, shape of the first
-            input, threads, precision).
-        read: Reader of what it prints.
-        times_ops: Whether it times single ops.
+        arguments: Function that makes the command line after the program's path, of (the model's path, number of runs,
+            number of untimed runs, shape of the first input, threads, precision).
+        read: Function that parses the program's output.
+        times_ops: Whether the program times single ops.
     """
 
     arguments: Callable[[str, int, int, Sequence[int], int, str], list[str]]
@@ -47,88 +47,94 @@ class Program:
 
 
 class Engine(ABC):
-    """An inference engine: what it makes of a network, how it is given one, and how it is timed.
+    """An inference engine: the kernels that it runs for a network, how its files are written, and how they are timed.
 
     A new engine is a folder with a subclass, and one line in the registry or an entry point of another package
-    (``docs/adding-an-engine.md``). Constructors take no arguments and do nothing: whatever needs the engine's own
+    (``docs/adding-an-engine.md``). Constructors take no arguments and do nothing: a method that needs the engine's own
     package imports it when it is called.
+
+    Example:
+        >>> from latency_nas import get_engine
+        >>> engine = get_engine("paddle-lite")
+        >>> engine.title, engine.precisions, engine.versions
+        ('Paddle-Lite', ('fp32',), ('', '2.11'))
     """
 
     name: ClassVar[str]
     """The name in code and at the command line, ``"paddle-lite"``."""
     title: ClassVar[str]
-    """The name in datasheets and messages, ``"Paddle-Lite"``; looked up without regard to case, as `name` is."""
+    """The name in datasheets and messages, ``"Paddle-Lite"``. Lookups by `title` and by `name` ignore case."""
     install: ClassVar[str]
-    """The command that installs it for a Python on a device."""
+    """The command that installs the engine for a Python on a device."""
     suffixes: ClassVar[tuple[str, ...]]
-    """Endings of the model files that `write` takes as they are; the first is that of the files that it makes."""
+    """Suffixes of the model files that `write` accepts. The first is that of the files that it makes."""
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     power_modes: ClassVar[tuple[str, ...]] = ("normal",)
     versions: ClassVar[tuple[str, ...]] = ("",)
-    """Dialects of the rules, as `Target.version` names them."""
+    """Versions of the rules, as `Target.version` names them."""
     layout_ops: ClassVar[frozenset[str]] = frozenset()
-    """Ops of kernels that come about between others, such as copies between layouts, and never alone."""
+    """Ops that occur only between others, such as copies between layouts. They are never measured alone."""
     keeps_weights: ClassVar[bool] = False
-    """Whether `export` takes over a torch module's weights."""
+    """Whether `export` keeps a torch module's weights."""
     times_ops: ClassVar[bool] = True
-    """Whether `device_side` times single ops; if not, each kernel is timed as a network of its own."""
+    """Whether `device_side` times single ops. If not, each kernel is timed as a network of its own."""
     programs: ClassVar[Mapping[str, Program]] = {}
-    """The engine's own benchmark programs, by file name."""
+    """Benchmark programs of the engine, by file name."""
     refused_precisions: ClassVar[Mapping[str, str]] = {}
-    """Precisions in which kernels cannot be measured with random weights, and why."""
+    """Precisions in which kernels cannot be measured with random weights -> the reason."""
     device_side: ClassVar[Path]
-    """The file that runs on a device; see `latency_nas.engine.serving`."""
+    """The Python file that runs on a device; see `latency_nas.engine.serving`."""
 
-    # ---- what it makes of a network ----
+    # ---- the kernels that it runs ----
 
     @abstractmethod
     def fuse(self, graph: OpGraph, target: Target) -> tuple[KernelCall, ...]:
-        """The kernels that the engine runs for a graph, in order, by rules; the engine need not be installed.
+        """The kernels that the engine runs for a graph, in order. This is computed by rules, without the engine.
 
         Raises:
             GraphError: if a choice of the graph is open.
         """
 
     def fuse_branches(self, branches: Sequence[OpGraph], target: Target) -> tuple[KernelCall, ...]:
-        """The kernels of graphs that stand side by side in one network, in the order in which they run."""
+        """The kernels of graphs that are parallel branches of one network, in the order in which they run."""
         return tuple(call for branch in branches for call in self.fuse(branch, target))
 
     def lower(self, file: Path, target: Target) -> tuple[KernelCall, ...] | None:
-        """The kernels that the engine itself makes of a model file; None if it does not tell."""
+        """The kernels that the engine itself reports for a model file; None if it does not report them."""
         del file, target
         return None
 
     def executed_ops(self, calls: Sequence[KernelCall]) -> list[ExecutedOp] | None:
-        """What the engine should report to run for these kernels; None if it does not tell what it runs."""
+        """The ops that the engine should report for these kernels; None if it does not report what it runs."""
         del calls
         return None
 
     def agrees(self, ran: ExecutedOp, wanted: ExecutedOp) -> bool:
-        """Whether an op that ran is the one that was expected."""
+        """Whether an op that ran is the expected one."""
         return ran == wanted
 
     def agree(self, executed: Sequence[ExecutedOp], expected: Sequence[ExecutedOp]) -> bool:
-        """Whether the ops that ran are those that were expected, in order."""
+        """Whether the ops that ran are the expected ones, in order."""
         return len(executed) == len(expected) and all(map(self.agrees, executed, expected))
 
-    # ---- how it is given one ----
+    # ---- its files ----
 
     @abstractmethod
     def write(self, network: OpGraph | Path, path: Path, *, seed: int = 0) -> Path:
-        """Make the engine's file of a graph, with random weights, or of a model file, with its own.
+        """Write a network as the engine's file: a graph with random weights, or a model file with its own weights.
 
         Args:
             network: Graph or model file.
-            path: File to be made; one that the engine takes as it is may be linked there.
-            seed: Seed of random weights.
+            path: File to write. A model file that is already the engine's may be linked there.
+            seed: Seed of the random weights.
 
         Raises:
-            MissingExtraError: if the engine's package is needed and not installed; the message says how to install it.
+            MissingExtraError: if the engine's package is needed but not installed. The message says how to install it.
             MeasureError: if the graph has an op that cannot be written, or the engine refuses the model.
         """
 
     def export(self, model: nn.Module, example_input: Tensor | tuple[Tensor, ...], path: Path) -> Path:
-        """Make the engine's file of a torch module: with its weights if `keeps_weights`, else with random ones.
+        """Write a torch module as the engine's file: with its weights if `keeps_weights`, otherwise with random ones.
 
         Raises:
             MeasureError: if the module cannot be exported, or the engine refuses it.
@@ -137,10 +143,10 @@ class Engine(ABC):
 
         return self.write(read_torch(model, example_input), path)
 
-    # ---- how it is timed ----
+    # ---- its times ----
 
     def python(self) -> str:
-        """The interpreter on this machine that has the engine: this one, unless the engine needs another.
+        """The Python on this machine that has the engine. By default it is the running one.
 
         Raises:
             MissingExtraError: if there is none.
@@ -150,10 +156,10 @@ class Engine(ABC):
         return sys.executable
 
     def read_profile(self, text: str) -> OpTimes:
-        """The times in what one of the engine's own programs printed elsewhere.
+        """Parse the output of one of the engine's own programs, which ran elsewhere.
 
         Raises:
-            MeasureError: if none of `programs` prints so.
+            MeasureError: if it is the output of none of `programs`.
         """
         for program in self.programs.values():
             try:
@@ -166,23 +172,23 @@ class Engine(ABC):
         )
 
     def check_file(self, file: Path) -> None:
-        """Refuse a file that `write` does not take.
+        """Refuse a file that `write` does not accept.
 
         Raises:
-            MeasureError: if it is not there, or of another ending than `suffixes`.
+            MeasureError: if it does not exist, or has none of `suffixes`.
         """
         if file.suffix not in self.suffixes or not file.is_file():
             known = ", ".join(self.suffixes)
             raise MeasureError(f"Expected a file that {self.title} takes ({known}), but got {file}.")
 
     def check_ops(self, ops: Sequence[Sequence[Any]] | None, calls: Sequence[KernelCall], name: str) -> None:
-        """Hold the ops that a device side told against the kernels that the rules give.
+        """Compare the ops that a device side reported with the kernels that the rules give.
 
         Args:
-            ops: Answer of the device side, ``[name, type, shapes read, shapes written]`` of each op; None if the
-                engine does not tell.
-            calls: Kernels by the rules.
-            name: Network, for the message.
+            ops: Reported ops, ``[name, type, shapes read, shapes written]`` of each; None if the engine does not
+                report them.
+            calls: Kernels that the rules give.
+            name: Name of the network, for the message.
 
         Raises:
             MeasureError: if they differ; the message names the first op that does.
@@ -203,7 +209,7 @@ class Engine(ABC):
 
 
 def described_ops(ops: Sequence[Sequence[Any]]) -> list[ExecutedOp]:
-    """The device side's description of the executed ops; scalar operands are left out."""
+    """The ops that a device side reported, without their scalar operands."""
     shapes = [[tuple(map(tuple, side)) for side in op[2:4]] for op in ops]
     return [
         ExecutedOp(op[1], tuple(shape for shape in inputs if shape), outputs)

@@ -1,4 +1,4 @@
-"""`OpTimes`: what an engine's own benchmark program says of one network."""
+"""`OpTimes`: the times of one network by an engine's own benchmark program."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["OpTimes", "last_match", "no_times"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpTimes:
-    """What a program says of one network, the mean over its runs.
+    """Times of one network, each a mean over the runs of a program.
 
     Args:
-        whole_ms: a run; of a program that times ops alone, their sum.
-        ops_ms: each op, by its name; empty where the program does not time them.
-        memory_mb: the session's, where the program says it.
+        whole_ms: Time of a whole run; the sum of all ops where the program times only these.
+        ops_ms: Time of each op, by its name; empty where the program does not time ops.
+        memory_mb: Peak memory of the session, where the program reports it.
     """
 
     whole_ms: float
@@ -33,7 +33,7 @@ class OpTimes:
 
 
 def last_match(pattern: re.Pattern[str], text: str, program: str) -> re.Match[str]:
-    """The last place where a program's output matches.
+    """The last match of a pattern in a program's output.
 
     Raises:
         MeasureError: if there is none.
@@ -45,6 +45,6 @@ def last_match(pattern: re.Pattern[str], text: str, program: str) -> re.Match[st
 
 
 def no_times(program: str, text: str) -> MeasureError:
-    """The error for output without times; it shows the output's end."""
-    said = text.strip().splitlines() or ["nothing"]
-    return MeasureError(f"Expected the times that {program} prints, but its output ends in {said[-1]!r}.")
+    """The error for an output without times. It shows the output's last line."""
+    lines = text.strip().splitlines() or ["nothing"]
+    return MeasureError(f"Expected the times that {program} prints, but its output ends in {lines[-1]!r}.")

@@ -1,4 +1,4 @@
-"""The registry: which engines there are, and which is meant where none is named."""
+"""The registry of engines, and the default engine."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ __all__ = ["ENTRY_POINTS", "default_engine", "engine_names", "get_engine", "titl
 
 logger = logging.getLogger(__name__)
 
-ENTRY_POINTS = "latency_nas.engines"  # of other packages: name = "package.module:Class"
+ENTRY_POINTS = "latency_nas.engines"  # group of the entry points of other packages: name = "package.module:Class"
 
-# name -> where its class is. The first that is there is the default.
+# name -> place of the class. The first engine whose folder exists is the default.
 _ENGINES: dict[str, str] = {
     "mnn": "latency_nas.engine.mnn.mnn_engine:MNN",
     "paddle-lite": "latency_nas.engine.paddle_lite.lite_engine:PaddleLite",
 }
-_REQUIRED = ("name", "title", "install", "suffixes", "device_side")  # beside the abstract methods, which Python checks
+_REQUIRED = ("name", "title", "install", "suffixes", "device_side")  # abstract methods are checked by Python itself
 
 
 @cache
 def _of_other_packages() -> Mapping[str, str]:
-    """Name -> place of the engines of other packages. Looked up once: it reads the metadata of every package."""
+    """The engines of other packages, name -> place. Cached, since this reads the metadata of every package."""
     return {point.name: point.value for point in entry_points(group=ENTRY_POINTS) if point.name not in _ENGINES}
 
 
 @cache
 def _load(place: str) -> Engine | None:
-    """The engine at a place; None if it is one of this library's, and its folder is not there.
+    """Import the engine at a place. None if it is one of this library's own and its folder has been removed.
 
     Raises:
         GraphError: if another package's engine cannot be loaded.
@@ -55,7 +55,7 @@ def _load(place: str) -> Engine | None:
 
 
 def _engines() -> Iterator[Engine]:
-    """Every engine, this library's first. A fault in another package does not keep the others from working."""
+    """All engines, this library's first. One of another package that cannot be loaded is left out with a warning."""
     for place in (*_ENGINES.values(), *_of_other_packages().values()):
         try:
             engine = _load(place)
@@ -77,15 +77,15 @@ def engine_names() -> tuple[str, ...]:
 
 
 def default_engine() -> Engine:
-    """The engine where none is named: the registry's first."""
+    """The engine to use where none is named: the first of the registry."""
     return next(_engines())
 
 
 def get_engine(engine: str | Engine | None = None) -> Engine:
-    """An engine by its name, or by its title as datasheets spell it; the default for None.
+    """The engine of a name, or of a title as datasheets have it; for None, the default engine.
 
     Raises:
-        GraphError: if no engine of that name is known, the message lists those that are; or if it is of another
+        GraphError: if no engine of that name is known; the message lists the known ones. Or if the engine is of another
             package and cannot be loaded.
 
     Example:
@@ -97,7 +97,7 @@ def get_engine(engine: str | Engine | None = None) -> Engine:
     if isinstance(engine, Engine):
         return engine
     folded = engine.casefold()
-    place = _ENGINES.get(folded) or _of_other_packages().get(folded)  # quick: no other engine is imported
+    place = _ENGINES.get(folded) or _of_other_packages().get(folded)  # by name first: this imports no other engine
     found = _load(place) if place is not None else None
     if found is None:
         found = next((item for item in _engines() if folded in (item.name, item.title.casefold())), None)
@@ -110,7 +110,7 @@ def get_engine(engine: str | Engine | None = None) -> Engine:
 
 
 def title_of(engine: str) -> str:
-    """An engine's title, as datasheets spell it; of an engine that is not known, the text as it is.
+    """The title of an engine, as datasheets have it. The text of an unknown engine is returned unchanged.
 
     Example:
         >>> title_of("paddle-lite"), title_of("TensorRT")

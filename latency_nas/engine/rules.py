@@ -1,4 +1,4 @@
-"""A graph's, or a model's, kernels by an engine's rules."""
+"""The kernels of a graph or of a model, by an engine's rules."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def fuse(graph: OpGraph, engine: str | Engine | None = None, target: Target = _P
 
     Args:
         graph: Graph without open choices.
-        engine: Engine, or its name; the registry's default for None.
-        target: What the engine's rules depend on.
+        engine: Engine, or its name; by default the registry's first.
+        target: Device and settings that the engine's rules depend on.
 
     Raises:
-        GraphError: if the engine, or this version of its rules, is not known, or a choice of the graph is open.
+        GraphError: if the engine or the version of its rules is unknown, or a choice of the graph is open.
     """
     found = get_engine(engine)
     if target.version and target.version not in found.versions:
@@ -50,15 +50,15 @@ def read_kernels(
     """The kernels that an engine runs for a model, in order.
 
     Args:
-        source: What `read_model` takes, or a graph that has been read already.
-        engine: Engine, or its name; the registry's default for None.
-        example_input: As `read_model` takes it.
-        target: What the engine's rules depend on.
-        input_shape: As `read_model` takes it.
+        source: Graph, or any model that `read_model` accepts.
+        engine: Engine, or its name; by default the registry's first.
+        example_input: Example input of the model, as in `read_model`.
+        target: Device and settings that the engine's rules depend on.
+        input_shape: Shape of the model's input, as in `read_model`.
 
     Raises:
-        GraphError: as `read_model` and `fuse`; or if an input is given with a graph, whose shapes are fixed; or if the
-            engine would make a kernel that cannot be.
+        GraphError: as `read_model` and `fuse`. Or if an input is given with a graph, whose shapes are fixed. Or if a
+            fused kernel is invalid.
         InputMismatchError: if the input does not fit.
     """
     from latency_nas.graph.reader import read_model
@@ -71,6 +71,6 @@ def read_kernels(
         graph = read_model(source, example_input, input_shape=input_shape)
     try:
         return fuse(graph, engine, target)
-    except KernelError as error:  # what fusion makes of a graph is checked only here
+    except KernelError as error:  # fused kernels are checked only when they are made
         name = str(source) if isinstance(source, str | os.PathLike) else f"the given {type(source).__name__}"
         raise GraphError(f"Expected {name} to fuse into valid kernels. {error}") from error

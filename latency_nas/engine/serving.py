@@ -1,26 +1,27 @@
-"""The device side of every engine: serves requests, times networks beside the yardstick, tells what the device is.
+"""The device side of every engine: serves requests, describes the device, and times networks beside the yardstick.
 
-The standard library alone, from Python 3.8 on: it runs on this machine and, sent there, on any board. An engine adds a
-file of its own, `Engine.device_side`, with two names:
+It needs only the standard library of Python 3.8 or newer. It runs on this machine or is sent to a board. An engine adds
+a file of its own, `Engine.device_side`, with two names:
 
-``about()`` gives ``engine``, ``engine_version`` and, where the engine tells them, ``features`` of the chip.
+``about()`` returns ``engine``, ``engine_version`` and, where the engine reports them, ``features`` of the chip.
 
-``Network(path, threads, precision, power_mode)`` is a network that was opened; it has ``run_ms(n)``, a list of whole
-runs in milliseconds; ``profile_ms(n)``, a list of the ops' times for each run, or None where the engine does not time
-ops; ``executed()``, ``[name, type, shapes read, shapes written]`` of each op of a run, or None where it does not tell;
-``input_shape`` of the first input, or None; and ``memory_mb``, or None.
+``Network(path, threads, precision, power_mode)`` is an opened network. ``run_ms(n)`` returns the times of whole runs in
+milliseconds. ``profile_ms(n)`` returns a list of the ops' times for each run, or None where the engine does not time
+ops. ``executed()`` returns ``[name, type, shapes read, shapes written]`` of each op of a run, or None where the engine
+does not report them. ``input_shape`` is that of the first input, or None. ``memory_mb`` may be None.
 
-Started as a program it serves: a request a line on standard input, an answer a line on standard output, both JSON.
+Started as a program, it serves requests: a line on standard input for each, and a line on standard output for each
+answer, both in JSON.
 
-``{"do": "hello"}`` is answered by what the device is: ``runner`` (the version of this protocol), ``python``,
-``system``, ``machine``, ``processor``, ``cores``, ``governor``, ``emulated``, and what ``about`` gives.
+``{"do": "hello"}`` is answered by a description of the device: ``runner`` (the version of this protocol), ``python``,
+``system``, ``machine``, ``processor``, ``cores``, ``governor``, ``emulated``, and the fields of ``about``.
 
-``{"do": "put", "name": "network.mnn", "data": ...}`` keeps a file that comes as base64 for as long as this process
-lives, and is answered by ``{"file": its path}``.
+``{"do": "put", "name": "network.mnn", "data": ...}`` keeps a file, sent as base64, until this process ends. The answer
+is ``{"file": its path}``.
 
-``{"do": "repeat", "file": "network.mnn", ...}`` (the rest is in `repeat`) is answered by raw samples in milliseconds,
-``{"do": "describe", "file": ..., ...}`` by what the engine runs. What cannot be done is answered by
-``{"error": text}``, and serving goes on.
+``{"do": "repeat", "file": "network.mnn", ...}`` is answered by raw samples in milliseconds; the other fields are the
+arguments of `repeat`. ``{"do": "describe", "file": ..., ...}`` is answered by the ops that the engine runs. A request
+that fails is answered by ``{"error": text}``, and serving continues.
 """
 
 from __future__ import annotations
@@ -40,18 +41,18 @@ from typing import Any, Callable, Iterator, Sequence  # noqa: UP035 - Python 3.8
 __all__ = ["RunnerError", "describe", "hello", "main", "no_garbage_collection", "printed", "put", "repeat"]
 
 VERSION = 1
-_IMPOSSIBLE_MS = 1e-4
+_IMPOSSIBLE_MS = 1e-4  # no network runs in less
 
 _kept: dict[str, Any] = {}
 
 
 class RunnerError(RuntimeError):
-    """A network could not be opened or run, or the device cannot do what is asked."""
+    """A network could not be opened or run, or the device lacks what a request needs."""
 
 
 @contextlib.contextmanager
 def printed(seen: list[str]) -> Iterator[None]:
-    """What C++ prints on standard output inside goes to `seen` and nowhere else."""
+    """Append everything that C++ prints on standard output inside the block to `seen`, and print none of it."""
     sys.stdout.flush()
     libc = ctypes.CDLL(None)
     libc.fflush(None)
@@ -70,7 +71,7 @@ def printed(seen: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Python collects no garbage inside."""
+    """Collect no garbage inside the block, since a collection would be part of a time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -92,7 +93,7 @@ def _first_line(path: str, key: str = "") -> str:
 
 
 def _architecture(program: str) -> bytes:
-    """The machine that a program's ELF header is for; empty where that cannot be read."""
+    """The machine number in a program's ELF header; empty where it cannot be read."""
     try:
         with Path(program).open("rb") as file:
             return file.read(20)[18:]
@@ -101,23 +102,23 @@ def _architecture(program: str) -> bytes:
 
 
 def _emulated() -> bool:
-    """Whether a program of another architecture, such as QEMU, is what the kernel runs in this process.
+    """Whether the program that the kernel runs in this process has another architecture, as under QEMU.
 
-    An emulator answers ``/proc/self/exe`` itself, but not by way of the task. A machine that is emulated as a whole,
-    with a kernel of its own, cannot be told from inside.
+    An emulator fakes ``/proc/self/exe``, but not the path through the task. A machine that is emulated as a whole, with
+    a kernel of its own, cannot be detected from inside.
     """
     kernels, own = _architecture(f"/proc/self/task/{os.getpid()}/exe"), _architecture(sys.executable)
     return bool(kernels and own and kernels != own)
 
 
 def _processor() -> str:
-    """The chip's name, from wherever this kernel tells it."""
+    """The chip's name, from the first place that has it."""
     places = (("/proc/cpuinfo", "model name"), ("/proc/device-tree/model", ""), ("/proc/cpuinfo", "Hardware"))
     return next(filter(None, (_first_line(*place) for place in places)), platform.machine())
 
 
 def hello(engine: Any) -> dict[str, Any]:
-    """What this device is."""
+    """Describe this device."""
     return {
         "runner": VERSION,
         "python": platform.python_version(),
@@ -135,9 +136,9 @@ def put(_: Any, name: str, data: str, forget: Sequence[str] = ()) -> dict[str, s
     """Keep a file until this process ends.
 
     Args:
-        name: of the file.
-        data: its bytes as base64.
-        forget: paths that earlier calls answered with, to be removed first.
+        name: Name of the file.
+        data: Content of the file as base64.
+        forget: Paths from answers to earlier calls, to be removed first.
 
     Returns:
         ``file``: its path.
@@ -154,7 +155,7 @@ def put(_: Any, name: str, data: str, forget: Sequence[str] = ()) -> dict[str, s
 def describe(
     engine: Any, file: str, threads: int = 1, precision: str = "fp32", power_mode: str = "normal"
 ) -> dict[str, Any]:
-    """What the engine makes of a network.
+    """Describe the ops that the engine runs for a network.
 
     Returns:
         ``ops``: ``[name, type, shapes read, shapes written]`` of each op, or None; ``input_shape``: of the first
@@ -185,19 +186,19 @@ def repeat(
     """Open a network afresh and time it between two runs of the yardstick.
 
     Args:
-        engine: the module of the engine's device side.
-        file: the network.
-        yardstick: the yardstick network, opened once and kept.
-        threads: of the engine.
-        precision: of its arithmetic.
-        power_mode: the cores that its threads prefer.
-        n_warmup: untimed runs.
-        n_runs: timed runs, op by op with `profile`, and else whole.
-        n_yardstick: runs of the yardstick before, and as many after.
-        profile: whether each op is timed as well; by an engine that times no ops, the whole counts as one op.
-        describe: whether the ops are told.
-        n_whole: timed whole runs among those op by op; 0 for as many.
-        min_ms: what no processor can run the network in: a run that took less did not run.
+        engine: Module of the engine's device side.
+        file: Path of the network.
+        yardstick: Path of the yardstick network. It is opened once and kept.
+        threads: Number of threads of the engine.
+        precision: Precision of the engine's arithmetic.
+        power_mode: Cores that the engine's threads prefer.
+        n_warmup: Number of untimed runs.
+        n_runs: Number of timed runs: op by op with `profile`, otherwise whole.
+        n_yardstick: Number of runs of the yardstick before the network, and again after it.
+        profile: Whether each op is timed as well. If the engine times no ops, the whole run counts as one op.
+        describe: Whether the answer has `ops`.
+        n_whole: Number of timed whole runs among those op by op; 0 for `n_runs`.
+        min_ms: Time that no processor can stay below. A shorter run means that the network did not run.
 
     Returns:
         ``yardstick_before_ms``, ``yardstick_after_ms``, ``whole_ms``: lists; ``ops_ms``: a list for each run; ``ops``:
@@ -208,16 +209,16 @@ def repeat(
     if standard is None:
         _yardsticks.clear()
         standard = _yardsticks[(yardstick, *options)] = engine.Network(yardstick, *options)
-        standard.run_ms(10 * n_yardstick)  # caches and clocks warm up
+        standard.run_ms(10 * n_yardstick)  # warms up caches and clocks
     network = engine.Network(file, threads, precision, power_mode)
     ops = network.executed() if describe else None
-    network.run_ms(n_warmup - (ops is not None))  # whoever told its ops has run once
+    network.run_ms(n_warmup - (ops is not None))  # describing the ops took one run
     before = standard.run_ms(n_yardstick)
     whole: list[float] = []
     by_op: list[list[float]] = []
     times_ops = profile and network.profile_ms(0) is not None
     n_whole = n_whole if times_ops and n_whole else n_runs
-    for number in range(max(n_runs, n_whole)):
+    for number in range(max(n_runs, n_whole)):  # alternating, so that drift affects both kinds of runs alike
         whole += network.run_ms(int(number < n_whole))
         by_op += network.profile_ms(int(number < n_runs)) if times_ops else []
     if profile and not times_ops:
@@ -247,14 +248,14 @@ def _answer(engine: Any, line: str) -> dict[str, Any]:
         return _DO[request.pop("do")](engine, **request)
     except RunnerError as error:
         return {"error": str(error)}
-    except Exception as error:  # whatever it is, the other side must hear of it
+    except Exception as error:  # any error must reach the other side
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def main(engine: Any) -> None:
-    """Serve until standard input ends; `engine` is the module of its device side."""
+    """Serve requests until standard input ends; `engine` is the module of the engine's device side."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever an engine prints later is no answer
+    os.dup2(2, 1)  # an engine's own output must not be read as an answer
     for line in iter(sys.stdin.readline, ""):
         answers.write(json.dumps(_answer(engine, line)) + "\n")
         answers.flush()

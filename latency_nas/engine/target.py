@@ -1,4 +1,4 @@
-"""`Target`: what an engine's rules depend on."""
+"""`Target`: the device and settings that an engine's rules depend on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["Target"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What an engine's rules, and a table's identity, depend on.
+    """The device and settings that an engine's rules and a table's identity depend on.
 
     Args:
-        architecture: Instruction set, ``"x86-64"`` or ``"aarch64"``; empty where it is not known.
+        architecture: Instruction set, ``"x86-64"`` or ``"aarch64"``; empty where it is unknown.
         threads: Number of threads of the engine.
         precision: Precision of the arithmetic.
-        version: Dialect of the engine's rules, one of `Engine.versions`; empty for its newest.
+        version: Version of the engine's rules, one of `Engine.versions`; empty for the newest.
     """
 
     architecture: str = ""

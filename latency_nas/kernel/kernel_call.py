@@ -17,7 +17,7 @@ class KernelCall:
         kernel: Kernel that runs.
         layer: Name of the module that the kernel belongs to; for a copy between layouts, of the module that needs it.
         nodes: Names of the graph's nodes that the kernel computes; empty for a copy.
-        reader: Name of the node that reads a copy. It distinguishes several copies for the same layer.
+        reader: Name of the node that the kernel runs for. It distinguishes the copies of one layer.
         n_params: Number of parameters that this kernel is the first in the network to read; None where the graph
             does not record parameters.
     """

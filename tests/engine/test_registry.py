@@ -14,16 +14,16 @@ from tests.other_package import install, on_the_path
 
 PROJECT = """
 [project]
-name = "odd-engines"
+name = "faulty-engines"
 version = "2.0"
 
 [project.entry-points."latency_nas.engines"]
-broken = "odd_engines.broken:Broken"
-needy = "odd_engines.needy:Needy"
-none = "odd_engines.none:nothing"
-half = "odd_engines.half:Half"
-abstract = "odd_engines.half:Abstract"
-mnn = "odd_engines.half:Half"
+broken = "faulty_engines.broken:Broken"
+needy = "faulty_engines.needy:Needy"
+none = "faulty_engines.none:nothing"
+half = "faulty_engines.half:Half"
+abstract = "faulty_engines.half:Abstract"
+mnn = "faulty_engines.half:Half"
 """
 HALF = """
 from latency_nas.engine import Engine
@@ -40,7 +40,7 @@ class Half(Engine):
 
 @pytest.fixture(autouse=True)
 def installed(tmp_path: Path) -> Iterator[None]:
-    package = tmp_path / "project" / "odd_engines"
+    package = tmp_path / "project" / "faulty_engines"
     package.mkdir(parents=True)
     (package.parent / "pyproject.toml").write_text(PROJECT)
     for name, text in {
@@ -57,7 +57,7 @@ def installed(tmp_path: Path) -> Iterator[None]:
 
 
 REASONS = {
-    "broken": ("broken:Broken", """ModuleNotFoundError("No module named 'odd_engines.broken'")"""),
+    "broken": ("broken:Broken", """ModuleNotFoundError("No module named 'faulty_engines.broken'")"""),
     "needy": ("needy:Needy", """ModuleNotFoundError("No module named 'an_engine_that_is_not_here'")"""),
     "none": ("none:nothing", "TypeError('nothing is no subclass of Engine')"),
     "half": ("half:Half", "TypeError('Half lacks install, suffixes, device_side')"),
@@ -69,7 +69,7 @@ def test_an_engine_that_is_asked_for_and_cannot_be_loaded_says_why(name: str) ->
     with pytest.raises(GraphError) as caught:
         get_engine(name)
     place, reason = REASONS[name]
-    assert str(caught.value) == f"Expected an engine at odd_engines.{place}, but it cannot be loaded: {reason}."
+    assert str(caught.value) == f"Expected an engine at faulty_engines.{place}, but it cannot be loaded: {reason}."
 
 
 def test_abstract_methods_are_named() -> None:
@@ -84,7 +84,7 @@ def test_a_fault_in_another_package_leaves_the_others_alone(caplog: pytest.LogCa
     assert len(left_out) == 5
     place, reason = REASONS["half"]
     assert (
-        f"An engine is left out. Expected an engine at odd_engines.{place}, but it cannot be loaded: {reason}."
+        f"An engine is left out. Expected an engine at faulty_engines.{place}, but it cannot be loaded: {reason}."
         in left_out
     )
     assert default_engine().name == "mnn"

@@ -23,12 +23,12 @@ from latency_nas.graph import OpGraph
 __all__ = ["convert", "engine_version"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
-_ALLOCATOR = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65536}  # as glibc starts
+_ALLOCATOR = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65536}  # glibc's defaults
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """MNN prints banners from C++ on standard output; inside, they go nowhere."""
+    """Discard standard output inside the block: MNN prints banners there from C++."""
     sys.stdout.flush()
     saved, sink = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -42,9 +42,10 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Wait for other processes that convert in this working folder.
+    """Let only one process at a time convert in this working folder.
 
-    MNN keeps weights in a file of one name there meanwhile: two at once mix them up, without an error.
+    During a conversion, MNN keeps weights there in a file of a fixed name. Two conversions at once would mix up their
+    weights without an error.
     """
     folder = os.open(".", os.O_RDONLY)
     try:
@@ -56,9 +57,10 @@ def _alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_heap() -> Iterator[None]:
-    """Have glibc take large blocks from one heap, and give it back at the end.
+    """Let glibc take large blocks from one heap inside the block, and release it at the end.
 
-    It maps each anew otherwise, and the kernel clears its pages: three quarters of the time of converting 50 MB.
+    By default glibc maps each large block anew, and the kernel clears its pages. That is three quarters of the time of
+    a conversion of 50 MB.
     """
     libc = ctypes.CDLL(None)
     if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
@@ -83,13 +85,13 @@ def _import(name: str) -> Any:
 
 
 def engine_version() -> str:
-    """The version of MNN that is installed."""
+    """The version of the installed MNN."""
     _import("MNN")
     return importlib.metadata.version("MNN")
 
 
 def convert(network: OpGraph | Path, target: Path, *, seed: int = 0) -> Path:
-    """Convert a graph, with random weights, or an ONNX file to MNN, inside this process.
+    """Convert a graph (with random weights) or an ONNX file to MNN, inside this process.
 
     Raises:
         MeasureError: if the graph has an op that cannot be written, or MNN cannot convert the file.

@@ -1,4 +1,4 @@
-"""MNN's device side: a network in one session. The standard library and MNN alone, from Python 3.8 on."""
+"""MNN's device side: a network in a session. It needs only MNN and the standard library of Python 3.8 or newer."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from latency_nas.engine.serving import RunnerError, no_garbage_collection, print
 
 __all__ = ["POWER_MODES", "PRECISIONS", "Network", "about"]
 
-# MNN's name of a precision, by ours. Its "low" is fp16 on chips that have it and fp32 on others, and it does not say
-# which: fp16 is granted only where MNN's own list of the chip's features has it.
-# int8 is a property of the network: its quantised ops run as such, the others in fp32.
+# Our name of a precision -> MNN's. MNN's "low" is fp16 on chips that have it and fp32 on others, and MNN does not say
+# which it used. So fp16 is accepted only where MNN's own list of the chip's features has it.
+# int8 is a property of the network: its quantised ops run in int8, the others in fp32.
 PRECISIONS = {"fp32": "high", "fp16": "low", "int8": "high"}
-POWER_MODES = ("normal", "high", "low")  # as MNN names them: which cores of a big.LITTLE chip its threads prefer
-_N_DRAWN = 4099  # random numbers, used again and again: a prime, so that no layout's period meets theirs
+POWER_MODES = ("normal", "high", "low")  # MNN's names for the cores of a big.LITTLE chip that its threads prefer
+_N_DRAWN = 4099  # random numbers, repeated; a prime, so that the period differs from that of any layout
 
 _loaded: dict[str, Any] = {}
 
 
 def _mnn() -> Any:
-    """The engine; its banner is read once for the chip's features."""
+    """The module `MNN`. Its banner lists the chip's features and is read on the first import."""
     if "mnn" not in _loaded:
         seen: list[str] = []
         try:
@@ -46,23 +46,23 @@ def _mnn() -> Any:
 
 
 def _features(banner: str) -> dict[str, int]:
-    """What ``The device supports: i8sdot:0, fp16:0, i8mm: 0`` says; empty where MNN says nothing."""
+    """Parse ``The device supports: i8sdot:0, fp16:0, i8mm: 0``; empty where MNN prints no such line."""
     return {name: int(has) for name, has in re.findall(r"(\w+): ?([01])\b", banner)}
 
 
 def _features_of_chip() -> dict[str, int]:
-    """The banner as a fresh interpreter prints it: this process may have met it before it could be read."""
+    """The chip's features. A new interpreter prints the banner again if this process imported MNN before."""
     _mnn()
     if not _loaded["features"]:
         command = [sys.executable, "-c", "import MNN"]
-        with contextlib.suppress(OSError):  # under an emulator that starts nothing
+        with contextlib.suppress(OSError):  # an emulator may be unable to start processes
             done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - this interpreter itself
             _loaded["features"] = _features(done.stdout.decode("utf-8", "replace"))
     return dict(_loaded["features"])
 
 
 def about() -> dict[str, Any]:
-    """The engine, and what MNN itself says that the chip has (``{"fp16": 0, "i8sdot": 0}``)."""
+    """The engine, its version, and the features that MNN reports for the chip (``{"fp16": 0, "i8sdot": 0}``)."""
     return {"engine": "MNN", "engine_version": str(_mnn().version()), "features": _features_of_chip()}
 
 
@@ -70,11 +70,11 @@ class Network:
     """A network in one MNN session, ready to run.
 
     Args:
-        path: the ``.mnn`` file.
-        threads: of the session.
-        precision: one of `PRECISIONS`.
-        power_mode: one of `POWER_MODES`.
-        seed: of the random input.
+        path: Path of the ``.mnn`` file.
+        threads: Number of threads of the session.
+        precision: Precision of the arithmetic, one of `PRECISIONS`.
+        power_mode: Cores to prefer, one of `POWER_MODES`.
+        seed: Seed of the random input.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Network:
                 raise RunnerError(
                     f"MNN {mnn.version()} could not open {path}: it is missing, truncated or no MNN model."
                 ) from error
-            self._interpreter.setSessionMode(0)  # the mode in which ops can be timed; as fast as the default
+            self._interpreter.setSessionMode(0)  # ops can be timed in this mode; it is as fast as the default
             self._session = self._interpreter.createSession(config)
         draw = random.Random(seed)  # noqa: S311 - activations
         tensors = self._interpreter.getSessionInputAll(self._session).values()
@@ -126,16 +126,16 @@ class Network:
 
     @property
     def input_shape(self) -> list[int]:
-        """Of the first input."""
+        """Shape of the first input."""
         return list(self._interpreter.getSessionInput(self._session).getShape())
 
     @property
     def memory_mb(self) -> float:
-        """Memory of the session, weights and activations at their peak, as MNN counts it."""
+        """Peak memory of the session for weights and activations, as MNN counts it."""
         return float(self._interpreter.getSessionInfo(self._session, 0))
 
     def _fill(self) -> None:
-        """A session computes in its input's memory, so that each run needs the input again."""
+        """Write the inputs. Each run needs them again, since a session reuses their memory."""
         for fill in self._inputs:
             fill()
 
@@ -157,14 +157,14 @@ class Network:
         return ops
 
     def _check(self, code: int) -> None:
-        """A network whose sizes MNN cannot compute is opened all the same, and then "runs" in no time, or crashes."""
+        """Refuse a failed run: MNN opens networks whose sizes it cannot compute, and then "runs" them in no time."""
         if code:
             raise RunnerError(
                 f"MNN {_mnn().version()} could not run {Path(self._path).name}: its error code is {code}."
             )
 
     def run_ms(self, n_runs: int) -> list[float]:
-        """Milliseconds of whole runs; copies to and from the host are not in them."""
+        """Times of whole runs in milliseconds, without copies to and from the host."""
         times = []
         with no_garbage_collection():
             for _ in range(n_runs):
@@ -176,7 +176,7 @@ class Network:
         return times
 
     def profile_ms(self, n_runs: int) -> list[list[float]]:
-        """Milliseconds of each op in each run, calling back included, of shape ``(n_runs, n_ops)``."""
+        """Times of each op in each run in milliseconds, with the callbacks, of shape ``(n_runs, n_ops)``."""
         now = time.perf_counter_ns
         starts: list[int] = []
         ends: list[int] = []
@@ -200,7 +200,7 @@ class Network:
 
 
 def _filler(mnn: Any, tensor: Any, draw: random.Random) -> Callable[[], Any]:
-    """What fills an input with normally distributed numbers, or with zeros where it is not of floats."""
+    """A function that fills an input with normally distributed floats, or with zeros if it holds integers."""
     shape, kind = tuple(tensor.getShape()), tensor.getDataType()
     size, floats = math.prod(shape), kind == mnn.Halide_Type_Float
     few = [draw.gauss(0.0, 1.0) if floats else 0 for _ in range(min(size, _N_DRAWN))]
@@ -215,7 +215,7 @@ def _filler(mnn: Any, tensor: Any, draw: random.Random) -> Callable[[], Any]:
 
 
 def _address(tensor: Any) -> int:
-    """Where a session's tensor lies: any ``MNN.Tensor(...)`` of MNN 3.6 is a crash where numpy is not installed."""
+    """The address of a session's tensor. Without numpy, any ``MNN.Tensor(...)`` of MNN 3.6 crashes."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     return int(pointer(tensor.getHost(), None))

@@ -1,4 +1,4 @@
-"""What MNN's converter folds together: an activation or a normalisation into the op before it."""
+"""The folding of MNN's converter: it merges an activation or a normalisation into the op before it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["BINARY", "fold"]
 
 BINARY = ("add", "sub", "mul", "div")
 
-# (op, the op that follows it) -> attributes of the one kernel that the converter makes of both
+# (op, the op that follows it) -> attributes of the merged kernel
 _FOLDS: dict[tuple[str, str], dict[str, AttrValue]] = {
     ("conv2d", "batch_norm"): {"bias": 1},
     ("conv2d", "relu"): {"act": "relu"},
     ("conv2d", "relu6"): {"act": "relu6"},
     ("linear", "relu"): {"act": "relu"},
     ("linear", "relu6"): {"act": "relu6"},
-    **{(op, "relu"): {"act": "relu"} for op in BINARY},  # but never relu6
+    **{(op, "relu"): {"act": "relu"} for op in BINARY},  # MNN does not merge relu6 here
 }
 
 
 @dataclass(slots=True)
 class _Folded:
-    """A node, and what the converter folds into it."""
+    """A node with the followers that are merged into it."""
 
     head: Node
     attrs: Mapping[str, AttrValue]
@@ -35,10 +35,10 @@ class _Folded:
 
 
 def fold(graph: OpGraph) -> list[tuple[Node, tuple[str, ...]]]:
-    """Merge each node with the followers that the converter folds into it."""
+    """Merge each node with its followers as the converter does. Each pair has the names of all merged nodes."""
     consumers = graph.n_consumers()
     merged: list[_Folded] = []
-    maker: dict[int, _Folded] = {}  # of a value
+    maker: dict[int, _Folded] = {}  # value -> the node that computes it
     for node in graph.nodes:
         if node.op == CHOICE:
             raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")

@@ -1,17 +1,18 @@
-"""The kernels that MNN makes of an operator graph, on a CPU.
+"""The kernels that MNN runs for an operator graph, on a CPU.
 
-Checked against MNN 3.6.1 itself: for the networks of the tests, the list equals the ops that MNN executes, in order.
-Three things decide it: what its converter folds together (`latency_nas.engine.mnn.folding`), which ops work on
-channels packed by four (`_PACKED`), and that ops which only move data (`_VIEWS`) are merged into the one copy, MNN's
-*Raster*, that a consumer needs.
+This is checked against MNN 3.6.1: for the networks of the tests, the list equals the ops that MNN executes, in order.
+Three facts determine the kernels. MNN's converter folds ops together (`latency_nas.engine.mnn.folding`). Some ops work
+on channels packed by four (`_PACKED`). Ops that only move data (`_VIEWS`) do not run: MNN merges them into one copy,
+its *Raster*, where a reader needs one.
 
 Limitations:
-1. A split is taken to state its sizes, as this library writes it; where it only counts its parts, as torch's exporter
-   writes a chunk, MNN leaves them packed, and joins the moves of several blocks of a ShuffleNet into one. What is
-   shuffled is taken to be one tensor, or parts that hold whole groups; an activation after it, MNN runs before it.
-2. An addition of a constant for each channel counts as one of equal shapes, though MNN runs it as a loop.
-3. Networks of several outputs are listed in the model's order; MNN may run a branch earlier or later.
-4. Ops outside `_PACKED`, `_POINTWISE`, `BINARY` and `_VIEWS` are taken to read and write unpacked tensors.
+1. A split is assumed to state its sizes, as this library writes it. Torch's exporter writes a chunk as a number of
+   parts; MNN then leaves the parts packed, and joins the moves of several blocks of a ShuffleNet into one. A shuffle is
+   assumed to be of one tensor, or of parts that hold whole groups. MNN moves an activation
+   after a shuffle to before it.
+2. An addition of a constant for each channel counts as one of equal shapes. MNN runs it as a loop.
+3. The kernels of networks with several outputs are in the model's order. MNN may run a branch earlier or later.
+4. Ops outside `_PACKED`, `_POINTWISE`, `BINARY` and `_VIEWS` are assumed to read and write unpacked tensors.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from latency_nas.kernel.kernel_call import KernelCall
 __all__ = ["fuse_mnn"]
 
 _PACKED = frozenset({"conv2d", "conv_transpose2d", "pool2d", "batch_norm", "resize"})
-_POINTWISE = frozenset({  # in whatever layout they are given
+_POINTWISE = frozenset({  # run in the layout of their input
     "relu", "relu6", "leaky_relu", "hard_swish", "sigmoid", "swish", "tanh", "gelu",
 })  # fmt: skip
 _VIEWS = frozenset({"reshape", "transpose", "concat", "split", "slice"})
@@ -35,11 +36,17 @@ _VIEWS = frozenset({"reshape", "transpose", "concat", "split", "slice"})
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """How a value lies in memory: packed by four channels or plain; a view has no memory of its own yet.
+    """How a value is stored: packed by four channels, or plain. A view has no memory of its own yet.
 
-    A view of channels side by side keeps the layout of its parts (`joined`); one of what a linear layer wrote, merely
-    reshaped, is `flat`; one whose axes were moved is `moved`. One whose channels were `shuffled` is copied before
-    it is cut, or laid out anew: MNN joins two moves of data into one only where both run along the same axes.
+    Args:
+        shapes: Shapes of the stored parts; a view may have several.
+        packed: Whether the channels are packed by four.
+        view: Whether the value is a view, which is copied only where a reader needs it.
+        joined: Whether the view joins channels side by side, which keeps the layout of its parts.
+        flat: Whether the view is a reshaped output of a linear layer.
+        moved: Whether axes of the view were moved.
+        shuffled: Whether channels were shuffled. Such a view is copied before it is cut or stored in another layout:
+            MNN joins two moves of data into one only where both run along the same axes.
     """
 
     shapes: tuple[Shape, ...]
@@ -52,7 +59,7 @@ class _Stored:
 
 
 class _Layout:
-    """Walks folded nodes in order, inserting the copies between packed and plain memory."""
+    """Takes folded nodes in order, and inserts the copies between packed and plain layouts."""
 
     def __init__(self, graph: OpGraph) -> None:
         self.graph = graph
@@ -64,29 +71,30 @@ class _Layout:
     def emit(
         self, node: Node, names: tuple[str, ...], op: str, inputs: tuple[Shape, ...], output: Shape, **attrs: AttrValue
     ) -> None:
+        """Append a kernel that runs for `node` and computes the nodes of these names."""
         dtype = self.graph.values[node.outputs[0]].dtype
         kernel = shared_kernel(op, inputs, (output,), tuple(attrs.items()), dtype)
         layer = node.modules[-1] if node.modules else ""
         self.calls.append(KernelCall(kernel=kernel, layer=layer, nodes=names, reader=node.name))
 
     def need(self, node: Node, index: int, *, packed: bool, shape: Shape, always: bool = False) -> Shape:
-        """Make the value lie in memory as `shape`, with a copy if it does not; a copy serves all later readers."""
-        held = self.stored[index]
-        if held.shuffled and (packed, shape) != (held.joined, self.shape(index)):
-            held = self._materialize(node, index)
+        """Store a value in this shape and layout: by a copy, unless it is stored so or was copied so before."""
+        stored = self.stored[index]
+        if stored.shuffled and (packed, shape) != (stored.joined, self.shape(index)):
+            stored = self._materialize(node, index)
         wanted = (index, packed, shape)
-        fits = not held.view and held.packed == packed and held.shapes == (shape,)
+        fits = not stored.view and stored.packed == packed and stored.shapes == (shape,)
         if (always or not fits) and wanted not in self._copies:
             self._copies[wanted] = None
             names = {True: "packed", False: "plain"}
-            self.emit(node, (), "raster", held.shapes, shape, source=names[held.packed], target=names[packed])
+            self.emit(node, (), "raster", stored.shapes, shape, source=names[stored.packed], target=names[packed])
         return shape
 
     def _materialize(self, node: Node, index: int) -> _Stored:
         """Copy a shuffled view, in its own shape and layout."""
-        held, shape = self.stored[index], self.shape(index)
-        self.need(node, index, packed=held.joined, shape=shape)
-        self.stored[index] = _Stored((shape,), packed=held.joined)
+        stored, shape = self.stored[index], self.shape(index)
+        self.need(node, index, packed=stored.joined, shape=shape)
+        self.stored[index] = _Stored((shape,), packed=stored.joined)
         return self.stored[index]
 
     def shape(self, index: int) -> Shape:
@@ -106,9 +114,9 @@ class _Layout:
             self.emit(node, names, node.op, (source,), self.shape(output), **node.attrs)
             self.stored[output] = _Stored((self.shape(output),), packed=True)
         elif node.op in _POINTWISE and (not self.stored[inputs[0]].view or self.stored[inputs[0]].flat):
-            held = self.stored[inputs[0]]
-            self.emit(node, names, node.op, held.shapes, held.shapes[0], **node.attrs)
-            self.stored[output] = held
+            stored = self.stored[inputs[0]]
+            self.emit(node, names, node.op, stored.shapes, stored.shapes[0], **node.attrs)
+            self.stored[output] = stored
         elif node.op in _POINTWISE and self.stored[inputs[0]].joined:
             source = self.need(node, inputs[0], packed=True, shape=self.shape(inputs[0]))
             self.emit(node, names, node.op, (source,), source, **node.attrs)
@@ -124,19 +132,19 @@ class _Layout:
             self.emit(node, names, node.op, plain, self.shape(output), **node.attrs)
             self.stored.update({index: _Stored((self.shape(index),), packed=False) for index in node.outputs})
 
-    def _held(self, index: int) -> _Stored:
-        """Where a view reads a value from: the copy of it that was made, if one was."""
+    def _source_of_view(self, index: int) -> _Stored:
+        """What a view of the value reads: a copy of it, if one was made."""
         for packed in (True, False):
             if (index, packed, self.shape(index)) in self._copies:
                 return _Stored((self.shape(index),), packed=packed)
         return self.stored[index]
 
     @staticmethod
-    def _is_packed(held: _Stored) -> bool:
-        return held.packed and (not held.view or held.joined)
+    def _is_packed(stored: _Stored) -> bool:
+        return stored.packed and (not stored.view or stored.joined)
 
     def _shuffled(self, node: Node) -> int | None:
-        """What the node is the last of three to shuffle, by swapping groups with channels; None where it is not."""
+        """The value that a reshape, a transpose and this reshape shuffle; None where they do not swap groups."""
         swap = self.makers.get(node.inputs[0])
         split = self.makers.get(swap.inputs[0]) if swap and swap.op == "transpose" else None
         if swap is None or split is None or node.op != "reshape" or split.op != "reshape":
@@ -146,10 +154,11 @@ class _Layout:
         return split.inputs[0] if swaps else None
 
     def _view(self, node: Node) -> None:
+        """Store the outputs of an op that only moves data as views of its inputs."""
         inputs = self.graph.activations(node)
         source = self._shuffled(node)
         if source is not None:
-            before = self._held(source)
+            before = self._source_of_view(source)
             self.stored[node.outputs[0]] = replace(
                 before, view=True, joined=self._is_packed(before), moved=True, shuffled=True
             )
@@ -157,45 +166,46 @@ class _Layout:
         if node.op in {"split", "slice"} and self.stored[inputs[0]].shuffled:
             self._materialize(node, inputs[0])
         constants = [index for index in node.inputs if self.graph.values[index].constant and node.op == "concat"]
-        sources = [self._held(index) for index in inputs]
+        sources = [self._source_of_view(index) for index in inputs]
         packed = any(item.packed for item in sources)
         moves = packed or node.op != "reshape" or sources[0].view
         shapes = tuple(shape for item in sources for shape in item.shapes)
         shapes = tuple(self.shape(index) for index in constants) + shapes
         flat = node.op == "reshape" and sources[0].flat
         moved = sources[0].moved or node.op == "transpose"
-        n_packed = sum(self._is_packed(item) for item in sources)  # what most are, a concatenation is; a split is plain
+        # The parts of a split are plain: `joined` is for concatenations and slices only.
+        n_packed = sum(self._is_packed(item) for item in sources)  # a concatenation takes the layout of the majority
         joined = node.op in {"concat", "slice"} and 2 * n_packed > len(sources)
         for output in node.outputs:
-            held = shapes if moves else (self.shape(output),)
-            self.stored[output] = _Stored(held, packed=packed, view=moves, joined=joined, flat=flat, moved=moved)
+            parts = shapes if moves else (self.shape(output),)
+            self.stored[output] = _Stored(parts, packed=packed, view=moves, joined=joined, flat=flat, moved=moved)
 
     def _is_split(self, node: Node) -> bool:
-        """Whether a convolution has groups and is not depthwise."""
+        """Whether a convolution has groups and is not depthwise. MNN splits it by groups."""
         return node.attrs["group"] not in {1, self.shape(node.inputs[0])[1]}
 
     def _groups(self, node: Node, names: tuple[str, ...]) -> None:
-        """A convolution a group, each with a copy of its channels."""
+        """Emit a convolution for each group, each after a copy of the group's channels."""
         n_groups = int(str(node.attrs["group"]))
         source, output = (self.shape(index) for index in (node.inputs[0], node.outputs[0]))
-        held = self._held(node.inputs[0])
+        stored = self._source_of_view(node.inputs[0])
         read, made = ((shape[0], shape[1] // n_groups, *shape[2:]) for shape in (source, output))
         for _ in range(n_groups):
-            kinds: dict[str, AttrValue] = {"source": "packed" if held.packed else "plain", "target": "packed"}
-            self.emit(node, (), "raster", held.shapes, read, **kinds)
+            kinds: dict[str, AttrValue] = {"source": "packed" if stored.packed else "plain", "target": "packed"}
+            self.emit(node, (), "raster", stored.shapes, read, **kinds)
             self.emit(node, names, "conv2d", (read,), made, **(dict(node.attrs) | {"group": 1}))
-            names = ()
+            names = ()  # the node counts as part of the first convolution
         self.stored[node.outputs[0]] = _Stored((made,) * n_groups, packed=True, view=True, joined=True)
 
     def _linear(self, node: Node, names: tuple[str, ...]) -> None:
-        """A linear layer runs as a 1 x 1 convolution between two reshapes."""
+        """Emit a linear layer: MNN runs it as a 1 x 1 convolution between two reshapes."""
         index, output = self.graph.activations(node)[0], node.outputs[0]
         rows = prod(self.shape(index)[:-1])
         shapes = [(rows, self.shape(value)[-1], 1, 1) for value in (index, output)]
-        held = self.stored[index]
-        if held.moved and held.shapes[0][-1] != shapes[0][1] and held.shapes[0][1] != shapes[0][1]:
+        stored = self.stored[index]
+        if stored.moved and stored.shapes[0][-1] != shapes[0][1] and stored.shapes[0][1] != shapes[0][1]:
             self.need(node, index, packed=False, shape=shapes[0])  # the features come from several axes
-            held = self.stored[index] = _Stored((shapes[0],), packed=False)
+            stored = self.stored[index] = _Stored((shapes[0],), packed=False)
         self.need(node, index, packed=True, shape=shapes[0], always=True)
         attrs: dict[str, AttrValue] = {
             "kernel": (1, 1),
@@ -209,20 +219,20 @@ class _Layout:
         self.stored[output] = _Stored((shapes[1],), packed=True, view=True, flat=True)
 
     def _hard_sigmoid(self, node: Node, names: tuple[str, ...]) -> None:
-        """Spelt out as x * 1/6 + 1/2, then clamped."""
+        """Emit a hard sigmoid: MNN computes x * 1/6 + 1/2 and clamps it."""
         index, output = self.graph.activations(node)[0], node.outputs[0]
-        held = self.stored[index]
+        stored = self.stored[index]
         steps: tuple[tuple[str, dict[str, AttrValue]], ...] = (
             ("mul", {"scalar": 1}),
             ("add", {"scalar": 1}),
             ("relu6", {}),
         )
         for op, attrs in steps:
-            self.emit(node, names, op, held.shapes, held.shapes[0], **attrs)
-        self.stored[output] = held
+            self.emit(node, names, op, stored.shapes, stored.shapes[0], **attrs)
+        self.stored[output] = stored
 
     def _binary(self, node: Node, names: tuple[str, ...]) -> None:
-        """Both operands in one layout and of one shape; what is smaller is copied larger first."""
+        """Emit an op of two operands. Both need the same layout and shape, so a smaller one is expanded by a copy."""
         inputs, shape = self.graph.activations(node), self.shape(node.outputs[0])
         packed = all(self._is_packed(self.stored[index]) for index in inputs)
         packed = packed and (len(inputs) > 1 or "scalar" in node.attrs)
@@ -231,7 +241,7 @@ class _Layout:
         self.stored[node.outputs[0]] = _Stored((shape,), packed=packed)
 
     def _spatial_mean(self, node: Node, names: tuple[str, ...]) -> None:
-        """Reduced over one axis of a plain copy."""
+        """Emit a mean over height and width: MNN reduces one axis of a plain copy."""
         index = self.graph.activations(node)[0]
         n, c, *spatial = self.shape(index)
         source, reduced = (n * c, prod(spatial), 1), (n * c, 1, 1)
@@ -240,7 +250,7 @@ class _Layout:
         self.stored[node.outputs[0]] = _Stored((reduced,), packed=False, view=True)
 
     def finish(self, last: Node) -> None:
-        """Outputs leave the network unpacked."""
+        """Unpack the outputs of the network."""
         for index in self.graph.outputs:
             if index in self.stored:
                 self.need(last, index, packed=False, shape=self.shape(index))
@@ -250,7 +260,7 @@ def fuse_mnn(graph: OpGraph) -> tuple[KernelCall, ...]:
     """The kernels that MNN runs for `graph`, in order.
 
     Args:
-        graph: the graph of one architecture, without open choices.
+        graph: Graph of one architecture, without open choices.
 
     Raises:
         GraphError: if a choice is open.

@@ -42,7 +42,7 @@ _EXECUTED_AS = {
 
 
 class MNN(Engine):
-    """MNN on the CPU: its rules, its converter inside this process, and the time of each op of a session."""
+    """MNN on the CPU. It is converted to inside this process, and times each op of a session."""
 
     name = "mnn"
     title = "MNN"
@@ -60,21 +60,21 @@ class MNN(Engine):
     device_side = Path(__file__).with_name("device_side.py")
 
     def fuse(self, graph: OpGraph, target: Target) -> tuple[KernelCall, ...]:
-        """See `latency_nas.engine.mnn.fusion`; the rules are the same for every target."""
+        """As `latency_nas.engine.mnn.fusion`. The rules are the same for every target."""
         del target
         return fuse_mnn(graph)
 
     def fuse_branches(self, branches: Sequence[OpGraph], target: Target) -> tuple[KernelCall, ...]:
-        """MNN takes branches from the last output backwards."""
+        """MNN runs branches from the last output to the first."""
         return tuple(call for branch in reversed(branches) for call in self.fuse(branch, target))
 
     def executed_ops(self, calls: Sequence[KernelCall]) -> list[ExecutedOp]:
-        """One op a kernel."""
+        """One op for each kernel."""
         kernels = [call.kernel for call in calls]
         return [ExecutedOp(_EXECUTED_AS.get(k.family, k.op), k.inputs, k.outputs) for k in kernels]
 
     def agrees(self, ran: ExecutedOp, wanted: ExecutedOp) -> bool:
-        """An operand that is a constant is read besides, and repeated in a loop."""
+        """Whether the ops are the same. MNN also reports a constant operand, which it may repeat in a loop."""
         with_constant = (
             wanted.type == "BinaryOp"
             and ran.type in {"BinaryOp", "While"}
@@ -84,7 +84,7 @@ class MNN(Engine):
         return ran == wanted or (with_constant and ran.outputs == wanted.outputs)
 
     def write(self, network: OpGraph | Path, path: Path, *, seed: int = 0) -> Path:
-        """A ``.mnn`` file is linked to, an ONNX file or a graph converted."""
+        """Link to a ``.mnn`` file; convert an ONNX file or a graph."""
         if isinstance(network, Path):
             self.check_file(network)
             if network.suffix == ".mnn":
@@ -93,7 +93,7 @@ class MNN(Engine):
         return convert(network, path, seed=seed)
 
     def export(self, model: nn.Module, example_input: Tensor | tuple[Tensor, ...], path: Path) -> Path:
-        """Through torch's own ONNX exporter, the route that a user deploys by."""
+        """Export through torch's own ONNX exporter, as a user would deploy the module."""
         from latency_nas.graph.torch.onnx_export import export_onnx
 
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""MNN's own benchmark programs: their command lines, and what they print.
+"""MNN's own benchmark programs: their command lines and outputs.
 
 References:
     MNN's ``tools/cpp/MNNV2Basic.cpp`` and ``tools/cpp/Profiler.cpp`` (of ``timeProfile.out``).
@@ -24,10 +24,10 @@ _PRECISIONS = {"fp32": "1", "fp16": "2"}  # MNN's numbers: BackendConfig::Precis
 
 
 def parse_mnn_basic(text: str) -> OpTimes:
-    """The output of ``MNNV2Basic.out``.
+    """Parse the output of ``MNNV2Basic.out``.
 
     Raises:
-        MeasureError: if it holds no times, as where the model could not be opened.
+        MeasureError: if it has no times, for example because the model could not be opened.
     """
     whole = last_match(_BASIC_WHOLE, text, "MNNV2Basic.out")
     memory = _MEMORY.search(text)
@@ -39,10 +39,10 @@ def parse_mnn_basic(text: str) -> OpTimes:
 
 
 def parse_time_profile(text: str) -> OpTimes:
-    """The output of ``timeProfile.out``.
+    """Parse the output of ``timeProfile.out``.
 
     Raises:
-        MeasureError: if it holds no times, as where the model could not be opened.
+        MeasureError: if it has no times, for example because the model could not be opened.
     """
     whole, table = (
         last_match(_PROFILE_WHOLE, text, "timeProfile.out"),
@@ -54,7 +54,7 @@ def parse_time_profile(text: str) -> OpTimes:
 
 def _basic(model: str, n_runs: int, n_warmup: int, shape: Sequence[int], threads: int, precision: str) -> list[str]:
     del n_warmup, shape
-    return [model, str(n_runs), "0", "0", str(threads), _PRECISIONS[precision]]  # dump nothing; on the CPU
+    return [model, str(n_runs), "0", "0", str(threads), _PRECISIONS[precision]]  # no dumps; on the CPU
 
 
 def _profile(model: str, n_runs: int, n_warmup: int, shape: Sequence[int], threads: int, precision: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Paddle-Lite's device side: a program in one predictor. paddlelite and numpy alone, from Python 3.8 on."""
+"""Paddle-Lite's device side: a program in a predictor. It needs only paddlelite, numpy and Python 3.8 or newer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Network", "about"]
 
 
 def about() -> dict[str, Any]:
-    """The engine."""
+    """The engine and its version."""
     try:
         return {"engine": "Paddle-Lite", "engine_version": metadata.version("paddlelite")}
     except metadata.PackageNotFoundError as error:
@@ -29,7 +29,7 @@ def about() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Inside, what Paddle-Lite logs from C++ on standard output and error goes nowhere."""
+    """Discard standard output and error inside the block: Paddle-Lite logs there from C++."""
     saved, sink = [os.dup(1), os.dup(2)], os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(sink, 1)
@@ -43,21 +43,21 @@ def _silent() -> Iterator[None]:
 
 
 class Network:
-    """A program opened for this processor.
+    """A program that is opened for this processor.
 
     Args:
-        path: the archive that `PaddleLite.write` makes: program, weights, and the inputs' shapes.
-        threads: 1: on x86 Paddle-Lite uses one thread, whatever it is asked for.
+        path: Path of the archive that `PaddleLite.write` makes: program, weights, and the inputs' shapes.
+        threads: 1. On x86, Paddle-Lite uses one thread, whatever number is set.
         precision: ``"fp32"``.
         power_mode: ``"normal"``.
     """
 
-    memory_mb = None  # Paddle-Lite does not tell
+    memory_mb = None  # Paddle-Lite does not report it
 
     def __init__(self, path: str, threads: int = 1, precision: str = "fp32", power_mode: str = "normal") -> None:
-        for name, asked, only in (("threads", threads, 1), ("precision", precision, "fp32")):
-            if asked != only:
-                raise RunnerError(f"Expected `{name}` to be {only}, all that this build has, but got {asked}.")
+        for name, value, only in (("threads", threads, 1), ("precision", precision, "fp32")):
+            if value != only:
+                raise RunnerError(f"Expected `{name}` to be {only}, all that this build has, but got {value}.")
         if power_mode != "normal":
             raise RunnerError(f"Expected `power_mode` to be normal, all that this build has, but got {power_mode!r}.")
         about()
@@ -85,10 +85,10 @@ class Network:
         self.input_shape = shapes[0] if shapes else None
 
     def executed(self) -> None:
-        """Paddle-Lite does not tell what it runs."""
+        """None: Paddle-Lite does not report what it runs."""
 
     def run_ms(self, n_runs: int) -> list[float]:
-        """Milliseconds of whole runs; copies to and from the host are not in them."""
+        """Times of whole runs in milliseconds, without copies to and from the host."""
         times = []
         with no_garbage_collection():
             for _ in range(n_runs):
@@ -100,4 +100,4 @@ class Network:
         return times
 
     def profile_ms(self, n_runs: int) -> None:
-        """Paddle-Lite's Python times no ops."""
+        """None: Paddle-Lite's Python times no ops."""

@@ -1,6 +1,6 @@
 """Finds the Python in which Paddle-Lite runs.
 
-Paddle-Lite's wheels end at CPython 3.10, so that it never imports here: it runs in another interpreter's subprocess.
+Paddle-Lite has no wheels for CPython above 3.10, so it cannot be imported here. It runs in another interpreter.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _HOW = (
 def find_lite_python() -> Path:
     """The Python that imports ``paddlelite``.
 
-    Looked for in this order: the variable `LATENCY_NAS_LITE_PYTHON`; ``.venv-lite/bin/python`` in the working folder,
-    then beside this interpreter's environment; ``python3.10`` on the path; pyenv's versions of it.
+    It is searched in this order: the variable `LATENCY_NAS_LITE_PYTHON`; ``.venv-lite/bin/python`` in the working
+    folder, then beside this interpreter's environment; ``python3.10`` on the path; the 3.10 versions of pyenv.
 
     Raises:
-        MissingExtraError: if there is none; the message holds the commands that make one.
+        MissingExtraError: if there is none. The message has the commands that make one.
     """
     named = os.environ.get(LITE_VARIABLE)
     if named:
@@ -49,7 +49,7 @@ def find_lite_python() -> Path:
 
 
 def find_paddle_lite_opt() -> Path:
-    """The program ``paddle_lite_opt`` that came with that Python's paddlelite.
+    """The program ``paddle_lite_opt`` of that Python's paddlelite.
 
     Raises:
         MissingExtraError: as `find_lite_python`.

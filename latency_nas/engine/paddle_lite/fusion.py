@@ -1,18 +1,18 @@
-"""The kernels that Paddle-Lite makes of an operator graph, on ARM.
+"""The kernels that Paddle-Lite runs for an operator graph, on ARM.
 
-Checked against ``opt``: for the networks of the tests, the kernels are the operators of its optimised program. What a
-graph says in another framework's words is first put into Paddle's (`_in_paddles_words`); then a node is folded into
-the one that makes its input (`_FOLDS`), and a few longer patterns are found by their shape.
+This is checked against ``opt``: for the networks of the tests, the kernels are the operators of its optimised program.
+A node is first translated to Paddle's op (`_Program.as_paddle`). Then it is folded into the node that computes its
+input (`_FOLDS`). A few longer patterns are found by their shapes.
 
 Two versions of ``opt`` matter. Release 2.13 is ``"Paddle-Lite"``. PaddleSlim's tables were made with a build of 2.11,
-``"Paddle-Lite 2.11"``, which leaves a linear layer a product and an addition and a hard swish an operator of its own.
+``"Paddle-Lite 2.11"``. It leaves a linear layer a product and an addition, and a hard swish an operator of its own.
 
 Limitations:
-1. A mean over height and width that keeps both is taken for the global pool that Paddle would write, since torch writes
-   one as the other.
-2. Dropout, which Paddle-Lite runs as a copy, is not part of an operator graph.
-3. What makes a row of each image is taken into the linear layer after it, as opt takes a flatten. A squeeze, or a
-   flatten with dropout after it, stays an operator there, which moves nothing.
+1. A mean over height and width that keeps both axes counts as Paddle's global pool, since torch writes one as the
+   other.
+2. Dropout is not part of an operator graph. Paddle-Lite runs it as a copy.
+3. Any reshape to one row for each image is folded into the linear layer after it, as opt folds a flatten. But opt keeps
+   a squeeze, or a flatten with dropout after it, as an operator that moves nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BINARY = ("add", "sub", "mul", "div")
 
 _Folds = Mapping[tuple[str, str], Mapping[str, AttrValue]]
 
-# (op, the op that follows it) -> attributes of the one kernel that opt makes of both
+# (op, the op that follows it) -> attributes of the merged kernel
 _FOLDS_2_11: _Folds = {
     ("conv2d", "batch_norm"): {"bias": 1},
     **{("conv2d", act): {"act": act} for act in ("relu", "relu6", "leaky_relu")},
@@ -43,15 +43,15 @@ _FOLDS_2_11: _Folds = {
 }
 _FOLDS: _Folds = {
     **_FOLDS_2_11,
-    ("conv2d", "hard_swish"): {"act": "hard_swish"},  # but not after a depthwise one
-    ("flatten", "linear"): {},  # a reshape that makes a row of each image: see `_Program.is_flatten`
+    ("conv2d", "hard_swish"): {"act": "hard_swish"},  # except into a depthwise one
+    ("flatten", "linear"): {},  # see `_Program.is_flatten`
     ("linear", "relu"): {"act": "relu"},
 }
 
 
 @dataclass(slots=True)
 class _Step:
-    """A node, in Paddle's words, and what has been folded into it."""
+    """A node as Paddle's op, with the nodes that were folded into it."""
 
     op: str
     attrs: dict[str, AttrValue]
@@ -72,7 +72,7 @@ class _Program:
         self.steps: list[_Step] = []
         self.maker: dict[int, _Step] = {}
         self.done: set[str] = set()
-        self.flattened: dict[int, str] = {}  # value -> the flatten that made it, which its reader carries out
+        self.flattened: dict[int, str] = {}  # value -> name of the flatten that made it and was folded into its reader
 
     def shape(self, index: int) -> Shape:
         return self.graph.values[index].shape
@@ -80,8 +80,8 @@ class _Program:
     def constant(self, index: int) -> bool:
         return self.graph.values[index].constant
 
-    def in_paddles_words(self, node: Node) -> tuple[str, dict[str, AttrValue]]:
-        """The op and attributes that Paddle would give the node."""
+    def as_paddle(self, node: Node) -> tuple[str, dict[str, AttrValue]]:
+        """The op and the attributes that Paddle has for the node."""
         attrs = dict(node.attrs)
         source, target = self.shape(node.inputs[0]) if node.inputs else (), self.shape(node.outputs[0])
         spatial_mean = node.op == "reduce_mean" and len(source) == 4 and attrs["axes"] == (2, 3) and len(target) == 4
@@ -95,7 +95,7 @@ class _Program:
         return node.op, attrs
 
     def shuffle(self, node: Node) -> list[Node]:
-        """The reshape, transpose and reshape that begin with `node` and swap groups with channels, or nothing."""
+        """The reshape, transpose and reshape from `node` on, if they swap groups with channels; otherwise nothing."""
         nodes = [node]
         for op in ("transpose", "reshape"):
             made = nodes[-1].outputs[0]
@@ -107,7 +107,7 @@ class _Program:
         return nodes if source == target and len(split) == len(source) + 1 == 5 and swaps else []
 
     def is_flatten(self, node: Node) -> bool:
-        """Whether the node flattens what only a linear layer reads, and opt takes it into that."""
+        """Whether the node flattens the input of a linear layer, its only reader, and opt folds it into that layer."""
         made = node.outputs[0]
         if node.op != "reshape" or ("flatten", "linear") not in self.folds or self.consumers[made] != 1:
             return False
@@ -118,7 +118,7 @@ class _Program:
         return index in self.readers and self.readers[index].op == op
 
     def place(self, node: Node) -> None:
-        """Fold the node into the step that makes its input, or make it a step."""
+        """Fold the node into the step that computes its input, or add a step for it."""
         if node.op == CHOICE:
             raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
         if node.name in self.done:
@@ -131,7 +131,7 @@ class _Program:
         if self.is_flatten(node):
             self.flattened[node.outputs[0]] = node.name
             return
-        op, attrs = self.in_paddles_words(node)
+        op, attrs = self.as_paddle(node)
         activations = self.graph.activations(node)
         step = self.maker.get(activations[0]) if activations else None
         if (
@@ -147,13 +147,13 @@ class _Program:
         self.add(op, attrs, node, node, (*before, node.name))
 
     def fold(self, step: _Step, op: str, node: Node) -> bool:
-        """Take the node, in Paddle's words an `op`, into the step, where opt does so."""
+        """Fold the node, which is an `op` of Paddle's, into the step if opt does so; False if not."""
         extra = self.folds.get((step.op, op))
         if extra is None or "act" in step.attrs or step.attrs.get("scalar"):
             return False
         if op == "hard_swish" and step.attrs["group"] == self.shape(step.inputs[0])[1] > 1:
             return False
-        if op == "batch_norm" and self.consumers[step.inputs[1]] > 1:  # other layers share these weights
+        if op == "batch_norm" and self.consumers[step.inputs[1]] > 1:  # opt keeps weights that other layers share
             return False
         if op == "conv2d" and not self.multiplies(step, node):
             return False
@@ -161,7 +161,7 @@ class _Program:
         return True
 
     def multiplies(self, step: _Step, node: Node) -> bool:
-        """Whether opt multiplies the weights of a convolution by those of the 1 x 1 convolution that follows it."""
+        """Whether opt merges a convolution and the 1 x 1 convolution after it, as their product is less work."""
         c_in, c_mid, c_out = (
             self.shape(step.inputs[0])[1],
             self.shape(node.inputs[0])[1],
@@ -183,14 +183,14 @@ class _Program:
         return KernelCall(kernel=kernel, layer=step.layer, nodes=step.names)
 
     def operand(self, index: int) -> Shape:
-        """A value's shape; a weight's from its first size that is not 1, as Paddle writes a bias."""
+        """The shape of a value. A weight's shape begins at its first size that is not 1, as Paddle writes a bias."""
         shape = self.shape(index)
         while self.constant(index) and len(shape) > 1 and shape[0] == 1:
             shape = shape[1:]
         return shape
 
     def calls(self, step: _Step) -> tuple[KernelCall, ...]:
-        """The kernels of one step. A weight that is added or multiplied is an operand; any other is not named."""
+        """The kernels of one step. A weight is among the inputs only where it is added or multiplied."""
         whole = step.op in (*_BINARY, "matmul")
         inputs = tuple(self.operand(index) for index in step.inputs if whole or not self.constant(index))
         if step.op != "linear" or ("linear", "relu") in self.folds:
@@ -213,7 +213,7 @@ def fuse_lite(graph: OpGraph) -> tuple[KernelCall, ...]:
     """The kernels that Paddle-Lite 2.13 runs for `graph`, in order.
 
     Args:
-        graph: the graph of one architecture, without open choices.
+        graph: Graph of one architecture, without open choices.
 
     Raises:
         GraphError: if a choice is open.
@@ -222,10 +222,10 @@ def fuse_lite(graph: OpGraph) -> tuple[KernelCall, ...]:
 
 
 def fuse_lite_2_11(graph: OpGraph) -> tuple[KernelCall, ...]:
-    """The kernels that the Paddle-Lite of PaddleSlim's tables runs for `graph`, in order.
+    """The kernels that Paddle-Lite 2.11 runs for `graph`, in order. PaddleSlim's tables were made with it.
 
     Args:
-        graph: the graph of one architecture, without open choices.
+        graph: Graph of one architecture, without open choices.
 
     Raises:
         GraphError: if a choice is open.

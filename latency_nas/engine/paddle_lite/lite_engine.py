@@ -1,11 +1,11 @@
-"""`PaddleLite`: Paddle's engine for phones; measured here with its x86 build, in a Python that has it.
+"""`PaddleLite`: Paddle's engine for phones. It is measured here with its x86 build, in a Python that has it.
 
-Its Python offers no time of each op, so that a kernel is timed as a program of its own, whose weights are warm in the
-cache: one of many weights costs more in a network than alone (measured: ResNet18 at 64x64 takes 2.2 times the sum of
-its kernels, and MobileNetV2 1.1 to 1.2 times). Calibrate an estimator on whole networks where that matters.
+Its Python does not time single ops, so each kernel is timed as a program of its own. There its weights are warm in the
+cache, so a kernel with many weights takes longer in a network than alone (measured: ResNet18 at 64x64 takes 2.2 times
+the sum of its kernels, MobileNetV2 1.1 to 1.2 times). Calibrate an estimator on whole networks where that matters.
 
 Limitations:
-1. Measuring: one thread, fp32, x86-64 Linux. The build has no others.
+1. Measurements are on x86-64 Linux in fp32 with one thread, all that the build supports.
 2. Networks that are read from a graph, and all kernels, are measured with random weights.
 """
 
@@ -31,7 +31,7 @@ __all__ = ["PaddleLite"]
 
 
 class PaddleLite(Engine):
-    """Paddle-Lite on ARM by its rules; measured on x86-64."""
+    """Paddle-Lite. The rules are those of ARM; measurements are on x86-64."""
 
     name = "paddle-lite"
     title = "Paddle-Lite"
@@ -43,21 +43,21 @@ class PaddleLite(Engine):
     device_side = Path(__file__).with_name("device_side.py")
 
     def fuse(self, graph: OpGraph, target: Target) -> tuple[KernelCall, ...]:
-        """See `latency_nas.engine.paddle_lite.fusion`: the newest rules, or those of 2.11."""
+        """As `latency_nas.engine.paddle_lite.fusion`: by the rules of 2.13 or of 2.11."""
         return fuse_lite_2_11(graph) if target.version == "2.11" else fuse_lite(graph)
 
     def python(self) -> str:
-        """The Python that has paddlelite, whose wheels end at CPython 3.10."""
+        """The Python that has paddlelite. There are no wheels for CPython above 3.10."""
         return str(find_lite_python())
 
     def write(self, network: OpGraph | Path, path: Path, *, seed: int = 0) -> Path:
-        """An archive of the program, its weights, and the shapes of its inputs, as the device side opens it.
+        """Write an archive of the program, its weights, and the shapes of its inputs, for the device side.
 
         Args:
-            network: Graph, written with random weights; a ``.pdmodel`` with its ``.pdiparams`` beside it, whose
-                weights are kept; or a PIR ``.json``, which Paddle-Lite cannot read: its graph is written anew.
-            path: File to be made.
-            seed: Seed of random weights.
+            network: Graph, or model file. A ``.pdmodel`` keeps the weights of the ``.pdiparams`` beside it. A PIR
+                ``.json``, which Paddle-Lite cannot read, is rewritten like a graph: with random weights.
+            path: File to write.
+            seed: Seed of the random weights.
 
         Raises:
             GraphError: if a file cannot be read.
@@ -67,9 +67,9 @@ class PaddleLite(Engine):
             path.symlink_to(network.resolve())
             return path
         graph = read_paddle(network) if isinstance(network, Path) else network
-        odd = sorted({graph.values[index].dtype for index in graph.inputs} - {"fp32"})
-        if odd:
-            raise MeasureError(f"Expected inputs of {path.stem} in fp32, but got {', '.join(odd)}.")
+        other_dtypes = sorted({graph.values[index].dtype for index in graph.inputs} - {"fp32"})
+        if other_dtypes:
+            raise MeasureError(f"Expected inputs of {path.stem} in fp32, but got {', '.join(other_dtypes)}.")
         if isinstance(network, Path) and network.suffix == ".pdmodel":
             beside = network.with_suffix(".pdiparams")
             if not beside.is_file():

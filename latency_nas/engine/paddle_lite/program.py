@@ -1,8 +1,8 @@
-"""Makes a ``.pdmodel`` of any Paddle one that Paddle-Lite 2.11 to 2.13 can read and fuses as it did its contemporaries.
+"""Rewrites a ``.pdmodel`` of a newer Paddle so that Paddle-Lite 2.11 to 2.13 can read it and fuses it as an older one.
 
-Paddle 2.6 and later leave out three things: the unused second output of operators such as ``reshape2`` (Paddle-Lite
-then crashes); attributes such as ``relu6``'s threshold (it aborts); and the direct addition of a convolution's bias,
-for which they write a ``reshape2`` of the bias and an addition (it is then not fused).
+Paddle 2.6 and later leave out three things. Without the unused second output of operators such as ``reshape2``,
+Paddle-Lite crashes. Without attributes such as the threshold of ``relu6``, it aborts. And they write a convolution's
+bias as a ``reshape2`` and an addition, which Paddle-Lite does not fuse as it does a direct addition.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from latency_nas.graph.paddle.proto import ProgramDesc
 __all__ = ["rewrite_for_lite"]
 
 _WITH_XSHAPE = frozenset({"reshape2", "transpose2", "squeeze2", "unsqueeze2", "flatten2", "flatten_contiguous_range"})
-# operator -> an attribute that it must have, and what it means to leave it out
+# operator -> a required attribute, and its default where the program leaves it out
 _DEFAULTS = {"relu6": ("threshold", 6.0), "swish": ("beta", 1.0)}
-_DENSE_TENSOR, _FP32 = 7, 5  # Paddle's numbers
+_DENSE_TENSOR, _FP32 = 7, 5  # Paddle's numbers of these types
 _INT, _FLOAT = 0, 1
 
 
 def rewrite_for_lite(data: bytes) -> bytes:
-    """The same program with what Paddle-Lite misses.
+    """Add to a program what Paddle-Lite needs.
 
     Args:
-        data: the content of a ``.pdmodel``.
+        data: Content of a ``.pdmodel``.
 
     Returns:
-        The content of one that computes the same.
+        The content of a ``.pdmodel`` that computes the same.
 
     Raises:
         GraphError: if `data` is not a program.
@@ -67,7 +67,7 @@ def _add_xshape(op: Any, block: Any) -> None:
 
 
 def _add_biases_directly(block: Any) -> None:
-    """``reshape2`` of a weight to one of its sizes a channel, then ``elementwise_add``: one addition along axis 1."""
+    """Replace a ``reshape2`` of a bias and an ``elementwise_add`` by one addition along axis 1."""
     shapes = {variable.name: tuple(variable.type.dense_tensor.tensor.dims) for variable in block.vars}
     weights = {variable.name for variable in block.vars if variable.persistable}
     reshaped: dict[str, tuple[str, Any]] = {}

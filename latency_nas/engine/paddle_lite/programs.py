@@ -1,4 +1,4 @@
-"""Paddle-Lite's own benchmark program: its command line, and what it prints.
+"""Paddle-Lite's own benchmark program: its command line and output.
 
 References:
     Paddle-Lite's ``lite/api/tools/benchmark/benchmark.cc``.
@@ -21,10 +21,10 @@ _MEMORY = re.compile(rf"Memory Usage\(unit: MB\):\n.*\npeak\s*= {_NUMBER}")
 
 
 def parse_benchmark_bin(text: str) -> OpTimes:
-    """The output of ``benchmark_bin``.
+    """Parse the output of ``benchmark_bin``.
 
     Raises:
-        MeasureError: if it holds no times.
+        MeasureError: if it has no times.
     """
     times = dict(_TIME.findall(last_match(_TIMES, text, "benchmark_bin")[1]))
     if "avg" not in times:
@@ -34,7 +34,7 @@ def parse_benchmark_bin(text: str) -> OpTimes:
 
 
 def _benchmark(model: str, n_runs: int, n_warmup: int, shape: Sequence[int], threads: int, precision: str) -> list[str]:
-    del precision  # that of the optimised file
+    del precision  # fixed in the optimised file
     flags = {
         "optimized_model_file": model,
         "input_shape": ",".join(map(str, shape)),

@@ -96,9 +96,9 @@ def test_processes_that_convert_in_one_folder_do_not_meet(tmp_path: Path) -> Non
     start = functools.partial(subprocess.Popen, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     processes = [start(command) for command in commands]
     for process in processes:
-        most, least = map(int, process.communicate()[0].split())
+        largest, smallest = map(int, process.communicate()[0].split())
         assert process.returncode == 0
-        assert (least, most < 10) == (0, True)
+        assert (smallest, largest < 10) == (0, True)
 
 
 def test_op_times_add_up_to_the_whole(yardstick: Path) -> None:

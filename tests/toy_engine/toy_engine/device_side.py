@@ -67,7 +67,7 @@ class _Copy:
 
     def __init__(self, source: tuple[int, str], layout: str) -> None:
         self.name, self.inputs, self.outputs = f"layout of {source[0]}", [source[0]], [source[0]]
-        self.held, self.layout = source[1], layout
+        self.source_layout, self.layout = source[1], layout
 
     def run(self, inputs: Sequence[_Array], shape: Sequence[int]) -> _Array:
         del shape
@@ -147,7 +147,7 @@ class Network:
     """A file that was opened: its nodes folded, and the copies between layouts laid between them.
 
     Args:
-        path: the ``.toy`` file.
+        path: Path of the ``.toy`` file.
         threads: 1.
         precision: ``"fp32"``.
         power_mode: ``"normal"``.
@@ -200,8 +200,8 @@ class Network:
     def _layout_of(self, step: _Step, layouts: dict[int, list[str]]) -> str:
         if step.op in _ON_PIXELS and len(self._shapes[step.inputs[0]]) == 4:
             return "pixels"
-        held = {layouts[index][0] for index in step.inputs}
-        return held.pop() if step.op in _ON_EITHER and len(held) == 1 else "planes"
+        read_layouts = {layouts[index][0] for index in step.inputs}
+        return read_layouts.pop() if step.op in _ON_EITHER and len(read_layouts) == 1 else "planes"
 
     def _need(self, index: int, layout: str, layouts: dict[int, list[str]]) -> None:
         if layout not in layouts[index]:
@@ -210,15 +210,15 @@ class Network:
 
     def compute(self, inputs: dict[int, _Array], clock: Callable[[], int] = time.perf_counter_ns) -> Any:
         """The outputs, and when each op began and ended."""
-        held = {(index, "planes"): array for index, array in inputs.items()}
+        values = {(index, "planes"): array for index, array in inputs.items()}
         stamps = []
         for step in self._steps:
-            layout = step.held if isinstance(step, _Copy) else step.layout
-            read = [held[index, layout] for index in step.inputs]
+            layout = step.source_layout if isinstance(step, _Copy) else step.layout
+            read = [values[index, layout] for index in step.inputs]
             begun = clock()
-            held[step.outputs[0], step.layout] = step.run(read, self._shapes[step.outputs[0]])
+            values[step.outputs[0], step.layout] = step.run(read, self._shapes[step.outputs[0]])
             stamps.append((begun, clock()))
-        return [held[index, "planes"] for index in self._outputs], stamps
+        return [values[index, "planes"] for index in self._outputs], stamps
 
     def run_ms(self, n_runs: int) -> list[float]:
         """Milliseconds of whole runs."""

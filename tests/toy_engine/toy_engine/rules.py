@@ -83,11 +83,11 @@ class _Program:
 
     def need(self, index: int, layout: str, reader: Node) -> None:
         """Copy a value into a layout, unless it lies there in that layout."""
-        held, shape = self.layouts[index], self.graph.values[index].shape
-        if layout not in held:
-            kernel = Kernel.of("raster", [shape], [shape], source=held[0], target=layout)
+        stored, shape = self.layouts[index], self.graph.values[index].shape
+        if layout not in stored:
+            kernel = Kernel.of("raster", [shape], [shape], source=stored[0], target=layout)
             self.calls.append(KernelCall(kernel=kernel, layer=_layer(reader), nodes=(), reader=reader.name))
-            held.append(layout)
+            stored.append(layout)
 
 
 def _layer(node: Node) -> str:

@@ -1,7 +1,7 @@
 """Writes a graph as the toy engine's file: a line of JSON, then the weights as 32-bit floats.
 
 The file holds the graph as it is. What is folded, and where layouts are copied, the interpreter decides when it opens
-it, so that the rules can be held against it.
+it, so that the rules can be compared with it.
 """
 
 from __future__ import annotations
