@@ -1,4 +1,4 @@
-"""On a machine that other work shares, what is unstable is measured again, and the least unstable stands."""
+"""On a machine that other work shares, what is unstable is measured again, and the most stable result is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.table import LatencyTable
 
 T = TypeVar("T")
-SELDOM_UNDISTURBED = "of the networks were rarely stable"  # as a datasheet says it of networks
+SELDOM_UNDISTURBED = "rarely stable"  # in a datasheet, of networks
 _WAITS_S = (5, 40)  # what disturbs a machine may last for a minute
 
 

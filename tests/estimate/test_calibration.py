@@ -158,7 +158,7 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
         NetworkTime(name="none", kernels=calls(RELU), latency_ms=0.0)
     expected = "Expected the time of `none` to be a positive number of milliseconds, but got 0.0."
     assert str(caught.value) == expected
-    unknown = NetworkTime(name="odd", kernels=calls(Kernel.of("tanh", [(1, 8)], [(1, 8)])), latency_ms=1.0)
+    unknown = NetworkTime(name="unknown", kernels=calls(Kernel.of("tanh", [(1, 8)], [(1, 8)])), latency_ms=1.0)
     with pytest.raises(MissingKernelError):
         calibrate(source(), [unknown], device="x", other_device=True)
 

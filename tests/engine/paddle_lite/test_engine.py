@@ -159,7 +159,7 @@ def test_kernels_that_cannot_be_measured_alone(tmp_path: Path) -> None:
     with pytest.raises(MeasureError) as caught:
         alone(folded)
     assert str(caught.value) == (
-        "No network is known of which Paddle-Lite makes add [1,8] [1,8] -> [1,8] act=tanh dtype=fp32 alone, "
+        "No network is known for which Paddle-Lite runs add [1,8] [1,8] -> [1,8] act=tanh dtype=fp32 alone, "
         "but add [1,8] [1,8] -> [1,8] dtype=fp32; tanh [1,8] -> [1,8] dtype=fp32."
     )
 

@@ -37,11 +37,11 @@ def test_the_stated_error_is_that_of_rows_left_out_by_hand(table: LatencyTable) 
     (row,) = regressor_accuracy(table)
     assert (row.family, row.dtype, row.n_rows) == ("conv2d", "fp32", len(KERNELS))
     errors = []
-    for held in KERNELS[::3]:
-        rest = {kernel: entry for kernel, entry in table.items() if kernel != held}
-        guess = KernelRegressor(LatencyTable.of(rest, SHEET)).predict(held)
+    for kernel in KERNELS[::3]:
+        rest = {other: entry for other, entry in table.items() if other != kernel}
+        guess = KernelRegressor(LatencyTable.of(rest, SHEET)).predict(kernel)
         assert guess is not None
-        errors.append(abs(guess.latency_ms / table[held].latency_ms - 1))
+        errors.append(abs(guess.latency_ms / table[kernel].latency_ms - 1))
     assert row.near_error == pytest.approx(np.mean(errors), rel=0.6)
     assert row.near_within == pytest.approx(np.mean(np.array(errors) <= 0.1), abs=0.25)
     assert row.far_error >= row.near_error / 2

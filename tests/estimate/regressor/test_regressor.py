@@ -80,15 +80,17 @@ def test_held_out_convolutions_of_a_real_table(capsys: pytest.CaptureFixture[str
     table, _ = import_paddleslim(RK3288)
     rows = [(kernel, entry) for kernel, entry in table.items() if kernel.family == "conv2d"]
     order = np.random.default_rng(0).permutation(len(rows))
-    held, kept = order[: len(rows) // 5], order[len(rows) // 5 :]
+    left_out, kept = order[: len(rows) // 5], order[len(rows) // 5 :]
     regressor = KernelRegressor(LatencyTable.of(dict(rows[index] for index in kept), table.datasheet))
     errors, within = [], []
-    for kernel, entry in (rows[index] for index in held):
+    for kernel, entry in (rows[index] for index in left_out):
         guess = regressor.predict(kernel)
         assert guess is not None
         errors.append(abs(guess.latency_ms / entry.latency_ms - 1))
         within.append(abs(guess.latency_ms - entry.latency_ms) <= 1.645 * guess.std_ms)
     with capsys.disabled():
-        print(f"\n{len(held)} held-out convolutions: {np.mean(errors):.1%}; 90 % intervals hold {np.mean(within):.0%}")
+        print(
+            f"\n{len(left_out)} left-out convolutions: {np.mean(errors):.1%}; 90 % intervals hold {np.mean(within):.0%}"
+        )
     assert np.mean(errors) < 0.10
     assert np.mean(within) > 0.85

@@ -101,8 +101,8 @@ def test_the_commands(bare: list[str], tmp_path: Path) -> None:
     brought = "bring samples.jsonl here, and go on by --samples samples.jsonl"
     assert f"next: python3 bundle.pyz on the device; {brought}\n" in run_command(*start, "--bundle", bundle)
     assert run(bare, bundle, "-o", samples).returncode == 0
-    shown = run_command(*start, "--samples", samples)
-    assert f"{samples}: " in shown
+    output = run_command(*start, "--samples", samples)
+    assert f"{samples}: " in output
     built = run_command("table", "build", tmp_path / "s.sqlite", "-o", tmp_path / "t.parquet")
     assert "kernels. Far board: MNN " in built
 
@@ -137,7 +137,7 @@ def test_what_is_wrong_with_a_bundle_is_said(bare: list[str], tmp_path: Path) ->
         samples.write_text("".join([*lines[:3], "nonsense\n", *lines[3:]]))
         with pytest.raises(MeasureError, match=rf"^Expected line 4 of {samples} to be a bundle's, but Expecting value"):
             add_samples(session, samples)
-        assert session.n_repetitions == 1  # what stands before it came in
+        assert session.n_repetitions == 1  # lines before it were added
         first = json.loads(lines[0])
         first["hello"]["processor"] = "Kryo"
         samples.write_text(json.dumps(first) + "\n")

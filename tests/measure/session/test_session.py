@@ -63,14 +63,14 @@ def new_session(path: Path, kernels: list[Kernel] | None = None, **options: Any)
 
 
 def test_a_session_that_is_killed_again_and_again_ends_with_the_same_kernels(tmp_path: Path) -> None:
-    """kill -9 at random moments; whatever repetition had been told of is there afterwards."""
+    """kill -9 at random moments; every repetition that had been reported is there afterwards."""
     with new_session(tmp_path / "whole.sqlite", rounds=1, min_rounds=1) as session, LocalRunner() as runner:
         run_session(session, runner)
         whole = set(build_table(session))
     path, draw = tmp_path / "killed.sqlite", random.Random(0)
     new_session(path, rounds=12, stop_at=None).close()
     command = [sys.executable, "-c", PROGRAM, str(path)]
-    told, status = 0, -1
+    n_reported, status = 0, -1
     for _ in range(5):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
         assert process.stdout is not None
@@ -79,10 +79,10 @@ def test_a_session_that_is_killed_again_and_again_ends_with_the_same_kernels(tmp
         lines = process.stdout.read().splitlines()
         process.stdout.close()
         status = process.wait()
-        told = int(lines[-1]) if lines else told
+        n_reported = int(lines[-1]) if lines else n_reported
         with Session.open(path) as session:
-            assert told <= session.n_repetitions <= told + 2
-            told = session.n_repetitions
+            assert n_reported <= session.n_repetitions <= n_reported + 2
+            n_reported = session.n_repetitions
     assert status == -signal.SIGKILL
     with Session.open(path) as session, LocalRunner() as runner:
         run_session(session, runner)
@@ -231,7 +231,7 @@ def test_what_cannot_be_metered_is_put_aside_with_the_reason_and_the_rest_is_met
         "the constructor raises ValueError: out_channels must be divisible by groups"
     )
     assert problems[2:] == [
-        f"MeasureError: No network is known of which MNN makes {raster}: measure it inside the network it is of."
+        f"MeasureError: No network is known for which MNN runs {raster}: measure it inside a network that has it."
     ]
 
 
@@ -287,7 +287,7 @@ def test_the_datasheet_says_how_the_session_was_metered(tmp_path: Path) -> None:
     assert (sheet.device, sheet.threads, sheet.batch, sheet.precision) == ("Board", 2, 4, "fp32")
     assert sheet.power_mode.startswith("high")
     assert sheet.statistic == (
-        "median over the places of a kernel of the median over repetitions of the least of the runs, "
+        "median over the places of a kernel of the median over repetitions of the minimum of the runs, "
         "at the yardstick's stable speed"
     )
     assert sheet.sources[0].endswith(" repetitions of 2 runs each, of ops.yaml")

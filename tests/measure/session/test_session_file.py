@@ -31,7 +31,7 @@ def check(session: Session) -> None:
     options = session.options
     assert (options.repetition.n_runs, options.min_rounds, options.items_per_network) == (2, 1, 4)
     table = build_table(session)
-    # (0.5 + 0.25) ms op by op and 0.75 ms as a whole: calling back costs nothing
+    # (0.5 + 0.25) ms op by op and 0.75 ms as a whole: a callback costs nothing
     assert {kernel: table[kernel].latency_ms for kernel in table} == {RELU: 0.5, GELU: 0.25}
 
 
@@ -50,6 +50,6 @@ def test_opening_for_writing_upgrades_it_once(path: Path) -> None:
         check(session)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        plan = connection.execute("EXPLAIN QUERY PLAN SELECT * FROM repetitions WHERE network = 1").fetchall()
+        lookup = connection.execute("EXPLAIN QUERY PLAN SELECT * FROM repetitions WHERE network = 1").fetchall()
     assert not names & {"pieces", "visits", "visits_by_network"}
-    assert "repetitions_by_network" in str(plan)
+    assert "repetitions_by_network" in str(lookup)

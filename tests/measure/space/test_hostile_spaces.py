@@ -234,7 +234,7 @@ def test_mappings_among_the_arguments_stay_mappings(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "short"),
     [
         ("2024-01-01", "datetime.date(2024, 1, 1)"),
         ("!!binary aGk=", "b'hi'"),
@@ -243,7 +243,7 @@ def test_mappings_among_the_arguments_stay_mappings(folder: Path) -> None:
         ("[[{1: 2}]]", "[[{...}]]"),
     ],
 )
-def test_arguments_are_plain_data(value: str, shown: str, tmp_path: Path) -> None:
+def test_arguments_are_plain_data(value: str, short: str, tmp_path: Path) -> None:
     path = tmp_path / "ops.yaml"
     for text, place in (
         (f"torch.nn:\n  ReLU: {{inplace: [{value}], input_shape: [[1, 3]]}}", "torch.nn.ReLU"),
@@ -254,7 +254,7 @@ def test_arguments_are_plain_data(value: str, shown: str, tmp_path: Path) -> Non
             read_space(path)
         assert str(caught.value) == (
             f"{path}: {place}: Expected `inplace` to be plain data (numbers, texts, lists, mappings of texts), "
-            f"but got {shown}."
+            f"but got {short}."
         )
 
 
@@ -371,9 +371,9 @@ def test_the_list_names_packages_with_all_that_is_inside() -> None:
     assert allowed_packages(["mine"]) == (*ALLOWED_PACKAGES, "mine")
     assert is_allowed("torch.nn.modules.conv", ALLOWED_PACKAGES)
     assert not is_allowed("torch", ALLOWED_PACKAGES)
-    for wrong, shown in (("torch", "'torch'"), ([""], "['']"), (["a..b"], "['a..b']"), ([3], "[3]")):
+    for wrong, text in (("torch", "'torch'"), ([""], "['']"), (["a..b"], "['a..b']"), ([3], "[3]")):
         with pytest.raises(OpSpaceError) as caught:
             allowed_packages(wrong)  # type: ignore[arg-type]
         assert str(caught.value) == (
-            f"Expected `allow` to be a list of packages such as ['my_package.blocks'], but got {shown}."
+            f"Expected `allow` to be a list of packages such as ['my_package.blocks'], but got {text}."
         )
