@@ -21,7 +21,7 @@ from latency_nas.measure.device.runner import IDENTITY, RepetitionOptions, Repet
 
 __all__ = ["RayRunner"]
 
-_N_RETRIES = 10  # of one repetition, on whatever boards are left
+_N_RETRIES = 10  # of one repetition, on the boards that are left
 _POLL_S = 2.0
 
 # arguments of `open_runner` -> the runner of this worker process, and the folder of its files
@@ -81,9 +81,7 @@ class RayRunner(Runner):
             MeasureError: if the network is at fault, or the board is of another kind than the others.
             RunnerLostError: if no board is left.
         """
-        request = RepetitionRequest(
-            file=file, yardstick=yardstick, options=options, describe=describe, min_ms=min_ms
-        )  # fmt: skip
+        request = RepetitionRequest(file=file, yardstick=yardstick, options=options, describe=describe, min_ms=min_ms)
         ((_, raw),) = self.repeat_all([request])
         if "error" in raw:
             raise MeasureError(raw["error"])
@@ -157,7 +155,7 @@ class RayRunner(Runner):
         return self._check_kind(answer)
 
     def _check_kind(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """A board's answer without what the board says of itself, which is checked.
+        """A board's answer without the board's identity, which is checked.
 
         Raises:
             MeasureError: if the board is of another kind than the others.
@@ -183,7 +181,7 @@ def _ray() -> Any:
     return ray
 
 
-# ---- what runs on the boards' nodes ----
+# ---- functions that run on the boards' nodes ----
 
 
 def _runner(device: str, engine: str, python: str) -> tuple[Runner, Path]:

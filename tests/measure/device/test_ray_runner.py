@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from latency_nas.engine import get_engine
 from latency_nas.errors import MeasureError, MissingExtraError, RunnerLostError
 from latency_nas.measure.device.ray_runner import RayRunner
+from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
+from latency_nas.measure.yardstick import write_yardstick
 from tests.measure.session.test_session import KERNELS, new_session
 
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="no Ray here: pip install 'latency-nas[ray]'")
@@ -60,6 +63,22 @@ def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: P
         assert set(KERNELS[:12]) <= set(build_table(session))
     for node in nodes:
         cluster.remove_node(node)
+
+
+def test_one_repetition_is_made_on_any_board(cluster: Any, tmp_path: Path) -> None:
+    node = board(cluster)
+    file, broken = write_yardstick(get_engine("mnn"), tmp_path), tmp_path / "broken.mnn"
+    broken.write_bytes(b"no network")
+    options = RepetitionOptions(n_runs=2, profile=False)
+    with RayRunner("pi4", engine="mnn") as runner:
+        raw = runner.repeat(file, file, options, describe=False)
+        with pytest.raises(MeasureError) as caught:
+            runner.repeat(broken, file, options, describe=False)
+    cluster.remove_node(node)
+    assert len(raw["whole_ms"]) == 2
+    with LocalRunner("mnn") as local, pytest.raises(MeasureError) as same:
+        local.repeat(broken, file, options, describe=False)
+    assert str(caught.value).rpartition("/")[2] == str(same.value).rpartition("/")[2]
 
 
 def test_without_boards_it_is_given_up(cluster: Any, tmp_path: Path) -> None:
