@@ -33,7 +33,7 @@ def optimised(python: Path, model: Path, folder: Path) -> PaddleProgram:
     rewritten = folder / f"{model.stem}-rewritten.pdmodel"
     rewritten.write_bytes(rewrite_for_lite(model.read_bytes()))
     command = [python, "-c", _SCRIPT, rewritten, model.with_suffix(".pdiparams"), target]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)  # noqa: S603 - this test's own script
+    subprocess.run(command, check=True, capture_output=True, timeout=2000)  # noqa: S603 - this test's own script
     (target / "model").rename(target / "model.pdmodel")
     return read_program(target / "model.pdmodel")
 

@@ -25,11 +25,11 @@ NEED_AN_EXTRA = {
 ENGINES = ("MNN", "onnx", "onnxscript", "paddlelite", "onnxruntime", "openvino")
 NO_ENGINE = "Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'"
 
-TIMED = """
-import time
-start = time.perf_counter()
+COUNTED = """
+import sys
+before = len(sys.modules)
 import {module}
-print(time.perf_counter() - start)
+print(len(sys.modules) - before)
 """
 
 WITHOUT_EXTRAS = f"""
@@ -83,12 +83,10 @@ def test_these_import_checks_can_fail() -> None:
     assert "torch" in _imported_by("latency_nas.search.loss.loss")
 
 
-def test_root_is_ten_times_cheaper_than_torch() -> None:
-    seconds = {
-        module: min(float(_run(TIMED.format(module=module))) for _ in range(repeats))
-        for module, repeats in (("latency_nas", 5), ("torch", 2))
-    }
-    assert seconds["latency_nas"] <= seconds["torch"] / 10
+def test_root_imports_a_tenth_of_what_torch_does() -> None:
+    """Modules are counted: seconds depend on what else the machine does."""
+    n_modules = {module: int(_run(COUNTED.format(module=module))) for module in ("latency_nas", "torch")}
+    assert n_modules["latency_nas"] <= n_modules["torch"] / 10
 
 
 def test_all_is_every_lazy_name() -> None:

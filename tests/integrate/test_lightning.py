@@ -415,7 +415,7 @@ def run_python(program: str) -> str:
     """What a program prints in an interpreter of its own, with the tests' import path."""
     program = f"import sys\nsys.path[:0] = {sys.path}\n{program}"
     result = subprocess.run(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=100, check=False,
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=2000, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -46,7 +46,7 @@ def run(program: str, *arguments: object) -> str:
     program = f"import sys\nsys.path[:0] = {sys.path}\n{program}"
     command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
     result = subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, timeout=200, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command, capture_output=True, text=True, timeout=2000, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

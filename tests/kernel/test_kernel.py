@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from typing import Any
 
 import numpy as np
@@ -481,14 +480,7 @@ def test_axis_of_a_norm_is_one_of_its_axes(axis: object) -> None:
     assert str(caught.value) == f"Expected `axis` of layer_norm to be an integer from 0 to 1, but got {axis!r}."
 
 
-def test_time_to_refuse_a_key_does_not_explode() -> None:
-    def seconds(count: int) -> float:
-        best = float("inf")
-        for _ in range(3):
-            start = time.perf_counter()
-            with pytest.raises(KernelError):
-                Kernel.parse("foo ->" + " a=b=c" * count)
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    assert seconds(18) < 50 * seconds(9)
+def test_a_long_key_is_refused_at_once() -> None:
+    """Where each attribute could be read in two ways, one of 2,000 would never end."""
+    with pytest.raises(KernelError):
+        Kernel.parse("foo ->" + " a=b=c" * 2000)

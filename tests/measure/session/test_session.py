@@ -264,7 +264,7 @@ def test_kernels_alone_are_one_network_each(tmp_path: Path) -> None:
 def test_a_kernel_that_is_known_well_enough_is_timed_no_more(tmp_path: Path) -> None:
     counts = {}
     for stop_at in (1000.0, None):
-        options: dict[str, Any] = {"stop_at": stop_at, "rounds": 6, "min_rounds": 2, "max_drift": 9.0}
+        options: dict[str, Any] = {"stop_at": stop_at, "rounds": 6, "min_rounds": 2, "max_drift": 1e6}
         with new_session(tmp_path / f"{stop_at}.sqlite", KERNELS[:5], **options) as session, LocalRunner() as runner:
             run_session(session, runner)
             counts[stop_at] = session.n_repetitions / len(list(session.networks()))

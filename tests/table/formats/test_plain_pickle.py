@@ -9,7 +9,6 @@ import pickle
 import pickletools
 import shlex
 import struct
-import time
 import tracemalloc
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -329,10 +328,8 @@ def test_missing_file_is_an_ordinary_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", [b")", b"K\x01"], ids=["tuple", "number"])
 def test_key_that_takes_for_ever_to_hash_is_refused(tmp_path: Path, start: bytes) -> None:
     path = tmp_path / "slow.pkl"
-    path.write_bytes(b"\x80\x02}" + start + b"2\x86" * 28 + b"Ns.")  # equal halves: 2**28 steps, many seconds
-    begin = time.perf_counter()
+    path.write_bytes(b"\x80\x02}" + start + b"2\x86" * 60 + b"Ns.")  # equal halves: 2**60 steps would never end
     assert_refused(path, 3 if start == b")" else 6, "EMPTY_TUPLE" if start == b")" else "TUPLE2")
-    assert time.perf_counter() - begin < 1
 
 
 def test_refused_bytearray_is_not_printed_whole(tmp_path: Path) -> None:
