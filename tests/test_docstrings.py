@@ -17,7 +17,6 @@ EXEMPT: tuple[str, ...] = (
     "graph",
     "integrate",
     "search",
-    "table",
 )
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -1,4 +1,4 @@
-"""Latency tables: what each kernel costs on a device."""
+"""Latency tables: the latency of each kernel on a device."""
 
 from latency_nas.table.catalogue import load_table, named_tables
 from latency_nas.table.datasheet import Datasheet

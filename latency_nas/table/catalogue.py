@@ -1,7 +1,7 @@
-"""Tables by name: those that come with the library, the user's own folders and catalogue files, and URLs.
+"""Tables by name: from the library, from the user's folders and catalogue files, and from URLs.
 
-A name may have variants, ``SD855/threads=2``: the file ``SD855/threads=2.parquet`` of a folder. The name alone,
-``SD855``, is its first variant, that of the fewest threads.
+A name may have variants: ``SD855/threads=2`` is the file ``SD855/threads=2.parquet`` in a folder. The name alone,
+``SD855``, means its first variant, the one with the fewest threads.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _CATALOGUES = (".yaml", ".yml")
 
 
 def _places() -> list[Path]:
-    """Folders and catalogue files: the user's first, then the folders of the library (installed, or a checkout's)."""
+    """Folders and catalogue files to search: the user's, then those of the library (installed, or in a checkout)."""
     own = [Path(part).expanduser() for part in os.environ.get(FOLDER_VARIABLE, "").split(os.pathsep) if part]
     checkout = [_PACKAGE.parent / "tables"] if (_PACKAGE.parent / "pyproject.toml").is_file() else []
     return [*own, _PACKAGE / "tables", *checkout]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts ``threads=2`` before ``threads=10``."""
+    """A key that sorts ``threads=2`` before ``threads=10``."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _names_in(place: Path) -> dict[str, Path | Download]:
     if place.suffix in _CATALOGUES:
-        from latency_nas.table.catalogue_file import read_catalogue  # pydantic, only where there is such a file
+        from latency_nas.table.catalogue_file import read_catalogue  # late, since it imports pydantic
 
         return read_catalogue(place)
     files = [*place.glob("*.parquet"), *place.glob("*/*=*.parquet")]
@@ -50,14 +50,18 @@ def _names_in(place: Path) -> dict[str, Path | Download]:
 
 
 def named_tables() -> dict[str, Path | Download]:
-    """Each name and where its table lies; a name whose variants alone have files stands for the first of them.
+    """All named tables, name -> place. If only variants of a name have files, the name means the first of them.
 
-    Names are those of the files (``NAME.parquet``, ``NAME/threads=2.parquet``) in the folders of `LATENCY_NAS_TABLES`
-    and of the library, and those that a catalogue file (``.yaml``) of `LATENCY_NAS_TABLES` gives; the first place
-    that knows a name has it.
+    Names come from the files (``NAME.parquet``, ``NAME/threads=2.parquet``) in the folders of `LATENCY_NAS_TABLES` and
+    of the library, and from the catalogue files (``.yaml``) of `LATENCY_NAS_TABLES`. If several places have a name, the
+    first one counts.
 
     Raises:
         CatalogueError: if a catalogue file is wrong.
+
+    Example:
+        >>> sorted(name for name in named_tables() if name.startswith("SD8"))[:3]
+        ['SD835', 'SD835/threads=1', 'SD845']
     """
     found: dict[str, Path | Download] = {}
     for place in _places():
@@ -75,20 +79,24 @@ def load_table(
     """Load a table by its name, its file, or its URL.
 
     Args:
-        name_or_path: a name that `named_tables` lists (``"SD865"``, ``"SD855/threads=2"``); a path to a file in any
-            format that `import_table` reads; or a URL with the file's checksum,
-            ``https://host/table.parquet#sha256=...``, which is downloaded once and kept.
-        file_format: The file's format, as in `import_table`.
+        name_or_path: Name that `named_tables` lists (``"SD865"``, ``"SD855/threads=2"``), path to a file in any format
+            that `import_table` reads, or URL with the file's checksum, ``https://host/table.parquet#sha256=...``. A URL
+            is downloaded once and kept.
+        file_format: Format of the file, as in `import_table`.
         **options: Options of the format and conditions, as in `import_table`: ``unit="us"``, ``threads=4``.
 
     Raises:
-        UnknownTableError: if there is no such name or file; the message lists the names there are and how to get a
-            table.
+        UnknownTableError: if there is no such name or file. The message lists the names, and the ways to get a table.
         CatalogueError: if a catalogue file is wrong.
-        DownloadError: if a table on the net cannot be had.
-        TableFileError: if the file is damaged, or of no format that is known.
+        DownloadError: if a URL cannot be downloaded.
+        TableFileError: if the file is damaged, or of no known format.
         TableError: if there is no such format or option.
         UnsafePickleError: if a pickle holds more than plain data.
+
+    Example:
+        >>> table = load_table("SD865")
+        >>> table.datasheet.engine, table.datasheet.threads
+        ('Paddle-Lite', 1)
     """
     name, path = str(name_or_path), Path(name_or_path)
     place: Path | Download | None = parse_url(name)
@@ -96,7 +104,9 @@ def load_table(
         named = named_tables()
         place = named.get(name, path if _is_file(path) else None)
         if place is None or (isinstance(place, Path) and not _is_file(place)):
-            raise UnknownTableError(_unknown(name, list(named)) if place is None else _lost(name, place))
+            raise UnknownTableError(
+                _unknown_name_message(name, list(named)) if place is None else _missing_file_message(name, place)
+            )
     file = fetch(place) if isinstance(place, Download) else place
     table, report = import_table(file, file_format=file_format, **options)
     if report and report.skipped:
@@ -112,15 +122,15 @@ def load_table(
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # no name that a file can have
+    except (OSError, ValueError):  # the text cannot be the name of a file
         return False
 
 
-def _lost(name: str, path: Path) -> str:
+def _missing_file_message(name: str, path: Path) -> str:
     return f"Expected the table {name!r} at {path}, where a catalogue file places it, but there is no such file."
 
 
-def _unknown(name: str, names: list[str]) -> str:
+def _unknown_name_message(name: str, names: list[str]) -> str:
     folded = {known.casefold(): known for known in names}
     close = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=1)]
     variants = [known for known in names if known.startswith(f"{name.partition('/')[0]}/")]

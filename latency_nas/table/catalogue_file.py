@@ -1,6 +1,6 @@
-"""A user's own catalogue: a YAML file that gives tables names, by file or by URL.
+"""A user's own catalogue: a YAML file that gives names to files and URLs of tables.
 
-A file beside the catalogue, and one on the net with its checksum::
+A table beside the catalogue, and one on the net with its checksum::
 
     tables:
       my-phone:
@@ -9,7 +9,7 @@ A file beside the catalogue, and one on the net with its checksum::
         url: https://example.org/phone_t4.parquet
         sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 
-`load_table("my-phone/threads=4")` finds the second once `LATENCY_NAS_TABLES` names the catalogue file.
+`load_table("my-phone/threads=4")` loads the second, if `LATENCY_NAS_TABLES` names the catalogue file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["read_catalogue"]
 
 
 class _Entry(BaseModel):
-    """Where one table lies: in a file, or at a URL with a checksum."""
+    """The place of a table: a file, or a URL with a checksum."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,10 +51,10 @@ class _Catalogue(BaseModel):
 
 
 def read_catalogue(path: Path) -> dict[str, Path | Download]:
-    """The names that a catalogue file gives, and where each table lies.
+    """Read a catalogue file: the names of its tables -> their places.
 
     Raises:
-        CatalogueError: if the file cannot be read or a field of it is wrong; the message names the file and the field.
+        CatalogueError: if the file cannot be read or a field of it is wrong. The message names the file and the field.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def read_catalogue(path: Path) -> dict[str, Path | Download]:
     try:
         entries = _Catalogue.model_validate(data).tables
     except ValidationError as error:
-        raise CatalogueError(_complaint(path, error)) from error
+        raise CatalogueError(_faults_message(path, error)) from error
     return {name: _place(path, entry) for name, entry in entries.items()}
 
 
@@ -78,8 +78,8 @@ def _place(path: Path, entry: _Entry) -> Path | Download:
     return Download(url=str(entry.url), sha256=str(entry.sha256).lower())
 
 
-def _complaint(path: Path, error: ValidationError) -> str:
-    """Each fault with its place in the file, ``tables.my-phone.sha256``."""
+def _faults_message(path: Path, error: ValidationError) -> str:
+    """A message that lists each fault with its place in the file, ``tables.my-phone.sha256``."""
     faults = []
     for fault in error.errors(include_url=False):
         place = ".".join(str(part) for part in fault["loc"] if part != "[key]")

@@ -1,4 +1,4 @@
-"""Two tables side by side: what differs between them, and one table of both where they are of one kind."""
+"""Compares two tables, and merges tables that were made under the same conditions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latency_nas.table.latency_table import Entry, LatencyTable
 
 __all__ = ["TableDiff", "diff_tables", "merge_tables"]
 
-# fields of a datasheet that may differ between tables of one kind: they tell of the occasion, not of the conditions
+# fields of a datasheet that may differ between tables to merge: they describe the occasion, not the conditions
 _OCCASION = frozenset({
     "date", "sources", "licence", "expected_error", "expected_error_method", "error_90", "yardstick_ms", "notes",
 })  # fmt: skip
@@ -21,13 +21,13 @@ _OCCASION = frozenset({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableDiff:
-    """How a second table differs from a first.
+    """Differences between a first and a second table.
 
     Args:
-        fields: of the datasheet -> its two values, where they differ.
-        only_first: kernels of the first alone.
-        only_second: kernels of the second alone.
-        ratios: kernel of both -> the second's latency over the first's.
+        fields: Fields of the datasheet that differ, name -> the two values.
+        only_first: Kernels that only the first table has.
+        only_second: Kernels that only the second table has.
+        ratios: Kernels of both tables -> the second's latency divided by the first's.
     """
 
     fields: Mapping[str, tuple[object, object]]
@@ -36,17 +36,17 @@ class TableDiff:
     ratios: Mapping[Kernel, float]
 
 
-def _unlike(first: Datasheet, second: Datasheet) -> dict[str, tuple[object, object]]:
+def _different_fields(first: Datasheet, second: Datasheet) -> dict[str, tuple[object, object]]:
     pairs = {field.name: (getattr(first, field.name), getattr(second, field.name)) for field in fields(Datasheet)}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def diff_tables(first: LatencyTable, second: LatencyTable) -> TableDiff:
-    """Compare two tables, whatever they are of."""
+    """Compare any two tables."""
     mine, theirs = first.entries, second.entries
     both = [key for key in mine if key in theirs]
     return TableDiff(
-        fields=_unlike(first.datasheet, second.datasheet),
+        fields=_different_fields(first.datasheet, second.datasheet),
         only_first=tuple(Kernel.parse(key) for key in mine if key not in theirs),
         only_second=tuple(Kernel.parse(key) for key in theirs if key not in mine),
         ratios={Kernel.parse(key): theirs[key].latency_ms / mine[key].latency_ms for key in both},
@@ -54,14 +54,13 @@ def diff_tables(first: LatencyTable, second: LatencyTable) -> TableDiff:
 
 
 def merge_tables(tables: Sequence[LatencyTable]) -> LatencyTable:
-    """One table of several that were made under the same conditions.
+    """Merge tables that were made under the same conditions.
 
-    Times are expressed at the machine speed of the first: those of another are multiplied by the ratio of the two
-    yardsticks. A kernel of several tables gets the mean, weighed by the samples.
+    All times are converted to the machine speed of the first table: those of another are multiplied by the ratio of the
+    two yardsticks. A kernel in several tables gets the mean of its times, weighted by the numbers of samples.
 
     Raises:
-        TableError: if there are no tables, or their datasheets differ in a field that makes them unlike; the message
-            names it.
+        TableError: if there are no tables, or their datasheets differ in a condition. The message names the field.
     """
     if not tables:
         raise TableError("Expected at least one table to merge, but got none.")
@@ -88,10 +87,14 @@ def merge_tables(tables: Sequence[LatencyTable]) -> LatencyTable:
 
 
 def _check_like(first: LatencyTable, other: LatencyTable) -> None:
-    unlike = {name: pair for name, pair in _unlike(first.datasheet, other.datasheet).items() if name not in _OCCASION}
-    if unlike:
-        name, (mine, theirs) = next(iter(unlike.items()))
-        more = f" (and so do {', '.join(list(unlike)[1:])})" if len(unlike) > 1 else ""
+    different = {
+        name: pair
+        for name, pair in _different_fields(first.datasheet, other.datasheet).items()
+        if name not in _OCCASION
+    }
+    if different:
+        name, (mine, theirs) = next(iter(different.items()))
+        more = f" (and so do {', '.join(list(different)[1:])})" if len(different) > 1 else ""
         raise TableError(
             f"Expected tables of the same conditions, but `{name}` is {mine!r} in {first.name} and {theirs!r} in "
             f"{other.name}{more}: times of unlike conditions are not joined."
@@ -99,6 +102,7 @@ def _check_like(first: LatencyTable, other: LatencyTable) -> None:
 
 
 def _mean(one: Entry, other: Entry) -> Entry:
+    """The mean of two rows. Its deviation covers the rows' own and half of the distance between them."""
     weights = max(1, one.n_samples), max(1, other.n_samples)
     share = weights[0] / sum(weights)
     mean_ms = share * one.latency_ms + (1 - share) * other.latency_ms

@@ -1,4 +1,4 @@
-"""`Datasheet`: under what conditions a table's numbers were obtained, and how far they can be trusted."""
+"""`Datasheet`: the conditions under which a table's numbers were obtained, and their accuracy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Datasheet", "Method", "finite"]
 
 Method = Literal["measured", "derived", "imported"]
 
-# as files of before there was a field `dialect` name an engine -> (its name, whose kernels it runs)
+# name of an engine in files from before the field `dialect` -> (its name now, its dialect)
 _OLDER_SPELLINGS = {"Paddle-Lite 2.11": ("Paddle-Lite", "2.11")}
-# fields that stand in a file only where they are known: files of before they were there keep their fingerprint
+# fields that are written only where they are known, so that files from before these fields keep their fingerprint
 _ONLY_WHERE_KNOWN = ("dialect", "architecture", "error_90")
 
-# field -> its type, where it is not text
+# field -> its type; all others are text
 _Type = type | UnionType
 _TYPES: dict[str, _Type] = {
     "threads": int | None,
@@ -46,15 +46,15 @@ _NAMES: dict[_Type, str] = {
 
 
 def finite(name: str, value: object, *, zero: bool = True) -> float:
-    """`value` as a finite float >= 0, or > 0.
+    """`value` as a finite float >= 0, or > 0 if `zero` is False.
 
     Raises:
-        TableError: if it is no such number; texts and booleans are none.
+        TableError: if it is not such a number. Texts and booleans are refused.
     """
     number = float("nan")
     if isinstance(value, Real) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):
-            number = float(value) + 0.0  # and -0.0 is 0.0
+            number = float(value) + 0.0  # turns -0.0 into 0.0
     if not (math.isfinite(number) and (number > 0 or (zero and number == 0))):
         kind = "a finite number >= 0" if zero else "a positive finite number"
         raise TableError(f"Expected `{name}` to be {kind}, but got {short_repr(value)}.")
@@ -63,39 +63,45 @@ def finite(name: str, value: object, *, zero: bool = True) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Datasheet:
-    """What a number needs beside it.
+    """The conditions of a table, its sources, and its accuracy.
 
     Args:
-        device: the device's name, as a person would write it.
-        engine: The inference engine (``"MNN"``, ``"Paddle-Lite"``).
-        method: ``"measured"`` by this library's meter on the device itself, ``"derived"`` from other tables, or
-            ``"imported"`` from somebody else's file.
-        engine_version: as the engine says it; ``""`` where the source does not say, as in every text field below.
-        dialect: The engine's release whose rules name the kernels, where these are not the newest (``"2.11"``).
-        soc: the system on a chip, or the processor.
-        architecture: The processor's instruction set (``"x86-64"``, ``"aarch64"``).
-        backend: where kernels run (``"CPU"``).
-        precision: of the arithmetic (``"fp32"``).
-        threads: threads that the engine uses; None where the source does not say.
-        power_mode: the engine's or the governor's setting.
-        batch: images a run.
-        date: ISO day on which the measuring ended.
-        statistic: what of the samples a latency is (``"median"``).
-        sources: where the numbers are from.
-        licence: of those sources, as an SPDX expression.
-        expected_error: mean absolute relative error of whole-network predictions on networks that were not used to
-            make the table (0.02 is 2 %); None where it is not known.
-        expected_error_method: how that was obtained.
-        error_90: the relative error that 90 % of the predictions of such networks keep within, of the smaller of
-            prediction and measurement; None where it is not known.
-        yardstick_ms: stable time of the yardstick network in this table's session, the unit of machine speed;
-            None without one.
-        emulated: whether the engine ran under emulation, so that no time here is any device's.
-        unrecorded: kernel attributes that the source does not tell apart, as ``"op.attribute"``.
-        notes: anything else that a user should know.
+        device: Name of the device, as a person would write it.
+        engine: Name of the inference engine (``"MNN"``, ``"Paddle-Lite"``).
+        method: Origin of the numbers: ``"measured"`` by this library's meter on the device itself, ``"derived"`` from
+            other tables, or ``"imported"`` from a file of another tool.
+        engine_version: Version that the engine reports. As in every text field below, ``""`` means that the source does
+            not state it.
+        dialect: Release of the engine whose rules name the kernels (``"2.11"``), unless it is the newest.
+        soc: Name of the system on a chip, or of the processor.
+        architecture: Instruction set of the processor (``"x86-64"``, ``"aarch64"``).
+        backend: Processor that runs the kernels (``"CPU"``).
+        precision: Precision of the arithmetic (``"fp32"``).
+        threads: Number of threads of the engine; None where the source does not state it.
+        power_mode: Setting of the engine or of the governor.
+        batch: Number of images per run.
+        date: ISO date of the end of the measurement.
+        statistic: Statistic of the samples that a latency is (``"median"``).
+        sources: Origins of the numbers, one text each.
+        licence: Licence of these sources, as an SPDX expression.
+        expected_error: Mean absolute relative error of predictions for whole networks that were not used to make the
+            table (0.02 is 2 %); None where it is unknown.
+        expected_error_method: Method by which this error was obtained.
+        error_90: Relative error that 90 % of these predictions do not exceed, relative to the smaller of prediction and
+            measurement; None where it is unknown.
+        yardstick_ms: Stable time of the yardstick network in this table's session, the unit of machine speed; None
+            without a yardstick.
+        emulated: Whether the engine ran under emulation, so that the times are of no real device.
+        unrecorded: Kernel attributes that the source does not distinguish, as ``"op.attribute"``.
+        notes: Other facts that a user should know.
 
     Raises:
         TableError: if a field has an impossible value.
+
+    Example:
+        >>> sheet = Datasheet(device="Example board", engine="MNN", method="measured", threads=4)
+        >>> str(sheet)
+        'Example board: MNN on CPU, fp32, 4 threads, batch 1, measured'
     """
 
     device: str
@@ -148,8 +154,8 @@ class Datasheet:
     def _check_types(self) -> None:
         for field in dataclasses.fields(self):
             expected, value = _TYPES.get(field.name, str), getattr(self, field.name)
-            whole = isinstance(value, bool) and expected is not bool  # True is an integer to Python, not to a reader
-            if whole or not isinstance(value, expected):
+            is_wrong_bool = isinstance(value, bool) and expected is not bool  # to Python, True is an integer as well
+            if is_wrong_bool or not isinstance(value, expected):
                 raise TableError(
                     f"Expected `{field.name}` to be {_NAMES.get(expected, 'a text')}, but got {short_repr(value)}."
                 )
@@ -167,20 +173,20 @@ class Datasheet:
 
     @property
     def target(self) -> Target:
-        """What the rules of the table's engine depend on."""
+        """The device and settings that the rules of the table's engine depend on."""
         return Target(
             architecture=self.architecture, threads=self.threads or 1, precision=self.precision, version=self.dialect
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON; `dialect`, `architecture` and `error_90` only where they are known."""
+        """Plain data for JSON. `dialect`, `architecture` and `error_90` are in it only where they are known."""
         fields = dataclasses.asdict(self)
         return {
             name: value for name, value in fields.items() if value not in ("", None) or name not in _ONLY_WHERE_KNOWN
         }
 
     def fingerprinted(self) -> dict[str, Any]:
-        """What a table's fingerprint is of: `to_dict`, in the spelling of before there was a field `dialect`."""
+        """The data for a table's fingerprint: `to_dict` in the spelling from before the field `dialect`."""
         fields = self.to_dict()
         spelling = f"{self.engine} {self.dialect}"
         if spelling in _OLDER_SPELLINGS:
@@ -198,9 +204,9 @@ class Datasheet:
         if not isinstance(fields, Mapping):
             raise TableError(f"Expected the datasheet to be a mapping of fields, but got {type(fields).__name__}.")
         known = {field.name for field in dataclasses.fields(cls)}
-        odd = sorted(name if isinstance(name, str) else short_repr(name) for name in fields.keys() - known)
-        if odd:
-            raise TableError(f"Expected the datasheet's fields to be known ones, but got {', '.join(odd)}.")
+        unknown = sorted(name if isinstance(name, str) else short_repr(name) for name in fields.keys() - known)
+        if unknown:
+            raise TableError(f"Expected the datasheet's fields to be known ones, but got {', '.join(unknown)}.")
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         try:
             return cls(**{**fields, **lists})

@@ -1,4 +1,4 @@
-"""Tables by URL: downloaded once, checked, kept; a download that broke off goes on where it ended."""
+"""Tables by URL. They are downloaded once, checked and kept. An interrupted download is continued."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["CACHE_VARIABLE", "Download", "fetch", "parse_url"]
 CACHE_VARIABLE = "LATENCY_NAS_CACHE"
 _ATTEMPTS = 3
 _TIMEOUT_S = 30
-_CHUNK_BYTES = 1 << 10  # at most so much of what has come is lost when a connection breaks
-_GONE_ON, _NOT_SATISFIABLE = 206, 416  # status codes of HTTP
+_CHUNK_BYTES = 1 << 10  # at most this much is lost when a connection breaks
+_PARTIAL_CONTENT, _NOT_SATISFIABLE = 206, 416  # status codes of HTTP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +25,20 @@ class Download:
     """A table on the net.
 
     Args:
-        url: where it is.
-        sha256: of the file, as hexadecimal digits in lower case.
+        url: URL of the file.
+        sha256: Checksum of the file, as hexadecimal digits in lower case.
     """
 
     url: str
     sha256: str
 
     def file_name(self) -> str:
-        """Its name in the cache: unlike files never share one."""
+        """The name in the cache. Different files have different names."""
         return f"{self.sha256[:16]}-{PurePosixPath(unquote(urlsplit(self.url).path)).name or 'table.parquet'}"
 
 
 def parse_url(text: str) -> Download | None:
-    """``https://host/table.parquet#sha256=...`` as a `Download`; None of a text that is no URL.
+    """Parse ``https://host/table.parquet#sha256=...``; None for a text that is not a URL.
 
     Raises:
         UnknownTableError: if the URL states no checksum.
@@ -56,14 +56,14 @@ def parse_url(text: str) -> Download | None:
 
 
 def fetch(download: Download) -> Path:
-    """The file on this machine: from the cache, or downloaded into it.
+    """The path of the file in the cache. It is downloaded if it is not there.
 
-    The cache is the folder that the environment variable `LATENCY_NAS_CACHE` names, else the user's own.
+    The cache is the folder that the environment variable `LATENCY_NAS_CACHE` names; by default, the user's cache.
 
     Raises:
         DownloadError: if the host cannot be reached, answers with an error, or sends another file.
     """
-    import pooch  # only where something is downloaded
+    import pooch  # late: only downloads need it
 
     folder = Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("latency_nas")).expanduser()
     partial = folder / f"{download.file_name()}.partial"
@@ -72,31 +72,33 @@ def fetch(download: Download) -> Path:
             download.url, f"sha256:{download.sha256}", fname=download.file_name(), path=folder,
             downloader=_Resuming(partial),
         )  # fmt: skip
-    except ValueError as error:  # what pooch answers to another checksum
+    except ValueError as error:  # pooch's error for a wrong checksum
         raise DownloadError(
             f"Expected {download.url} to have the SHA-256 {download.sha256}, but another file was sent: it was changed "
             f"since, or the checksum is mistyped."
         ) from error
     except OSError as error:
         answer = getattr(error, "response", None)
-        why = f"its host answers {answer.status_code}" if answer is not None else f"there is no way ({_root(error)})"
-        held = f" {partial.stat().st_size} bytes have come and are kept." if partial.is_file() else ""
+        why = (
+            f"its host answers {answer.status_code}" if answer is not None else f"it cannot be reached ({_root(error)})"
+        )
+        kept = f" {partial.stat().st_size} bytes have come and are kept." if partial.is_file() else ""
         raise DownloadError(
-            f"Expected to download {download.url}, but {why}.{held} Try again, or put the file at "
+            f"Expected to download {download.url}, but {why}.{kept} Try again, or put the file at "
             f"{folder / download.file_name()}, where it is looked for first."
         ) from error
     return Path(found)
 
 
 def _root(error: BaseException) -> str:
-    """What lies at the bottom of a library's error: the operating system's own words."""
+    """The first error in a chain of causes: the operating system's own."""
     while (below := error.__cause__ or error.__context__) is not None:
         error = below
     return f"{type(error).__name__}: {error}"
 
 
 class _Resuming:
-    """A downloader for pooch that keeps what has come, in `partial`, and asks for the rest alone."""
+    """A downloader for pooch that keeps received bytes in `partial` and requests only the rest."""
 
     def __init__(self, partial: Path) -> None:
         self.partial = partial
@@ -116,12 +118,12 @@ class _Resuming:
     def _download(self, url: str) -> None:
         import requests
 
-        held = self.partial.stat().st_size if self.partial.is_file() else 0
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
+        n_kept = self.partial.stat().st_size if self.partial.is_file() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={n_kept}-"} if n_kept else {})
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
-            if held and response.status_code == _NOT_SATISFIABLE:
-                return  # nothing is left to send; the checksum says whether it is whole
+            if n_kept and response.status_code == _NOT_SATISFIABLE:
+                return  # the file is complete; its checksum is verified next
             response.raise_for_status()
-            with self.partial.open("ab" if response.status_code == _GONE_ON else "wb") as file:
+            with self.partial.open("ab" if response.status_code == _PARTIAL_CONTENT else "wb") as file:
                 for chunk in response.iter_content(_CHUNK_BYTES):
                     file.write(chunk)

@@ -1,10 +1,10 @@
-"""The identity of a table: on which device and engine its numbers hold, and whether another one is the same.
+"""The identity of a table: the device and the engine of its numbers, compared with those at hand.
 
-The rule is strict, since a wrong yes is worse than a wrong no. What must be the same is the engine, its version, the
-processor and the instruction set, and what one side does not tell cannot be confirmed and counts as different.
-Processors are compared by their whole name, without regard to case, blanks and trademark signs: ``AMD EPYC`` is the
-name of a family, and not the ``AMD EPYC 7763 64-Core Processor`` that a virtual machine reports, although that one is
-of the family. Threads, precision, power mode and batch are options of a run: they count where both sides state them.
+The rule is strict, since a wrong yes is worse than a wrong no. The engine, its version, the processor and the
+instruction set must be the same. One that a side does not state cannot be confirmed and counts as different.
+Processors are compared by their whole names, except for case, blanks and trademark signs. ``AMD EPYC`` is the name of
+a family, so it differs from the ``AMD EPYC 7763 64-Core Processor`` that a virtual machine reports. Threads, precision,
+power mode and batch are options of a run. They are compared where both sides state them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from latency_nas.table.datasheet import Datasheet
 
 __all__ = ["Identity", "architecture_of", "check_identity"]
 
-# what ``platform.machine()`` and ``uname -m`` say -> the instruction set as datasheets name it
+# result of ``platform.machine()`` or ``uname -m`` -> the instruction set, as datasheets name it
 _ARCHITECTURES = {"x86_64": "x86-64", "amd64": "x86-64", "arm64": "aarch64"}
-# fields that must be known on both sides; the others count where both sides state them
+# fields that both sides must state; the others are compared only where both state them
 _CONFIRMED = ("processor", "architecture", "engine", "engine_version", "emulated")
 _TRADEMARKS = re.compile(r"\((?:r|tm|c)\)|[®™©]", re.IGNORECASE)
 
@@ -30,7 +30,7 @@ def architecture_of(machine: str) -> str:
     """The instruction set of a machine, as datasheets name it.
 
     Args:
-        machine: What ``platform.machine()`` or ``uname -m`` says.
+        machine: Result of ``platform.machine()`` or ``uname -m``.
 
     Example:
         >>> architecture_of("x86_64"), architecture_of("arm64"), architecture_of("riscv64")
@@ -41,7 +41,7 @@ def architecture_of(machine: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A device, an engine on it, and the options of its runs. ``""`` and None mean that it is not known.
+    """A device, an engine on it, and the options of its runs. ``""`` and None mean unknown.
 
     Args:
         processor: Name of the processor, or of the system on a chip.
@@ -51,7 +51,7 @@ class Identity:
         threads: Number of threads of the engine.
         precision: Precision of the arithmetic.
         power_mode: Setting of the engine or of the governor.
-        batch: Images a run.
+        batch: Number of images per run.
         emulated: Whether the engine runs under emulation.
     """
 
@@ -67,17 +67,17 @@ class Identity:
 
     @classmethod
     def of_datasheet(cls, sheet: Datasheet) -> Identity:
-        """What a datasheet says of the device and the engine that its table is of."""
+        """The identity that a datasheet states."""
         shared = {field.name: getattr(sheet, field.name) for field in fields(cls) if field.name != "processor"}
         return cls(processor=sheet.soc, **shared)
 
     @classmethod
     def of_hello(cls, hello: Mapping[str, Any], **options: Any) -> Identity:
-        """What the device side of an engine says of itself.
+        """The identity that the device side of an engine reports.
 
         Args:
-            hello: Its answer, with the keys ``processor``, ``machine``, ``engine``, ``engine_version`` and
-                ``emulated``; what it lacks is not known.
+            hello: Answer of the device side, with the keys ``processor``, ``machine``, ``engine``, ``engine_version``
+                and ``emulated``. A missing key means unknown.
             **options: Options of the run that is compared: ``threads``, ``precision``, ``power_mode``, ``batch``.
 
         Raises:
@@ -98,15 +98,15 @@ def check_identity(
 
     Args:
         sheet_identity: Identity of the table.
-        at_hand: Identity of what it is to be compared with.
-        doing: What is being done, as an infinitive without "to": ``"check board.parquet"``.
-        other_device: Whether another device or engine is meant; the deviations are then returned.
+        at_hand: Identity to compare it with.
+        doing: Infinitive for the message, without "to": ``"check board.parquet"``.
+        other_device: Whether another device or engine is intended. If so, deviations are returned and not refused.
 
     Returns:
-        What deviates or cannot be confirmed, a text for each field; nothing where all is the same.
+        A text for each field that deviates or cannot be confirmed.
 
     Raises:
-        TableError: if there are deviations, and `other_device` is False; the message names both sides of each.
+        TableError: if there are deviations and `other_device` is False. The message names both sides of each.
 
     Example:
         >>> board = Identity(processor="Board", architecture="aarch64", engine="MNN", engine_version="3.6.1")
@@ -116,7 +116,7 @@ def check_identity(
         'processor: Board in the datasheet, Phone at hand'
     """
     deviations = tuple(
-        f"{name.replace('_', ' ')}: {_said(mine)} in the datasheet, {_said(other)} at hand"
+        f"{name.replace('_', ' ')}: {_as_text(mine)} in the datasheet, {_as_text(other)} at hand"
         for name, mine, other in _pairs(sheet_identity, at_hand)
         if _differ(name, mine, other)
     )
@@ -130,7 +130,7 @@ def check_identity(
 
 
 def _pairs(one: Identity, other: Identity) -> list[tuple[str, object, object]]:
-    """The fields of both, those that must be confirmed first."""
+    """Name and both values of each field. Fields that must be confirmed come first."""
     names = sorted((field.name for field in fields(Identity)), key=lambda name: name not in _CONFIRMED)
     return [(name, getattr(one, name), getattr(other, name)) for name in names]
 
@@ -142,11 +142,11 @@ def _differ(name: str, mine: object, other: object) -> bool:
 
 
 def _folded(value: object) -> object:
-    """A text without what is written in several ways: case, blanks, trademark signs."""
+    """A text without differences of spelling: case, blanks, trademark signs."""
     return " ".join(_TRADEMARKS.sub(" ", value).casefold().split()) if isinstance(value, str) else value
 
 
-def _said(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "not known" if value in ("", None) else str(value)

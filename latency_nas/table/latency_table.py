@@ -1,4 +1,4 @@
-"""`LatencyTable`: what each kernel costs on one device, under one datasheet."""
+"""`LatencyTable`: the latency of each kernel on one device, with one datasheet."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Entry", "LatencyTable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What one kernel costs.
+    """The latency of one kernel.
 
     Args:
-        latency_ms: the table's statistic of the kernel's time, in milliseconds.
-        std_ms: one standard deviation of `latency_ms`, over the places in which it was met; None where not known.
-        n_samples: how many timings it rests on; 0 where not known.
+        latency_ms: Time of the kernel in milliseconds, the statistic that the datasheet names.
+        std_ms: Standard deviation of `latency_ms` over the networks that contain the kernel; None where unknown.
+        n_samples: Number of timings behind `latency_ms`; 0 where unknown.
     """
 
     latency_ms: float
@@ -48,14 +48,14 @@ class Entry:
 class LatencyTable:
     """An immutable table: kernel -> `Entry`.
 
-    A kernel is looked up less the attributes that the datasheet calls unrecorded.
+    A kernel is looked up without the attributes that the datasheet lists as unrecorded.
 
     Args:
-        entries: the rows, by the kernel's key.
-        datasheet: the conditions.
-        name: what messages call it: a file or a catalogue name.
-        fitted: The fitted forms of its regressor, or the file that holds them: bytes that the table carries along and
-            does not read. None where there are none.
+        entries: Rows by the kernel's key.
+        datasheet: Conditions of all rows.
+        name: Name of the table in messages: a file or a catalogue name.
+        fitted: Fitted forms of the table's regressor, as bytes or as the path of their file. The table does not read
+            them. None where there are none.
 
     Example:
         >>> sheet = Datasheet(device="Example board", engine="MNN", method="measured", threads=1)
@@ -84,10 +84,10 @@ class LatencyTable:
 
     @classmethod
     def of(cls, entries: Mapping[Kernel, Entry], datasheet: Datasheet, *, name: str = "unsaved table") -> LatencyTable:
-        """A table of kernels.
+        """Make a table of kernels and rows.
 
         Raises:
-            TableError: if a kernel has an attribute that the datasheet calls unrecorded.
+            TableError: if a kernel has an attribute that the datasheet lists as unrecorded.
         """
         table = cls({kernel.key: entry for kernel, entry in entries.items()}, datasheet, name)
         for kernel in entries:
@@ -96,7 +96,7 @@ class LatencyTable:
         return table
 
     def stored(self, kernel: Kernel) -> Kernel:
-        """The kernel as a row of this table names it: less what the datasheet calls unrecorded."""
+        """The kernel as this table stores it: without the attributes that the datasheet lists as unrecorded."""
         unrecorded = self._unrecorded.get(kernel.op)
         return kernel.without(unrecorded) if unrecorded else kernel
 
@@ -124,7 +124,7 @@ class LatencyTable:
         return zip(self, self.entries.values(), strict=True)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the rows and the datasheet, whatever the rows' order: equal exactly for equal tables."""
+        """SHA-256 of the rows and the datasheet, independent of the order of rows. Equal tables have equal ones."""
         rows = sorted((key, row.latency_ms, row.std_ms, row.n_samples) for key, row in self.entries.items())
         text = json.dumps([rows, self.datasheet.fingerprinted()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["whole_file"]
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to, which takes its place when the block ends.
+    """A path beside `target` to write to. It replaces `target` when the block ends.
 
-    A block that fails leaves what was at `target` as it was. The folder is made if it is not there.
+    If the block fails, the file at `target` is unchanged. The folder is created if it does not exist.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")

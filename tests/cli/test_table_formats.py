@@ -33,7 +33,7 @@ def test_csv_and_back(tmp_path: Path) -> None:
     assert run("table", "export", table, csv) == f"{csv}: 2 kernels\n"
     assert run("table", "import", csv, "-o", back) == (
         f"{back}: 2 kernels. SD710: Paddle-Lite on CPU, fp32, 4 threads, batch 1, measured\n"
-        f"2 of 2 keys used; 0 kernels stood under several keys.\n"
+        f"2 of 2 keys used; 0 kernels have several keys.\n"
     )
     assert load_table(back).fingerprint() == load_table(table).fingerprint()
 
@@ -45,13 +45,13 @@ def test_what_is_lost_and_what_is_refused(tmp_path: Path) -> None:
     assert "(PaddleSlim has no key for raster). Pass partial=True (--partial) to write the others." in refused.stderr
     assert run("table", "export", table, file, "--partial", "--option", "dialect=2021") == (
         f"{file}: 1 kernels\n"
-        f"lost: the datasheet: device, threads and power mode stand in the file's name alone\n"
+        f"lost: the datasheet: device, threads and power mode are only in the file's name\n"
         f"lost: the spread and the number of samples of each row\n"
         f"lost: kernels that PaddleSlim has no key for (1)\n"
     )
     assert run("table", "import", file, "-o", tmp_path / "b.parquet", "--device", "SD710", "--threads", 4) == (
         f"{tmp_path / 'b.parquet'}: 1 kernels. SD710: Paddle-Lite 2.11 on CPU, fp32, 4 threads, batch 1, imported\n"
-        f"1 of 1 keys used; 0 kernels stood under several keys.\n"
+        f"1 of 1 keys used; 0 kernels have several keys.\n"
     )
 
 
@@ -64,7 +64,7 @@ def test_options_of_a_format(tmp_path: Path) -> None:
     )  # fmt: skip
     assert output == (
         f"{table}: 1 kernels. SD855: Paddle-Lite 2.9 on CPU, fp32, threads not stated, batch 1, imported\n"
-        f"1 of 2 keys used; 0 kernels stood under several keys.\n"
+        f"1 of 2 keys used; 0 kernels have several keys.\n"
         f"not used: 'lstm;1;8': the op type 'lstm' is not known\n"
     )
     assert load_table(table).datasheet.soc == "Snapdragon 855"
@@ -90,4 +90,4 @@ def test_formats_are_listed_with_their_options(monkeypatch: pytest.MonkeyPatch) 
     lines = [" ".join(line.split()) for line in output.splitlines()]
     assert "parquet .parquet read, written a table of this library in Parquet" in lines
     assert "evaluator-text .txt .csv read a text of PaddleSlim's TableLatencyEvaluator" in lines
-    assert "unit: ms or us, which the file does not state" in lines
+    assert "unit: unit of the latencies, ms or us" in lines

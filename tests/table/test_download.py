@@ -40,12 +40,12 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range", "") if self.server.ranges else ""
+        requested = self.headers.get("Range", "") if self.server.ranges else ""
         self.server.requests.append(self.headers.get("Range", ""))
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        start = int(requested.removeprefix("bytes=").rstrip("-")) if requested else 0
         body = self.server.body[start:]
-        status = self.server.status if self.server.status != 200 else (206 if asked else 200)
-        self.send_response(416 if asked and not body else status)
+        status = self.server.status if self.server.status != 200 else (206 if requested else 200)
+        self.send_response(416 if requested and not body else status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.server.break_after:
@@ -104,7 +104,7 @@ def test_next_run_goes_on_where_the_last_one_ended(server: Server, cache: Path) 
     with pytest.raises(DownloadError) as caught:
         fetch(download)
     message = str(caught.value)
-    assert message.startswith(f"Expected to download {server.url}, but there is no way (IncompleteRead: ")
+    assert message.startswith(f"Expected to download {server.url}, but it cannot be reached (IncompleteRead: ")
     assert message.endswith(
         f"). 3072 bytes have come and are kept. Try again, or put the file at {cache / download.file_name()}, "
         f"where it is looked for first."
@@ -152,14 +152,14 @@ def test_error_of_the_host(server: Server, cache: Path) -> None:
 
 
 def test_offline(cache: Path) -> None:
-    with socket.socket() as held:  # bound but not listening: every connection is refused
-        held.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{held.getsockname()[1]}/phone.parquet"
+    with socket.socket() as unreachable:  # bound but not listening: every connection is refused
+        unreachable.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unreachable.getsockname()[1]}/phone.parquet"
         with pytest.raises(DownloadError) as caught:
             load_table(f"{url}#sha256={'0' * 64}")
     assert str(caught.value) == (
-        f"Expected to download {url}, but there is no way (ConnectionRefusedError: [Errno 111] Connection refused). "
-        f"Try again, or put the file at {cache / ('0' * 16)}-phone.parquet, where it is looked for first."
+        f"Expected to download {url}, but it cannot be reached (ConnectionRefusedError: [Errno 111] Connection "
+        f"refused). Try again, or put the file at {cache / ('0' * 16)}-phone.parquet, where it is looked for first."
     )
 
 

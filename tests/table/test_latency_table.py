@@ -202,8 +202,8 @@ def test_row_with_an_unrecorded_attribute_is_refused(unrecorded: tuple[str, ...]
 
 @pytest.mark.parametrize("unrecorded", [(), ("conv2d.act",), ("conv2d.act", "conv2d.bias")])
 def test_every_kernel_of_a_table_is_in_it(unrecorded: tuple[str, ...]) -> None:
-    less = tuple(text.removeprefix("conv2d.") for text in unrecorded)
-    rows = {kernel.without(less): entry for kernel, entry in ROWS.items()}
+    attributes = tuple(text.removeprefix("conv2d.") for text in unrecorded)
+    rows = {kernel.without(attributes): entry for kernel, entry in ROWS.items()}
     table = LatencyTable.of(rows, dataclasses.replace(SHEET, unrecorded=unrecorded))
     assert len(table) == 2
     assert all(kernel in table for kernel in table)

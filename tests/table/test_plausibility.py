@@ -104,7 +104,7 @@ def test_rows_of_another_unit_are_found(tmp_path: Path, factor: float, caplog: p
     with caplog.at_level(logging.WARNING):
         assert len(load_table(path)) == 2
     (message,) = caplog.messages
-    assert message.startswith(f"{path} holds times that cannot be: row 1, conv2d [1,64,28,28] -> [1,64,28,28] ")
+    assert message.startswith(f"{path} holds impossible times: row 1, conv2d [1,64,28,28] -> [1,64,28,28] ")
     assert f" {data[keys[0]]:.4g} ms for 3.21e+06 multiply-accumulates " in message
     assert message.count(OTHER) == 2
     text = tmp_path / "t.txt"

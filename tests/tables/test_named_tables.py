@@ -152,8 +152,8 @@ def test_what_was_decided_for_large_families_comes_with_the_table() -> None:
 
 
 def test_kernels_without_a_row_are_regressed() -> None:
-    odd = nn.Sequential(nn.Conv2d(37, 53, 3, padding=1), nn.ReLU(), nn.GELU())
-    estimate = LatencyEstimator("SD865").predict(odd, input_shape=(1, 37, 21, 21))
+    unusual = nn.Sequential(nn.Conv2d(37, 53, 3, padding=1), nn.ReLU(), nn.GELU())
+    estimate = LatencyEstimator("SD865").predict(unusual, input_shape=(1, 37, 21, 21))
     assert estimate.sources["regressed"] >= 1
     assert estimate.sources["missing"] == 0
     assert 0.02 < estimate.latency_ms < 5

@@ -1,1 +1,1 @@
-"""Tables in other formats, one file a format."""
+"""Formats of tables. Each format has a file."""

@@ -1,4 +1,4 @@
-"""What a file looks like by its first bytes; nothing of it is run."""
+"""Recognises the kind of a file by its first bytes. Nothing in the file is run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 __all__ = ["HEAD_BYTES", "head_lines", "is_pickle", "looks_like"]
 
-HEAD_BYTES = 1 << 16  # of a file are looked at
+HEAD_BYTES = 1 << 16  # that are read to recognise a file
 
-# first bytes -> what the file is
+# first bytes -> kind of file
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "Parquet"),
     (b"SQLite format 3\0", "a metering session (SQLite), of which `latency-nas table build` makes a table"),
@@ -16,7 +16,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip archive, which has to be unpacked"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive, which has to be unpacked"),
 )
-# what text begins with -> what it is; a table of columns is recognised last, since YAML and JSON have commas, too
+# beginning of a text -> kind of file; tables of columns come last, since YAML and JSON have commas, too
 _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "a web page (HTML or XML): was it downloaded?"),
     (re.compile(r"version https://git-lfs"), "a pointer of Git LFS: fetch the file itself"),
@@ -25,12 +25,12 @@ _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?:#.*\n)*[^\n,]*,[^\n]*"), "CSV"),
     (re.compile(r"(?:#.*\n)*[^\n\t]*\t[^\n]*"), "text in columns between tabs"),
 )
-_PROTOCOLS = range(2, 6)  # of pickles that begin with their protocol
-_OLD_PICKLES = (b"(d", b"(l", b"}", b"]")  # how a dict or a list begins in those that do not
+_PROTOCOLS = range(2, 6)  # protocols of pickles that begin with their number
+_OLD_PICKLES = (b"(d", b"(l", b"}", b"]")  # beginning of a dict or a list in older protocols
 
 
 def head_lines(head: bytes) -> list[str]:
-    """The lines of text that are not blank, without comments; none if it is not text."""
+    """The lines of a text except blank lines and comments; none if it is not text."""
     text = _text(head)
     return [] if text is None else [line for line in text.splitlines() if line.strip() and not _is_comment(line)]
 
@@ -40,7 +40,7 @@ def _is_comment(line: str) -> bool:
 
 
 def _text(head: bytes) -> str | None:
-    """The bytes as text; a character that the end cuts in two is left out."""
+    """The bytes as text, without a last character that is cut in two; None if it is not text."""
     try:
         return None if b"\0" in head else head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -48,14 +48,14 @@ def _text(head: bytes) -> str | None:
 
 
 def is_pickle(head: bytes, suffix: str = "") -> bool:
-    """Whether it begins as a pickle does; one of the oldest protocols looks like text, and counts by its suffix."""
+    """Whether the file is a pickle. The oldest protocols look like text and are recognised only with the suffix."""
     if len(head) > 1 and head[0] == 0x80 and head[1] in _PROTOCOLS:
         return True
     return suffix == ".pkl" and head.startswith(_OLD_PICKLES)
 
 
 def looks_like(head: bytes) -> str:
-    r"""What a file is, as a message says it.
+    r"""The kind of a file, for messages.
 
     Example:
         >>> looks_like(b"tables:\n  mine: 1\n"), looks_like(b'{"relu": 1}'), looks_like(b"op,ms\nrelu,1\n")

@@ -1,9 +1,8 @@
-"""A latency table as CSV, for a spreadsheet: one row a kernel, with its work beside its latency.
+"""A latency table as CSV, for spreadsheets: one row for each kernel, with its work and its latency.
 
-The datasheet stands above the rows, a field a line as ``# name: value`` with the value in JSON, after the line
-``# latency_nas: 1``. A file that nobody changed is read back as the very table that it was made of, which its
-fingerprint confirms. One that was changed, or that has no datasheet, is a foreign table: ``method`` becomes
-``"imported"``.
+The datasheet is above the rows. It begins with the line ``# latency_nas: 1`` and has a line ``# name: value`` for each
+field, with the value in JSON. An unchanged file is read as the same table; its fingerprint confirms this. A changed
+file, or one without a datasheet, counts as a foreign table: its ``method`` is ``"imported"``.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _CHANGED = "Its rows or its datasheet are not those that were exported, so that 
 
 
 def export_csv(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
-    """Write all of `table`: the datasheet, in lines that begin with ``#``, then a header and the rows.
+    """Write a table: the datasheet in lines that begin with ``#``, then a header and the rows.
 
     Returns:
         The path.
@@ -55,20 +54,20 @@ def export_csv(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
 
 
 def recognises_csv(head: bytes, _: Path) -> bool:
-    """Whether it begins with a datasheet of this library's, or its header names a kernel and its latency."""
+    """Whether the file begins with this library's datasheet, or its header has the needed columns."""
     lines = head_lines(head)
     names = lines[0].replace('"', "").strip().split(",") if lines else []
     return head.removeprefix(b"\xef\xbb\xbf").startswith(f"# {_MARK}:".encode()) or set(_NEEDED) <= set(names)
 
 
 def import_csv(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport]:
-    """Read a table that `export_csv` wrote, or any with the columns kernel and latency_ms.
+    """Read a table that `export_csv` wrote, or any CSV with the columns kernel and latency_ms.
 
     Args:
-        path: The file. ``std_ms`` and ``n_samples`` are read where they are columns.
+        path: CSV file. The columns ``std_ms`` and ``n_samples`` are optional.
 
     Returns:
-        The table, and what became of each row.
+        The table, and a report on its rows.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -104,7 +103,7 @@ def _lines(source: Path) -> list[str]:
 
 
 def _stated(source: Path, comments: Sequence[str]) -> dict[str, Any]:
-    """The fields above the rows; none if they are not of this version's form."""
+    """The fields of the datasheet above the rows; none if there is no datasheet."""
     if not comments or _cells(comments[0]).partition(":")[0].strip("# ") != _MARK:
         return {}
     fields: dict[str, Any] = {}
@@ -138,7 +137,7 @@ def _parsed(comment: str) -> dict[str, Any]:
 
 
 def _cells(line: str) -> str:
-    """A comment that a spreadsheet took for cells, as it was before."""
+    """The original text of a comment that a spreadsheet has split into cells."""
     try:
         return ",".join(next(csv.reader([line]), [])).rstrip(",")
     except csv.Error:
@@ -160,7 +159,7 @@ def _datasheet(source: Path, stated: dict[str, Any]) -> Datasheet:
 
 
 def _rows(source: Path, lines: Sequence[str], n_before: int) -> Iterator[tuple[int, Mapping[str, str | None]]]:
-    """The rows by column, with the number of the line that each ends in."""
+    """Each row by column, with the number of its last line."""
     reader = csv.DictReader(lines)
     try:
         names = reader.fieldnames or []
@@ -178,7 +177,7 @@ def _rows(source: Path, lines: Sequence[str], n_before: int) -> Iterator[tuple[i
 def _entries(
     rows: Iterable[tuple[int, Mapping[str, str | None]]], sheet: Datasheet
 ) -> tuple[dict[Kernel, Entry], dict[str, str], dict[Kernel, str]]:
-    """The rows that can be read; why others cannot; and why the times of some of the first cannot be."""
+    """The rows that can be read; reasons why others cannot; and reasons why some of the read times are impossible."""
     entries: dict[Kernel, Entry] = {}
     skipped: dict[str, str] = {}
     implausible: dict[Kernel, str] = {}

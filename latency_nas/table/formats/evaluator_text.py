@@ -1,6 +1,6 @@
 """Imports the text tables of PaddleSlim's ``TableLatencyEvaluator``.
 
-A header of three fields, then lines of an op's parameters, split by commas, and its latency after a tab.
+A file has a header of three fields, then a line for each op: its parameters between commas, a tab, and its latency.
 
 References:
     PaddleSlim 2.6.0, ``paddleslim/analysis/latency.py`` and ``docs/zh_cn/api_cn/static/nas/table_latency.md``.
@@ -31,7 +31,7 @@ _UNARY = ("relu", "prelu", "sigmoid", "relu6", "elu", "leaky_relu", "tanh", "swi
 
 
 def _conv(fields: Sequence[str]) -> Kernel:
-    """What differs by axis is appended; which of the four it is cannot be told, unless it is one value alone."""
+    """Read a convolution. Sizes that differ by axis are appended to its fields without names, so these are refused."""
     bias, relu, n, c_in, height, width, c_out, group, kernel, pad, stride, dilation = map(int, fields[:12])
     if len(fields) > 12:
         raise KernelError("sizes that differ by axis are appended without saying which")
@@ -58,7 +58,7 @@ def _pool(fields: Sequence[str]) -> Kernel:
 
 
 def _eltwise(fields: Sequence[str]) -> Kernel:
-    """The operation, which the documents leave out, then one operand's shape: the other is taken to have it too."""
+    """Read the operation and one operand's shape. The other operand is assumed to have the same shape."""
     if len(fields) < 5:
         raise KernelError("which operation it is is not stated")
     shape = _shape(fields[1:])
@@ -86,7 +86,7 @@ def _unary(op: str) -> Callable[[Sequence[str]], Kernel]:
 
 _READ: dict[str, Callable[[Sequence[str]], Kernel]] = {
     "conv": _conv,
-    "conv2d": _conv,  # so the documents; the code writes conv
+    "conv2d": _conv,  # in the documents; the code writes conv
     "pooling": _pool,
     "eltwise": _eltwise,
     "batch_norm": _norm,
@@ -96,7 +96,7 @@ _READ: dict[str, Callable[[Sequence[str]], Kernel]] = {
 
 
 def recognises_evaluator_text(head: bytes, _: Path) -> bool:
-    """Whether its first or its second line is a row of an op: before them there is at most a header."""
+    """Whether the first or second line is a row of an op. Only a header may come before the rows."""
     return any(map(_is_row, head_lines(head)[:2]))
 
 
@@ -116,15 +116,15 @@ def import_evaluator_text(
     """Import a table of PaddleSlim's ``TableLatencyEvaluator``.
 
     Args:
-        path: the text file. Its first line states engine, device and date between tabs; the documents state device,
-            engine and date between commas. A file that begins with a row of names, or at once with an op, has neither.
-        unit: Unit of its latencies, ``"ms"`` or ``"us"``. It must be given, since the file does not state it;
-            PaddleDetection's are in ``"us"``.
-        delimiter: between an op's parameters.
-        threads: where it is known.
+        path: Text file. Its first line has engine, device and date between tabs or, as in the documents, device, engine
+            and date between commas. The first line may also be a row of names or of an op.
+        unit: Unit of the latencies, ``"ms"`` or ``"us"``. It is required, since the file does not state it. That of
+            PaddleDetection is ``"us"``.
+        delimiter: Text between an op's parameters.
+        threads: Number of threads, where it is known.
 
     Returns:
-        The table, marked as imported, and what became of each line.
+        The table, marked as imported, and a report on its lines.
 
     Raises:
         TableFileError: if no line can be used, or the unit is not given.
@@ -160,7 +160,7 @@ def import_evaluator_text(
 
 
 def _without_constant_flags(table: LatencyTable) -> LatencyTable:
-    """Where no convolution has a bias or an activation, the flags were never set: they tell nothing apart."""
+    """Mark bias and activation as unrecorded if no convolution has either: then the flags were never set."""
     convs = [kernel for kernel in table if kernel.op == "conv2d"]
     if not convs or any(kernel.attributes["bias"] or "act" in kernel.attributes for kernel in convs):
         return table

@@ -1,4 +1,4 @@
-"""Tables in and out of any format."""
+"""Reads and writes tables in any format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latency_nas.table.plausibility import check_plausible
 
 __all__ = ["CONDITIONS", "export_table", "import_table"]
 
-# what a user may state of a foreign table's conditions, in the place of what its file says
+# conditions of a foreign table that a user may state; they replace those of its file
 CONDITIONS = (
     "device", "engine", "engine_version", "dialect", "soc", "architecture", "threads", "precision", "power_mode",
     "batch",
@@ -33,20 +33,23 @@ def import_table(
     """Read a table in any format.
 
     Args:
-        path: The file.
-        file_format: Its format, or the name of it; None to tell it by suffix and content.
-        **options: Options of the format; and conditions that its file does not state or states wrongly, fields of
-            `Datasheet` out of `CONDITIONS`. A table whose conditions are so stated is marked as imported.
+        path: File to read.
+        file_format: Format of the file, or its name. By default it is recognised by suffix and content.
+        **options: Options of the format, and conditions that the file does not state or states wrongly: the fields of
+            `Datasheet` in `CONDITIONS`. A table with such conditions is marked as imported.
 
     Returns:
-        The table, and what became of its rows where the format tells.
+        The table, and a report on its rows if the format makes one.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        TableFileError: if no format knows the file, or several do, or it is damaged; the message says what it looks
-            like.
+        TableFileError: if no format recognises the file, or several do, or it is damaged. The message says what the
+            file looks like.
         TableError: if there is no such format or option.
-        UnsafePickleError: if a pickle holds more than plain data; nothing of it has run.
+        UnsafePickleError: if a pickle holds more than plain data. None of it was run.
+
+    Example:
+        >>> table, report = import_table("opbench.csv", device="Example board", engine="MNN")  # doctest: +SKIP
     """
     source = Path(path)
     if not source.is_file():
@@ -72,17 +75,17 @@ def export_table(
     """Write a table in any format that can be written.
 
     Args:
-        table: The table.
-        path: The file; what is there is replaced.
-        file_format: Its format, or the name of it; None to tell it by the suffix.
+        table: Table to write.
+        path: File to write. An existing file is replaced.
+        file_format: Format of the file, or its name. By default it follows from the suffix.
         **options: Options of the format.
 
     Returns:
-        The file, and what of the table it cannot say.
+        A report with the path, and with the parts of the table that the format cannot express.
 
     Raises:
         TableError: if no format of that suffix can be written, there is no such format or option, or the format
-            cannot say what the table holds.
+            cannot express a kernel.
     """
     target = Path(path)
     found = format_of_suffix(target) if file_format is None else named_format(file_format)
@@ -96,26 +99,26 @@ def export_table(
 def _check_options(
     found: Format, known: Mapping[str, str], options: Mapping[str, Any], also: tuple[str, ...] = ()
 ) -> None:
-    odd = [name for name in options if name not in known]
-    if odd:
+    unknown = [name for name in options if name not in known]
+    if unknown:
         raise TableError(
             f"Expected options of {found.title} ({', '.join([*known, *also]) or 'it has none'}), but got "
-            f"{', '.join(odd)}."
+            f"{', '.join(unknown)}."
         )
 
 
 def _plausible(table: LatencyTable, report: ImportReport | None) -> tuple[LatencyTable, ImportReport]:
-    """The rows that can be, of another package's format; this library's importers leave out the others themselves."""
-    odd: dict[str, str] = {}
+    """Leave out impossible rows. This is for formats of other packages; this library's importers do it themselves."""
+    implausible: dict[str, str] = {}
     for kernel, row in table.items():
         try:
             check_plausible(kernel, row.latency_ms, table.datasheet)
         except TableError as error:
-            odd[kernel.key] = str(error)
-    if odd and len(odd) == len(table):
-        key, reason = next(iter(odd.items()))
+            implausible[kernel.key] = str(error)
+    if implausible and len(implausible) == len(table):
+        key, reason = next(iter(implausible.items()))
         raise TableFileError(f"Expected times that can be in {table.name}, but none is: {key}: {reason}.")
     report = report or ImportReport(n_keys=len(table), n_used=len(table))
-    sound = {key: row for key, row in table.entries.items() if key not in odd}
-    report = replace(report, n_used=report.n_used - len(odd), skipped={**report.skipped, **odd})
+    sound = {key: row for key, row in table.entries.items() if key not in implausible}
+    report = replace(report, n_used=report.n_used - len(implausible), skipped={**report.skipped, **implausible})
     return LatencyTable(sound, table.datasheet, table.name), report

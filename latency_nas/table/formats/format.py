@@ -1,4 +1,4 @@
-"""`Format`: a kind of file that holds a latency table; and what became of a table on its way in or out."""
+"""`Format`: a kind of file that holds a latency table, and the reports of imports and exports."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from latency_nas.table.latency_table import LatencyTable
 
 __all__ = ["NOT_STATED", "ExportReport", "Format", "ImportReport"]
 
-NOT_STATED = "not stated"  # an engine, where its file does not say which
+NOT_STATED = "not stated"  # engine of a table whose file does not state it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportReport:
-    """What became of a foreign table's keys.
+    """Report on the keys of an imported table.
 
     Args:
-        n_keys: keys in the file.
-        n_used: keys that a row of the table rests on.
-        merged: for each row made of several keys, its kernel and those keys; its latency is that of the first key
-            with a stated batch.
-        skipped: for each key that could not be used, why.
-        remarks: What else a user should know of the table, a sentence each.
+        n_keys: Number of keys in the file.
+        n_used: Number of keys that were used for a row.
+        merged: Kernels that have several keys -> these keys. The row has the latency of the first key with a stated
+            batch.
+        skipped: Keys that could not be used -> the reason.
+        remarks: Other facts about the table that a user should know, a sentence each.
     """
 
     n_keys: int
@@ -33,18 +33,18 @@ class ImportReport:
     remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{self.n_used} of {self.n_keys} keys used; {len(self.merged)} kernels stood under several keys."]
+        lines = [f"{self.n_used} of {self.n_keys} keys used; {len(self.merged)} kernels have several keys."]
         return "\n".join([*lines, *self.remarks, *(f"not used: {key!r}: {why}" for key, why in self.skipped.items())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What became of a table that was written in another format.
+    """Report on a table that was written in another format.
 
     Args:
-        path: The file.
-        n_rows: Number of kernels that it holds.
-        lost: What the table has and the format cannot say, a phrase each.
+        path: Path of the file.
+        n_rows: Number of kernels in the file.
+        lost: Parts of the table that the format cannot express, a phrase each.
     """
 
     path: Path
@@ -60,14 +60,15 @@ class Format:
     """A kind of file that holds a latency table.
 
     Args:
-        title: What messages call it.
-        suffixes: Endings of its files, with the dot.
-        recognises: Whether a file's first 64 KiB, and its path, are of this format. It must not run anything.
-        read: Reader of a file: ``read(path, **options)`` gives the table, alone or with an `ImportReport`.
-        write: Writer: ``write(table, path, **options)`` gives the path, or an `ExportReport` where something is lost;
+        title: Name of the format in messages.
+        suffixes: Suffixes of its files, with the dot.
+        recognises: Function of a file's first 64 KiB and its path that says whether the file is of this format. It must
+            not run anything in the file.
+        read: Reader: ``read(path, **options)`` returns the table, alone or with an `ImportReport`.
+        write: Writer: ``write(table, path, **options)`` returns the path, or an `ExportReport` if something is lost.
             None if the format is only read.
-        read_options: Names of the reader's options, and what each is.
-        write_options: Names of the writer's options, and what each is.
+        read_options: Options of the reader, name -> description.
+        write_options: Options of the writer, name -> description.
     """
 
     title: str

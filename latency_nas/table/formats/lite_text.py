@@ -1,6 +1,6 @@
-"""Imports ``latency_lookup_table.txt``, the table that Paddle-Lite's own benchmark of operators writes.
+"""Imports ``latency_lookup_table.txt``, the output of Paddle-Lite's own benchmark of operators.
 
-A row of names and one of the device's values, then a row of names and rows of ops, all between tabs.
+A file has a row of names and a row of the device's values, then a row of names and the rows of ops, all between tabs.
 
 References:
     Paddle-Lite, ``lite/tests/benchmark/README.md``.
@@ -25,7 +25,7 @@ from latency_nas.table.latency_table import LatencyTable
 
 __all__ = ["import_lite_text", "recognises_lite_text"]
 
-# the types of arithmetic; what int8 convolutions write, floats or again int8, their kernels do not tell
+# types of arithmetic; a kernel does not record whether an int8 convolution writes floats or int8
 _DTYPES = {"float": "fp32", "int8_float": "int8"}
 _CONV_ACTS = {"0": "", "1": "relu", "2": "relu6", "4": "leaky_relu"}
 _ACTS = ("relu", "relu6", "leaky_relu", "tanh", "swish", "exp", "abs", "hard_swish", "reciprocal")
@@ -37,7 +37,7 @@ Fields = Mapping[str, str]
 def _window(
     source: Shape, fields: Fields, *, dilation: int = 1, ceil: bool = False
 ) -> tuple[list[int], dict[str, Any]]:
-    """The spatial output sizes and the attributes of what moves a window."""
+    """The spatial output sizes and the window's attributes of a convolution or pooling."""
     kernel = tuple(map(int, fields["kernel"].split("x")))
     pad, stride = int(fields["pad"]), int(fields["stride"])
     size = [
@@ -48,7 +48,7 @@ def _window(
 
 
 def _conv(source: Shape, fields: Fields) -> Kernel:
-    """Its output's sizes are computed: those that the file states come out too large where pad is 0."""
+    """Read a convolution. Its output's sizes are computed, since the file states too large ones where pad is 0."""
     dilation, act = int(fields["dilation"]), _CONV_ACTS[fields["flag_act"]]
     size, attrs = _window(source, fields, dilation=dilation)
     if act:
@@ -101,7 +101,7 @@ _READ: dict[str, Callable[[Shape, Fields], Kernel]] = {
 
 
 def recognises_lite_text(head: bytes, _: Path) -> bool:
-    """Whether a line of it is the row of names before the ops."""
+    """Whether a line is the row of names before the ops."""
     return any(line.split("\t")[0].strip() == _COLUMNS[0] for line in head_lines(head))
 
 
@@ -109,13 +109,13 @@ def import_lite_text(path: str | os.PathLike[str]) -> tuple[LatencyTable, Import
     """Import a ``latency_lookup_table.txt`` of Paddle-Lite's benchmark of operators.
 
     Args:
-        path: the file.
+        path: Text file.
 
     Returns:
-        The table of the average latencies, marked as imported, and what became of each row.
+        The table of the average latencies, marked as imported, and a report on its rows.
 
     Raises:
-        TableFileError: if it is no such file, or no row can be used.
+        TableFileError: if the file is of another format, or no row can be used.
     """
     source = Path(path)
     lines = [[part.strip() for part in line.split("\t") if part.strip()] for line in text_lines(source)]
@@ -140,7 +140,7 @@ def _kernel(parts: list[str]) -> Kernel:
 
 
 def _datasheet(source: Path, header: list[list[str]]) -> Datasheet:
-    """Of the two rows before the ops; blanks may stand for tabs in the first, so that places are counted."""
+    """Read the two rows before the ops. The first may have blanks for tabs, so the second is read by position."""
     device, notes = f"not stated ({source.name})", ""
     threads, power_mode = None, ""
     if len(header) == 2 and len(header[1]) >= 4:

@@ -1,7 +1,7 @@
-"""MMT's pickles, ``meta_latency.pkl`` and ``*.mnn.pj``, read without importing or running anything of theirs.
+"""Reads MMT's pickles, ``meta_latency.pkl`` and ``*.mnn.pj``, without importing or running anything in them.
 
-Two generations. Before 2.2.0 an op's pickled instance names its class in the pickle itself; from 2.2.0 on the class
-stands in a file of its own beside it, ``<mnn_fname>.pj``, a pickle that is nothing but the name.
+There are two generations. Before 2.2.0, the pickle itself names the class of an op. From 2.2.0 on, the class is in a
+file beside it, ``<mnn_fname>.pj``, a pickle that holds only the name.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _MAX_BYTES, _MAX_CLASS_BYTES = 2**28, 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MMTOp:
-    """One row of MMT's: a module, and what it took alone.
+    """A row of MMT's: a module, and its times when it runs alone.
 
     Args:
-        class_name: module and qualified name of its class, as ``torch.nn.modules.conv.Conv2d``.
-        repr: its ``repr``, which with class and shape is MMT's key.
-        input_shape: of its first input.
-        arguments: of its constructor; None if there were none.
-        latency_ms: mean; `min_ms` and `max_ms` are the extremes.
-        min_ms: see there.
-        max_ms: see there.
-        file: its MNN file's name.
+        class_name: Module and qualified name of the module's class, as ``torch.nn.modules.conv.Conv2d``.
+        repr: The module's ``repr``. With class and input shape, it is MMT's key.
+        input_shape: Shape of the first input.
+        latency_ms: Mean time.
+        min_ms: Shortest time.
+        max_ms: Longest time.
+        arguments: Arguments of the constructor; None if there were none.
+        file: Name of the module's MNN file.
     """
 
     class_name: str
@@ -56,13 +56,13 @@ class MMTOp:
 
 @dataclass(slots=True)
 class _ClassName:
-    """Stands for a class that is named and never imported."""
+    """The name of a class, which is never imported."""
 
     name: str
 
 
 class _Meta:
-    """Stands for MMT's ``ops_meta``: it takes the instance's fields and does nothing."""
+    """A replacement for MMT's ``ops_meta``. It keeps the instance's fields and does nothing else."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}
@@ -73,7 +73,7 @@ class _Meta:
         self.fields = state
 
 
-# Opcodes that call something of the pickle's choosing. What is left makes an empty `_Meta` and gives it its fields.
+# Opcodes that call something that the pickle chooses. The others can only make a `_Meta` and set its fields.
 _REFUSED = frozenset({
     "REDUCE", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "EMPTY_SET", "FROZENSET",
     "ADDITEMS", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8",
@@ -81,7 +81,7 @@ _REFUSED = frozenset({
 
 
 class _MetaUnpickler(pickle._Unpickler):  # noqa: SLF001
-    """Makes `_Meta`, names and plain data; tuples become lists: as keys they could take for ever to hash."""
+    """Makes only `_Meta`, names and plain data. Tuples become lists: as keys, nested ones may take forever to hash."""
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
 
@@ -93,11 +93,11 @@ class _MetaUnpickler(pickle._Unpickler):  # noqa: SLF001
         return _Meta if (module, name) in _META_CLASSES else _ClassName(f"{module}.{name}")
 
     def load_some(self, n: int) -> None:
-        """The last `n` items as a list."""
+        """Replace the last `n` items by a list of them."""
         self.stack[-n:] = [self.stack[-n:]]
 
     def load_marked(self) -> None:
-        """The items since the mark as a list."""
+        """Push a list of the items since the mark."""
         self.append(self.pop_mark())
 
 
@@ -131,10 +131,10 @@ def _load(source: Path) -> Any:
 
 
 def read_class_name(path: str | os.PathLike[str]) -> str:
-    """The class that a ``.pj`` file names; the file is read as text of opcodes and never loaded.
+    """The class that a ``.pj`` file names. Its opcodes are read, but the pickle is never loaded.
 
     Raises:
-        TableFileError: if it is no pickle of one class by reference.
+        TableFileError: if the file is not a pickle of a single class by reference.
     """
     source = Path(path)
     texts: list[str] = []
@@ -157,27 +157,27 @@ def read_class_name(path: str | os.PathLike[str]) -> str:
 
 
 @dataclass(slots=True)
-class _Report:
-    """Files that several rows share, by name: MMT timed only the last of them, for all."""
+class _SharedFiles:
+    """Warns of files that several rows share: MMT timed only the last of these rows, for all of them."""
 
-    seen: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
     def note(self, op: MMTOp, source: Path) -> None:
-        if op.file and op.file in self.seen:
+        if op.file and op.file in self.labels:
             logger.warning(
                 "%s: %s and %s share the file %s, so that MMT timed one of them for both: at least one row is wrong.",
-                source, self.seen[op.file], op.repr, op.file,
+                source, self.labels[op.file], op.repr, op.file,
             )  # fmt: skip
-        self.seen.setdefault(op.file, op.repr)
+        self.labels.setdefault(op.file, op.repr)
 
 
 def recognises_mmt(head: bytes, path: Path) -> bool:
-    """Whether it is a pickle that names MMT's class of ops."""
+    """Whether the file is a pickle that names MMT's class of ops."""
     return is_pickle(head, path.suffix) and b"ops_meta" in head
 
 
 def refuse_mmt(path: str | os.PathLike[str]) -> NoReturn:
-    """Say why MMT's rows make no table.
+    """Raise an error that says why MMT's rows make no table.
 
     Raises:
         TableFileError: always.
@@ -194,20 +194,20 @@ def import_mmt(path: str | os.PathLike[str]) -> tuple[MMTOp, ...]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        UnsafePickleError: if the pickle holds more than such ops; nothing of it has run.
-        TableFileError: if it is truncated, of another format, or was not timed yet.
+        UnsafePickleError: if the pickle holds more than such ops. None of it was run.
+        TableFileError: if it is truncated, of another format, or not timed yet.
     """
     source = Path(path)
     rows = _load(source)
     if not isinstance(rows, list) or not all(isinstance(row, _Meta) for row in rows) or not rows:
         raise TableFileError(f"Expected {source} to be a list of MMT's ops, but got {short_repr(type(rows).__name__)}.")
-    report, ops = _Report(), []
+    shared, ops = _SharedFiles(), []
     for number, row in enumerate(rows):
         try:
             ops.append(_op(source, row.fields))
         except (KeyError, TypeError, ValueError, TableError, OSError) as error:
             raise TableFileError(f"Row {number} of {source} is not valid: {error}") from error
-        report.note(ops[-1], source)
+        shared.note(ops[-1], source)
     return tuple(ops)
 
 

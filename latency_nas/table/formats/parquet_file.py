@@ -1,4 +1,4 @@
-"""A latency table as a file: Parquet, zstd, the datasheet in the file's metadata."""
+"""A latency table as a Parquet file, compressed by zstd, with the datasheet in the file's metadata."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = b"latency_nas"
-_N_SHOWN = 3  # impossible rows that are named
+_N_SHOWN = 3  # impossible rows that a warning names
 _COLUMNS = {"kernel": pa.string(), "latency_ms": pa.float64(), "std_ms": pa.float64(), "n_samples": pa.int64()}
 
 
 def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
-    """Write `table` to `path`; a file that is there is replaced in one step, never left half-written.
+    """Write a table to a Parquet file. An existing file is replaced in one step and never left half-written.
 
-    The fitted forms that the table carries lie beside it, in ``NAME.forms.npz``.
+    The fitted forms of the table are written beside it, to ``NAME.forms.npz``.
 
     Returns:
         The path.
@@ -59,7 +59,7 @@ def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
 
 
 def _is_sound(table: LatencyTable) -> bool:
-    """Whether every row is a kernel as its key spells it, in a time that can be: then no reader has to parse them."""
+    """Whether all keys are canonical and all times plausible. Readers of such a table need not parse its keys."""
     try:
         kernels = dict(zip(map(Kernel.parse, table.entries), table.entries.values(), strict=True))
         if list(LatencyTable.of(kernels, table.datasheet).entries) != list(table.entries):
@@ -72,13 +72,13 @@ def _is_sound(table: LatencyTable) -> bool:
 
 
 def _forms_file(path: Path) -> Path:
-    """Where a table's fitted forms lie."""
+    """The path of a table's fitted forms."""
     return path.with_name(f"{path.name.removesuffix('.parquet')}.forms.npz")
 
 
 def _save_fitted(fitted: Path | bytes | None, target: Path) -> None:
     if fitted is None:
-        target.unlink(missing_ok=True)  # those of the table that was here before
+        target.unlink(missing_ok=True)  # forms of a replaced table
         return
     content = fitted if isinstance(fitted, bytes) else fitted.read_bytes()
     with whole_file(target) as partial:
@@ -86,17 +86,17 @@ def _save_fitted(fitted: Path | bytes | None, target: Path) -> None:
 
 
 def recognises_parquet(head: bytes, _: Path) -> bool:
-    """Whether a file begins as Parquet does; whose it is, `read_table` says."""
+    """Whether a file is Parquet. `read_table` checks that it is a table of this library."""
     return head.startswith(b"PAR1")
 
 
 def read_table(path: str | os.PathLike[str]) -> LatencyTable:
-    """Read a table that `save_table` wrote; a row that no processor could have produced is logged as a warning.
+    """Read a table that `save_table` wrote. Rows that no processor could have produced are logged as a warning.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        TableFileError: if it is truncated, is not such a file, has another schema version, or a row is impossible;
-            the message names the file and the row.
+        TableFileError: if it is truncated, is not such a file, has another schema version, or has an invalid row. The
+            message names the file and the row.
     """
     source = Path(path)
     if not source.is_file():
@@ -117,7 +117,9 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
     try:
         found = data.read()
         if dict(zip(found.schema.names, found.schema.types, strict=True)) != _COLUMNS:
-            found = found.cast(pa.schema(list(_COLUMNS.items())))  # imports all of pyarrow's functions
+            found = found.cast(
+                pa.schema(list(_COLUMNS.items()))
+            )  # only where needed: it imports all of pyarrow's functions
         columns = found.to_pydict()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TableFileError(
@@ -147,7 +149,7 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
 def _as_written(
     source: Path, columns: dict[str, list[Any]], header: dict[str, Any], sheet: Datasheet
 ) -> LatencyTable | None:
-    """The table, where `save_table` found it sound and nothing was changed since; else None, and rows are checked."""
+    """The table without parsing its keys; None if `save_table` did not find it sound, or it was changed since."""
     if header.get("sound") is not True or "fingerprint" not in header:
         return None
     try:
@@ -184,7 +186,7 @@ def _datasheet(source: Path, header: Any) -> Datasheet:
 
 def _entries(source: Path, columns: dict[str, list[Any]], sheet: Datasheet) -> dict[Kernel, Entry]:
     entries: dict[Kernel, Entry] = {}
-    odd: list[str] = []
+    implausible: list[str] = []
     for number, (key, latency_ms, std_ms, n_samples) in enumerate(zip(*columns.values(), strict=True), start=1):
         try:
             if key is None or latency_ms is None or n_samples is None:
@@ -198,8 +200,8 @@ def _entries(source: Path, columns: dict[str, list[Any]], sheet: Datasheet) -> d
         try:
             check_plausible(kernel, latency_ms, sheet)
         except TableError as error:
-            odd.append(f"row {number}, {key}: {error}")
-    if odd:
-        more = f"; and {len(odd) - _N_SHOWN} more" if len(odd) > _N_SHOWN else ""
-        logger.warning("%s holds times that cannot be: %s%s.", source, "; ".join(odd[:_N_SHOWN]), more)
+            implausible.append(f"row {number}, {key}: {error}")
+    if implausible:
+        more = f"; and {len(implausible) - _N_SHOWN} more" if len(implausible) > _N_SHOWN else ""
+        logger.warning("%s holds impossible times: %s%s.", source, "; ".join(implausible[:_N_SHOWN]), more)
     return entries

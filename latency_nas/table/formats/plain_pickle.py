@@ -1,4 +1,4 @@
-"""Foreign pickles, read without ever running anything of theirs."""
+"""Reads foreign pickles without running anything in them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from latency_nas.errors import TableFileError, UnsafePickleError, short_repr
 
 __all__ = ["load_plain_pickle"]
 
-# Opcodes that build plain data: None, booleans, numbers, text, bytes, lists and dicts. Everything that names a class,
-# calls something, or sets an object's state is left out on purpose; and so are tuples and sets, which as keys of a dict
-# can take for ever to hash.
+# Opcodes that build plain data: None, booleans, numbers, text, bytes, lists and dicts. Opcodes that name a class, call
+# something, or set an object's state are excluded. So are tuples and sets: as keys of a dict, nested ones may take
+# forever to hash.
 _PLAIN = frozenset({
     "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT",
     "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
@@ -24,12 +24,12 @@ _PLAIN = frozenset({
     "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "GET",
     "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE",
 })  # fmt: skip
-_FRAME_BYTES = 9  # of the opcode and the length of its frame
+_FRAME_BYTES = 9  # length of the opcode FRAME with its argument
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 
 
-class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - it builds plain data alone
-    """A second lock behind the scan of opcodes."""
+class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - it builds only plain data
+    """Refuses classes and objects, in addition to the scan of opcodes."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise UnsafePickleError(f"Expected plain data, but the pickle asks for {module}.{name}.")
@@ -39,13 +39,13 @@ class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - it builds plain data al
 
 
 def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
-    """Load a pickle that holds plain data alone.
+    """Load a pickle that holds only plain data.
 
-    The opcodes are read first, as text; only a pickle made of harmless ones is then loaded.
+    All opcodes are read first. The pickle is loaded only if all of them are harmless.
 
     Raises:
-        UnsafePickleError: if it names a class, a function or an object; nothing of it has run.
-        TableFileError: if it is truncated or no pickle.
+        UnsafePickleError: if it names a class, a function or an object. None of it was run.
+        TableFileError: if it is truncated or not a pickle.
     """
     source = Path(path)
     data = source.read_bytes()
@@ -62,7 +62,7 @@ def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
 
 
 def _scan(source: Path, data: bytes) -> None:
-    """Read the opcodes as text, and refuse what is not plain data, or would be read in two ways."""
+    """Read the opcodes, and refuse those that are not plain data or could be read in two ways."""
     begins: set[int | None] = set()
     frames_end: list[int] = []
     for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
@@ -77,7 +77,7 @@ def _scan(source: Path, data: bytes) -> None:
         begins.add(position)
         if opcode.name == "FRAME":
             frames_end.append((position or 0) + _FRAME_BYTES + int(argument or 0))
-    begins.add((position or 0) + 1)  # behind the last opcode
+    begins.add((position or 0) + 1)  # position after the last opcode
     for end in frames_end:
         if end not in begins:
             raise TableFileError(

@@ -1,4 +1,4 @@
-"""The registry: which formats of tables there are, and which of them a file is of."""
+"""The registry of table formats, and the recognition of a file's format."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["ENTRY_POINTS", "format_of_suffix", "is_own", "listed", "named_format
 
 logger = logging.getLogger(__name__)
 
-ENTRY_POINTS = "latency_nas.formats"  # of other packages: name = "package.module:FORMAT"
+ENTRY_POINTS = "latency_nas.formats"  # group of the entry points of other packages: name = "package.module:FORMAT"
 
-# Suffixes come first, then what a file holds; a name is what `file_format=` and `--format` take.
+# name, as `file_format=` and `--format` take it -> the format
 _FORMATS: dict[str, Format] = {
     "parquet": Format(
         title="a table of this library in Parquet", suffixes=(".parquet",), recognises=recognises_parquet,
@@ -39,14 +39,14 @@ _FORMATS: dict[str, Format] = {
         title="a pickle of PaddleSlim's TableLatencyPredictor", suffixes=(".pkl",), recognises=recognises_paddleslim,
         read=import_paddleslim, write=export_paddleslim,
         write_options={
-            "dialect": "2022 or 2021, of the keys",
-            "partial": "whether kernels that the format cannot say are left out, instead of refusing the table",
+            "dialect": "dialect of the keys, 2022 or 2021",
+            "partial": "whether kernels that the format cannot express are left out, instead of refusing the table",
         },
     ),
     "evaluator-text": Format(
         title="a text of PaddleSlim's TableLatencyEvaluator", suffixes=(".txt", ".csv"),
         recognises=recognises_evaluator_text, read=import_evaluator_text,
-        read_options={"unit": "ms or us, which the file does not state", "delimiter": "between an op's parameters"},
+        read_options={"unit": "unit of the latencies, ms or us", "delimiter": "text between an op's parameters"},
     ),
     "lite-text": Format(
         title="latency_lookup_table.txt of Paddle-Lite's benchmark of operators", suffixes=(".txt",),
@@ -60,12 +60,12 @@ _FORMATS: dict[str, Format] = {
 
 @cache
 def _of_other_packages() -> Mapping[str, Format]:
-    """Formats of other packages, by name; one that cannot be had is logged and left out."""
+    """Formats of other packages, by name. One that cannot be loaded is left out with a warning."""
     found: dict[str, Format] = {}
     for point in entry_points(group=ENTRY_POINTS):
         try:
             loaded = point.load()
-        except Exception as error:  # another package's fault must not keep this library's own formats from working
+        except Exception as error:  # a fault in another package must not affect this library's formats
             logger.warning("The format %s of %s cannot be loaded: %r.", point.name, point.value, error)
             continue
         if isinstance(loaded, Format) and point.name not in _FORMATS:
@@ -76,20 +76,25 @@ def _of_other_packages() -> Mapping[str, Format]:
 
 
 def table_formats() -> dict[str, Format]:
-    """Every format by its name: this library's, then those of other packages."""
+    """All formats by name: this library's, then those of other packages.
+
+    Example:
+        >>> list(table_formats())[:3]
+        ['parquet', 'csv', 'paddleslim']
+    """
     return {**_FORMATS, **_of_other_packages()}
 
 
 def is_own(found: Format) -> bool:
-    """Whether it is this library's: its reader leaves out impossible times, or warns of them, by itself."""
+    """Whether a format is this library's. Their readers leave out impossible times, or warn of them, themselves."""
     return any(found is item for item in _FORMATS.values())
 
 
 def recognised_format(source: Path) -> Format:
-    """The one format that knows a file: of those of its suffix, then of all, this library's first.
+    """The format that recognises a file: first of those with its suffix, then of all; this library's first.
 
     Raises:
-        TableFileError: if none does, or several do.
+        TableFileError: if no format recognises it, or several do.
     """
     with source.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -109,7 +114,7 @@ def recognised_format(source: Path) -> Format:
 
 
 def _candidates(source: Path) -> Iterator[Mapping[str, Format]]:
-    """Where to look, most likely first; other packages are asked only for what is not ours by its suffix."""
+    """Groups of formats to try, in order. Formats of other packages are loaded only where ours with the suffix fail."""
     yield _of_suffix(_FORMATS, source)
     yield _of_suffix(table_formats(), source)
     yield _FORMATS
@@ -121,10 +126,10 @@ def _of_suffix(known: Mapping[str, Format], path: Path) -> dict[str, Format]:
 
 
 def format_of_suffix(target: Path) -> Format:
-    """The one format that can write files of this suffix.
+    """The only format that can write files with this suffix.
 
     Raises:
-        TableError: if there is none, or there are several.
+        TableError: if there is no such format, or there are several.
     """
     found = [item for item in _of_suffix(table_formats(), target).values() if item.write is not None]
     if len(found) != 1:
@@ -136,10 +141,10 @@ def format_of_suffix(target: Path) -> Format:
 
 
 def named_format(given: str | Format) -> Format:
-    """A format by its name.
+    """The format of a name.
 
     Raises:
-        TableError: if there is none.
+        TableError: if there is no such format.
     """
     if isinstance(given, Format):
         return given
@@ -150,7 +155,7 @@ def named_format(given: str | Format) -> Format:
 
 
 def listed(*, written: bool = False) -> str:
-    """The formats and their suffixes, for messages; those that can be written, or all."""
+    """A list of formats with their suffixes, for messages: of all, or of those that can be written."""
     return ", ".join(
         f"{name} ({' '.join(item.suffixes)})" for name, item in table_formats().items() if item.write or not written
     )

@@ -1,4 +1,4 @@
-"""What the importers of tables written as text share: lines, and rows that are used or skipped with a reason."""
+"""Shared parts of the importers of text tables: lines, and rows that are used or skipped with a reason."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["known", "text_lines", "text_table", "window_out"]
 
 
 def window_out(size: int, kernel: int, pad: int, stride: int, *, dilation: int = 1, ceil: bool = False) -> int:
-    """How many places a window has along an axis that is padded on both sides."""
+    """Number of positions of a window along an axis that is padded equally on both sides."""
     return (size + 2 * pad - dilation * (kernel - 1) - 1 + (stride - 1 if ceil else 0)) // stride + 1
 
 
 def known(readers: Mapping[str, Callable[..., Kernel]], op: str) -> Callable[..., Kernel]:
-    """The reader of an op type.
+    """The reader for an op type.
 
     Raises:
-        KernelError: if there is none.
+        KernelError: if the op type is unknown.
     """
     if op not in readers:
         raise KernelError(f"the op type {op!r} is not known")
@@ -32,10 +32,10 @@ def known(readers: Mapping[str, Callable[..., Kernel]], op: str) -> Callable[...
 
 
 def text_lines(source: Path) -> list[str]:
-    """The lines of a file that are not blank.
+    """The lines of a file except blank ones.
 
     Raises:
-        TableFileError: if it is not text.
+        TableFileError: if the file is not text.
     """
     try:
         return [line for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -46,7 +46,9 @@ def text_lines(source: Path) -> list[str]:
 def text_table(
     source: Path, rows: Iterator[tuple[str, Callable[[], Kernel], str]], sheet: Datasheet, to_ms: float
 ) -> tuple[LatencyTable, ImportReport]:
-    """A table of rows of (text, what makes the kernel, latency). Of several rows of a kernel the first stands.
+    """A table of rows, each with its text, a function that makes its kernel, and its latency as text.
+
+    If several rows have the same kernel, the first one counts.
 
     Raises:
         TableFileError: if no row can be used.

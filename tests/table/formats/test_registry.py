@@ -227,7 +227,7 @@ def test_an_export_says_what_is_lost(tmp_path: Path) -> None:
     report = export_table(TABLE, tmp_path / "t.pkl", dialect="2021")
     assert str(report) == (
         f"{tmp_path / 't.pkl'}: 2 kernels\n"
-        f"lost: the datasheet: device, threads and power mode stand in the file's name alone\n"
+        f"lost: the datasheet: device, threads and power mode are only in the file's name\n"
         f"lost: the spread and the number of samples of each row"
     )
 

@@ -1,1 +1,1 @@
-"""PaddleSlim's latency tables: their keys, and both ways between them and ours."""
+"""PaddleSlim's latency tables: their keys, their import and their export."""

@@ -1,4 +1,4 @@
-"""Writes a latency table as PaddleSlim's pickle: under every key by which PaddleSlim may ask for a kernel."""
+"""Writes a latency table as PaddleSlim's pickle, with every key by which PaddleSlim may look up a kernel."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ _N_SHOWN = 5
 def export_paddleslim(
     table: LatencyTable, path: str | os.PathLike[str], *, dialect: Dialect = "2022", partial: bool = False
 ) -> ExportReport:
-    """Write `table` as PaddleSlim's pickle: a plain dict of keys and milliseconds.
+    """Write a table as PaddleSlim's pickle: a plain dict of keys and milliseconds.
 
-    The format holds no datasheet: device, threads and power mode stand in the file's name alone, and how the numbers
-    were obtained, their spread and the engine's version are lost.
+    The format has no datasheet. Device, threads and power mode are only in the file's name. The origin and spread of
+    the numbers and the engine's version are lost.
 
     Args:
-        table: of Paddle-Lite.
-        path: the file, or a folder, in which it is named ``{device}_threads_{threads}_power_mode_{mode}.pkl``.
-        dialect: of the keys.
-        partial: leave out kernels that cannot be said, and give kernels of one key their mean, instead of refusing.
+        table: Table of Paddle-Lite.
+        path: File to write, or a folder. In a folder, the file is named
+            ``{device}_threads_{threads}_power_mode_{mode}.pkl``.
+        dialect: Dialect of the keys.
+        partial: Whether to leave out kernels that have no key, and to give kernels with the same key their mean. If
+            False, such tables are refused.
 
     Returns:
-        The file, and what is lost.
+        A report with the path, and with the parts of the table that are lost.
 
     Raises:
         TableError: if the table is not of Paddle-Lite on a real device, its conditions do not make a file name, or
-            kernels cannot be said; the message names them.
+            kernels cannot be expressed. The message names them.
     """
     target = Path(path)
     if target.is_dir():
@@ -50,23 +52,23 @@ def export_paddleslim(
             f"{table.datasheet}."
         )
     times, refused = _times(table, dialect)
-    unlike = {
+    ambiguous = {
         key: f"kernels of {len(values)} latencies have this key"
         for key, values in times.items()
         if values - {min(values)}
     }
-    if (refused or unlike) and not partial:
-        raise TableError(_refusal(table, refused | unlike))
+    if (refused or ambiguous) and not partial:
+        raise TableError(_refusal(table, refused | ambiguous))
     if not times:
         raise TableError(f"Expected kernels that PaddleSlim has keys for, but {table.name} has none.")
     data = {key: sum(values) / len(values) for key, values in times.items()}
     with whole_file(target) as file:
         file.write_bytes(pickle.dumps(data, protocol=3))
-    return ExportReport(path=target, n_rows=len(table) - len(refused), lost=_lost(table, len(refused), len(unlike)))
+    return ExportReport(path=target, n_rows=len(table) - len(refused), lost=_lost(table, len(refused), len(ambiguous)))
 
 
 def _times(table: LatencyTable, dialect: Dialect) -> tuple[dict[str, set[float]], dict[str, str]]:
-    """The latencies of each key, and the kernels that have none, with the reason."""
+    """The latencies of each key, and the kernels without a key -> the reason."""
     times: dict[str, set[float]] = {}
     refused: dict[str, str] = {}
     for kernel, row in table.items():
@@ -78,23 +80,23 @@ def _times(table: LatencyTable, dialect: Dialect) -> tuple[dict[str, set[float]]
     return times, refused
 
 
-def _lost(table: LatencyTable, n_refused: int, n_unlike: int) -> tuple[str, ...]:
-    lost = ["the datasheet: device, threads and power mode stand in the file's name alone"]
+def _lost(table: LatencyTable, n_refused: int, n_ambiguous: int) -> tuple[str, ...]:
+    lost = ["the datasheet: device, threads and power mode are only in the file's name"]
     if any(row.std_ms is not None or row.n_samples for row in table.entries.values()):
         lost.append("the spread and the number of samples of each row")
     if n_refused:
         lost.append(f"kernels that PaddleSlim has no key for ({n_refused})")
-    if n_unlike:
-        lost.append(f"what tells kernels of one key apart ({n_unlike} keys): each has their mean")
+    if n_ambiguous:
+        lost.append(f"differences between kernels of the same key ({n_ambiguous} keys): each key has their mean")
     return tuple(lost)
 
 
 def _refusal(table: LatencyTable, reasons: dict[str, str]) -> str:
-    shown = "; ".join(f"{key} ({reason})" for key, reason in list(reasons.items())[:_N_SHOWN])
+    named = "; ".join(f"{key} ({reason})" for key, reason in list(reasons.items())[:_N_SHOWN])
     more = f"; and {len(reasons) - _N_SHOWN} more" if len(reasons) > _N_SHOWN else ""
     return (
-        f"Expected kernels that PaddleSlim's format can say, but {len(reasons)} of {table.name} cannot be said: "
-        f"{shown}{more}. Pass partial=True (--partial) to write the others."
+        f"Expected kernels that PaddleSlim's format can express, but {len(reasons)} of {table.name} cannot be "
+        f"expressed: {named}{more}. Pass partial=True (--partial) to write the others."
     )
 
 

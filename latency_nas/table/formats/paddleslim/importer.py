@@ -1,6 +1,6 @@
 """Imports the latency tables of PaddleSlim's TableLatencyPredictor: pickles of Paddle-Lite op keys and milliseconds.
 
-The importer says of each key that it could not use why.
+The report gives a reason for each key that could not be used.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _FILE_NAME = re.compile(
 )
 POWER_MODES = ("HIGH", "LOW", "FULL", "NO_BIND", "RAND_HIGH", "RAND_LOW")  # Paddle-Lite's enum, in its order
 
-_IMPOSSIBLE = 10.0  # times the rate that 95 % of a table's convolutions and multiplications stay below
+_IMPOSSIBLE = 10.0  # bound, as a multiple of the 95 % quantile of the rates of a table's convolutions and products
 
-# A convolution's key names neither its activation nor its bias, a pool's not its rounding, a softmax's not its axis.
+# Attributes that keys do not have: activation and bias of a convolution, rounding of a pool, axis of a softmax.
 UNRECORDED = (
     "conv2d.act", "conv2d.bias", "conv_transpose2d.act", "conv_transpose2d.bias", "conv_transpose2d.output_pad",
     "linear.act", "linear.bias", "pool2d.ceil", "softmax.axis",
@@ -41,24 +41,24 @@ _NOTES = "Paddings that differ by side stand in the source as one number and are
 
 
 def recognises_paddleslim(head: bytes, path: Path) -> bool:
-    """Whether it is a pickle, other than one of MMT's; what it holds is looked at when it is read."""
+    """Whether the file is a pickle, except one of MMT's. Its content is checked when it is read."""
     return is_pickle(head, path.suffix) and b"ops_meta" not in head
 
 
 def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport]:
-    """Import a table of PaddleSlim's, ``{HW}_threads_{T}_power_mode_{P}.pkl``, without running anything of it.
+    """Import a table of PaddleSlim's, ``{HW}_threads_{T}_power_mode_{P}.pkl``, without running anything in it.
 
-    Device, threads and power mode are in the file's name alone; of a file with another name they stay unstated.
+    Device, threads and power mode are only in the file's name. If the file has another name, they are unstated.
 
     Args:
-        path: the pickle.
+        path: Pickle to read.
 
     Returns:
-        The table, marked as imported, and what became of each key.
+        The table, marked as imported, and a report on its keys.
 
     Raises:
         UnsafePickleError: if the pickle holds more than plain data.
-        TableFileError: if it is not a dict of text and positive numbers, or no key of it can be used.
+        TableFileError: if it is not a dict of texts and positive numbers, or no key can be used.
     """
     source = Path(path)
     data = load_plain_pickle(source)
@@ -94,7 +94,7 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
 
 
 def _implausible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry], sheet: Datasheet) -> dict[str, str]:
-    """Keys whose times no processor could take: those of another unit."""
+    """Keys whose times are impossible for any processor, since they are in another unit."""
     found: dict[str, str] = {}
     for kernel, names in keys.items():
         for name in names:
@@ -106,9 +106,9 @@ def _implausible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry]
 
 
 def _impossible(keys: Mapping[Kernel, Sequence[str]], rows: Mapping[str, Entry]) -> dict[str, str]:
-    """Keys that stand beside another op's time: their arithmetic would be far faster than all the rest of the table.
+    """Keys that have another op's time: their arithmetic would be far faster than that of the rest of the table.
 
-    PaddleSlim's builder takes times from a log by their order; in its own RK3288 table it slipped in some networks.
+    PaddleSlim's builder assigns times from a log by their order. In its own RK3288 table, some networks are misaligned.
     """
     rates = {
         name: n_flops(kernel) / rows[name].latency_ms / 1e6
@@ -131,7 +131,7 @@ def _datasheet(file_name: str) -> Datasheet:
     return Datasheet(
         device=match["hw"].upper() if match else f"not stated ({file_name})",
         engine="Paddle-Lite",
-        dialect="2.11",  # of the build behind PaddleSlim's keys
+        dialect="2.11",  # PaddleSlim's keys follow this build
         method="imported",
         threads=int(match["threads"]) if match else None,
         power_mode=POWER_MODES[power] if 0 <= power < len(POWER_MODES) else "",

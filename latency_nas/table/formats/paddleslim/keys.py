@@ -1,7 +1,7 @@
-"""What a key of PaddleSlim's table names: from its text to a kernel, in the dialects of 2022 and of 2021.
+"""Parses the keys of PaddleSlim's tables into kernels, in the dialects of 2022 and of 2021.
 
 A key is an op type and ``name=value`` fields. The same op is spelt in several ways (batch -1, ``axis``, doubled blanks,
-a stray bracket), all of which are read; a key of 2021 may lack the output of an op that keeps its input's shape.
+a stray bracket). All of these are read. A key of 2021 may lack the output of an op that keeps its input's shape.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DTYPES = {"8": "int8", "16": "fp16"}
 
 
 class _Fields:
-    """The fields of one key, with accessors that know the types."""
+    """The fields of a key, with accessors for each type."""
 
     def __init__(self, text: str) -> None:
         self.raw: dict[str, str] = {}
@@ -34,7 +34,9 @@ class _Fields:
     def shapes(self, name: str) -> list[Shape]:
         found = _SHAPE.findall(self.text(name))
         shapes = [tuple(int(size) for size in text.replace(" ", "").split(",") if size) for text in found]
-        return [(1, *shape[1:]) if shape[:1] == (-1,) else shape for shape in shapes]  # measured with one image
+        return [
+            (1, *shape[1:]) if shape[:1] == (-1,) else shape for shape in shapes
+        ]  # -1 is the batch, which was 1 in the measurement
 
     def shape(self, name: str) -> Shape:
         shapes = self.shapes(name)
@@ -54,7 +56,7 @@ class _Fields:
         return str(self.raw[name])
 
     def kept(self, name: str) -> AttrValue:
-        """An integer, integers, or what else it is as a name."""
+        """The value of a field as an attribute: an integer, integers, or any other text made into a name."""
         text, numbers = self.text(name), self.numbers(name)
         if re.fullmatch(r"-?\d+", text):
             return numbers[0]
@@ -105,17 +107,17 @@ def _unary(op: str) -> Callable[[_Fields], Kernel]:
 
 
 def _same_shape(op: str) -> Callable[[_Fields], Kernel]:
-    """An op that keeps its input's shape; the keys of 2021 leave out its output."""
+    """A reader for an op that keeps its input's shape. The keys of 2021 leave out its output."""
     return lambda fields: Kernel.of(op, [fields.shape("in")], [fields.shape("out" if "out" in fields.raw else "in")])
 
 
 def _without_output(op: str) -> Callable[[_Fields], Kernel]:
-    """An op of whose keys of 2021 no output can be told."""
+    """A reader for an op whose output is unknown in keys of 2021."""
     return lambda fields: Kernel.of(op, [fields.shape("in")], fields.shapes("out") if "out" in fields.raw else [])
 
 
 def _kept(op: str, inputs: str, *attrs: str) -> Callable[[_Fields], Kernel]:
-    """An op that keeps Paddle's name and the fields of its key."""
+    """A reader for an op that keeps Paddle's name and the fields of its key."""
 
     def read(fields: _Fields) -> Kernel:
         outputs = fields.shapes("out") if "out" in fields.raw else []
@@ -126,7 +128,11 @@ def _kept(op: str, inputs: str, *attrs: str) -> Callable[[_Fields], Kernel]:
 
 
 def _binary(op: str, **attrs: str) -> Callable[[_Fields], Kernel]:
-    """`axis` says where the smaller operand's dimensions stand in the larger; written into its shape, it is gone."""
+    """A reader for an op of two operands.
+
+    The key's `axis` is the place of the smaller operand's dimensions in the larger one. The kernel has no such
+    attribute: ones are appended to the smaller shape instead.
+    """
 
     def read(fields: _Fields) -> Kernel:
         x, y = fields.shape("X"), fields.shape("Y")
@@ -175,7 +181,7 @@ def _reshape(fields: _Fields) -> Kernel:
 
 
 def _fc(fields: _Fields) -> Kernel:
-    """What it flattens of its input is not in the kernel, as it moves nothing."""
+    """Read a linear layer. A flatten of its input is not part of the kernel, since it moves nothing."""
     source, (c_in, c_out) = fields.shape("in"), fields.shape("weight")
     if prod(source) % c_in:
         raise KernelError("the sizes of its input and weight differ")
@@ -217,9 +223,16 @@ _SAME_SHAPE = (
 )  # fmt: skip
 _BINARY = ("add", "sub", "mul", "div", "pow", "mod")
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "linear", "trilinear")
-_ONE_COST = ("fill_constant", "range", "cast", "expand", "expand_v2", "expand_as_v2")  # whatever their sizes
+_ONE_COST = (
+    "fill_constant",
+    "range",
+    "cast",
+    "expand",
+    "expand_v2",
+    "expand_as_v2",
+)  # keys without shapes: one latency for all sizes
 
-# op type -> reader of its fields; types that have no counterpart of the same cost keep Paddle's name
+# op type -> reader of its fields; a type without a counterpart of the same cost keeps Paddle's name
 _READ: dict[str, Callable[[_Fields], Kernel]] = {
     "conv2d": _conv,
     "depthwise_conv2d": _conv,
@@ -234,7 +247,7 @@ _READ: dict[str, Callable[[_Fields], Kernel]] = {
     **{op: _without_output(f"paddle.{op}") for op in ("transpose", "transpose2")},
     **{f"{mode}_interp_v2": _without_output(f"paddle.{mode}_interp_v2") for mode in _INTERPOLATIONS},
     **{f"elementwise_{op}": _binary(op) for op in _BINARY},
-    # the key names no activation; on ARM, opt fuses none but relu
+    # the key has no activation; on ARM, opt fuses only relu
     **{f"fusion_elementwise_{op}_activation": _binary(op, act="relu") for op in ("add", "sub", "mul")},
     "matmul": _matmul,
     "matmul_v2": _matmul,
@@ -245,7 +258,7 @@ _READ: dict[str, Callable[[_Fields], Kernel]] = {
     "split": _split,
     "shuffle_channel": _shuffle,
     **dict.fromkeys(("reshape", "reshape2", "squeeze2", "unsqueeze2", "flatten_contiguous_range"), _reshape),
-    "slice": _kept("paddle.slice", "in", "axes"),  # where it cuts is not in the key, nor so its output
+    "slice": _kept("paddle.slice", "in", "axes"),  # neither the positions nor the output is in the key
     "reduce_mean": _reduce_mean,
     "arg_max": _argmax,
     "greater_equal": lambda fields: Kernel.of(
@@ -265,10 +278,10 @@ _READ: dict[str, Callable[[_Fields], Kernel]] = {
 
 
 def parse_paddleslim_key(key: str) -> Kernel:
-    """The kernel that a key of PaddleSlim's table names.
+    """Parse a key of PaddleSlim's table.
 
     Raises:
-        KernelError: if the op type is not known, or a field is missing or leaves a size open.
+        KernelError: if the op type is unknown, or a field is missing or leaves a size open.
 
     Example:
         >>> parse_paddleslim_key("swish in=(-1, 8, 1, 1) out=(-1, 8, 1, 1)").key

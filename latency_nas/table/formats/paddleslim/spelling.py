@@ -1,4 +1,4 @@
-"""Under which keys PaddleSlim may ask for a kernel: the inverse of reading them, in each of Paddle's spellings."""
+"""The keys by which PaddleSlim may look up a kernel: the inverse of parsing, in each of Paddle's spellings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from latency_nas.table.formats.paddleslim.templates import Dialect, OptimisedOp,
 __all__ = ["paddleslim_keys"]
 
 _BITS = {"fp32": (None, None), "int8": (True, 8), "fp16": (True, 16)}
-_FUSED = ("relu", "relu6", "leaky_relu")  # activations that PaddleSlim's optimiser puts into a convolution
+_FUSED = ("relu", "relu6", "leaky_relu")  # activations that PaddleSlim's optimiser fuses into a convolution
 
 
 def _op(type_: str, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...], **attrs: Any) -> OptimisedOp:
@@ -22,7 +22,7 @@ def _op(type_: str, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...], **att
 
 
 def _one(kernel: Kernel, name: str) -> int:
-    """The one number that a key holds of an attribute of several."""
+    """The value of an attribute for which a key holds only one number."""
     values = cast(tuple[int, ...], kernel.attributes[name])
     if len(set(values)) > 1:
         raise KernelError(f"a key holds one number of `{name}`, and its own differ: {values}")
@@ -61,7 +61,7 @@ _ONES: dict[str, Any] = {"ksize": [1, 1], "strides": [1, 1], "paddings": [0, 0]}
 
 
 def _binary(kernel: Kernel) -> list[OptimisedOp]:
-    """Once for each way in which Paddle says where the smaller operand lies."""
+    """An op for each way in which Paddle may state the place of the smaller operand."""
     if kernel.attributes.get("scalar") or len(kernel.inputs) != 2:
         raise KernelError("an operand that is a number has no key")
     act = kernel.attributes.get("act")
@@ -80,17 +80,17 @@ def _binary(kernel: Kernel) -> list[OptimisedOp]:
 
 
 def _reshape(kernel: Kernel) -> list[OptimisedOp]:
-    """As a reshape, and as each flatten, squeeze and unsqueeze of the same sizes."""
+    """The reshape, and each flatten, squeeze and unsqueeze between the same shapes."""
     (source,), (target,) = kernel.inputs, kernel.outputs
     ops = [_op("reshape2", kernel.inputs, kernel.outputs)]
-    n_less = len(source) - len(target)
-    for start in range(len(target) if n_less > 0 else 0):
-        stop = start + n_less + 1
+    n_removed = len(source) - len(target)
+    for start in range(len(target) if n_removed > 0 else 0):
+        stop = start + n_removed + 1
         if (*source[:start], prod(source[start:stop]), *source[stop:]) == target:
             ops.append(_op("flatten_contiguous_range", kernel.inputs, kernel.outputs, start_axis=start))
-    type_, longer, shorter = ("squeeze2", source, target) if n_less > 0 else ("unsqueeze2", target, source)
-    for start in range(len(shorter) + 1 if n_less else 0):
-        stop = start + abs(n_less)
+    type_, longer, shorter = ("squeeze2", source, target) if n_removed > 0 else ("unsqueeze2", target, source)
+    for start in range(len(shorter) + 1 if n_removed else 0):
+        stop = start + abs(n_removed)
         if set(longer[start:stop]) == {1} and longer[:start] + longer[stop:] == shorter:
             ops.append(_op(type_, kernel.inputs, kernel.outputs, axes=[*range(start, stop)]))
     return ops
@@ -124,7 +124,7 @@ def _plain(type_: str) -> Callable[[Kernel], list[OptimisedOp]]:
     return lambda kernel: [_op(type_, kernel.inputs, kernel.outputs, **kernel.attributes)]
 
 
-# op of a kernel -> the ops of Paddle's that it may be
+# op of a kernel -> function that gives the ops of Paddle that it may be
 _OPS: dict[str, Callable[[Kernel], list[OptimisedOp]]] = {
     "conv2d": _conv,
     "conv_transpose2d": _conv,
@@ -146,17 +146,18 @@ _WITH_PRECISION = frozenset({"conv2d", "conv_transpose2d", "matmul"})
 
 
 def paddleslim_keys(kernel: Kernel, *, dialect: Dialect = "2022") -> tuple[str, ...]:
-    """The keys by which PaddleSlim may ask for a kernel.
+    """The keys by which PaddleSlim may look up a kernel.
 
-    A kernel has several where Paddle says the same in several ways: an element-wise op's ``axis`` may be counted from
-    either side, a flatten is a reshape. `parse_paddleslim_key` makes the same kernel of each, less what no key records.
+    A kernel has several keys where Paddle has several spellings: the ``axis`` of an element-wise op may be counted from
+    either side, and a flatten is a reshape. `parse_paddleslim_key` gives the same kernel for each key, without the
+    attributes that keys do not record.
 
     Args:
-        kernel: of Paddle-Lite.
-        dialect: as in `write_paddleslim_key`.
+        kernel: Kernel of Paddle-Lite.
+        dialect: Dialect of the keys, as in `write_paddleslim_key`.
 
     Raises:
-        KernelError: if PaddleSlim has no key for it, or its key would stand for another kernel too.
+        KernelError: if PaddleSlim has no key for it, or its key would also mean another kernel.
 
     Example:
         >>> paddleslim_keys(Kernel.of("relu", [(1, 8)], [(1, 8)]))
@@ -176,17 +177,17 @@ def paddleslim_keys(kernel: Kernel, *, dialect: Dialect = "2022") -> tuple[str, 
     for key in keys:
         read = parse_paddleslim_key(key)
         if read.op != kernel.op or read != kernel.without(tuple(kernel.attributes.keys() - read.attributes.keys())):
-            raise KernelError(f"its key would stand for {read}")
+            raise KernelError(f"its key would mean {read}")
     return keys
 
 
 def _paddles_own(kernel: Kernel) -> OptimisedOp:
-    """An op that kept Paddle's name: its attributes are its key's fields."""
+    """The op of a kernel that kept Paddle's name: its attributes are the fields of its key."""
     attrs: dict[str, Any] = {name: list(value) if isinstance(value, tuple) else value for name, value in kernel.attrs}
     if kernel.op == "paddle.uniform_random":
         attrs["shape"] = list(kernel.outputs[0])
     if any(isinstance(value, str) for value in attrs.values()):
-        raise KernelError("its attributes stand in the kernel as a name, which is not what its key had")
+        raise KernelError("its key cannot be rebuilt from attributes that the kernel holds as names")
     return OptimisedOp(
         type=kernel.op.removeprefix("paddle."), inputs=kernel.inputs, outputs=kernel.outputs, attrs=attrs
     )

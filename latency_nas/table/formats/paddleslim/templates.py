@@ -1,8 +1,7 @@
-"""The keys that PaddleSlim writes of the ops of a program, as templates: from an op of Paddle's to the text of its key.
+"""Writes the keys that PaddleSlim makes for the ops of a program, by templates.
 
-Of an op the templates know the shapes of all its inputs and outputs, each in the order of their slots' names, and its
-attributes. The first rule that knows an op's type says how its key is written. An attribute that the op lacks is
-written as None.
+A template uses the shapes of all inputs and outputs of an op, each in the order of their slots' names, and the
+attributes. The first rule for an op's type determines its key. An attribute that the op lacks is written as None.
 
 References:
     PaddleSlim 2.6.0, ``paddleslim/analysis/parse_ops.py``; the dialect of 2021 is that of its commit c7ec8584.
@@ -23,13 +22,13 @@ Dialect = Literal["2022", "2021"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimisedOp:
-    """An op of a Paddle program as its key sees it.
+    """An op of an optimised Paddle program, with all that its key needs.
 
     Args:
-        type: Paddle's name of it.
-        inputs: shapes of all that it reads, weights too, in the order of the slots' names; -1 is an open size.
-        outputs: shapes of all that it writes, in that order.
-        attrs: its attributes.
+        type: Paddle's name of the op.
+        inputs: Shapes of all inputs and weights, in the order of the slots' names; -1 is an open size.
+        outputs: Shapes of all outputs, in the same order.
+        attrs: Attributes of the op.
     """
 
     type: str
@@ -51,8 +50,8 @@ _UNARY = (
     "sqrt",
 )  # fmt: skip
 
-# types, parts of types, what follows the type. Doubled blanks, the stray bracket, and calib's and floor's input in
-# the place of their output are PaddleSlim's own.
+# (types, parts of types, template of the text after the type). Doubled blanks, the stray bracket, and the input of
+# calib and floor in place of their output are PaddleSlim's own.
 _RULES: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (("sparse_conv2d",), (), _CONV + " NonZeroWeights={n_nonzero}"),
     ((), ("conv2d",), _CONV),
@@ -111,7 +110,7 @@ _SHAPES = frozenset({"first", "second", "last", "last_but_one", "out", "second_o
 
 
 class _Fields(dict[str, Any]):
-    """An attribute that the op lacks is None; a shape must be there."""
+    """The values for a template. A missing attribute is None; a missing shape is an error."""
 
     def __missing__(self, name: str) -> None:
         if name in _SHAPES:
@@ -138,7 +137,7 @@ def _fields(op: OptimisedOp) -> _Fields:
 
 
 def _conv_fields(op: OptimisedOp) -> dict[str, Any]:
-    """Its filter stands before its input; of a sparse one, it is told from the shapes on both sides."""
+    """The fields of a convolution. A dense one has its filter before its input. A sparse one states no filter."""
     if op.type == "sparse_conv2d":
         source = op.attrs["Input"]
         weight = (op.outputs[0][1], source[1] if source else -1, 1, 1)
@@ -148,18 +147,18 @@ def _conv_fields(op: OptimisedOp) -> dict[str, Any]:
 
 
 def write_paddleslim_key(op: OptimisedOp, *, dialect: Dialect = "2022") -> str | None:
-    """The key that PaddleSlim asks its table for.
+    """The key that PaddleSlim looks up in its table.
 
     Args:
-        op: an op of the program that Paddle-Lite's optimiser left. A ``sparse_conv2d`` has the shapes of its slots
-            ``Input`` and ``NonZeroWeights`` among its attributes.
-        dialect: ``"2022"``, of every release from 2.3 on, or ``"2021"``, of the first tables.
+        op: Op of a program after Paddle-Lite's optimiser. A ``sparse_conv2d`` has the shapes of its slots ``Input`` and
+            ``NonZeroWeights`` among its attributes.
+        dialect: Dialect of the key: ``"2022"``, of every release from 2.3 on, or ``"2021"``, of the first tables.
 
     Returns:
-        The text; ``""`` for an op that costs nothing (feed, fetch); None where PaddleSlim knows no key for its type.
+        The key; ``""`` for an op that costs nothing (feed, fetch); None if PaddleSlim has no key for its type.
 
     Raises:
-        KernelError: if the op lacks what its key is made of, or there is no such dialect.
+        KernelError: if the op lacks a field of its key, or there is no such dialect.
 
     Example:
         >>> op = OptimisedOp(type="pool2d", inputs=((1, 8, 4, 4),), outputs=((1, 8, 1, 1),), attrs={"ksize": [1, 1],

@@ -99,7 +99,7 @@ def test_spellings(kernel: Kernel, keys: tuple[str, ...]) -> None:
         ),
         (
             Kernel.of("paddle.prior_box", [(1, 8)], [(1, 8)], min_sizes="v1.0"),
-            "its attributes stand in the kernel as a name, which is not what its key had",
+            "its key cannot be rebuilt from attributes that the kernel holds as names",
         ),
     ],
     ids=lambda value: value.op if isinstance(value, Kernel) else "",
@@ -153,7 +153,7 @@ def test_2021(tmp_path: Path) -> None:
     assert parse_paddleslim_key("relu in=(1, 8)") == RELU
 
 
-def test_what_cannot_be_said_is_refused_or_left_out(tmp_path: Path) -> None:
+def test_what_cannot_be_expressed_is_refused_or_left_out(tmp_path: Path) -> None:
     raster = Kernel.of("raster", [(1, 8)], [(1, 8)], source="packed", target="plain")
     plain = Kernel.of("conv2d", CONV.inputs, CONV.outputs, **{**CONV.attributes, "act": "relu"})
     table = table_of(RELU, raster, CONV, plain)
@@ -161,9 +161,9 @@ def test_what_cannot_be_said_is_refused_or_left_out(tmp_path: Path) -> None:
         export_paddleslim(table, tmp_path)
     key = paddleslim_keys(CONV)[0]
     assert str(caught.value) == (
-        f"Expected kernels that PaddleSlim's format can say, but 2 of mine cannot be said: raster [1,8] -> [1,8] "
-        f"source=packed target=plain dtype=fp32 (PaddleSlim has no key for raster); {key} (kernels of 2 latencies have "
-        f"this key). Pass partial=True (--partial) to write the others."
+        f"Expected kernels that PaddleSlim's format can express, but 2 of mine cannot be expressed: raster [1,8] "
+        f"-> [1,8] source=packed target=plain dtype=fp32 (PaddleSlim has no key for raster); {key} (kernels of 2 "
+        f"latencies have this key). Pass partial=True (--partial) to write the others."
     )
     assert not list(tmp_path.iterdir())
     report = export_paddleslim(table, tmp_path, partial=True)
@@ -171,9 +171,9 @@ def test_what_cannot_be_said_is_refused_or_left_out(tmp_path: Path) -> None:
     assert (report.n_rows, report.lost) == (
         3,
         (
-            "the datasheet: device, threads and power mode stand in the file's name alone",
+            "the datasheet: device, threads and power mode are only in the file's name",
             "kernels that PaddleSlim has no key for (1)",
-            "what tells kernels of one key apart (1 keys): each has their mean",
+            "differences between kernels of the same key (1 keys): each key has their mean",
         ),
     )
 
@@ -205,7 +205,7 @@ def test_what_cannot_be_said_is_refused_or_left_out(tmp_path: Path) -> None:
     ],
     ids=["engine", "emulated", "name"],
 )
-def test_conditions_that_cannot_be_said(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_conditions_that_cannot_be_expressed(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TableError) as caught:
         export_paddleslim(table_of(RELU, **changes), tmp_path)
     assert str(caught.value) == message

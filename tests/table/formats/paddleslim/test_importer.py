@@ -223,14 +223,14 @@ def test_stated_batch_comes_before_an_open_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("latency_ms", [0, -1.5, float("nan"), float("inf"), None, "fast", [1.0]])
 def test_impossible_latency_is_skipped_with_it(tmp_path: Path, latency_ms: object) -> None:
-    _, report = imported(tmp_path / "odd.pkl", {RELU: 0.5, BATCH_RELU: latency_ms})
+    _, report = imported(tmp_path / "table.pkl", {RELU: 0.5, BATCH_RELU: latency_ms})
     assert report.skipped == {BATCH_RELU: f"its latency is {latency_ms!r}"}
 
 
 def test_report_as_text(tmp_path: Path) -> None:
     _, report = imported(tmp_path / "mixed.pkl", {RELU: 0.5, BATCH_RELU: 0.25, "erf in=(1, 8)": 1.0, "clip": 2.0})
     assert str(report) == (
-        "2 of 4 keys used; 1 kernels stood under several keys.\n"
+        "2 of 4 keys used; 1 kernels have several keys.\n"
         "not used: 'erf in=(1, 8)': the op type 'erf' is not known\n"
         "not used: 'clip': the field `in` is missing"
     )
@@ -378,7 +378,7 @@ def test_axis_must_be_one_of_the_shape(key: str, reason: str) -> None:
     ids=["text", "bytes", "true", "huge"],
 )
 def test_latency_that_is_no_number_is_skipped(tmp_path: Path, latency_ms: object, text: str) -> None:
-    path = tmp_path / "odd.pkl"
+    path = tmp_path / "table.pkl"
     path.write_bytes(pickle.dumps({RELU: 0.5, BATCH_RELU: latency_ms}, protocol=4))  # protocol 3 has no short bytes
     _, report = import_paddleslim(path)
     assert report.skipped == {BATCH_RELU: f"its latency is {text}"}
@@ -404,14 +404,14 @@ def test_latency_that_is_no_number_is_skipped(tmp_path: Path, latency_ms: object
 )
 def test_convolution_that_cannot_be_is_skipped(tmp_path: Path, fields: str, reason: str) -> None:
     conv = f"conv2d {fields} pad=0 stride=1 dilation=1"
-    _, report = imported(tmp_path / "odd.pkl", {RELU: 0.5, conv: 0.25})
+    _, report = imported(tmp_path / "table.pkl", {RELU: 0.5, conv: 0.25})
     assert report.skipped == {conv: reason}
 
 
 @pytest.mark.parametrize("size", ["9" * 400, "9" * 155], ids=["one size", "product"])
 def test_endless_work_is_skipped(tmp_path: Path, size: str) -> None:
     matmul = f"matmul X=(1, {size}) Y=({size}, {size}) out=(1, {size}) quant=None bit_length=None"
-    _, report = imported(tmp_path / "odd.pkl", {RELU: 0.5, matmul: 0.25})
+    _, report = imported(tmp_path / "table.pkl", {RELU: 0.5, matmul: 0.25})
     assert report.skipped.keys() == {matmul}
     assert report.skipped[matmul].startswith("Expected sizes of matmul to be integers from 0 to 2^31, but got (1, 999")
     assert len(report.skipped[matmul]) < 500
@@ -420,7 +420,7 @@ def test_endless_work_is_skipped(tmp_path: Path, size: str) -> None:
 def test_endless_work_of_many_sizes_is_skipped(tmp_path: Path) -> None:
     shape = ", ".join(["2147483648"] * 40)
     matmul = f"matmul X=({shape}) Y=({shape}) out=({shape}) quant=None bit_length=None"
-    _, report = imported(tmp_path / "odd.pkl", {RELU: 0.5, matmul: 0.25})
+    _, report = imported(tmp_path / "table.pkl", {RELU: 0.5, matmul: 0.25})
     assert report.skipped == {matmul: "Expected at most 8 sizes in a shape of matmul, but got 40."}
 
 
@@ -429,17 +429,17 @@ def test_latency_that_makes_an_infinite_rate_is_skipped(tmp_path: Path) -> None:
     slow = matmul.replace("8", "9")
     reason = "4.941e-324 ms for it would be inf GFLOP/s, which the device cannot reach"
     for data in ({RELU: 0.5, slow: 0.25, matmul: 5e-324}, {RELU: 0.5, matmul: 5e-324}):
-        _, report = imported(tmp_path / "odd.pkl", data)
+        _, report = imported(tmp_path / "table.pkl", data)
         assert report.skipped == {matmul: reason}
 
 
 def test_latency_that_python_cannot_write_is_skipped(tmp_path: Path) -> None:
-    _, report = imported(tmp_path / "odd.pkl", {RELU: 0.5, BATCH_RELU: 10**5000})
+    _, report = imported(tmp_path / "table.pkl", {RELU: 0.5, BATCH_RELU: 10**5000})
     assert report.skipped == {BATCH_RELU: "its latency is a value with more digits than can be written"}
 
 
 def test_list_of_a_number_that_python_cannot_write_is_skipped(tmp_path: Path) -> None:
-    _, report = imported(tmp_path / "odd.pkl", {RELU: 0.5, BATCH_RELU: [10**5000]})
+    _, report = imported(tmp_path / "table.pkl", {RELU: 0.5, BATCH_RELU: [10**5000]})
     assert report.skipped == {BATCH_RELU: "its latency is a value with more digits than can be written"}
 
 
@@ -448,7 +448,7 @@ def test_reason_stays_short(tmp_path: Path, width: int) -> None:
     latency_ms: list[Any] = []
     for _ in range(16):
         latency_ms = [latency_ms] * width
-    _, report = imported(tmp_path / "odd.pkl", {RELU: 0.5, BATCH_RELU: latency_ms})
+    _, report = imported(tmp_path / "table.pkl", {RELU: 0.5, BATCH_RELU: latency_ms})
     assert len(report.skipped[BATCH_RELU]) < 500
 
 
