@@ -5,7 +5,7 @@
 Each row is one way to hold a search to its target, over targets x seeds of `examples/fbnet_chain.py`, with every
 search's argmax against its target, first as the search leaves it, and below as `LatencyLoss.land` does: the likeliest
 architecture that is not above the target and, if there is one, at most 3 % below it. Constraints are shown with and
-without `Schedule(settle=...)`, which draws the parameters to such an architecture; all other rows are without.
+without `Schedule(discretization=...)`, which draws the parameters to such an architecture; all other rows are without.
 
 The fixed weight is tuned at one target: from small to large, until a search with the first seed lands within 3 %. The
 argmax jumps, so that a weight a little larger need not give an architecture a little faster. The latency table is
@@ -41,13 +41,13 @@ from latency_nas.table import Entry
 TARGETS = (0.3, 0.5, 0.7)  # of the way from the cheapest to the dearest architecture
 TUNED_AT = 0.3
 TRIED = np.geomspace(5e-3, 2e-2, 9).round(5).tolist()  # weights of the linear penalty
-SETTLE = 0.4
+DISCRETIZATION = 0.4
 TUNED = "linear, tuned at one target"
 
 # how a search is held to its target -> the loss's options, made anew for each search
 WAYS: dict[str, Callable[[], dict[str, Any]]] = {
-    "equality, settling": lambda: {"penalty": AugmentedLagrangian("equality", rho=0.3, every=1)},
-    "inequality, settling": lambda: {"penalty": AugmentedLagrangian("inequality", rho=0.3, every=1)},
+    "equality, discretized": lambda: {"penalty": AugmentedLagrangian("equality", rho=0.3, every=1)},
+    "inequality, discretized": lambda: {"penalty": AugmentedLagrangian("inequality", rho=0.3, every=1)},
     "equality": lambda: {"penalty": AugmentedLagrangian("equality", rho=0.3, every=1)},
     "inequality": lambda: {"penalty": AugmentedLagrangian("inequality", rho=0.3, every=1)},
     "learned weight (LightNAS)": lambda: {"penalty": "learned-weight"},
@@ -92,9 +92,11 @@ def land(search: Search, table_file: Path) -> Landed:
     latency = LatencyLoss(load_table(table_file), **WAYS[search.way](), **weight)
     cheapest_ms, dearest_ms = latency.attach(supernet, fbnet_chain.EXAMPLE).bounds_ms()
     latency.target_ms = target_ms = cheapest_ms + search.share * (dearest_ms - cheapest_ms)
-    fbnet_chain.search(latency, supernet, search.epochs, settle=SETTLE if "settling" in search.way else 0.0)
+    fbnet_chain.search(
+        latency, supernet, search.epochs, discretization=DISCRETIZATION if "discretized" in search.way else 0.0
+    )
     before = latency.argmax_ms() / target_ms - 1
-    found = latency.land(within=0.03)
+    found = latency.discretize(within=0.03)
     return Landed(before, latency.argmax_ms() / target_ms - 1, fbnet_chain.accuracy(supernet, found))
 
 

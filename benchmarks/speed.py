@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mobilenet import CandidateNet, ElasticNet
 from supernet import Supernet
 
-from latency_nas import LatencyLoss
+from latency_nas import LatencyLoss, options_of
 from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.gates import PackedPlan
 from latency_nas.search.plan.plan import CostPlan
@@ -122,7 +122,7 @@ def attach() -> None:
         "elastic, by options": (
             ElasticNet(),
             lambda net: latency.attach(
-                net, example, options=ElasticNet.OPTIONS, subnet=lambda net, config: net.configured(config)
+                net, example, choices=options_of(ElasticNet.OPTIONS, lambda net, config: net.configured(config))
             ),
         ),
     }

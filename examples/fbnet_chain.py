@@ -98,8 +98,8 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 8 - 1, torch.tensor(data.target)
 
 
-def search(latency: LatencyLoss, supernet: Supernet, epochs: int, *, settle: float = 0.4) -> LatencyCallback:
-    latency.use_schedule(Schedule(final_temperature=0.1, settle=settle))
+def search(latency: LatencyLoss, supernet: Supernet, epochs: int, *, discretization: float = 0.4) -> LatencyCallback:
+    latency.use_schedule(Schedule(final_temperature=0.1, discretization=discretization))
     callback = LatencyCallback(latency, apply_to="arch")
     images, labels = digits()
     train = TensorDataset(images[:N_TRAIN], labels[:N_TRAIN])
@@ -139,7 +139,7 @@ def main() -> None:
     latency.target_ms = (cheapest_ms + dearest_ms) / 2
     search(latency, supernet, epochs=16)
     print(f"target {latency.target_ms:.4f} ms, argmax architecture {latency.argmax_ms():.4f} ms")
-    found = latency.land(within=0.03)  # the likeliest architecture from 3 % below the target up to it
+    found = latency.discretize(within=0.03)  # the likeliest architecture from 3 % below the target up to it
     print(f"landed on {latency.argmax_ms():.4f} ms, {accuracy(supernet, found):.1%} right: {found}")
 
 

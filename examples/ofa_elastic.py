@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latency_nas import LatencyLoss, LatencyTable, measure_table, read_model
+from latency_nas import LatencyLoss, LatencyTable, measure_table, options_of, read_model
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 N_STAGES = 2
@@ -99,7 +99,7 @@ def pick(supernet: Supernet, latency: LatencyLoss, target_ms: float, n_tried: in
     tried = 0
     while tried < n_tried:
         config = sample()
-        if not 0.9 * target_ms <= latency.price(config) <= target_ms:  # microseconds: millions can be asked
+        if not 0.9 * target_ms <= latency.price(config).latency_ms <= target_ms:
             continue
         tried += 1
         accuracy = float((supernet.configured(config)(images).argmax(1) == labels).float().mean())
@@ -123,14 +123,14 @@ def main() -> None:
     supernet = Supernet()
     latency = LatencyLoss(sys.argv[1] if sys.argv[1:] else measure(supernet))
     plan = latency.attach(
-        supernet, EXAMPLE, options=OPTIONS, subnet=lambda net, config: net.configured(config)
+        supernet, EXAMPLE, choices=options_of(OPTIONS, lambda net, config: net.configured(config))
     )  # a few dozen configurations are traced
     cheapest_ms, dearest_ms = plan.bounds_ms()
     train(supernet, n_steps=150)
     for share in (0.3, 0.6):
         target_ms = cheapest_ms + share * (dearest_ms - cheapest_ms)
         accuracy, config = pick(supernet, latency, target_ms, n_tried=40)
-        print(f"target {target_ms:.4f} ms: {accuracy:.1%} in {latency.price(config):.4f} ms by {config}")
+        print(f"target {target_ms:.4f} ms: {accuracy:.1%} in {latency.price(config).latency_ms:.4f} ms by {config}")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def main() -> None:
     latency.target_ms = sum(plan.bounds_ms()) / 2
     search(supernet, latency)
     print(f"target {latency.target_ms:.4f} ms, argmax architecture {latency.argmax_ms():.4f} ms")
-    print("never above the target:", found := latency.project(), f"{latency.price(found):.4f} ms")
+    print("never above the target:", found := latency.project(), latency.price(found).figure())
 
 
 if __name__ == "__main__":

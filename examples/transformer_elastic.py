@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
-from latency_nas import LatencyLoss, LatencyTable, ResourceCounter, Targets, measure_table, read_model
+from latency_nas import LatencyLoss, LatencyTable, ResourceCounter, Targets, measure_table, options_of, read_model
 
 N_TOKENS, DIM, HEAD_DIM, N_LAYERS = 16, 32, 8, 3
 EXAMPLE = torch.zeros(1, N_TOKENS, 4)  # 16 patches of 2 x 2 pixels
@@ -127,7 +127,9 @@ def main() -> None:
         "size": LatencyLoss(ResourceCounter("params"), penalty="inequality"),
     })  # fmt: skip
     plans = latency.attach(
-        supernet, EXAMPLE, options=OPTIONS, subnet=lambda net, config: net.subnet(config), gates=lambda net: net.gates()
+        supernet,
+        EXAMPLE,
+        choices=options_of(OPTIONS, lambda net, config: net.subnet(config), gates=lambda net: net.gates()),
     )
     for name, loss in latency.by_name().items():
         loss.target = sum(plans[name].bounds()) / 2

@@ -24,7 +24,7 @@ from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.supernet import find_choices
-from latency_nas.search.supernet.torch_space import graph_space
+from latency_nas.search.supernet.supernet_space import graph_space
 from latency_nas.table import Datasheet, Entry, LatencyTable
 
 DATASHEET = Datasheet(device="No device", engine="MNN", method="imported", threads=1, notes="made up for tests")

@@ -82,7 +82,7 @@ def penalty_page(scope: dict[str, Any], folder: Path) -> None:
     assert float(scope["constrained"].penalty.multiplier) > 0
     assert abs(scope["constrained"].argmax_ms() / scope["constrained"].target_ms - 1) < 0.2
     assert scope["multiplied"].multiplies
-    assert scope["multiplied"].n_terms == 100
+    assert scope["multiplied"].n_terms == 101
     assert all(bool(block.alpha.grad.any()) for block in scope["supernet"][2:])
 
 

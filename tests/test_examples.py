@@ -13,7 +13,7 @@ import torch
 import transformer_elastic
 from lightning.pytorch import seed_everything
 
-from latency_nas import LatencyLoss, ResourceCounter, Schedule, Targets
+from latency_nas import LatencyLoss, ResourceCounter, Schedule, Targets, options_of
 from tests.supernets import MadeUp, aim
 
 
@@ -62,12 +62,14 @@ def test_darts_cells_share_their_rows() -> None:
 
 def test_ofa_elastic_picks_within_the_target() -> None:
     supernet, latency = ofa_elastic.Supernet(), LatencyLoss(MadeUp())
-    latency.attach(supernet, ofa_elastic.EXAMPLE, options=ofa_elastic.OPTIONS, subnet=lambda net, c: net.configured(c))
+    latency.attach(
+        supernet, ofa_elastic.EXAMPLE, choices=options_of(ofa_elastic.OPTIONS, lambda net, c: net.configured(c))
+    )
     ofa_elastic.train(supernet, n_steps=5)
     target_ms = aim(latency)
     _, config = ofa_elastic.pick(supernet, latency, target_ms, n_tried=5)
     price_ms = MadeUp().predict(supernet.configured(config), ofa_elastic.EXAMPLE).latency_ms
-    assert latency.price(config) == pytest.approx(price_ms, rel=1e-9)
+    assert latency.price(config).latency_ms == pytest.approx(price_ms, rel=1e-9)
     assert 0.9 * target_ms <= price_ms <= target_ms
 
 
@@ -78,9 +80,9 @@ def test_transformer_keeps_two_budgets() -> None:
     latency.attach(
         supernet,
         transformer_elastic.EXAMPLE,
-        options=transformer_elastic.OPTIONS,
-        subnet=lambda net, config: net.subnet(config),
-        gates=lambda net: net.gates(),
+        choices=options_of(
+            transformer_elastic.OPTIONS, lambda net, config: net.subnet(config), gates=lambda net: net.gates()
+        ),
     )
     targets = [aim(loss, 0.6) for loss in latency.by_name().values()]
     transformer_elastic.search(supernet, latency, n_steps=10, batch_size=16)

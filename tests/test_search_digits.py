@@ -66,7 +66,7 @@ def searched(table: Path, share: float, weight: float = 2.0) -> tuple[Supernet, 
 def measured(table: Path, share: float, folder: Path) -> Verdict:
     """Search, land on the target as README does, and measure what was found."""
     supernet, latency = searched(table, share)
-    found = latency.land()
+    found = latency.discretize()
     networks = [supernet.subnet(found), supernet.subnet(dict.fromkeys(found, 0))]
 
     def measure() -> list[Verdict]:

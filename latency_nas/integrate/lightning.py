@@ -13,14 +13,13 @@ import logging
 import sys
 from collections.abc import Callable
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latency_nas.errors import MissingExtraError, SearchError
 from latency_nas.integrate.training_step import WrappedStep, with_term
 from latency_nas.integrate.unlisted_parameters import UnlistedParameters
-from latency_nas.search.loss.latency_term import LatencyTerm
+from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.loss.schedule import Schedule
-from latency_nas.search.loss.summary import as_text, summary_table
 from latency_nas.search.loss.targets import Targets
 
 __all__ = ["LatencyCallback"]
@@ -66,7 +65,7 @@ class _LatencyHooks:
 
     def __init__(
         self,
-        loss: LatencyTerm | Targets | None = None,
+        loss: LatencyLoss | Targets | None = None,
         *,
         final_temperature: float | None = None,
         apply_to: str = "all",
@@ -89,7 +88,7 @@ class _LatencyHooks:
         self._step = WrappedStep()
 
     @property
-    def loss(self) -> LatencyTerm | Targets:
+    def loss(self) -> LatencyLoss | Targets:
         """The loss.
 
         Raises:
@@ -163,7 +162,7 @@ class _LatencyHooks:
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Log the summary."""
         if trainer.is_global_zero and self.history:
-            logger.info("%s", as_text(self.summary()))
+            logger.info("%s", self.summary())
 
     # --- while training
 
@@ -195,8 +194,9 @@ class _LatencyHooks:
         figures = self.loss.figures()
         self.history.append({"epoch": trainer.current_epoch, **figures})
         pl_module.log_dict(figures, rank_zero_only=True)
-        shown = f"expected_{self.loss.quantity.suffix}"
-        pl_module.log(shown, next(iter(figures.values())), prog_bar=True, logger=False, rank_zero_only=True)
+        name, expected = next(iter(figures.items()))
+        label = name.rpartition("/")[2]
+        pl_module.log(label, expected, prog_bar=True, logger=False, rank_zero_only=True)
         architecture = self.loss.architecture()
         arrived = architecture == self._architecture and self.loss.on_target(self.tolerance)
         self._stable, self._architecture = (self._stable + 1 if arrived else 0), architecture
@@ -204,9 +204,9 @@ class _LatencyHooks:
             logger.info("The architecture has been the same and on its target for %d epochs.", self._stable)
             trainer.should_stop = True
 
-    def summary(self) -> Any:
-        """A table (of rich) of what was found: for each choice its candidate, how sure it is and what it costs."""
-        return summary_table(self.loss)
+    def summary(self) -> str:
+        """What was found, as text: see `LatencyTerm.summary`."""
+        return self.loss.summary()
 
     # --- checkpoints
 
@@ -246,17 +246,24 @@ def _n_epochs(trainer: Any) -> int:
     return ceil(n_batches / int(trainer.num_training_batches))
 
 
-def _held_by(pl_module: Any) -> LatencyTerm | Targets:
+def _held_by(pl_module: Any) -> LatencyLoss | Targets:
     """The one loss among the module's submodules."""
     modules = list(pl_module.modules())
-    found: list[LatencyTerm | Targets] = [module for module in modules if isinstance(module, Targets)]
-    found = found or [module for module in modules if isinstance(module, LatencyTerm)]
+    found: list[LatencyLoss | Targets] = [module for module in modules if isinstance(module, Targets)]
+    found = found or [module for module in modules if isinstance(module, LatencyLoss)]
     if len(found) != 1:
         raise SearchError(
             f"Expected {type(pl_module).__name__} to hold one latency loss, but it holds {len(found)}: give the "
             f"callback the loss, or several of them as Targets."
         )
     return found[0]
+
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+    class LatencyCallback(_LatencyHooks, Callback):
+        """`_LatencyHooks` as a callback of Lightning, as type checkers see it."""
 
 
 @functools.cache

@@ -44,7 +44,7 @@ class PaddleLatencyCallback(paddle.callbacks.Callback):  # type: ignore[misc]
         task = getattr(self.model, "_loss", None)
         if task is None:
             raise SearchError("Expected the model to have a loss: model.prepare(optimizer, loss=...).")
-        if not self.loss.priced.attached:
+        if not self.loss.attached:
             inputs = getattr(self.model, "_inputs", None)
             if not inputs:
                 raise SearchError(

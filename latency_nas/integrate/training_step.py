@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from latency_nas.search.loss.latency_term import LatencyTerm
-from latency_nas.search.loss.targets import Targets
 
 __all__ = ["WrappedStep", "with_term"]
 
@@ -45,7 +44,7 @@ class WrappedStep:
         self._wrapped = self._replaced = None
 
 
-def with_term(output: Any, loss: LatencyTerm | Targets) -> Any:
+def with_term(output: Any, loss: LatencyTerm) -> Any:
     """A `training_step`'s output, a tensor or a dict with ``"loss"``, with the term."""
     if isinstance(output, dict):  # one without "loss" is left for the trainer to complain of
         return {**output, "loss": loss.combine(output["loss"])} if "loss" in output else output

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
 from latency_nas.search.loss.latency_term import LatencyTerm
-from latency_nas.search.loss.targets import Targets
 from latency_nas.search.supernet.architecture_parameters import architecture_leaves
 
 __all__ = ["UnlistedParameters"]
@@ -30,10 +29,10 @@ class UnlistedParameters:
         """At the next `find`, look whatever was found before."""
         self._found = False
 
-    def find(self, loss: LatencyTerm | Targets, module: nn.Module) -> None:
+    def find(self, loss: LatencyTerm, module: nn.Module) -> None:
         """Find them, as soon as any architecture parameter requires a gradient."""
         if not self._found:
-            leaves = architecture_leaves(loss)
+            leaves = architecture_leaves(next(iter(loss.terms().values())))
             listed = {id(parameter) for parameter in module.parameters()}
             self._leaves, self._found = [leaf for leaf in leaves if id(leaf) not in listed], bool(leaves)
 

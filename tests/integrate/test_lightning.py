@@ -194,7 +194,7 @@ def test_a_loss_that_is_part_of_a_module_that_optimises_by_hand(lib: ModuleType)
     by_hand(expected, loss_of(expected, weight=3.0))
     assert_same(module.net, expected)
     own = [name for name in module.state_dict() if not name.startswith("net.")]
-    assert own == [f"latency.{name}" for name in ("temperature", "first_temperature", "scale", "pull")]
+    assert own == [f"latency.{name}" for name in ("temperature", "first_temperature", "scale", "strength")]
 
 
 def as_dict_without_loss(loss: Tensor, batch_idx: int) -> Any:

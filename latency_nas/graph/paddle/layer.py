@@ -103,10 +103,12 @@ def _save(layer: Any, path: Path, specification: Sequence[Any]) -> None:
         with warnings.catch_warnings(action="ignore"):
             paddle.jit.save(layer, str(path.with_suffix("")), specification)
     except Exception as error:  # whatever a user's forward raises
+        lines = str(error).strip().splitlines()
+        said = lines[-1].strip().removeprefix(f"{type(error).__name__}: ") if lines else "no message"
+        advice = " Its forward must not decide by the value of a tensor." if "pir.Value" in said else ""
         raise GraphError(
             f"Expected Paddle to write the program of {type(layer).__name__}, but it fails ({type(error).__name__}: "
-            f"{str(error).strip().splitlines()[-1] if str(error).strip() else 'no message'}). Its forward must not "
-            f"decide by the value of a tensor."
+            f"{said}).{advice}"
         ) from error
 
 

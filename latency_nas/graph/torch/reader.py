@@ -8,13 +8,11 @@ Limitations:
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
@@ -27,6 +25,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.op_graph import OpGraph
+from latency_nas.graph.restored import restored
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.recorder import Recorder
 
@@ -70,31 +69,16 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     if id(model) in _UNCHANGED:
         yield
         return
-    held = [(module, dict(vars(module))) for module in model.modules()]
-    containers = [
-        (value, dict(value) if isinstance(value, dict) else list(value))
-        for _, before in held
-        for value in before.values()
-        if isinstance(value, dict | list)
-    ]
-    states = random.getstate(), np.random.get_state()
+    modules = list(model.modules())
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     _UNCHANGED.add(id(model))
     try:
-        for module, _ in held:
-            module.training = False
-        with torch.random.fork_rng(devices):
+        with restored(modules), torch.random.fork_rng(devices):
+            for module in modules:
+                module.training = False
             yield
     finally:
         _UNCHANGED.discard(id(model))
-        for module, before in held:
-            vars(module).clear()
-            vars(module).update(before)
-        for value, was in containers:
-            value.clear()
-            value.extend(was) if isinstance(value, list) else value.update(was)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
 
 
 def read_torch(

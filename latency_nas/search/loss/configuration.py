@@ -8,7 +8,7 @@ from typing import Any
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.plan import CostPlan
 
-__all__ = ["options_of", "picks_of"]
+__all__ = ["options_of_architecture", "picks_of"]
 
 
 def picks_of(config: Mapping[str, Any], plan: CostPlan, options: Mapping[str, Sequence[Any]]) -> dict[str, int | str]:
@@ -50,7 +50,7 @@ def _candidate(choice: str, picked: Any, names: Sequence[str]) -> Any:
     return picked
 
 
-def options_of(architecture: Mapping[str, int], options: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+def options_of_architecture(architecture: Mapping[str, int], options: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """The options that an architecture of indices picks.
 
     Raises:

@@ -34,8 +34,8 @@ class Constraint(Float64State, ABC):
     """A term with a multiplier. Both are scalars in float64; the multiplier is a buffer, saved and resumed.
 
     Args:
-        multiplier: to begin with.
-        every: architecture steps from one update to the next.
+        multiplier: Multiplier to begin with.
+        every: Number of architecture steps from one update to the next.
 
     Raises:
         SearchError: if `every` is not positive.
@@ -85,13 +85,13 @@ class AugmentedLagrangian(Constraint):
     of what it was at the update before, rho grows; it is a buffer as well.
 
     Args:
-        kind: ``"equality"`` (on the target) or ``"inequality"`` (not above it).
-        multiplier: lambda to begin with.
-        rho: the penalty to begin with.
-        growth: of rho; 1 leaves it.
-        largest_rho: rho grows no further.
-        shrinkage: what of the violation may be left after an update without rho growing.
-        every: architecture steps from one update to the next.
+        kind: Kind of constraint: ``"equality"`` (on the target) or ``"inequality"`` (not above it).
+        multiplier: Multiplier lambda to begin with.
+        rho: Penalty to begin with.
+        growth: Factor by which rho grows; 1 leaves it.
+        max_rho: Largest rho.
+        shrinkage: Share of the violation that may be left after an update without rho growing.
+        every: Number of architecture steps from one update to the next.
 
     Raises:
         SearchError: if an argument is out of range.
@@ -110,18 +110,18 @@ class AugmentedLagrangian(Constraint):
         multiplier: float = 0.0,
         rho: float = 1.0,
         growth: float = 1.0,
-        largest_rho: float = 100.0,
+        max_rho: float = 100.0,
         shrinkage: float = 0.5,
         every: int = 10,
     ) -> None:
         super().__init__(multiplier=multiplier, every=every)
         if kind not in ("equality", "inequality"):
             raise SearchError(f"Expected `kind` to be 'equality' or 'inequality', but got {kind!r}.")
-        if not 0 < rho <= largest_rho:
-            raise SearchError(f"Expected `rho` to be positive and not above {largest_rho}, but got {rho}.")
+        if not 0 < rho <= max_rho:
+            raise SearchError(f"Expected `rho` to be positive and not above {max_rho}, but got {rho}.")
         if not growth >= 1:
             raise SearchError(f"Expected `growth` to be a number >= 1, but got {growth}.")
-        self.kind, self.growth, self.largest_rho, self.shrinkage = kind, growth, largest_rho, shrinkage
+        self.kind, self.growth, self.max_rho, self.shrinkage = kind, growth, max_rho, shrinkage
         self.register_buffer("rho", torch.tensor(float(rho), dtype=torch.float64))
         self.register_buffer("last", torch.tensor(torch.inf, dtype=torch.float64))
 
@@ -140,7 +140,7 @@ class AugmentedLagrangian(Constraint):
             self.multiplier.clamp_(min=0)
             left = max(0.0, violation)
         if left > self.shrinkage * float(self.last):
-            self.rho.mul_(self.growth).clamp_(max=self.largest_rho)
+            self.rho.mul_(self.growth).clamp_(max=self.max_rho)
         self.last.fill_(left)
 
 
@@ -148,9 +148,9 @@ class LearnedWeight(Constraint):
     """lambda g, with lambda <- lambda + eta g: gradient ascent on a weight that becomes negative below the target.
 
     Args:
-        eta: the step of the ascent.
-        multiplier: lambda to begin with.
-        every: architecture steps from one update to the next.
+        eta: Step of the ascent.
+        multiplier: Multiplier lambda to begin with.
+        every: Number of architecture steps from one update to the next.
 
     Raises:
         SearchError: if an argument is out of range.

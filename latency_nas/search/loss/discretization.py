@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latency_nas.errors import SearchError
 from latency_nas.search.loss.target import Target
@@ -15,11 +15,13 @@ from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.projection import likeliest, project
 from latency_nas.search.supernet.choice import Choice, ParameterOf
+from latency_nas.search.supernet.supernet import framework_of
 
-__all__ = ["entropies", "log_probabilities", "make_argmax", "most_probable", "within_targets"]
+__all__ = ["WITHIN", "entropies", "log_probabilities", "make_argmax", "most_probable", "within_targets"]
 
-_MIN = 1e-300  # a probability that is nil still has a logarithm
-_ABOVE = 0.01  # by how much a parameter is raised above the others
+WITHIN = 0.03  # share of a target: what lies further below it is ruled out as long as anything is left
+_MIN_PROBABILITY = 1e-300  # a probability that is nil still has a logarithm
+_MARGIN = 0.01  # by how much a parameter is raised above the others
 
 
 def most_probable(gates: Tensor, plan: CostPlan) -> Architecture:
@@ -40,10 +42,10 @@ def log_probabilities(gates: Tensor, plan: CostPlan) -> dict[str, list[float]]:
     """Choice -> the logarithm of each candidate's probability.
 
     Args:
-        gates: Probabilities, of shape ``(choices, most candidates)``.
+        gates: Probabilities, of shape ``(choices, max_candidates)``.
         plan: Plan of the same choices.
     """
-    rows = gates.detach().clamp(min=_MIN).log().tolist()
+    rows = gates.detach().clamp(min=_MIN_PROBABILITY).log().tolist()
     return {
         name: row[: len(candidates)] for name, row, candidates in zip(plan.choices, rows, plan.candidates, strict=True)
     }
@@ -53,7 +55,7 @@ def entropies(gates: Tensor, plan: CostPlan) -> dict[str, float]:
     """Choice -> the entropy of its gates, in nats: 0 when it has chosen.
 
     Args:
-        gates: Probabilities, of shape ``(choices, most candidates)``, padded with zeros.
+        gates: Probabilities, of shape ``(choices, max_candidates)``, padded with zeros.
         plan: Plan of the same choices.
     """
     probabilities = gates.detach()
@@ -64,7 +66,7 @@ def entropies(gates: Tensor, plan: CostPlan) -> dict[str, float]:
 def within_targets(
     scores: Mapping[str, Sequence[float]], targets: Sequence[tuple[Target, CostPlan]], *, within: float | None
 ) -> Architecture:
-    """The likeliest architecture above no target, and near them if there is one.
+    """The most probable architecture above no target, and near them if there is one.
 
     Args:
         scores: Choice -> the logarithm of each candidate's probability.
@@ -78,25 +80,24 @@ def within_targets(
     return likeliest(scores, near) or project(scores, [target.budget(plan) for target, plan in targets])
 
 
-@torch.no_grad()
-def make_argmax(architecture: Mapping[str, int], choices: Sequence[Choice], supernet: nn.Module | None) -> None:
+def make_argmax(architecture: Mapping[str, int], choices: Sequence[Choice], supernet: Any) -> None:
     """Raise the parameter of each choice's candidate just above the others, where it is not the largest yet.
 
     Args:
         architecture: Choice -> the index of its candidate, in the order of the choices.
         choices: Where the supernet chooses.
-        supernet: Holder of the parameters.
+        supernet: Holder of the parameters; None where a plan was attached without it.
 
     Raises:
         SearchError: if a function gives the weights of a choice, which cannot be moved.
     """
-    weights: list[Callable[[nn.Module], Tensor] | None] = [choice.weights for choice in choices]
-    if supernet is None or not weights or not all(isinstance(item, ParameterOf) for item in weights):
+    parameters = [choice.weights for choice in choices if isinstance(choice.weights, ParameterOf)]
+    if supernet is None or not choices or len(parameters) < len(choices):
         raise SearchError(
             "Expected architecture parameters that can be moved, but a function gives the weights of choices: take "
             "the architecture that latency.project() gives."
         )
-    for index, item in zip(architecture.values(), weights, strict=True):
-        parameters = cast(ParameterOf, item)(supernet)
-        if int(parameters.argmax()) != index:
-            parameters[index] = parameters.max() + _ABOVE
+    framework = framework_of(supernet)
+    for index, parameter in zip(architecture.values(), parameters, strict=True):
+        if int(parameter(supernet).argmax()) != index:
+            framework.raise_above(supernet, parameter, index, _MARGIN)

@@ -1,225 +1,247 @@
-"""`LatencyTerm`: a term together with the plan that its gates are of: target, figures, and the end of a search."""
+"""`LatencyTerm`: what every latency term can do, in torch and in Paddle, for one target and for several."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from torch import Tensor, nn
-
-from latency_nas.search.loss.constraint import Constraint
-from latency_nas.search.loss.discretization import entropies, log_probabilities, within_targets
-from latency_nas.search.loss.penalty import FBNet, ProxylessLog, check_factor
-from latency_nas.search.loss.settling import WITHIN, settling_term
-from latency_nas.search.loss.target import Target
+from latency_nas.errors import SearchError
+from latency_nas.estimate.estimate import Estimate
+from latency_nas.search.loss.configuration import options_of_architecture, picks_of
+from latency_nas.search.loss.discretization import (
+    WITHIN,
+    entropies,
+    log_probabilities,
+    make_argmax,
+    most_probable,
+    within_targets,
+)
+from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.term import Term
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import Budget
+from latency_nas.search.plan.summary import Column, as_text, summary_table
+from latency_nas.search.supernet.choice import Choice
+from latency_nas.search.supernet.naming import Choices
 
-__all__ = ["LatencyTerm"]
+__all__ = ["Check", "LatencyTerm", "check_count"]
+
+Check = int | Literal["auto"]
 
 
-class LatencyTerm(Term):
-    """A term of a plan and gates, whose cost is held to a target. The arguments are those of `Term`.
+class LatencyTerm(ABC):
+    """The expected cost of a supernet as a term of its loss: `LatencyLoss`, `Targets` or `PaddleLatencyLoss`.
 
-    Names that end in ``_ms`` are for latencies: they raise `QuantityError` for what is not measured in milliseconds.
+    What is of one target is a value for a loss with one target, and a dictionary by name for `Targets`.
     """
 
-    _aim: Architecture | None = None  # of the step that is under way
+    choices: tuple[Choice, ...]  # where the attached supernet chooses
+    options: dict[str, tuple[Any, ...]]  # of each choice of a supernet that is configured
+    _supernet: tuple[Any, ...]  # in a tuple, so that it is not a part of the loss
+
+    @abstractmethod
+    def terms(self) -> dict[str, Term]:
+        """The terms in torch by name, at the architecture parameters as they are now; the only one has no name."""
+
+    @abstractmethod
+    def attach(
+        self,
+        supernet: Any,
+        example_input: Any = None,
+        *,
+        choices: Choices | None = None,
+        run: Callable[[Any], Any] | None = None,
+        sampled: bool = False,
+        derive: Callable[[Any, Architecture], Any] | None = None,
+        check: Check = "auto",
+    ) -> CostPlan | dict[str, CostPlan]:
+        """Find the choices of a supernet, and read and price every candidate once; see `LatencyLoss.attach`."""
+
+    @abstractmethod
+    def detach(self) -> None:
+        """Let go of the supernet."""
+
+    @abstractmethod
+    def combine(self, task_loss: Any) -> Any:
+        """The whole loss: the task's loss plus the term, or its product with a factor."""
 
     @property
     @abstractmethod
-    def plan(self) -> CostPlan:
+    def plan(self) -> CostPlan | dict[str, CostPlan]:
         """What each candidate costs."""
 
     @property
     @abstractmethod
     def attached(self) -> bool:
-        """Whether there is a plan."""
+        """Whether `attach` was called."""
 
-    @abstractmethod
-    def gates(self) -> Tensor:
-        """The probability of each candidate, of shape ``(choices, most candidates)``."""
+    @property
+    def n_terms(self) -> int:
+        """How often the term was asked for."""
+        return sum(loss.n_terms for loss in self.terms().values())
 
-    @abstractmethod
-    def architecture(self) -> Architecture:
-        """The likeliest candidate of each choice."""
+    @property
+    def differentiable(self) -> bool:
+        """Whether the architecture parameters require a gradient now."""
+        return self._first().differentiable
 
-    @abstractmethod
     def fingerprint(self) -> str:
         """Equal exactly for equal tables."""
+        parts = [loss.fingerprint() for loss in self.terms().values()]
+        return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def _first(self) -> Term:
+        return next(iter(self.terms().values()))
+
+    # --- architectures
 
     @abstractmethod
-    def attach(self, supernet: nn.Module, example_input: Tensor | tuple[Tensor, ...]) -> CostPlan:
-        """Make the plan."""
-
-    # --- the target
-
-    @property
-    def target(self) -> float | None:
-        """The cost to reach, in the unit of `quantity`; it can be set at any time.
-
-        Raises:
-            SearchError: when set to what is not positive, or to what the attached supernet cannot reach.
-        """
-        return self._target.value
-
-    @target.setter
-    def target(self, value: float | None) -> None:
-        target = Target(value=value, quantile=self._target.quantile, quantity=self.quantity)
-        if self.attached:
-            self._check(target, self.plan)
-        self._target = target
-
-    def _check(self, target: Target, plan: CostPlan) -> None:
-        """Refuse a target that `plan` cannot reach, and a factor that breaks within its bounds."""
-        target.check(plan)
-        if isinstance(self.penalty, FBNet | ProxylessLog):
-            check_factor(self.penalty, plan.bounds()[0], target.value, self.quantity)
-
-    def budget(self, *, within: float | None = None) -> Budget:
-        """The target as limits: not above it, nor more than the share `within` below it."""
-        return self._target.budget(self.plan, within=within)
-
-    def goal(self) -> tuple[Target, CostPlan]:
-        """The target, and the plan that it is of."""
-        return self._target, self.plan
-
-    # --- the part of a search in which it settles
-
-    def term(self) -> Tensor:
-        """The term in float64, and what settles the search.
-
-        Raises:
-            SearchError: if the penalty is a factor, or a constraint without a target.
-        """
-        term = super().term()
-        return term + self.settling() if self.settles else term
-
-    def combine(self, task_loss: Tensor) -> Tensor:
-        """The whole loss: ``task_loss + latency()``, or its product with a factor, and what settles the search.
-
-        A factor f enters as 1 + weight x scale x (f - 1), so that a warm-up begins with the task's loss alone.
-        """
-        loss = super().combine(task_loss)
-        return loss + self.settling().to(task_loss.dtype) if self.multiplies and self.settles else loss
-
-    @property
-    def settles(self) -> bool:
-        """Whether the search is in the part in which it settles; only then does a step wait for the device."""
-        scheduled = self.schedule is not None and self.schedule.settle > 0 and self.target is not None
-        return scheduled and float(self.pull) > 0
-
-    def settling(self) -> Tensor:
-        """The term that draws the parameters to an architecture on the target (`latency_nas.search.loss.settling`)."""
-        return self.pull * settling_term(self.gates(), self.aim(), self.temperature)
-
-    def aim(self) -> Architecture:
-        """The architecture that a step is drawn to: the argmax if it is on the target, or else `project`'s."""
-        if self._aim is None:
-            here = self.architecture()
-            self.aim_at(here if self.budget(within=WITHIN).keeps(here) else self.project(within=WITHIN))
-        return self._aim or Architecture()
-
-    def aim_at(self, architecture: Architecture) -> None:
-        """Let this be `aim` until the next `step`: one that keeps other targets too."""
-        self._aim = architecture
-
-    def step(self, progress: float | None = None) -> bool:
-        """To be called after each step of the architecture: move the multiplier, and follow the schedule.
+    def price(self, architecture: Mapping[str, Any]) -> Estimate | dict[str, Estimate]:
+        """The estimate of one architecture or configuration.
 
         Args:
-            progress: Progress of the search, from 0 to 1; None leaves weight and temperature.
+            architecture: Candidate of each choice, by its index or its name; of a supernet that was attached by its
+                options, the option of each choice. What `architecture` and `project` give is priced as well.
 
-        Returns:
-            Whether the multiplier was moved.
+        Raises:
+            SearchError: if a choice is not given one of its candidates, or a number could be an index or a name.
         """
-        self._aim = None
-        if progress is not None:
-            self.anneal(progress)
-        return self.move_multiplier(self.argmax_controlled)
 
-    # --- where it stands
+    def _estimate(self, architecture: Mapping[str, Any], plan: CostPlan) -> Estimate:
+        known = isinstance(architecture, Architecture)
+        return plan.estimate(architecture if known else picks_of(architecture, plan, self.options))
 
-    def argmax_cost(self) -> float:
-        """The cost of `architecture`."""
-        return self.plan.cost(self.architecture())
+    def config(self, architecture: Mapping[str, int]) -> dict[str, Any]:
+        """The options of an architecture of indices, as `configure` takes them.
 
-    def argmax_controlled(self) -> float:
-        """What is held against the target, of `architecture`."""
-        return self._target.controlled(self.plan, self.architecture())
-
-    def on_target(self, tolerance: float) -> bool:
-        """Whether the argmax architecture is within this share of the target; always, if there is none."""
-        return self.target is None or abs(self.argmax_controlled() / self.target - 1) <= tolerance
-
-    def figures(self) -> dict[str, float]:
-        """Where the search stands, by the names under which it is logged: ``latency/expected_ms`` and its kin.
-
-        The unit that ends a name is that of `quantity`: ``latency/expected_params`` where parameters are counted.
+        Raises:
+            SearchError: if the supernet was not attached by its options.
         """
-        entropy, unit = self.entropy(), self.quantity.suffix
-        figures = {
-            f"latency/expected_{unit}": float(self.expected().detach()),
-            f"latency/argmax_{unit}": self.argmax_cost(),
-            "latency/temperature": float(self.temperature),
-            "latency/entropy": sum(entropy.values()) / len(entropy),
-        }
-        if self.target is not None:
-            figures[f"latency/target_{unit}"] = self.target
-        if isinstance(self.penalty, Constraint):
-            figures["latency/multiplier"] = float(self.penalty.multiplier)
-        return figures | {f"latency/entropy/{name}": value for name, value in entropy.items()}
+        return options_of_architecture(architecture, self.options)
 
-    def entropy(self) -> dict[str, float]:
-        """The entropy of each choice's gates, in nats: 0 when it has chosen."""
-        return entropies(self.gates(), self.plan)
+    def architecture(self) -> Architecture:
+        """The candidate of each choice that has the largest weight, by the name of the choice.
 
-    # --- the end
+        Raises:
+            SearchError: if the gates are NaN.
+        """
+        first = self._first()
+        return most_probable(first.flat_gates(), first.plan)
 
     def log_probabilities(self) -> dict[str, list[float]]:
         """The logarithm of each candidate's probability."""
-        return log_probabilities(self.gates(), self.plan)
+        first = self._first()
+        return log_probabilities(first.gates(), first.plan)
 
-    def project(self, *, within: float | None = None) -> Architecture:
-        """The likeliest architecture that is not above the target: how a search with a hard budget ends.
+    def entropy(self) -> dict[str, float]:
+        """The entropy of each choice's gates, in nats: 0 when it has chosen."""
+        first = self._first()
+        return entropies(first.gates(), first.plan)
+
+    # --- the end of a search
+
+    def project(self, *, within: float | None = WITHIN) -> Architecture:
+        """The most probable architecture that is above no target: the one that `discretize` makes the argmax.
 
         Args:
             within: Share of the target; 0.03 also rules out what lies more than 3 % below it, unless nothing else is
-                left.
+                left. None rules out only what is above.
 
         Returns:
             Choice -> the index of its candidate. The architecture parameters are left as they are.
 
         Raises:
-            SearchError: if there is no target, or no architecture keeps it.
+            SearchError: if a target is missing, or no architecture keeps it.
         """
-        return within_targets(self.log_probabilities(), [self.goal()], within=within)
+        goals = [loss.goal() for loss in self.terms().values()]
+        return within_targets(self.log_probabilities(), goals, within=within)
 
-    # --- latencies, in milliseconds
+    def discretize(self, *, within: float | None = WITHIN) -> Architecture:
+        """End a search under a hard budget: move the architecture parameters so that `project` is their argmax.
 
-    @property
-    def target_ms(self) -> float | None:
-        """`target` of a latency, in milliseconds; it can be set at any time."""
-        self.quantity.check_latency("target_ms", "target")
-        return self.target
+        Constraints and penalties steer the search towards its target; the argmax jumps from one architecture to the
+        next, and seldom ends on it. This is therefore the last step: for each choice whose argmax differs, the
+        parameter of the candidate in `project` is raised just above the others.
 
-    @target_ms.setter
-    def target_ms(self, target_ms: float | None) -> None:
-        self.quantity.check_latency("target_ms", "target")
-        self.target = target_ms
+        Args:
+            within: Share of the target, as in `project`.
 
-    def expected_ms(self) -> Tensor:
-        """`expected` of a latency, in milliseconds."""
-        self.quantity.check_latency("expected_ms", "expected")
-        return self.expected()
+        Returns:
+            The architecture, now also that of `architecture`: choice -> the index of its candidate.
 
-    def std_ms(self) -> Tensor:
-        """`std` of a latency, in milliseconds."""
-        self.quantity.check_latency("std_ms", "std")
-        return self.std()
+        Raises:
+            SearchError: as `project`, or if a function gives the weights of a choice, which cannot be moved.
+        """
+        found = self.project(within=within)
+        make_argmax(found, self.choices, self._supernet[0] if self._supernet else None)
+        return found
 
-    def argmax_ms(self) -> float:
-        """`argmax_cost` of a latency, in milliseconds."""
-        self.quantity.check_latency("argmax_ms", "argmax_cost")
-        return self.argmax_cost()
+    # --- the course of a search
+
+    def use_schedule(self, schedule: Schedule) -> None:
+        """Follow another schedule from now on, for every target."""
+        for loss in self.terms().values():
+            loss.use_schedule(schedule)
+
+    def anneal(self, progress: float) -> None:
+        """Set scale and temperature to what the schedule has for `progress`, from 0 to 1."""
+        for loss in self.terms().values():
+            loss.anneal(progress)
+
+    def step(self, progress: float | None = None) -> bool:
+        """To be called after each step of the architecture: move the multipliers, and follow the schedule.
+
+        Args:
+            progress: Progress of the search, from 0 to 1; None leaves weight and temperature.
+
+        Returns:
+            Whether a multiplier was moved.
+        """
+        return any([loss.step(progress) for loss in self.terms().values()])  # noqa: C419 - all of them
+
+    # --- the present state
+
+    def on_target(self, tolerance: float) -> bool:
+        """Whether the most probable architecture is within this share of every target."""
+        return all(loss.on_target(tolerance) for loss in self.terms().values())
+
+    def figures(self) -> dict[str, float]:
+        """The state of the search, by the names under which it is logged.
+
+        ``latency/expected_ms`` and its kin; ``latency/<name>/expected_ms`` for each of several targets, whose entropies
+        are the same and are given once.
+        """
+        figures: dict[str, float] = {}
+        for name, loss in self.terms().items():
+            for key, value in loss.figures().items():
+                is_shared = not name or key.startswith("latency/entropy")
+                figures[key if is_shared else key.replace("latency/", f"latency/{name}/", 1)] = value
+        return figures
+
+    def summary(self) -> str:
+        """The most probable architecture by stage and choice, as text.
+
+        Its candidates with their probabilities, what each costs beside the cheapest and the dearest candidate of the
+        same choice, and its share of the total.
+        """
+        terms, probabilities = self.terms(), self._first().gates().detach().max(dim=1).values.tolist()
+        columns = {
+            name: Column(plan=loss.plan, expected=float(loss.expected().detach()), target=loss.target)
+            for name, loss in terms.items()
+        }
+        return as_text(summary_table(columns, self.architecture(), probabilities))
+
+
+def check_count(check: Check, default: int) -> int:
+    """The number of architectures that `check` asks for.
+
+    Raises:
+        SearchError: if it is neither ``"auto"`` nor a number of architectures.
+    """
+    if check == "auto":
+        return default
+    if not isinstance(check, int) or check < 0:
+        raise SearchError(f"Expected `check` to be 'auto' or a number of architectures, but got {check!r}.")
+    return check

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,26 +10,25 @@ from torch import Tensor, nn
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimator import OnMissing
-from latency_nas.search.loss.configuration import options_of, picks_of
-from latency_nas.search.loss.constraint import Constraint
-from latency_nas.search.loss.discretization import make_argmax, most_probable
-from latency_nas.search.loss.latency_term import LatencyTerm
-from latency_nas.search.loss.penalty import Penalty
+from latency_nas.search.loss.latency_term import Check, check_count
+from latency_nas.search.loss.penalty import AnyPenalty
 from latency_nas.search.loss.priced_gates import PricedGates
 from latency_nas.search.loss.schedule import Schedule
+from latency_nas.search.loss.single_term import SingleTerm
 from latency_nas.search.loss.target import Target
-from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.loss.term import Term
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.plan.pricing import make_plan
+from latency_nas.search.plan.pricing import N_CHECKED, make_plan
 from latency_nas.search.supernet.choice import Choice
-from latency_nas.search.supernet.gate_reader import GateReader, GivenWeights
-from latency_nas.search.supernet.torch_space import Subnet, named_space
+from latency_nas.search.supernet.gate_reader import GateReader, GivenWeights, WeightReader
+from latency_nas.search.supernet.naming import Choices
+from latency_nas.search.supernet.supernet_space import Derive, supernet_space
 from latency_nas.table import LatencyTable
 
 __all__ = ["LatencyLoss"]
 
 
-class LatencyLoss(LatencyTerm):
+class LatencyLoss(Term, SingleTerm):
     """weight x penalty(E[LAT], target), a scalar to be added to the task's loss; without a target weight x E[LAT].
 
     Everything is traced and priced once, by `attach`; a step is then a softmax and a product over one small matrix,
@@ -44,9 +43,9 @@ class LatencyLoss(LatencyTerm):
         penalty: Name of a penalty or factor (see `latency_nas.search.loss.penalty`) or of a constraint (see
             `latency_nas.search.loss.constraint`), or one of them.
         temperature: Number that architecture parameters are divided by before the softmax; towards 0 the expectation
-            becomes that of the likeliest architecture. A buffer, so that it is saved and resumed.
-        on_missing: What becomes of kernels that the table lacks, as in `LatencyEstimator`.
-        schedule: How weight and temperature change over the search; see `step`.
+            becomes that of the most probable architecture. A buffer, so that it is saved and resumed.
+        on_missing: Treatment of kernels that the table lacks, as in `LatencyEstimator`.
+        schedule: Weight and temperature over the course of the search; see `step`.
         target_quantile: Quantile of the estimate that is held against the target: 0.9 counts the ± in.
 
     Raises:
@@ -67,7 +66,7 @@ class LatencyLoss(LatencyTerm):
         *,
         target: float | None = None,
         weight: float = 1.0,
-        penalty: str | Penalty | Constraint = "absolute",
+        penalty: AnyPenalty = "absolute",
         temperature: float = 1.0,
         on_missing: OnMissing | None = None,
         schedule: Schedule | None = None,
@@ -97,32 +96,26 @@ class LatencyLoss(LatencyTerm):
         supernet: nn.Module,
         example_input: Tensor | tuple[Tensor, ...] | None = None,
         *,
+        choices: Choices | None = None,
         run: Callable[[Any], Any] | None = None,
-        choices: Sequence[Choice] | None = None,
-        groups: Mapping[str, Iterable[nn.Module | None]] | None = None,
-        options: Mapping[str, Sequence[Any]] | None = None,
-        subnet: Subnet | None = None,
-        gates: Callable[[Any], Mapping[str, Tensor]] | None = None,
         sampled: bool = False,
+        derive: Derive | None = None,
+        check: Check = "auto",
     ) -> CostPlan:
-        """Find the choices of `supernet`, and trace and price every candidate once. The supernet is not changed.
-
-        Where it chooses is recognised (`find_choices`), or else named in one of three ways: as `choices`; as `groups`
-        of candidates; or as `options` of a supernet that is configured.
+        """Find the choices of `supernet`, and read and price every candidate once. The supernet is not changed.
 
         Args:
-            supernet: the network that is searched.
-            example_input: what its forward takes; the batch size matters, since latency does.
-            run: instead of `example_input`, a function that calls the supernet once: ``lambda net: net(x, 5.0)``.
-            choices: where it chooses.
-            groups: a name for each choice -> the modules that are its candidates.
-            options: a name for each choice -> its options; with `subnet`.
-            subnet: a function of the supernet and a configuration that gives the module to be priced (see
-                `latency_nas.search.supernet.torch_space.option_space`).
-            gates: with `groups` or `options`, a function of the supernet that gives each choice's weights, which sum to
-                one and carry gradients; None where configurations are sampled, which `price` prices.
-            sampled: the gates of a step are those that the supernet drew in its forward, caught there; the
-                architecture parameters alone are used where none were drawn.
+            supernet: Network that is searched.
+            example_input: Input of its forward. The batch size matters, since latency does.
+            choices: Where it chooses. By default the style is recognised (`find_choices`); others are named by
+                `groups_of`, by `options_of`, by `Choice`, or by a list of these.
+            run: Function that calls the supernet once, instead of `example_input`: ``lambda net: net(x, 5.0)``.
+            sampled: Whether a step is priced by the gates that the supernet drew in its forward, which are caught
+                there. Where none were drawn, the architecture parameters are used.
+            derive: Function of the supernet and an architecture (choice -> index) that gives the network that is
+                deployed for it, where that is not simply the path through the supernet. It is what is priced.
+            check: Number of architectures, drawn at random, on which the plan is confirmed: each is read and fused
+                anew. "auto" checks as many as take little time.
 
         Returns:
             The plan: what each candidate costs.
@@ -132,39 +125,37 @@ class LatencyLoss(LatencyTerm):
             MissingKernelError: if kernels have no price.
             InputMismatchError: if the input does not fit a layer.
         """
-        space, found = named_space(
-            supernet, example_input, self.estimator.fuse, run=run, choices=choices, groups=groups,
-            options=options, subnet=subnet, gates=gates,
-        )  # fmt: skip
-        reader = GateReader(supernet, found, sampled=sampled)
-        plan = make_plan(space, self.estimator)
-        self._check(self._target, plan)
-        self.detach()
-        self.choices, self._supernet = found, (supernet,)
-        self.options = {name: tuple(values) for name, values in (options or {}).items()}
-        drawn = [choice.logits and choice.sample is None for choice in found] if sampled else None
-        self._priced = PricedGates(reader, plan, [choice.logits for choice in found], drawn)
+        if not isinstance(supernet, nn.Module):
+            raise SearchError(
+                f"Expected a torch module, but got {type(supernet).__name__}: a supernet written in Paddle is searched "
+                f"by PaddleLatencyLoss."
+            )
+        named = supernet_space(supernet, example_input, self.estimator.fuse, choices=choices, run=run, derive=derive)
+        reader = GateReader(supernet, named.choices, sampled=sampled)
+        plan = make_plan(named.space, self.estimator, n_checked=check_count(check, N_CHECKED))
+        self.attach_plan(plan, reader, logits=[choice.logits for choice in named.choices])
+        self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)
         reader.watch()
         return plan
 
     def attach_plan(
-        self, plan: CostPlan, weights: Callable[[], Tensor], *, logits: Sequence[bool] | None = None
+        self, plan: CostPlan, weights: Callable[[], Tensor] | WeightReader, *, logits: Sequence[bool] | None = None
     ) -> None:
         """Use a plan that was made before: one that was loaded, or that of a supernet in another framework.
 
         Args:
-            plan: what each candidate costs.
-            weights: gives the weights of all choices, flat, one choice after the other: shape ``(gates,)``.
-            logits: of each choice, whether its weights are still to be normalised by a softmax; None: all are.
+            plan: Plan that says what each candidate costs.
+            weights: Function that gives the weights of all choices, flat, one choice after the other: shape
+                ``(gates,)``; or a reader of them.
+            logits: For each choice, whether a softmax is still to normalise its weights; None where all are logits.
 
         Raises:
             SearchError: if the target lies outside what the plan can reach.
         """
         self._check(self._target, plan)
         self.detach()
-        self._priced = PricedGates(
-            GivenWeights(weights), plan, [True] * len(plan.choices) if logits is None else logits
-        )
+        reader = weights if isinstance(weights, WeightReader) else GivenWeights(weights)
+        self._priced = PricedGates(reader, plan, [True] * len(plan.choices) if logits is None else logits)
 
     def detach(self) -> None:
         """Let go of the supernet; what `sampled` added to catch gates is taken away."""
@@ -192,7 +183,7 @@ class LatencyLoss(LatencyTerm):
         return self._priced is not None
 
     def gates(self) -> Tensor:
-        """The probability of each candidate, of shape ``(choices, most candidates)``, padded with zeros."""
+        """The probability of each candidate, of shape ``(choices, max_candidates)``, padded with zeros."""
         return self._attached().padded(self.temperature)
 
     def flat_gates(self) -> Tensor:
@@ -232,54 +223,9 @@ class LatencyLoss(LatencyTerm):
         """Equal exactly for equal tables."""
         return self.estimator.table.fingerprint()
 
-    def price(self, config: Mapping[str, Any]) -> float:
-        """The cost of one architecture or configuration, in the unit of `quantity`: milliseconds of a latency.
-
-        Args:
-            config: Candidate of each choice, by its index or its name; of a supernet that was attached by its options,
-                the option of each choice. What `architecture` and `project` give is priced as well.
-
-        Raises:
-            SearchError: if a choice is not given one of its candidates, or a number could be an index or a name.
-        """
-        plan = self.plan
-        return plan.cost(config if isinstance(config, Architecture) else picks_of(config, plan, self.options))
-
-    def config(self, architecture: Mapping[str, int]) -> dict[str, Any]:
-        """The options of an architecture of indices, as `subnet` takes them.
-
-        Raises:
-            SearchError: if the supernet was not attached by its options.
-        """
-        return options_of(architecture, self.options)
-
-    def architecture(self) -> Architecture:
-        """The candidate of each choice that has the largest weight, by the name of the choice.
-
-        Raises:
-            SearchError: if the gates are NaN.
-        """
-        return most_probable(self.flat_gates(), self.plan)
-
-    def land(self, *, within: float = 0.03) -> Architecture:
-        """End a search under a hard budget: move the architecture parameters so that `project` is their argmax.
-
-        Constraints and penalties steer the search towards its target; the argmax jumps from one architecture to the
-        next, and seldom ends on it. The last step is therefore taken here: of each choice whose argmax differs, the
-        parameter of the candidate in `project` is raised just above the others.
-
-        Args:
-            within: Share of the target, as in `project`.
-
-        Returns:
-            The architecture, now also that of `architecture`: choice -> the index of its candidate.
-
-        Raises:
-            SearchError: as `project`, or if a function gives the weights of a choice, which cannot be moved.
-        """
-        found = self.project(within=within)
-        make_argmax(found, self.choices, self._supernet[0] if self._supernet else None)
-        return found
+    def terms(self) -> dict[str, Term]:
+        """Itself, without a name."""
+        return {"": self}
 
     def extra_repr(self) -> str:
         """Shown by `repr`."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from latency_nas.errors import MissingExtraError, SearchError
 from latency_nas.kernel import Quantity
+from latency_nas.search.loss.latency_term import Check, check_count
 from latency_nas.search.loss.loss import LatencyLoss
+from latency_nas.search.loss.schedule import Schedule
+from latency_nas.search.loss.single_term import SingleTerm
+from latency_nas.search.loss.term import Term
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.plan.pricing import make_plan
+from latency_nas.search.plan.pricing import N_CHECKED, make_plan
 from latency_nas.search.supernet.choice import Choice
-from latency_nas.search.supernet.torch_space import graph_space
+from latency_nas.search.supernet.naming import Choices
+from latency_nas.search.supernet.supernet_space import Derive, supernet_space
 
 try:
     import paddle
@@ -23,19 +28,19 @@ except ImportError as error:
         "Expected Paddle, to search a supernet written in it: pip install 'latency-nas[paddle]'"
     ) from error
 
-from latency_nas.search.supernet.paddle_supernet import find_layer_choices, layer_groups, read_paddle_supernet
+from latency_nas.search.supernet.paddle_gates import PaddleGateReader
 
 __all__ = ["PaddleLatencyLoss"]
 
 
-class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
+class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
     """`LatencyLoss` for a ``paddle.nn.Layer``: weight x penalty(E[LAT], target), a scalar tensor of Paddle.
 
     The plan, the penalties, the constraints and the schedule are those of `LatencyLoss`; only the gates are read from
     Paddle's parameters, and the gradient is handed to Paddle's autograd.
 
     Args:
-        table: as in `LatencyLoss`.
+        table: Latency table, the name or file of one, or an estimator or counter.
         target_ms: Latency to reach; None for as little as the weight makes of it.
         **options: Other arguments of `LatencyLoss`: target, weight, penalty, temperature, schedule, target_quantile ...
 
@@ -52,58 +57,72 @@ class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
 
     def __init__(self, table: Any, target_ms: float | None = None, **options: Any) -> None:
         super().__init__()
-        self.priced = LatencyLoss(table, target_ms, **options)
+        self.torch_loss = LatencyLoss(table, target_ms, **options)
         self.choices: tuple[Choice, ...] = ()
+        self.options: dict[str, tuple[Any, ...]] = {}
         self._supernet: tuple[Any, ...] = ()  # in a tuple, so that it is not a sublayer of the loss
-        self._leaf = torch.zeros(0, dtype=torch.float64)
-        for name, value in self.priced.state_dict().items():
+        self._reader: PaddleGateReader | None = None
+        for name, value in self.torch_loss.state_dict().items():
             self.register_buffer(_buffer(name), paddle.to_tensor(value.numpy()))
 
     def attach(
         self,
-        supernet: paddle.nn.Layer,
-        example_input: Any,
+        supernet: Any,
+        example_input: Any = None,
         *,
-        choices: Sequence[Choice] | None = None,
-        groups: Mapping[str, Iterable[Any]] | None = None,
-        gates: Callable[[Any], Mapping[str, Any]] | None = None,
+        choices: Choices | None = None,
+        run: Callable[[Any], Any] | None = None,
+        sampled: bool = False,
+        derive: Derive | None = None,
+        check: Check = "auto",
     ) -> CostPlan:
-        """Find the choices of `supernet`, and price every candidate once. The supernet is not changed.
+        """Find the choices of `supernet`, and read and price every candidate once. The supernet is not changed.
 
-        Args:
-            supernet: the network that is searched.
-            example_input: a tensor or ``InputSpec``, or several: what its forward takes.
-            choices: where it chooses; without `choices` and `groups` it is recognised
-                (`latency_nas.search.supernet.paddle_supernet.find_layer_choices`).
-            groups: a name for each choice -> the layers that are its candidates.
-            gates: with `groups`, a function of the supernet that gives each choice's weights, which sum to one.
+        The arguments are those of `LatencyLoss.attach`, with two differences: `example_input` may be an ``InputSpec``,
+        or several; and `run` is refused, since Paddle itself writes the program of the forward.
 
         Raises:
             SearchError: if the choices are not recognised, or the target lies outside what the supernet can reach.
             GraphError: if Paddle cannot write the supernet's program.
             MissingKernelError: if kernels have no price.
         """
-        if (groups is None) != (gates is None) or (groups is not None and choices is not None):
-            raise SearchError("Expected `groups` together with `gates`, or `choices`, or neither.")
-        if groups is not None and gates is not None:
-            given = layer_groups(supernet, groups, gates)
-        else:
-            given = find_layer_choices(supernet) if choices is None else tuple(choices)
-        graph, found = read_paddle_supernet(supernet, example_input, given)
-        plan = make_plan(graph_space(graph, found, self.priced.estimator.fuse), self.priced.estimator)
-        self.priced.attach_plan(plan, lambda: self._leaf, logits=[choice.logits for choice in found])
-        self.choices, self._supernet = found, (supernet,)
+        if not isinstance(supernet, paddle.nn.Layer):
+            raise SearchError(f"Expected a Paddle layer, but got {type(supernet).__name__}.")
+        estimator = self.torch_loss.estimator
+        named = supernet_space(supernet, example_input, estimator.fuse, choices=choices, run=run, derive=derive)
+        plan = make_plan(named.space, estimator, n_checked=check_count(check, N_CHECKED))
+        reader = PaddleGateReader(supernet, named.choices, sampled=sampled)
+        self.torch_loss.attach_plan(plan, reader, logits=[choice.logits for choice in named.choices])
+        self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)
+        self._reader = reader
+        reader.watch()
         return plan
+
+    def detach(self) -> None:
+        """Let go of the supernet; what `sampled` added to catch gates is taken away."""
+        self.torch_loss.detach()
+        self.choices, self.options, self._supernet, self._reader = (), {}, (), None
+
+    def terms(self) -> dict[str, Term]:
+        """The loss behind this one, at Paddle's gates and buffers as they are now."""
+        if self._reader is not None and self._reader.has_weights:
+            self._reader.take(_joined(self._reader.parameters()))
+        self._pull()
+        return {"": self.torch_loss}
 
     # --- the term
 
     def expected(self) -> Any:
         """E[LAT], a float64 scalar, differentiable with respect to the architecture parameters."""
-        return self._scalar(self.priced.expected)
+        return self._scalar(self.torch_loss.expected)
 
-    def expected_ms(self) -> Any:
-        """`expected` of a latency, in milliseconds."""
-        return self._scalar(self.priced.expected_ms)
+    def std(self) -> Any:
+        """One standard deviation of the estimate at the gates: a float64 scalar, differentiable.
+
+        Raises:
+            SearchError: if the table says neither its error nor that of its kernels.
+        """
+        return self._scalar(self.torch_loss.std, drawn=False)
 
     def forward(self) -> Any:
         """The term, of shape ``[]``, in the type of the architecture parameters.
@@ -111,112 +130,113 @@ class PaddleLatencyLoss(paddle.nn.Layer):  # type: ignore[misc]
         Raises:
             SearchError: before `attach`, if gates are NaN, or if the penalty multiplies the task's loss.
         """
-        return self._scalar(self.priced.term).astype(self._weights()[0].dtype)
+        return self._scalar(self.torch_loss.term).astype(self._attached().parameters()[0].dtype)
 
     def combine(self, task_loss: Any) -> Any:
         """The whole loss: ``task_loss + latency()``, or its product with a factor (see `LatencyLoss.combine`)."""
-        if not self.priced.multiplies:
+        if not self.torch_loss.multiplies:
             return task_loss + self().astype(task_loss.dtype)
-        loss = task_loss * self._scalar(self.priced.factor).astype(task_loss.dtype)
-        if not self.read().settles:
+        loss = task_loss * self._scalar(self.torch_loss.factor).astype(task_loss.dtype)
+        if not self.torch_loss.discretizes:
             return loss
-        return loss + self._scalar(self.priced.settling).astype(task_loss.dtype)
+        return loss + self._scalar(self.torch_loss.discretization_term).astype(task_loss.dtype)
 
-    def _weights(self) -> list[Any]:
-        if not self._supernet:
+    def _attached(self) -> PaddleGateReader:
+        if self._reader is None:
             raise SearchError("Expected the loss to be attached: call latency.attach(supernet, example_input) first.")
-        return [choice.weights(self._supernet[0]).flatten() for choice in self.choices if choice.weights is not None]
+        return self._reader
 
-    def _scalar(self, of: Callable[[], torch.Tensor]) -> Any:
-        return _Scalar.apply(paddle.concat([weights.astype("float64") for weights in self._weights()]), self, of)
+    def _scalar(self, of: Callable[[], torch.Tensor], *, drawn: bool = True) -> Any:
+        reader = self._attached()
+        parameters, sample = reader.parameters(), reader.sample() if drawn else None
+        return _Scalar.apply(_joined(parameters), _joined(sample or parameters), sample is not None, self, of)
 
-    def read(self) -> LatencyLoss:
-        """The loss behind this one, at Paddle's gates and buffers of now."""
-        self._leaf = torch.from_numpy(paddle.concat(self._weights()).astype("float64").numpy())
-        self._pull()
-        return self.priced
-
-    # --- the search goes on
+    # --- the course of the search
 
     def step(self, progress: float | None = None) -> bool:
         """To be called after each step of the architecture: move the multiplier, and follow the schedule."""
-        moved = self.read().step(progress)
-        for name, value in self.priced.state_dict().items():
-            self._buffers[_buffer(name)].set_value(value.numpy())
+        moved = super().step(progress)
+        self._push()
         return moved
+
+    def anneal(self, progress: float) -> None:
+        """Set scale and temperature to what the schedule has for `progress`, from 0 to 1."""
+        super().anneal(progress)
+        self._push()
+
+    def _push(self) -> None:
+        """Keep the state of the loss behind this one in buffers, which a checkpoint of Paddle holds."""
+        for name, value in self.torch_loss.state_dict().items():
+            self._buffers[_buffer(name)].set_value(value.numpy())
 
     def _pull(self) -> None:
         """Take the buffers, which may have been loaded from a checkpoint."""
-        for name, value in self.priced.state_dict().items():
+        for name, value in self.torch_loss.state_dict().items():
             value.copy_(torch.from_numpy(self._buffers[_buffer(name)].numpy()))
 
-    # --- where it stands
+    # --- the present state
+
+    @property
+    def attached(self) -> bool:
+        """Whether `attach` was called."""
+        return self.torch_loss.attached
 
     @property
     def plan(self) -> CostPlan:
-        """What each candidate costs."""
-        return self.priced.plan
+        """What each candidate costs.
+
+        Raises:
+            SearchError: before `attach`.
+        """
+        return self.torch_loss.plan
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the architecture parameters require a gradient now."""
+        return any(not weights.stop_gradient for weights in self._attached().parameters())
 
     @property
     def quantity(self) -> Quantity:
         """The quantity that the cost is of: by default a latency in milliseconds."""
-        return self.priced.quantity
+        return self.torch_loss.quantity
 
     @property
     def target(self) -> float | None:
         """The cost to reach, in the unit of `quantity`; it can be set at any time."""
-        return self.priced.target
+        return self.torch_loss.target
 
     @target.setter
     def target(self, target: float | None) -> None:
-        self.priced.target = target
+        self.torch_loss.target = target
 
-    @property
-    def target_ms(self) -> float | None:
-        """`target` of a latency, in milliseconds; it can be set at any time."""
-        return self.priced.target_ms
-
-    @target_ms.setter
-    def target_ms(self, target_ms: float | None) -> None:
-        self.priced.target_ms = target_ms
-
-    def architecture(self) -> dict[str, int]:
-        """The candidate of each choice that has the largest weight, by the name of the choice."""
-        return self.read().architecture()
-
-    def argmax_cost(self) -> float:
-        """The cost of `architecture`."""
-        return self.read().argmax_cost()
-
-    def argmax_ms(self) -> float:
-        """`argmax_cost` of a latency, in milliseconds."""
-        return self.read().argmax_ms()
-
-    def figures(self) -> dict[str, float]:
-        """Where the search stands, by the names under which it is logged."""
-        return self.read().figures()
-
-    def project(self, *, within: float | None = None) -> dict[str, int]:
-        """The likeliest architecture that is not above the target (see `LatencyLoss.project`)."""
-        return self.read().project(within=within)
+    def use_schedule(self, schedule: Schedule) -> None:
+        """Follow another schedule from now on."""
+        self.torch_loss.use_schedule(schedule)
 
 
 class _Scalar(PyLayer):  # type: ignore[misc]
     """A scalar that `LatencyLoss` computes, and its gradient, as one node of Paddle's graph."""
 
     @staticmethod
-    def forward(ctx: Any, weights: Any, owner: PaddleLatencyLoss, of: Callable[[], torch.Tensor]) -> Any:
+    def forward(
+        ctx: Any, parameters: Any, sample: Any, drawn: bool, owner: PaddleLatencyLoss, of: Callable[[], torch.Tensor]
+    ) -> Any:
         owner._pull()  # noqa: SLF001 - its own
-        owner._leaf = torch.from_numpy(weights.numpy()).requires_grad_()  # noqa: SLF001
+        reader = owner._attached()  # noqa: SLF001
+        leaves = reader.take(parameters, sample if drawn else None)
         with torch.enable_grad():
             value = of()
-            (gradient,) = torch.autograd.grad(value, owner._leaf)  # noqa: SLF001
-        ctx.gradient = paddle.to_tensor(gradient.numpy())
+            gradients = torch.autograd.grad(value, leaves, materialize_grads=True, allow_unused=True)
+        ctx.gradients = [paddle.to_tensor(gradient.numpy()) for gradient in gradients]
         return paddle.to_tensor(value.detach().numpy())
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        return ctx.gradient * grad
+        return tuple(gradient * grad for gradient in ctx.gradients)
+
+
+def _joined(weights: Sequence[Any]) -> Any:
+    return paddle.concat([item.astype("float64") for item in weights])
 
 
 def _buffer(name: str) -> str:

@@ -6,6 +6,7 @@ is counted, and CE is the task's loss.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log as log_of
@@ -13,24 +14,52 @@ from math import log as log_of
 from torch import Tensor
 
 from latency_nas.errors import SearchError
-from latency_nas.kernel import LATENCY, Quantity
+from latency_nas.kernel import Quantity
+from latency_nas.search.loss.constraint import CONSTRAINTS, Constraint
 
 __all__ = [
     "FACTORS",
     "PENALTIES",
+    "AnyPenalty",
     "FBNet",
+    "Factor",
     "MnasNet",
     "Penalty",
     "ProxylessLog",
     "absolute",
-    "check_factor",
     "hinge",
     "linear",
     "log",
-    "refuse_misreading",
+    "named_penalty",
 ]
 
 Penalty = Callable[[Tensor, float], Tensor]
+
+
+class Factor(ABC):
+    """A penalty that multiplies the task's loss instead of being added to it; see `LatencyLoss.combine`."""
+
+    @abstractmethod
+    def __call__(self, cost: Tensor, target: float | None) -> Tensor:
+        """The factor, of shape ``()``.
+
+        Args:
+            cost: Expected cost, a float64 scalar.
+            target: Cost to reach; None where the loss has no target.
+        """
+
+    def check(self, cheapest: float, target: float | None, quantity: Quantity) -> None:
+        """Refuse costs for which the formula breaks. By default there are none.
+
+        Args:
+            cheapest: Cost of the cheapest architecture.
+            target: Cost to reach.
+            quantity: Quantity that both are of.
+
+        Raises:
+            SearchError: if the formula breaks for them.
+        """
+        return
 
 
 def linear(cost: Tensor, target: float) -> Tensor:
@@ -87,7 +116,7 @@ class MnasNet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FBNet:
+class FBNet(Factor):
     """alpha log(LAT)^beta, a factor of CE. It knows no target: alpha and beta are tuned until it lands.
 
     The power is of the logarithm. Read as log(LAT^beta), the beta would only rescale: beta log(LAT).
@@ -104,9 +133,13 @@ class FBNet:
         factor: Tensor = self.alpha * cost.log() ** self.beta
         return factor
 
+    def check(self, cheapest: float, target: float | None, quantity: Quantity) -> None:
+        """Refuse costs of 1 or less, whose logarithm is not positive."""
+        _check_logarithm(type(self).__name__, cheapest, quantity)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxylessLog:
+class ProxylessLog(Factor):
     """alpha (log LAT / log T)^beta, a factor of CE.
 
     References:
@@ -123,6 +156,12 @@ class ProxylessLog:
         factor: Tensor = self.alpha * (cost.log() / log_of(target)) ** self.beta
         return factor
 
+    def check(self, cheapest: float, target: float | None, quantity: Quantity) -> None:
+        """Refuse costs and targets of 1 or less, whose logarithm is not positive."""
+        _check_logarithm(type(self).__name__, cheapest if target is None else min(cheapest, target), quantity)
+
+
+AnyPenalty = str | Penalty | Factor | Constraint
 
 # name -> the penalty that is added, a function of the expected cost and the target
 PENALTIES: dict[str, Penalty] = {
@@ -135,17 +174,28 @@ PENALTIES: dict[str, Penalty] = {
 }
 
 # name -> the factor that the task's loss is multiplied by
-FACTORS: dict[str, FBNet | ProxylessLog] = {"fbnet": FBNet(), "proxyless-log": ProxylessLog()}
+FACTORS: dict[str, Factor] = {"fbnet": FBNet(), "proxyless-log": ProxylessLog()}
 
 _MISREADINGS = frozenset({"log(lat^beta)", "log(lat**beta)", "log(lat)^beta", "log-power"})
 
 
-def refuse_misreading(name: str) -> None:
-    """Refuse the names under which FBNet's factor is mistaken.
+def named_penalty(name: str) -> Penalty | Factor | Constraint:
+    """The penalty, factor or constraint of a name; constraints have a state, and each call makes a new one.
 
     Raises:
-        SearchError: for ``"log(LAT^beta)"`` and the like.
+        SearchError: if there is none, or the name is read in two ways, as ``"log(LAT^beta)"``.
     """
+    _refuse_misreading(name)
+    if name in CONSTRAINTS:
+        return CONSTRAINTS[name]()
+    if name not in PENALTIES and name not in FACTORS:
+        known = ", ".join([*PENALTIES, *FACTORS, *CONSTRAINTS])
+        raise SearchError(f"Expected `penalty` to be one of {known}, but got {name!r}.")
+    return PENALTIES[name] if name in PENALTIES else FACTORS[name]
+
+
+def _refuse_misreading(name: str) -> None:
+    """Refuse the names under which FBNet's factor is mistaken."""
     if name.lower().replace(" ", "") in _MISREADINGS:
         raise SearchError(
             f"Expected `penalty` to be one formula, but {name!r} is read in two ways. FBNet published the factor "
@@ -154,25 +204,12 @@ def refuse_misreading(name: str) -> None:
         )
 
 
-def check_factor(
-    factor: FBNet | ProxylessLog, cheapest: float, target: float | None, quantity: Quantity = LATENCY
-) -> None:
-    """Refuse a factor where its formula breaks: from 1 down, log(LAT) is not positive.
-
-    Args:
-        factor: Factor of the task's loss.
-        cheapest: Least cost that it will be given.
-        target: Cost to reach.
-        quantity: Quantity that both are of.
-
-    Raises:
-        SearchError: if the cost, or a target that is divided by, can be 1 or less.
-    """
-    least = cheapest if target is None or isinstance(factor, FBNet) else min(cheapest, target)
-    if least <= 1:
+def _check_logarithm(name: str, smallest: float, quantity: Quantity) -> None:
+    """Refuse a factor that takes a power of log(LAT) where that is not positive."""
+    if smallest <= 1:
         costs = "latencies" if quantity.is_latency else "costs"
         raise SearchError(
-            f"Expected {costs} above 1 {quantity.unit}, since {type(factor).__name__}'s formula takes a power of "
-            f"log(LAT), but got {quantity.rounded(least)} {quantity.unit} (the cheapest architecture or the target): "
-            f"choose another penalty, or price a larger batch."
+            f"Expected {costs} above 1 {quantity.unit}, since {name}'s formula takes a power of log(LAT), but got "
+            f"{quantity.rounded(smallest)} {quantity.unit} (the cheapest architecture or the target): choose another "
+            f"penalty, or price a larger batch."
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latency_nas.search.plan.gates import PackedPlan
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.supernet.gate_reader import GateReader, GivenWeights
+from latency_nas.search.supernet.gate_reader import WeightReader
 
 __all__ = ["PricedGates"]
 
@@ -20,21 +20,19 @@ class PricedGates:
     Args:
         reader: Reader of the weights.
         plan: What each candidate costs.
-        logits: For each choice, whether its weights are still to be normalised by a softmax.
-        logits_of_drawn: The same for what the supernet drew; None where it is not looked at.
+        logits: For each choice, whether a softmax is still to normalise its weights.
     """
 
     def __init__(
         self,
-        reader: GateReader | GivenWeights,
+        reader: WeightReader,
         plan: CostPlan,
         logits: Sequence[bool],
-        logits_of_drawn: Sequence[bool] | None = None,
     ) -> None:
         self.reader, self.plan = reader, plan
         self.dtype = torch.float32  # of the architecture parameters, when they were last read
         self._packed = PackedPlan(plan, logits)
-        self._packed_drawn = None if logits_of_drawn is None else PackedPlan(plan, logits_of_drawn)
+        self._packed_drawn = None if reader.logits_of_drawn is None else PackedPlan(plan, reader.logits_of_drawn)
 
     def flat(self, temperature: Tensor) -> Tensor:
         """The probability of each candidate by the architecture parameters, flat: shape ``(gates,)``, float64."""
@@ -42,7 +40,7 @@ class PricedGates:
         return self._packed.gates(weights, picks, temperature)
 
     def padded(self, temperature: Tensor) -> Tensor:
-        """As `flat`, of shape ``(choices, most candidates)``, padded with zeros."""
+        """As `flat`, of shape ``(choices, max_candidates)``, padded with zeros."""
         flat, candidates = self.flat(temperature), self.plan.candidates
         padded = flat.new_zeros(len(candidates), max(map(len, candidates)))
         rows = [row for row, names in enumerate(candidates) for _ in names]
@@ -50,7 +48,7 @@ class PricedGates:
         return padded
 
     def expected(self, temperature: Tensor) -> Tensor:
-        """The expected cost, a float64 scalar; by what the supernet drew in the step that is under way, if it did."""
+        """The expected cost, a float64 scalar; by what the supernet drew in the current step, if it did."""
         if self._packed_drawn is not None and self.reader.drawn:
             drawn = self.reader.sampled()
             self.dtype = drawn.dtype

@@ -11,20 +11,20 @@ __all__ = ["Schedule"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Of a search's progress from 0 to 1.
+    """Weight and temperature as functions of a search's progress, from 0 to 1.
 
     The term is multiplied by 0 up to `warm_up` (weights are trained before there is anything to choose by), then by a
     share that rises linearly over `ramp` to 1, and then by a power of `final_scale` that reaches it at the end.
-    The temperature falls geometrically, from what it was, over all of it. Over the last share `settle`, the parameters
-    are also drawn, ever more strongly, to the likeliest architecture on the target
-    (`latency_nas.search.loss.settling`).
+    The temperature falls geometrically, from what it was, over all of it. Over the last share `discretization`, the
+    parameters are also drawn, ever more strongly, to the most probable architecture on the target
+    (`latency_nas.search.loss.discretization_term`).
 
     Args:
-        warm_up: share of the search without the term.
-        ramp: share of the search over which it rises.
-        final_scale: of the term at the end.
-        final_temperature: at the end; None leaves the temperature.
-        settle: share of the search, its last, in which it settles on an architecture.
+        warm_up: Share of the search without the term.
+        ramp: Share of the search over which the term rises.
+        final_scale: Scale of the term at the end.
+        final_temperature: Temperature at the end; None leaves it as it is.
+        discretization: Last share of the search, in which the parameters are drawn to one architecture.
 
     Raises:
         SearchError: if an argument is out of range.
@@ -35,7 +35,7 @@ class Schedule:
         [0.0, 0.5, 1.0]
         >>> round(schedule.temperature_at(0.5, 10.0), 9)
         1.0
-        >>> [Schedule(settle=0.5).pull_at(progress) for progress in (0.5, 0.75, 1.0)]
+        >>> [Schedule(discretization=0.5).strength_at(progress) for progress in (0.5, 0.75, 1.0)]
         [0.0, 0.5, 1.0]
     """
 
@@ -43,7 +43,7 @@ class Schedule:
     ramp: float = 0.0
     final_scale: float = 1.0
     final_temperature: float | None = None
-    settle: float = 0.0
+    discretization: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.warm_up >= 0 and self.ramp >= 0 and self.warm_up + self.ramp <= 1):
@@ -57,8 +57,10 @@ class Schedule:
             raise SearchError(
                 f"Expected `final_temperature` to be a positive number, but got {self.final_temperature}."
             )
-        if not 0 <= self.settle <= 1:
-            raise SearchError(f"Expected `settle` to be a share of the search, from 0 to 1, but got {self.settle}.")
+        if not 0 <= self.discretization <= 1:
+            raise SearchError(
+                f"Expected `discretization` to be a share of the search, from 0 to 1, but got {self.discretization}."
+            )
 
     def scale_at(self, progress: float) -> float:
         """What the term is multiplied by."""
@@ -76,6 +78,6 @@ class Schedule:
             return first
         return float(first * (self.final_temperature / first) ** min(1.0, progress))
 
-    def pull_at(self, progress: float) -> float:
+    def strength_at(self, progress: float) -> float:
         """How strongly the parameters are drawn to an architecture on the target."""
-        return max(0.0, 1 - (1 - progress) / self.settle) if self.settle else 0.0
+        return max(0.0, 1 - (1 - progress) / self.discretization) if self.discretization else 0.0

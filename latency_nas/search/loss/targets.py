@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
-from latency_nas.kernel import Quantity
-from latency_nas.search.loss.discretization import within_targets
+from latency_nas.estimate.estimate import Estimate
+from latency_nas.search.loss.discretization import WITHIN, within_targets
+from latency_nas.search.loss.latency_term import Check, LatencyTerm
 from latency_nas.search.loss.loss import LatencyLoss
-from latency_nas.search.loss.schedule import Schedule
-from latency_nas.search.loss.settling import WITHIN
-from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.loss.term import Term
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.supernet.choice import Choice
+from latency_nas.search.supernet.naming import Choices
+from latency_nas.search.supernet.supernet_space import Derive
 
 __all__ = ["Targets"]
 
 
-class Targets(nn.Module):
+class Targets(nn.Module, LatencyTerm):
     """Several losses over one supernet, used as one.
 
+    What is of one target (`price`, `plan`, `expected`, `argmax_ms` and their kin) is a dictionary by name.
+
     Args:
-        losses: Loss by a name for the logs, each with a table or counter, a target and a penalty or constraint of its
+        losses: Name for the logs -> loss, each with a table or counter, a target and a penalty or constraint of its
             own.
 
     Raises:
@@ -44,115 +47,117 @@ class Targets(nn.Module):
         if not losses:
             raise SearchError("Expected at least one loss, but got none.")
         self.losses = nn.ModuleDict(losses)
+        self.choices: tuple[Choice, ...] = ()
+        self.options: dict[str, tuple[Any, ...]] = {}
+        self._supernet: tuple[nn.Module, ...] = ()
 
     def by_name(self) -> dict[str, LatencyLoss]:
         """The losses."""
         return {name: cast(LatencyLoss, loss) for name, loss in self.losses.items()}
 
-    def _each(self) -> list[LatencyLoss]:
-        return list(self.by_name().values())
+    def terms(self) -> dict[str, Term]:
+        """The losses, as terms."""
+        return dict(self.by_name())
 
     def attach(
-        self, supernet: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = None, **how: Any
+        self,
+        supernet: nn.Module,
+        example_input: Tensor | tuple[Tensor, ...] | None = None,
+        *,
+        choices: Choices | None = None,
+        run: Callable[[Any], Any] | None = None,
+        sampled: bool = False,
+        derive: Derive | None = None,
+        check: Check = "auto",
     ) -> dict[str, CostPlan]:
-        """Attach each, as `LatencyLoss.attach`; choices that are recognised are found once."""
-        plans = {}
-        for name, loss in self.by_name().items():
-            plans[name] = loss.attach(supernet, example_input, **how)
-            if not {"groups", "options"} & how.keys():
-                how["choices"] = loss.choices
+        """Attach each, as `LatencyLoss.attach`."""
+        plans = {
+            name: loss.attach(
+                supernet, example_input, choices=choices, run=run, sampled=sampled, derive=derive, check=check
+            )
+            for name, loss in self.by_name().items()
+        }
+        first = next(iter(self.by_name().values()))
+        self.choices, self.options, self._supernet = first.choices, first.options, (supernet,)
         return plans
+
+    def detach(self) -> None:
+        """Let go of the supernet."""
+        for loss in self.by_name().values():
+            loss.detach()
+        self.choices, self.options, self._supernet = (), {}, ()
 
     @property
     def attached(self) -> bool:
         """Whether all are attached."""
-        return all(loss.attached for loss in self._each())
+        return all(loss.attached for loss in self.by_name().values())
 
     @property
-    def differentiable(self) -> bool:
-        """Whether the architecture parameters require a gradient now."""
-        return self._each()[0].differentiable
+    def plan(self) -> dict[str, CostPlan]:
+        """What each candidate costs, for each target."""
+        return {name: loss.plan for name, loss in self.by_name().items()}
 
-    @property
-    def n_terms(self) -> int:
-        """Terms that were asked for."""
-        return sum(loss.n_terms for loss in self._each())
-
-    @property
-    def quantity(self) -> Quantity:
-        """That of the first."""
-        return self._each()[0].quantity
-
-    def expected(self) -> Tensor:
-        """That of the first."""
-        return self._each()[0].expected()
+    # --- the term
 
     def forward(self) -> Tensor:
         """The sum of the terms, of shape ``()``."""
-        self._aim()
-        total = self._each()[0]()
-        for loss in self._each()[1:]:
+        self._share_set_point()
+        first, *others = self.by_name().values()
+        total: Tensor = first()
+        for loss in others:
             total = total + loss()
-        return cast(Tensor, total)
+        return total
 
     def combine(self, task_loss: Tensor) -> Tensor:
         """The whole loss: factors are multiplied by, terms are added."""
-        self._aim()
-        for loss in sorted(self._each(), key=lambda loss: not loss.multiplies):
+        self._share_set_point()
+        for loss in sorted(self.by_name().values(), key=lambda loss: not loss.multiplies):
             task_loss = loss.combine(task_loss)
         return task_loss
 
-    def _aim(self) -> None:
-        """Where the search settles, let all losses draw to one architecture: one that keeps every target."""
-        settling = [loss for loss in self._each() if loss.settles]
-        if settling:
-            here = self.architecture()
-            if not all(loss.budget(within=WITHIN).keeps(here) for loss in settling):
-                goals = [loss.goal() for loss in settling]
-                here = within_targets(settling[0].log_probabilities(), goals, within=WITHIN)
-            for loss in settling:
-                loss.aim_at(here)
+    def _share_set_point(self) -> None:
+        """Let the discretization terms of all losses draw to one architecture: one that keeps every target."""
+        losses = [loss for loss in self.by_name().values() if loss.discretizes]
+        if not losses:
+            return
+        set_point = self.architecture()
+        if not all(loss.budget(within=WITHIN).keeps(set_point) for loss in losses):
+            goals = [loss.goal() for loss in losses]
+            set_point = within_targets(losses[0].log_probabilities(), goals, within=WITHIN)
+        for loss in losses:
+            loss.hold(set_point)
 
-    def use_schedule(self, schedule: Schedule) -> None:
-        """The same schedule for each."""
-        for loss in self._each():
-            loss.use_schedule(schedule)
+    # --- by target
 
-    def anneal(self, progress: float) -> None:
-        """Each follows its schedule."""
-        for loss in self._each():
-            loss.anneal(progress)
+    def price(self, architecture: Mapping[str, Any]) -> dict[str, Estimate]:
+        """The estimates of one architecture or configuration: see `LatencyTerm.price`."""
+        return {name: self._estimate(architecture, plan) for name, plan in self.plan.items()}
 
-    def step(self, progress: float | None = None) -> bool:
-        """Each moves its multiplier; whether any was moved."""
-        return any([loss.step(progress) for loss in self._each()])  # noqa: C419 - all of them
+    def expected(self) -> dict[str, Tensor]:
+        """E[cost] of each, float64 scalars, differentiable with respect to the architecture parameters."""
+        return {name: loss.expected() for name, loss in self.by_name().items()}
 
-    def figures(self) -> dict[str, float]:
-        """Those of each, as ``latency/<name>/expected_ms`` or ``latency/<name>/expected_params``; entropies once."""
-        figures: dict[str, float] = {}
-        for name, loss in self.by_name().items():
-            for key, value in loss.figures().items():
-                is_shared = key.startswith("latency/entropy")
-                figures[key if is_shared else key.replace("latency/", f"latency/{name}/", 1)] = value
-        return figures
+    def expected_ms(self) -> dict[str, Tensor]:
+        """`expected` of those that are latencies, in milliseconds."""
+        return {name: loss.expected_ms() for name, loss in self._latencies().items()}
 
-    def on_target(self, tolerance: float) -> bool:
-        """Whether each is."""
-        return all(loss.on_target(tolerance) for loss in self._each())
+    def argmax_cost(self) -> dict[str, float]:
+        """The cost of `architecture`, by each."""
+        return {name: loss.argmax_cost() for name, loss in self.by_name().items()}
 
-    def architecture(self) -> Architecture:
-        """The likeliest candidate of each choice."""
-        return self._each()[0].architecture()
+    def argmax_ms(self) -> dict[str, float]:
+        """`argmax_cost` of those that are latencies, in milliseconds."""
+        return {name: loss.argmax_ms() for name, loss in self._latencies().items()}
 
-    def project(self, *, within: float | None = None) -> Architecture:
-        """The likeliest architecture that is above no target; see `LatencyLoss.project`.
+    @property
+    def target(self) -> dict[str, float | None]:
+        """The targets; they are set on the losses themselves."""
+        return {name: loss.target for name, loss in self.by_name().items()}
 
-        Raises:
-            SearchError: if there is none, or a target is missing.
-        """
-        goals = [loss.goal() for loss in self._each()]
-        return within_targets(self._each()[0].log_probabilities(), goals, within=within)
+    @property
+    def target_ms(self) -> dict[str, float | None]:
+        """`target` of those that are latencies, in milliseconds."""
+        return {name: loss.target_ms for name, loss in self._latencies().items()}
 
-    def fingerprint(self) -> str:
-        """Equal exactly for equal tables."""
-        return hashlib.sha256("".join(loss.fingerprint() for loss in self._each()).encode()).hexdigest()
+    def _latencies(self) -> dict[str, LatencyLoss]:
+        return {name: loss for name, loss in self.by_name().items() if loss.quantity.is_latency}

@@ -1,19 +1,30 @@
-"""`Term`: weight x scale x penalty(LAT, target) of an expected cost, and how it changes over a search."""
+"""`Term`: weight x scale x penalty(LAT, target) of a plan's expected cost in torch, over the course of a search."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from latency_nas.errors import SearchError
 from latency_nas.kernel import Quantity
-from latency_nas.search.loss.constraint import CONSTRAINTS, Constraint, Float64State
-from latency_nas.search.loss.penalty import FACTORS, PENALTIES, FBNet, Penalty, ProxylessLog, refuse_misreading
+from latency_nas.search.loss.constraint import Constraint, Float64State
+from latency_nas.search.loss.discretization import (
+    WITHIN,
+    entropies,
+    log_probabilities,
+    most_probable,
+    within_targets,
+)
+from latency_nas.search.loss.discretization_term import discretization_term
+from latency_nas.search.loss.penalty import AnyPenalty, Factor, named_penalty
 from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.target import Target
+from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.projection import Budget
 
 __all__ = ["Term"]
 
@@ -24,10 +35,10 @@ class Term(Float64State, ABC):
     Args:
         target: Cost to reach, and the quantile that is held against it.
         weight: Weight of the term.
-        penalty: Name of a penalty, a factor or a constraint; or a constraint, a factor, or any function of the cost
-            and the target.
+        penalty: Name of a penalty, a factor or a constraint; or one of them, or any function of the cost and the
+            target.
         temperature: Temperature to begin with.
-        schedule: How weight and temperature change over the search.
+        schedule: Weight and temperature over the course of the search.
 
     Raises:
         SearchError: if an argument is out of range.
@@ -36,14 +47,15 @@ class Term(Float64State, ABC):
     temperature: Tensor
     first_temperature: Tensor
     scale: Tensor
-    pull: Tensor
+    strength: Tensor
+    _set_point: Architecture | None = None  # of the current step
 
     def __init__(
         self,
         *,
         target: Target,
         weight: float,
-        penalty: str | Penalty | Constraint,
+        penalty: AnyPenalty,
         temperature: float,
         schedule: Schedule | None,
     ) -> None:
@@ -54,12 +66,30 @@ class Term(Float64State, ABC):
             raise SearchError(f"Expected `temperature` to be a positive number, but got {temperature}.")
         self._target, self.weight, self.schedule = target, weight, schedule
         self.penalty_name = penalty if isinstance(penalty, str) else type(penalty).__name__
-        self.penalty = _penalty_of(penalty) if isinstance(penalty, str) else penalty
-        self.n_terms = 0  # terms that were asked for: shows whether a training step calls the loss itself
+        self.penalty = named_penalty(penalty) if isinstance(penalty, str) else penalty
+        self._n_terms = 0
         scale = 1.0 if schedule is None else schedule.scale_at(0.0)
-        buffers = {"temperature": temperature, "first_temperature": 0.0, "scale": scale, "pull": 0.0}
+        buffers = {"temperature": temperature, "first_temperature": 0.0, "scale": scale, "strength": 0.0}
         for name, value in buffers.items():
             self.register_buffer(name, torch.tensor(float(value), dtype=torch.float64))
+
+    @property
+    @abstractmethod
+    def plan(self) -> CostPlan:
+        """What each candidate costs."""
+
+    @property
+    @abstractmethod
+    def attached(self) -> bool:
+        """Whether there is a plan."""
+
+    @abstractmethod
+    def gates(self) -> Tensor:
+        """The probability of each candidate, of shape ``(choices, max_candidates)``, padded with zeros."""
+
+    @abstractmethod
+    def flat_gates(self) -> Tensor:
+        """The probability of each candidate, of one choice after the other: shape ``(gates,)``, float64."""
 
     @abstractmethod
     def expected(self) -> Tensor:
@@ -69,10 +99,51 @@ class Term(Float64State, ABC):
     def std(self) -> Tensor:
         """One standard deviation of the estimate, a float64 scalar."""
 
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Equal exactly for equal tables."""
+
+    @property
+    def n_terms(self) -> int:
+        """How often the term was asked for: shows whether a training step calls the loss itself."""
+        return self._n_terms
+
+    # --- the target
+
     @property
     def quantity(self) -> Quantity:
         """The quantity that the cost is of: by default a latency in milliseconds."""
         return self._target.quantity
+
+    @property
+    def target(self) -> float | None:
+        """The cost to reach, in the unit of `quantity`; it can be set at any time.
+
+        Raises:
+            SearchError: when set to what is not positive, or to what the attached supernet cannot reach.
+        """
+        return self._target.value
+
+    @target.setter
+    def target(self, value: float | None) -> None:
+        target = Target(value=value, quantile=self._target.quantile, quantity=self.quantity)
+        if self.attached:
+            self._check(target, self.plan)
+        self._target = target
+
+    def _check(self, target: Target, plan: CostPlan) -> None:
+        """Refuse a target that `plan` cannot reach, and a factor whose formula breaks within its bounds."""
+        target.check(plan)
+        if isinstance(self.penalty, Factor):
+            self.penalty.check(plan.bounds()[0], target.value, self.quantity)
+
+    def goal(self) -> tuple[Target, CostPlan]:
+        """The target, and the plan that it is of."""
+        return self._target, self.plan
+
+    def budget(self, *, within: float | None = None) -> Budget:
+        """The target as limits: not above it, nor more than the share `within` below it."""
+        return self._target.budget(self.plan, within=within)
 
     # --- the term
 
@@ -82,58 +153,84 @@ class Term(Float64State, ABC):
         return self.expected() + n_std * self.std() if n_std else self.expected()
 
     def term(self) -> Tensor:
-        """The term in float64.
+        """The term in float64, with the discretization term.
 
         Raises:
             SearchError: if the penalty is a factor, or a constraint without a target.
         """
-        if isinstance(self.penalty, FBNet | ProxylessLog):
+        if isinstance(self.penalty, Factor):
             raise SearchError(
                 f"Expected latency.combine(task_loss): {type(self.penalty).__name__} multiplies the task's loss."
             )
-        self.n_terms += 1
+        self._n_terms += 1
         target = self._target.value
-        if target is not None:
-            return self._share() * self.penalty(self.controlled(), target)
-        if isinstance(self.penalty, Constraint):
+        if target is None and isinstance(self.penalty, Constraint):
             name = "target_ms" if self.quantity.is_latency else "target"
             raise SearchError(f"Expected a target for the constraint, but `{name}` is None.")
-        return self._share() * self.controlled()
-
-    def _share(self) -> Tensor | float:
-        return self.weight if self.schedule is None else self.weight * self.scale
-
-    def combine(self, task_loss: Tensor) -> Tensor:
-        """The whole loss: ``task_loss + latency()``, or its product with a factor.
-
-        A factor f enters as 1 + weight x scale x (f - 1), so that a warm-up begins with the task's loss alone.
-        """
-        if self.multiplies:
-            return task_loss * self.factor().to(task_loss.dtype)
-        return task_loss + self.term().to(task_loss.dtype)
+        cost = self.controlled()
+        term: Tensor = self._share() * (cost if target is None else self.penalty(cost, target))
+        return term + self.discretization_term() if self.discretizes else term
 
     def factor(self) -> Tensor:
-        """What the task's loss is multiplied by, in float64.
+        """What the task's loss is multiplied by, in float64: 1 + weight x scale x (f - 1) of a factor f.
 
         Raises:
-            SearchError: if the penalty is a term.
+            SearchError: if the penalty is added.
         """
-        if not isinstance(self.penalty, FBNet | ProxylessLog):
+        if not isinstance(self.penalty, Factor):
             raise SearchError(f"Expected a factor, but {self.penalty_name} is added to the task's loss.")
-        self.n_terms += 1
+        self._n_terms += 1
         return 1 + self._share() * (self.penalty(self.controlled(), self._target.value) - 1)
 
     @property
     def multiplies(self) -> bool:
         """Whether the penalty is a factor of the task's loss."""
-        return isinstance(self.penalty, FBNet | ProxylessLog)
+        return isinstance(self.penalty, Factor)
+
+    def combine(self, task_loss: Tensor) -> Tensor:
+        """The whole loss: ``task_loss + latency()``, or its product with a factor, plus the discretization term.
+
+        A factor f enters as 1 + weight x scale x (f - 1), so that a warm-up begins with the task's loss alone.
+        """
+        if not self.multiplies:
+            return task_loss + self.term().to(task_loss.dtype)
+        loss = task_loss * self.factor().to(task_loss.dtype)
+        return loss + self.discretization_term().to(task_loss.dtype) if self.discretizes else loss
+
+    def _share(self) -> Tensor | float:
+        return self.weight if self.schedule is None else self.weight * self.scale
 
     @property
     def differentiable(self) -> bool:
         """Whether the architecture parameters require a gradient now."""
         return self.expected().requires_grad
 
-    # --- the search goes on
+    # --- the last part of a search, which draws the parameters to one architecture
+
+    @property
+    def discretizes(self) -> bool:
+        """Whether the discretization term is added now; only then does a step wait for the device."""
+        scheduled = self.schedule is not None and self.schedule.discretization > 0 and self.target is not None
+        return scheduled and float(self.strength) > 0
+
+    def discretization_term(self) -> Tensor:
+        """The term that draws the parameters to an architecture on the target."""
+        return self.strength * discretization_term(self.gates(), self.set_point(), self.temperature)
+
+    def set_point(self) -> Architecture:
+        """The architecture that a step is drawn to: the argmax if it is on the target, or else the projection."""
+        if self._set_point is None:
+            here = most_probable(self.flat_gates(), self.plan)
+            scores = log_probabilities(self.gates(), self.plan)
+            on_target = self.budget(within=WITHIN).keeps(here)
+            self.hold(here if on_target else within_targets(scores, [self.goal()], within=WITHIN))
+        return self._set_point or Architecture()
+
+    def hold(self, set_point: Architecture) -> None:
+        """Use this set point until the next `step`: one that keeps other targets too."""
+        self._set_point = set_point
+
+    # --- the course of the search
 
     def use_schedule(self, schedule: Schedule) -> None:
         """Follow another schedule from now on."""
@@ -148,28 +245,55 @@ class Term(Float64State, ABC):
         self.scale.fill_(self.schedule.scale_at(progress))
         if self.schedule.final_temperature is not None:
             self.temperature.fill_(self.schedule.temperature_at(progress, float(self.first_temperature)))
-        self.pull.fill_(self.schedule.pull_at(progress))
+        self.strength.fill_(self.schedule.strength_at(progress))
 
-    def move_multiplier(self, cost: Callable[[], float]) -> bool:
-        """Let a constraint count a step of the architecture.
+    def step(self, progress: float | None = None) -> bool:
+        """To be called after each step of the architecture: move the multiplier, and follow the schedule.
 
         Args:
-            cost: Function that gives what is held against the target, of the likeliest architecture.
+            progress: Progress of the search, from 0 to 1; None leaves weight and temperature.
 
         Returns:
             Whether the multiplier was moved.
         """
+        self._set_point = None
+        if progress is not None:
+            self.anneal(progress)
         target = self._target.value
         if not isinstance(self.penalty, Constraint) or target is None or float(self.scale) == 0:
             return False
-        return self.penalty.update(cost, target)
+        return self.penalty.update(self.argmax_controlled, target)
 
+    # --- the present state
 
-def _penalty_of(name: str) -> Penalty | FBNet | ProxylessLog | Constraint:
-    refuse_misreading(name)
-    if name in CONSTRAINTS:
-        return CONSTRAINTS[name]()
-    if name not in PENALTIES and name not in FACTORS:
-        known = ", ".join([*PENALTIES, *FACTORS, *CONSTRAINTS])
-        raise SearchError(f"Expected `penalty` to be one of {known}, but got {name!r}.")
-    return PENALTIES[name] if name in PENALTIES else FACTORS[name]
+    def argmax_controlled(self) -> float:
+        """What is held against the target, of the most probable architecture."""
+        return self._target.controlled(self.plan, most_probable(self.flat_gates(), self.plan))
+
+    def on_target(self, tolerance: float) -> bool:
+        """Whether the most probable architecture is within this share of the target; always, if there is none."""
+        return self.target is None or abs(self.argmax_controlled() / self.target - 1) <= tolerance
+
+    def figures(self) -> dict[str, float]:
+        """The state of the search, by the names under which it is logged: ``latency/expected_ms`` and its kin.
+
+        The unit that ends a name is that of `quantity`: ``latency/expected_params`` where parameters are counted.
+        """
+        entropy, unit = entropies(self.gates(), self.plan), self.quantity.suffix
+        figures = {
+            f"latency/expected_{unit}": float(self.expected().detach()),
+            f"latency/argmax_{unit}": self.plan.cost(most_probable(self.flat_gates(), self.plan)),
+            "latency/temperature": float(self.temperature),
+            "latency/entropy": sum(entropy.values()) / len(entropy),
+        }
+        if self.target is not None:
+            figures[f"latency/target_{unit}"] = self.target
+        if isinstance(self.penalty, Constraint):
+            figures["latency/multiplier"] = float(self.penalty.multiplier)
+        return figures | {f"latency/entropy/{name}": value for name, value in entropy.items()}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Also from checkpoints in which `strength` was called ``pull``."""
+        if f"{prefix}pull" in state_dict:
+            state_dict[f"{prefix}strength"] = state_dict.pop(f"{prefix}pull")
+        super()._load_from_state_dict(state_dict, prefix, *rest)

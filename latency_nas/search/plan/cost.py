@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from latency_nas.estimate.estimate import KernelEstimate
 
 __all__ = ["Cost", "Term"]
 
@@ -18,6 +20,7 @@ class Cost:
         together: Of each family of regressed kernels, the sum of their standard deviations: they err together.
         source: Least sure of ``"table"``, ``"counted"``, ``"regressed"`` and ``"missing"``, or ``"none"`` where
             nothing runs.
+        kernels: Prices of the kernels that `value` is the sum of; None where they are not known.
     """
 
     value: float
@@ -25,6 +28,7 @@ class Cost:
     variance: float | None = 0.0
     together: tuple[tuple[str, float], ...] = ()
     source: str = "none"
+    kernels: tuple[KernelEstimate, ...] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

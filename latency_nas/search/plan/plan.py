@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latency_nas.errors import SearchError, short_repr
+from latency_nas.estimate.estimate import Estimate, KernelEstimate
 from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.search.plan.architecture import indices_of
 from latency_nas.search.plan.bounds import Table, extreme_sums
@@ -43,6 +45,7 @@ class CostPlan:
         terms: Costs that depend on several choices.
         expected_error: Error of the table's whole networks; None where it is not known.
         quantity: Quantity that the costs are of.
+        n_checked: Number of architectures, drawn at random, that were read anew and run the kernels that are priced.
 
     Raises:
         SearchError: if the lengths differ, a number is not finite or a term names no candidate.
@@ -55,20 +58,22 @@ class CostPlan:
     terms: tuple[Term, ...] = ()
     expected_error: float | None = None
     quantity: Quantity = LATENCY
+    n_checked: int = 0
 
     def __post_init__(self) -> None:
         sizes = [len(names) for names in self.candidates]
         if len(self.choices) != len(sizes) or sizes != [len(costs) for costs in self.costs]:
             raise SearchError("Expected a cost for each candidate of each choice of a plan, but the lengths differ.")
-        numbers = [cost.value for cost in (self.fixed, *self._all_costs())]
+        numbers = [cost.value for cost in self._all_costs]
         if not np.isfinite(numbers).all():
             raise SearchError(f"Expected the costs of a plan to be finite, but got {short_repr(numbers)}.")
         if any(not 0 <= index < self.n_gates for term in self.terms for index in term.candidates):
             raise SearchError(f"Expected the terms of a plan to name candidates from 0 to {self.n_gates - 1}.")
 
-    def _all_costs(self) -> list[Cost]:
-        """The costs of candidates, then those of terms."""
-        return [*sum(self.costs, ()), *(term.cost for term in self.terms)]
+    @cached_property
+    def _all_costs(self) -> tuple[Cost, ...]:
+        """The cost of what is fixed, then those of candidates, then those of terms, as `summands`."""
+        return (self.fixed, *chain.from_iterable(self.costs), *(term.cost for term in self.terms))
 
     # --- packed
 
@@ -99,17 +104,10 @@ class CostPlan:
         """What each term costs: shape ``(terms,)``."""
         return np.array([term.cost.value for term in self.terms], np.float64)
 
-    def padded_costs(self) -> NDArray[np.float64]:
-        """The costs of candidates as one array of shape ``(choices, most candidates)``, padded with zeros."""
-        padded = np.zeros((len(self.choices), max(map(len, self.costs))))
-        for row, costs in zip(padded, self.costs, strict=True):
-            row[: len(costs)] = [cost.value for cost in costs]
-        return padded
-
     @cached_property
     def spread(self) -> Spread | None:
         """How far the costs may be off; None where the table does not say it."""
-        return Spread.of([self.fixed, *self._all_costs()], self.expected_error)
+        return Spread.of(self._all_costs, self.expected_error)
 
     # --- of gates
 
@@ -182,6 +180,22 @@ class CostPlan:
         if self.spread is None:
             return None
         return float(self.spread.std(self.summands(self.one_hot(architecture))))
+
+    def estimate(self, architecture: Mapping[str, int | str]) -> Estimate:
+        """The estimate of one architecture: `cost` and `std`, kernel by kernel, ordered by choice.
+
+        Raises:
+            SearchError: if the architecture does not give each choice one of its candidates, or the plan has costs
+                alone, as one that an earlier version saved.
+        """
+        weights = self.summands(self.one_hot(architecture))
+        kernels: list[KernelEstimate] = []
+        for index in np.flatnonzero(weights):
+            part = self._all_costs[index].kernels
+            if part is None:
+                raise SearchError("Expected a plan that knows its kernels, but it has costs alone: attach again.")
+            kernels += part
+        return Estimate(kernels=tuple(kernels), expected_error=self.expected_error, quantity=self.quantity)
 
     def summands(self, gates: NDArray[np.float64]) -> NDArray[np.float64]:
         """The weights of all that a cost is summed of: of what is fixed, of the candidates, and of the terms."""
@@ -267,7 +281,8 @@ class CostPlan:
         """Write the plan as NumPy's ``.npz``: its packed arrays, and all else as one text in JSON; no pickle."""
         unit = self.quantity.suffix
         arrays = {"offsets": self.offsets, f"costs_{unit}": self.flat_costs, "term_gates": self.term_gates}
-        write_plan(path, asdict(self), {**arrays, f"term_costs_{unit}": self.term_costs})
+        fields = {item.name: getattr(self, item.name) for item in dataclass_fields(self)}
+        write_plan(path, fields, {**arrays, f"term_costs_{unit}": self.term_costs})
 
     @classmethod
     def load(cls, path: str | Path) -> CostPlan:

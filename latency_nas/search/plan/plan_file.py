@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields as dataclass_fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
-from latency_nas.kernel import LATENCY, Quantity
+from latency_nas.estimate.estimate import KernelEstimate
+from latency_nas.kernel import LATENCY, Kernel, Quantity
 from latency_nas.search.plan.cost import Cost, Term
 
 __all__ = ["read_plan", "write_plan"]
@@ -28,10 +30,23 @@ def write_plan(path: str | Path, plan: Mapping[str, Any], arrays: Mapping[str, N
 
     Args:
         path: File to write.
-        plan: All of the plan, as plain data.
+        plan: Fields of the plan by name.
         arrays: Packed parts of it, by the names that the file gives them.
     """
-    text = json.dumps(plan)
+    kernels: dict[KernelEstimate, int] = {}  # each distinct kernel's price without its layer -> its number
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Cost):
+            fields = {item.name: getattr(value, item.name) for item in dataclass_fields(value)}
+            if value.kernels is not None:
+                fields["kernels"] = [
+                    (kernels.setdefault(kernel.at(""), len(kernels)), kernel.layer) for kernel in value.kernels
+                ]
+            return fields
+        return {item.name: getattr(value, item.name) for item in dataclass_fields(value)}
+
+    body = json.dumps(plan, default=plain)
+    text = f'{{"plan": {body}, "kernels": {json.dumps([_plain_kernel(item) for item in kernels])}}}'
     with Path(path).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, plan=np.frombuffer(text.encode(), np.uint8), **arrays)
 
@@ -49,25 +64,34 @@ def read_plan(path: str | Path, make: Callable[..., _Plan]) -> _Plan:
     content = BytesIO(Path(path).read_bytes())
     try:
         with np.load(content, allow_pickle=False) as arrays:
-            return make(**_fields(json.loads(arrays["plan"].tobytes())))
+            text = json.loads(arrays["plan"].tobytes())
+            if "plan" not in text:  # as files were before plans had kernels
+                text = {"plan": text, "kernels": []}
+            quantity = Quantity(**text["plan"]["quantity"]) if "quantity" in text["plan"] else LATENCY
+            kernels = [_kernel(row, quantity) for row in text["kernels"]]
+            return make(**_fields(text["plan"], kernels), quantity=quantity)
     except _DAMAGED as error:
         raise SearchError(
             f"Expected {path} to be a plan that CostPlan.save wrote, but reading it fails: {error}"
         ) from error
 
 
-def _fields(read: Mapping[str, Any]) -> dict[str, Any]:
-    """From JSON's lists to the fields of a plan."""
-    terms = [Term(candidates=tuple(term["candidates"]), cost=_cost(term["cost"])) for term in read["terms"]]
+def _fields(read: Mapping[str, Any], kernels: Sequence[KernelEstimate]) -> dict[str, Any]:
+    """From JSON's lists to the fields of a plan, without its quantity."""
+
+    def cost_of(part: Mapping[str, Any]) -> Cost:
+        return _cost(part, kernels)
+
+    terms = [Term(candidates=tuple(term["candidates"]), cost=cost_of(term["cost"])) for term in read["terms"]]
     costs, fixed = _costs_of_latencies(read) if "costs_ms" in read else (read["costs"], read["fixed"])
     return {
         "choices": tuple(read["choices"]),
         "candidates": tuple(map(tuple, read["candidates"])),
-        "costs": tuple(tuple(map(_cost, row)) for row in costs),
-        "fixed": _cost(fixed),
+        "costs": tuple(tuple(map(cost_of, row)) for row in costs),
+        "fixed": cost_of(fixed),
         "terms": tuple(terms),
         "expected_error": read["expected_error"],
-        "quantity": Quantity(**read["quantity"]) if "quantity" in read else LATENCY,
+        "n_checked": read.get("n_checked", 0),
     }
 
 
@@ -77,9 +101,22 @@ def _costs_of_latencies(read: Mapping[str, Any]) -> tuple[list[list[Any]], Any]:
     return read["costs"] or bare, read["fixed"] or {"value": read["fixed_ms"], "variance": None}
 
 
-def _cost(read: Mapping[str, Any]) -> Cost:
-    if "latency_ms" not in read:
-        return Cost(**{**read, "together": tuple(map(tuple, read.get("together", ())))})
-    return Cost(
-        value=read["latency_ms"], from_table=read["table_ms"], variance=read["variance_ms2"], source=read["source"]
-    )
+def _cost(read: Mapping[str, Any], kernels: Sequence[KernelEstimate]) -> Cost:
+    if "latency_ms" in read:  # as files named it before plans had a quantity
+        return Cost(
+            value=read["latency_ms"], from_table=read["table_ms"], variance=read["variance_ms2"], source=read["source"]
+        )
+    runs = read.get("kernels")
+    own = None if runs is None else tuple(kernels[number].at(layer) for number, layer in runs)
+    return Cost(**{**read, "together": tuple(map(tuple, read.get("together", ()))), "kernels": own})
+
+
+def _plain_kernel(kernel: KernelEstimate) -> dict[str, Any]:
+    return {
+        "kernel": kernel.kernel.key, "value": kernel.value, "std": kernel.std, "source": kernel.source,
+        "extrapolated": kernel.extrapolated,
+    }  # fmt: skip
+
+
+def _kernel(read: Mapping[str, Any], quantity: Quantity) -> KernelEstimate:
+    return KernelEstimate(**{**read, "kernel": Kernel.parse(read["kernel"])}, layer="", quantity=quantity)

@@ -3,14 +3,15 @@
 Every kernel that an engine runs belongs to a layer, and what a layer runs depends on a few choices only: on none for
 the stem, on one for what lies within a candidate, on two where an engine folds an operator into the one before, on
 three for a depthwise convolution of elastic kernel, width and depth. Which they are is learnt from architectures in
-which any two candidates meet, and confirmed on others; the cost of a layer is then a table over these choices.
+which any two candidates occur together, and confirmed on others. The cost of a layer is then a table over these
+choices.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import fsum, prod
 from typing import get_args
@@ -29,9 +30,9 @@ from latency_nas.search.plan.dependence import depends_on
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.space import Space
 
-__all__ = ["make_plan"]
+__all__ = ["N_CHECKED", "make_plan"]
 
-_N_CHECKED = 8  # architectures on which a plan is confirmed
+N_CHECKED = 8  # architectures on which a plan is confirmed
 _MAX_ROUNDS = 24
 _MAX_CELLS = 4096  # of the table of a layer
 
@@ -39,13 +40,15 @@ Priced = tuple[Hashable, ...]  # by what an estimator tells calls apart: their k
 Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it, or whom a copy is for
 
 
-def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0) -> CostPlan:
+def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0, n_checked: int = N_CHECKED) -> CostPlan:
     """Price every candidate of every choice of a supernet, and what depends on several of them.
 
     Args:
-        space: the supernet's architectures.
-        estimator: prices the kernels; all that it cannot price are named in one error.
-        seed: of the architectures that are looked at.
+        space: Architectures of the supernet.
+        estimator: Estimator that prices the kernels. All that it cannot price are named in one error.
+        seed: Seed of the architectures that are looked at.
+        n_checked: Number of architectures, drawn at random, on which the plan is confirmed: each is read and fused
+            anew, and runs the kernels that the plan prices.
 
     Raises:
         MissingKernelError: if a kernel has no price.
@@ -59,13 +62,13 @@ def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0) -> Co
         layers = seen.layers()
         rows = _missing_rows(seen, layers, random)
         if not len(rows):
-            checked = random.integers(0, seen.sizes, (_N_CHECKED, len(seen.sizes)))
+            checked = random.integers(0, seen.sizes, (n_checked, len(seen.sizes)))
             rows = checked[[not seen.agrees(layers, row) for row in checked]]
         if not len(rows) or len(seen.rows) == prod(seen.sizes):
-            return _plan(space, seen, layers, estimator)
+            return replace(_plan(space, seen, layers, estimator), n_checked=n_checked)
     raise SearchError(
-        f"Expected what a layer runs to depend on a few choices, but {len(seen.rows)} architectures do not settle on "
-        f"which `{seen.unsettled}` depends: the supernet chooses there by more than the named choices."
+        f"Expected what a layer runs to depend on a few choices, but {len(seen.rows)} architectures do not show on "
+        f"which `{seen.undecided}` depends: the supernet chooses there by more than the named choices."
     )
 
 
@@ -80,7 +83,7 @@ class _Seen:
         self.found: list[dict[Slot, int]] = []
         self.calls: dict[Hashable, KernelCall] = {}
         self.believed: dict[Slot, tuple[int, ...]] = {}  # on which choices a slot depended when last asked
-        self.unsettled = ""
+        self.undecided = ""
 
     def look(self, rows: Iterable[NDArray[np.intp]]) -> None:
         """Look at more architectures."""
@@ -121,7 +124,7 @@ class _Seen:
             layer = layers.get(slot)
             said = layer.cells.get(tuple(row[list(layer.choices)].tolist())) if layer else None
             if said != found.get(slot, 0):
-                self.unsettled = slot[0]
+                self.undecided = slot[0]
                 return False
         return True
 
@@ -139,27 +142,27 @@ def _missing_rows(seen: _Seen, layers: Mapping[Slot, _Layer], random: np.random.
 
     Not all at once: what seemed to depend on many choices may turn out to depend on fewer.
     """
-    unmet: dict[tuple[tuple[int, ...], tuple[int, ...]], None] = {}
+    missing: dict[tuple[tuple[int, ...], tuple[int, ...]], None] = {}
     for slot, layer in sorted(layers.items(), key=lambda item: len(item[1].choices)):
         n_cells = prod(seen.sizes[choice] for choice in layer.choices)
         if n_cells > _MAX_CELLS:
-            seen.unsettled = slot[0]
+            seen.undecided = slot[0]
             raise SearchError(
                 f"Expected what a layer runs to depend on a few choices, but `{slot[0]}` depends on "
                 f"{', '.join(list(seen.space.candidates)[choice] for choice in layer.choices)}: {n_cells} cases."
             )
         if len(layer.cells) < n_cells:
             every = product(*(range(seen.sizes[choice]) for choice in layer.choices))
-            unmet.update(dict.fromkeys((layer.choices, cell) for cell in every if cell not in layer.cells))
+            missing.update(dict.fromkeys((layer.choices, cell) for cell in every if cell not in layer.cells))
     rows: list[NDArray[np.intp]] = []
-    while unmet and len(rows) < max(_N_CHECKED, len(seen.rows) // 4):
+    while missing and len(rows) < max(N_CHECKED, len(seen.rows) // 4):
         row = random.integers(0, seen.sizes)
         fixed: dict[int, int] = {}
-        for choices, cell in tuple(unmet):
+        for choices, cell in tuple(missing):
             wanted = dict(zip(choices, cell, strict=True))
             if all(fixed.get(choice, index) == index for choice, index in wanted.items()):
                 fixed |= wanted
-                del unmet[choices, cell]
+                del missing[choices, cell]
         row[list(fixed)] = list(fixed.values())
         rows.append(row)
     return np.array(rows, np.intp).reshape(-1, len(seen.sizes))
@@ -170,9 +173,9 @@ def _plan(space: Space, seen: _Seen, layers: Mapping[Slot, _Layer], estimator: L
     prices = dict(zip(seen.calls, priced.kernels, strict=True))
     kernels = {number: [prices[key] for key in run] for run, number in seen.kernels.items()}
     tables: dict[tuple[int, ...], dict[tuple[int, ...], list[KernelEstimate]]] = defaultdict(lambda: defaultdict(list))
-    for layer in layers.values():
+    for (name, _), layer in layers.items():
         for cell, number in layer.cells.items():
-            tables[layer.choices][cell] += kernels[number]
+            tables[layer.choices][cell] += [item.at(name) for item in kernels[number]]
     trusted = priced.expected_error is not None
     costs = [
         tuple(_cost(tables[row,].get((index,), []), trusted) for index in range(size))
@@ -217,4 +220,5 @@ def _cost(run: Sequence[KernelEstimate], trusted: bool) -> Cost:
         variance=fsum((item.std or 0.0) ** 2 for item in own) if known else None,
         together=tuple(together.items()),
         source=next((source for source in reversed(get_args(Source)) if source in sources), "none"),
+        kernels=tuple(run),
     )

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
-
-from torch import Tensor, nn
+from typing import Any
 
 from latency_nas.errors import SearchError
 from latency_nas.search.supernet.sample import Sample
 
-__all__ = [
-    "Choice",
-    "GatesOf",
-    "ParameterOf",
-    "check_names",
-    "choices_of_groups",
-    "choices_of_options",
-]
+__all__ = ["Choice", "GatesOf", "ParameterOf", "check_names"]
 
 Candidates = tuple[str | None, ...]
 
@@ -28,15 +19,20 @@ class Choice:
     """One decision of a supernet: which of its candidates, in one place or, where weights are shared, in several.
 
     Args:
-        module: the name of the choice: the module that chooses, or any other name.
-        candidates: the names of the candidates' modules, None for one that is switched off; for a supernet that is
-            configured, the options.
-        weights: a function of the supernet that gives one number a candidate, of shape ``(candidates,)``,
-            differentiable; None where a configuration is sampled, which `LatencyLoss.price` prices.
-        logits: whether `weights` are architecture parameters still to be normalised by a softmax, or gates that are
-            used as they are.
-        others: the candidates of the other places that the same weights decide, as in DARTS's cells.
-        sample: where the gates of the step that is under way can be caught, for supernets that draw them.
+        module: Name of the choice: the module that chooses, or any other name.
+        candidates: Names of the candidates' modules, None for one that is switched off; for a supernet that is
+            configured, its options as text.
+        weights: Function of the supernet that gives a tensor of shape ``(candidates,)``, differentiable; None where a
+            configuration is sampled, which `LatencyLoss.price` prices.
+        logits: Whether `weights` are architecture parameters that a softmax is still to normalise; otherwise they are
+            gates that are used as they are.
+        others: Candidates of the other places that the same weights decide, as in DARTS's cells.
+        sample: Place where the gates that the current forward pass draws are caught, for supernets that draw them.
+
+    Example:
+        >>> choice = Choice(module="blocks.0", candidates=("blocks.0.ops.0", "blocks.0.ops.1", None))
+        >>> choice.names
+        ('blocks.0.ops.0', 'blocks.0.ops.1', 'blocks.0.2 (none)')
 
     Raises:
         SearchError: if there are fewer than two candidates, or another number of them in another place.
@@ -44,7 +40,7 @@ class Choice:
 
     module: str
     candidates: Candidates
-    weights: Callable[[nn.Module], Tensor] | None = None
+    weights: Callable[[Any], Any] | None = None
     logits: bool = True
     others: tuple[Candidates, ...] = ()
     sample: Sample | None = field(default=None, compare=False)
@@ -77,86 +73,40 @@ class ParameterOf:
     """Reads architecture parameters from a module of the supernet; a class, so that a loss can be pickled.
 
     Args:
-        module: the name of the module.
-        parameter: its parameter or other attribute that is a tensor.
-        row: of a matrix, the row.
+        module: Name of the module.
+        parameter: Name of its parameter, or of another attribute that is a tensor.
+        row: Row of a matrix; None for all of the parameter.
     """
 
     module: str
     parameter: str
     row: int | None = None
 
-    def __call__(self, supernet: nn.Module) -> Tensor:
-        """The parameters, of shape ``(candidates,)``."""
-        held = cast(Tensor, getattr(supernet.get_submodule(self.module), self.parameter))
+    def __call__(self, supernet: Any) -> Any:
+        """The parameters, a tensor of shape ``(candidates,)``."""
+        tensor = self.whole(supernet)
         if self.row is not None:
-            return held[self.row]
-        return held if held.dim() == 1 else held.reshape(-1)
+            return tensor[self.row]
+        return tensor if tensor.ndim == 1 else tensor.reshape([-1])
+
+    def whole(self, supernet: Any) -> Any:
+        """The parameter with all its rows."""
+        module = supernet
+        for key in filter(None, self.module.split(".")):
+            module = getattr(module, key) if hasattr(module, key) else module[int(key)]
+        return getattr(module, self.parameter)
 
 
 @dataclass(frozen=True, slots=True)
 class GatesOf:
     """Reads one choice's gates from a function that gives those of all."""
 
-    gates: Callable[[Any], Mapping[str, Tensor]]
+    gates: Callable[[Any], Mapping[str, Any]]
     key: str
 
-    def __call__(self, supernet: nn.Module) -> Tensor:
+    def __call__(self, supernet: Any) -> Any:
         """The gates, of shape ``(candidates,)``."""
         return self.gates(supernet)[self.key]
-
-
-def choices_of_groups(
-    supernet: nn.Module,
-    groups: Mapping[str, Iterable[nn.Module | None]],
-    gates: Callable[[Any], Mapping[str, Tensor]] | None,
-) -> tuple[Choice, ...]:
-    """Choices that are named as groups of modules.
-
-    Args:
-        supernet: the network.
-        groups: a name for each choice -> its candidates, such as a ``ModuleList`` or the values of a ``ModuleDict``.
-        gates: a function of the supernet that gives the weights of each choice, which sum to one; None where
-            configurations are sampled.
-
-    Raises:
-        SearchError: if a candidate is no module of the supernet, or the gates are those of other choices.
-    """
-    names = {id(module): name for name, module in supernet.named_modules()}
-    if gates is not None:
-        _check_keys(gates(supernet), groups)
-    found = []
-    for key, group in groups.items():
-        modules = list(group.values() if isinstance(group, nn.ModuleDict) else group)
-        for module in modules:
-            if module is not None and id(module) not in names:
-                raise SearchError(
-                    f"Expected the candidates of `{key}` to be modules of {type(supernet).__name__}, but a "
-                    f"{type(module).__name__} is not."
-                )
-        candidates = tuple(None if module is None else names[id(module)] for module in modules)
-        weights = None if gates is None else GatesOf(gates, key)
-        found.append(Choice(module=key, candidates=candidates, weights=weights, logits=False))
-    return tuple(found)
-
-
-def choices_of_options(
-    options: Mapping[str, tuple[str, ...]], gates: Callable[[Any], Mapping[str, Tensor]] | None
-) -> tuple[Choice, ...]:
-    """The choices of a supernet that is configured; the weights as in `choices_of_groups`."""
-    weights = {name: None if gates is None else GatesOf(gates, name) for name in options}
-    return tuple(
-        Choice(module=name, candidates=names, weights=weights[name], logits=False) for name, names in options.items()
-    )
-
-
-def _check_keys(given: Mapping[str, Tensor], groups: Mapping[str, Any]) -> None:
-    if given.keys() != groups.keys():
-        missing, more = sorted(groups.keys() - given.keys()), sorted(given.keys() - groups.keys())
-        raise SearchError(
-            f"Expected `gates` to give weights for each of the {len(groups)} choices and no more, but it lacks "
-            f"{', '.join(missing) or 'none'} and has {', '.join(more) or 'none'} besides."
-        )
 
 
 def _parent(candidates: Candidates) -> str:
@@ -165,17 +115,26 @@ def _parent(candidates: Candidates) -> str:
     return first.rpartition(".")[0]
 
 
-def check_names(supernet: nn.Module, choices: Sequence[Choice]) -> None:
-    """Raises SearchError unless the choices are named once each, and their candidates are modules of the supernet."""
+def check_names(supernet: Any, choices: Sequence[Choice], modules: Iterable[str]) -> None:
+    """Check that the choices are named once each, and that their candidates are modules of the supernet.
+
+    Args:
+        supernet: Network that is searched.
+        choices: Where it chooses.
+        modules: Names of its modules.
+
+    Raises:
+        SearchError: if they are not.
+    """
     if not choices:
         raise SearchError("Expected at least one choice, but got none.")
-    modules = dict(supernet.named_modules())
+    known = set(modules)
     names = [choice.module for choice in choices]
     for name in names:
         if names.count(name) > 1:
             raise SearchError(f"Expected each choice once, but `{name}` is named {names.count(name)} times.")
     for candidate in (name for choice in choices for place in choice.places.values() for name in place):
-        if candidate is not None and candidate not in modules:
+        if candidate is not None and candidate not in known:
             raise SearchError(
                 f"Expected the names of modules of {type(supernet).__name__}, but it has no `{candidate}`."
             )

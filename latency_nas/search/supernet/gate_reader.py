@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from operator import getitem
 from typing import Any
@@ -14,7 +15,7 @@ from latency_nas.errors import SearchError
 from latency_nas.search.supernet.architecture_parameters import whole
 from latency_nas.search.supernet.choice import Choice, GatesOf, ParameterOf
 
-__all__ = ["GateReader", "GivenWeights"]
+__all__ = ["GateReader", "GivenWeights", "WeightReader"]
 
 _HERE = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ranks
 
@@ -23,22 +24,47 @@ _Held = tuple[Sequence[Any], Sequence[str]]
 _NOWHERE: _Path = ((), (), [])
 
 
-class GateReader:
+class WeightReader(ABC):
+    """Reads the weights of all choices, in every step."""
+
+    logits_of_drawn: Sequence[bool] | None = None  # of each choice, whether what was drawn is logits; None: not read
+
+    @property
+    @abstractmethod
+    def drawn(self) -> bool:
+        """Whether the current step drew gates."""
+
+    @abstractmethod
+    def weights(self) -> tuple[Tensor, Tensor | None]:
+        """Numbers of any shape, and which of them, flat, belong to the choices; None: all, in order."""
+
+    @abstractmethod
+    def sampled(self) -> Tensor:
+        """As `weights`, but what was drawn, for the choices that draw."""
+
+    def release(self) -> None:
+        """Catch no more."""
+        return
+
+
+class GateReader(WeightReader):
     """The weights of all choices, of the tensors that hold them.
 
     Parameters are read from the modules that own them, which are found once and again when a module was replaced. They
     are joined by torch's own `stack` or `cat`, whose gradients are taken apart again without Python.
 
     Args:
-        supernet: the network.
-        choices: whose weights.
-        sampled: whether what the supernet drew in its forward is preferred, where there is some.
+        supernet: Network that is searched.
+        choices: Choices whose weights are read.
+        sampled: Whether what the supernet drew in its forward is preferred, where there is some.
     """
 
     def __init__(self, supernet: nn.Module, choices: Sequence[Choice], *, sampled: bool) -> None:
         self.supernet = (supernet,)  # in a tuple: this is no part of it
         self.choices = tuple(choices)
         self.samples = [choice.sample for choice in choices if choice.sample is not None] if sampled else []
+        if sampled:
+            self.logits_of_drawn = [choice.logits and choice.sample is None for choice in choices]
         self._forget()
 
     def _forget(self) -> None:
@@ -62,7 +88,7 @@ class GateReader:
 
     @property
     def drawn(self) -> bool:
-        """Whether the step that is under way drew gates."""
+        """Whether the current step drew gates."""
         return bool(self.samples) and torch.is_grad_enabled() and all(item.gates is not None for item in self.samples)
 
     def weights(self) -> tuple[Tensor, Tensor | None]:
@@ -163,11 +189,11 @@ def _joined(tensors: Sequence[Tensor]) -> Tensor:
     return vectors[0] if len(vectors) == 1 else torch.cat(vectors)
 
 
-class GivenWeights:
-    """In the place of a `GateReader`, weights that a function gives.
+class GivenWeights(WeightReader):
+    """Weights that a function gives.
 
     Args:
-        give: gives them all, flat.
+        give: Function that gives them all, flat.
     """
 
     drawn = False
@@ -176,12 +202,9 @@ class GivenWeights:
         self.give = give
 
     def weights(self) -> tuple[Tensor, None]:
-        """As `GateReader.weights`."""
+        """All of them."""
         return self.give(), None
 
     def sampled(self) -> Tensor:
-        """As `GateReader.sampled`."""
+        """As `weights`: nothing is drawn."""
         return self.give()
-
-    def release(self) -> None:
-        """There is nothing to catch."""

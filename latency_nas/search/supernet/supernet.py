@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from latency_nas.errors import SearchError
 from latency_nas.graph import OpGraph
-from latency_nas.graph.torch.reader import read_torch
 from latency_nas.search.supernet.choice import Choice, check_names
-from latency_nas.search.supernet.styles import STYLES, nothing_found
+from latency_nas.search.supernet.framework import Framework
+from latency_nas.search.supernet.inventory import Inventory, lines_for
+from latency_nas.search.supernet.torch_framework import TORCH
 
-__all__ = ["find_choices", "read_choices", "read_supernet"]
+__all__ = ["find_choices", "framework_of", "read_choices", "read_supernet"]
 
 _MAX_RUNS = 20  # of a supernet that samples what it runs
+_N_LISTED = 6
 
 
-def find_choices(supernet: nn.Module) -> tuple[Choice, ...]:
-    """Recognise the style in which a supernet holds its choices (see `latency_nas.search.supernet.styles`).
+def framework_of(supernet: Any) -> Framework:
+    """The framework that a supernet is written in.
 
     Raises:
-        SearchError: if it is of no known style; the message lists what was found, what was missing, and the lines that
-            name the choices.
+        SearchError: if it is neither a torch module nor a Paddle layer.
     """
-    for find in STYLES.values():
+    if isinstance(supernet, nn.Module):
+        return TORCH
+    paddle = sys.modules.get("paddle")  # a layer cannot be there before Paddle is
+    if paddle is not None and isinstance(supernet, paddle.nn.Layer):
+        from latency_nas.search.supernet.paddle_framework import PADDLE
+
+        return PADDLE
+    raise SearchError(
+        f"Expected the supernet to be a torch module or a Paddle layer, but got {type(supernet).__name__}."
+    )
+
+
+def find_choices(supernet: Any) -> tuple[Choice, ...]:
+    """Recognise the style in which a supernet holds its choices (see `latency_nas.search.supernet.styles`).
+
+    Args:
+        supernet: Module of torch, or layer of Paddle.
+
+    Raises:
+        SearchError: if it is of no known style; the message lists what was found, and the lines that name the choices.
+    """
+    framework = framework_of(supernet)
+    for find in framework.styles.values():
         found = find(supernet)
         if found:
             return found
-    raise SearchError(nothing_found(supernet))
+    inventory = framework.inventory(supernet)
+    raise SearchError(
+        f"Expected {type(supernet).__name__} to be a supernet of a known style ({'; '.join(framework.styles)}), but it "
+        f"is none. {_listed(inventory)} Name the choices: {lines_for(inventory, framework.softmax)}"
+    )
 
 
 def read_supernet(
-    supernet: nn.Module, example_input: Tensor | tuple[Tensor, ...], choices: Sequence[Choice] | None = None
+    supernet: Any, example_input: Any, choices: Sequence[Choice] | None = None
 ) -> tuple[OpGraph, tuple[Choice, ...]]:
     """Read a supernet once, with every candidate of every choice. It is not changed.
 
     Args:
-        supernet: the network.
-        example_input: what its forward takes.
-        choices: where it chooses; by default what `find_choices` recognises.
+        supernet: Module of torch, or layer of Paddle.
+        example_input: Input of its forward.
+        choices: Where it chooses; by default what `find_choices` recognises.
 
     Returns:
         The graph, whose choices are the places, and the choices in the order in which they run.
@@ -54,23 +82,36 @@ def read_supernet(
         >>> networks = [graph.extract(a) for a in covering_architectures(graph.choices, times=6)]  # doctest: +SKIP
     """
     found = find_choices(supernet) if choices is None else tuple(choices)
+    check_names(supernet, found, framework_of(supernet).modules(supernet))
     return read_choices(supernet, found, example_input)
 
 
 def read_choices(
-    supernet: nn.Module,
-    choices: tuple[Choice, ...],
-    example_input: Tensor | tuple[Tensor, ...] | None,
-    run: Callable[[Any], Any] | None = None,
+    network: Any, choices: Sequence[Choice], example_input: Any, run: Callable[[Any], Any] | None = None
 ) -> tuple[OpGraph, tuple[Choice, ...]]:
     """As `read_supernet`, also by a function that runs the supernet; one that samples is run until all choices ran."""
-    check_names(supernet, choices)
+    framework = framework_of(network)
     places = {name: place for choice in choices for name, place in choice.places.items()}
-    unmet: list[str] = []
+    not_run: list[str] = []
     for _ in range(_MAX_RUNS if run is not None else 1):
-        graph = read_torch(supernet, example_input, run=run, choices=places)
+        graph = framework.read(network, example_input, run=run, choices=places)
         order = list(graph.choices)
-        unmet = [name for name in places if name not in graph.choices]
-        if not unmet:
+        not_run = [name for name in places if name not in graph.choices]
+        if not not_run:
             return graph, tuple(sorted(choices, key=lambda choice: min(map(order.index, choice.places))))
-    raise SearchError(f"Expected every choice to run in the supernet's forward, but {', '.join(unmet)} did not.")
+    raise SearchError(f"Expected every choice to run in the supernet's forward, but {', '.join(not_run)} did not.")
+
+
+def _listed(found: Inventory) -> str:
+    """What a supernet has, in a sentence."""
+    parts = {
+        "lists of modules": [f"`{name}` ({n} modules)" for name, n in found.lists.items()],
+        "parameter vectors": [f"`{name}` ({n})" for name, n in found.vectors.items()],
+        "matrices": [f"`{name}` ({rows} x {columns})" for name, (rows, columns) in found.matrices.items()],
+    }
+    return f"Found: {'; '.join(f'{what}: {_few(names)}' for what, names in parts.items())}."
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _N_LISTED} more" if len(names) > _N_LISTED else ""
+    return f"{', '.join(names[:_N_LISTED]) or 'none'}{more}"

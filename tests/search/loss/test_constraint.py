@@ -61,7 +61,7 @@ def test_only_every_so_many_steps_count() -> None:
 
 
 def test_rho_grows_where_the_violation_does_not_shrink() -> None:
-    constraint = AugmentedLagrangian("equality", growth=2.0, largest_rho=3.0, shrinkage=0.5, every=1)
+    constraint = AugmentedLagrangian("equality", growth=2.0, max_rho=3.0, shrinkage=0.5, every=1)
     rhos = [moved(constraint, latency_ms).rho.item() for latency_ms in (8.0, 5.0, 5.0, 5.0, 4.0)]
     assert rhos == [1.0, 1.0, 2.0, 3.0, 3.0]
 

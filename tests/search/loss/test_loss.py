@@ -370,7 +370,7 @@ def test_an_attachment_that_fails_leaves_the_one_before() -> None:
 
 def test_temperature_is_the_state() -> None:
     loss, other = loss_of(ChainNet(), temperature=0.25), loss_of(ChainNet(), temperature=4.0)
-    assert loss.state_dict() == {"temperature": 0.25, "first_temperature": 0.0, "scale": 1.0, "pull": 0.0}
+    assert loss.state_dict() == {"temperature": 0.25, "first_temperature": 0.0, "scale": 1.0, "strength": 0.0}
     before_ms = other.expected_ms().item()
     other.load_state_dict(loss.state_dict())
     assert other.temperature.item() == 0.25

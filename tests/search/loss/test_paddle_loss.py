@@ -13,7 +13,7 @@ import torch
 from paddle import nn
 from paddle.nn import functional
 
-from latency_nas import LatencyEstimator, LatencyLoss, PaddleLatencyLoss, ResourceCounter
+from latency_nas import LatencyEstimator, LatencyLoss, PaddleLatencyLoss, ResourceCounter, groups_of
 from latency_nas.engine import fuse
 from latency_nas.errors import GraphError, QuantityError, SearchError
 from latency_nas.graph.paddle.layer import read_layer
@@ -97,6 +97,15 @@ class Zero(nn.Layer):
 class Halved(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return functional.max_pool2d(x, 2)
+
+
+class RowsNet(nn.Layer):
+    """Rows of a matrix on the root, as in DARTS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.LayerList([nn.Conv2D(1, 1, 3, padding=1), nn.Identity()]) for _ in range(2))
+        self.alphas = self.create_parameter([2, 2])
 
 
 def torch_net() -> torch.nn.Module:
@@ -186,12 +195,11 @@ def test_groups_with_gates() -> None:
     supernet = PaddleNet()
     drawn = alphas_of(supernet)
     latency = PaddleLatencyLoss(table())
-    latency.attach(
-        supernet,
-        paddle.zeros(SHAPE),
-        groups={str(number): block.candidates for number, block in enumerate(supernet.blocks)},
+    groups = groups_of(
+        {str(number): block.candidates for number, block in enumerate(supernet.blocks)},
         gates=lambda net: {str(number): functional.softmax(block.alpha) for number, block in enumerate(net.blocks)},
     )
+    latency.attach(supernet, paddle.zeros(SHAPE), choices=groups)
     assert float(latency.expected_ms()) == pytest.approx(float(attached(supernet).expected_ms()), abs=1e-6)
     latency.expected_ms().backward()
     gates = np.exp(drawn) / np.exp(drawn).sum(1, keepdims=True)
@@ -225,7 +233,7 @@ def test_state_is_resumed() -> None:
         latency.step()
         again.step()
     assert latency.figures() == again.figures()
-    assert float(latency.priced.penalty.multiplier) == float(again.priced.penalty.multiplier) != 0  # type: ignore[union-attr]
+    assert float(latency.torch_loss.penalty.multiplier) == float(again.torch_loss.penalty.multiplier) != 0  # type: ignore[union-attr]
 
 
 def test_factor_multiplies_the_task_loss() -> None:
@@ -273,7 +281,7 @@ def test_what_is_no_latency_is_not_called_so() -> None:
     size.target = sum(plan.bounds()) / 2
     n_params = sum(p.size for p in Subnet(supernet, list(size.architecture().values())).parameters())
     assert size.argmax_cost() == n_params
-    assert float(size.expected()) == pytest.approx(plan.expected(size.read().flat_gates().numpy()))
+    assert float(size.expected()) == pytest.approx(plan.expected(size.terms()[""].flat_gates().detach().numpy()))
     assert {name for name in size.figures() if name.count("/") == 1} == {
         "latency/expected_params", "latency/argmax_params", "latency/target_params", "latency/temperature",
         "latency/entropy",
@@ -318,9 +326,19 @@ def test_clear_errors() -> None:
     with pytest.raises(SearchError) as nothing:
         PaddleLatencyLoss(table()).attach(nn.Sequential(nn.LayerList([nn.ReLU(), nn.ReLU()])), paddle.zeros(SHAPE))
     assert str(nothing.value) == (
-        "Expected Sequential to have layers with a LayerList of candidates and one parameter as long as it, but it has "
-        "none. Found: lists of layers: `0` (2 layers). Name the choices: latency.attach(supernet, example_input, "
-        "groups={'first': supernet.blocks[0].ops}, gates=lambda net: {'first': softmax(net.alphas[0])})."
+        "Expected Sequential to be a supernet of a known style (a layer with a list of candidates and a parameter "
+        "vector of its own), but it is none. Found: lists of modules: `0` (2 modules); parameter vectors: none; "
+        "matrices: none. Name the choices: latency.attach(supernet, x, choices=groups_of({'0': supernet[0]})) (with an "
+        "entry for each choice, and gates=... where there are weights; if the list holds n candidates of each of "
+        "several choices: ops = list(supernet[0]); groups_of({f'choice{i}': ops[n * i : n * i + n] for i in "
+        "range(2 // n)}))."
+    )
+    with pytest.raises(SearchError) as matrix:
+        PaddleLatencyLoss(table()).attach(RowsNet(), paddle.zeros(SHAPE))
+    assert str(matrix.value).partition("Name the choices: ")[2] == (
+        "latency.attach(supernet, x, choices=groups_of({f'choice{i}': ops for i, ops in enumerate([supernet.first, "
+        "supernet.second])}, gates=lambda net: {f'choice{i}': row for i, row in "
+        "enumerate(paddle.nn.functional.softmax(net.alphas))})) (with the 2 lists in the order of the rows)."
     )
     with pytest.raises(SearchError) as early:
         PaddleLatencyLoss(table())()

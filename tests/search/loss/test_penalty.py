@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from latency_nas.errors import SearchError
+from latency_nas.kernel import LATENCY
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.loss.penalty import (
     FACTORS,
@@ -19,8 +20,7 @@ from latency_nas.search.loss.penalty import (
     MnasNet,
     Penalty,
     ProxylessLog,
-    check_factor,
-    refuse_misreading,
+    named_penalty,
 )
 from latency_nas.table import LatencyTable
 from tests.supernets import DATASHEET, EXAMPLE, ChainNet, loss_of
@@ -102,7 +102,7 @@ def test_fbnets_power_is_of_the_logarithm() -> None:
 @pytest.mark.parametrize("name", ["log(LAT^beta)", "log(LAT ** beta)", "log-power"])
 def test_the_misreading_is_refused_by_name(name: str) -> None:
     with pytest.raises(SearchError) as caught:
-        refuse_misreading(name)
+        named_penalty(name)
     assert str(caught.value) == (
         f"Expected `penalty` to be one formula, but {name!r} is read in two ways. FBNet published the factor alpha * "
         "log(LAT)^beta: penalty='fbnet', with latency.combine(task_loss). log(LAT^beta) is a misreading of it and only "
@@ -161,12 +161,12 @@ def test_a_logarithm_from_one_millisecond_down_is_refused(
     factor: FBNet | ProxylessLog, cheapest_ms: float, target_ms: float, least: str
 ) -> None:
     with pytest.raises(SearchError) as caught:
-        check_factor(factor, cheapest_ms, target_ms)
+        factor.check(cheapest_ms, target_ms, LATENCY)
     assert str(caught.value) == (
         f"Expected latencies above 1 ms, since {type(factor).__name__}'s formula takes a power of log(LAT), but got "
         f"{least} ms (the cheapest architecture or the target): choose another penalty, or price a larger batch."
     )
-    check_factor(factor, 1.001, 1.1)
+    factor.check(1.001, 1.1, LATENCY)
 
 
 def test_attaching_checks_the_factor() -> None:

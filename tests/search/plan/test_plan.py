@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 import torch
 from supernet import Supernet
@@ -20,7 +19,7 @@ from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.supernet import find_choices
-from latency_nas.search.supernet.torch_space import graph_space
+from latency_nas.search.supernet.supernet_space import graph_space
 from latency_nas.table import Entry, LatencyTable
 from tests.supernets import (
     DATASHEET,
@@ -110,10 +109,6 @@ def test_a_choice_that_runs_twice_costs_twice() -> None:
         first, last = (supernet.blocks[number].ops[architecture[f"blocks.{number}"]] for number in (0, 2))
         network = nn.Sequential(supernet.stem, first, first, last, supernet.head)
         assert plan.latency_ms(architecture) == pytest.approx(priced(network, table), rel=1e-9)
-
-
-def test_padding_is_zero() -> None:
-    np.testing.assert_array_equal(PLAN.padded_costs(), [[1, 2, 4], [0.5, 0.25, 0]])
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from ofa_elastic import EXAMPLE as ELASTIC_EXAMPLE
 from ofa_elastic import OPTIONS, Supernet
 from torch import nn
 
-from latency_nas import LatencyLoss, ResourceCounter
+from latency_nas import LatencyLoss, ResourceCounter, options_of
 from latency_nas.errors import QuantityError, SearchError
-from latency_nas.kernel import LATENCY, QUANTITIES
-from latency_nas.search.loss.summary import summary_table
+from latency_nas.kernel import QUANTITIES
 from latency_nas.search.loss.targets import Targets
 from latency_nas.search.plan.plan import CostPlan
 from tests.supernets import EXAMPLE, ChainNet, MixedOp, aim, all_architectures, conv_relu, loss_of, table_of
@@ -67,11 +66,11 @@ def test_a_parameter_that_two_choices_share_counts_once() -> None:
 def test_of_an_elastic_weight_the_part_counts_that_is_read() -> None:
     supernet = Supernet()
     loss = LatencyLoss(ResourceCounter("params"))
-    loss.attach(supernet, ELASTIC_EXAMPLE, options=OPTIONS, subnet=lambda net, config: net.configured(config))
+    loss.attach(supernet, ELASTIC_EXAMPLE, choices=options_of(OPTIONS, lambda net, config: net.configured(config)))
     names = list(OPTIONS)
     for picked in itertools.islice(itertools.product(*OPTIONS.values()), 0, None, 97):
         config = dict(zip(names, picked, strict=True))
-        assert loss.price(config) == n_elastic(config), config
+        assert loss.price(config).value == n_elastic(config), config
 
 
 def n_elastic(config: dict[str, int]) -> int:
@@ -117,7 +116,7 @@ def test_a_loss_of_a_count_has_no_milliseconds() -> None:
     with pytest.raises(QuantityError) as caught:
         loss.target_ms = 1000
     assert str(caught.value) == refusal("target_ms", "target")
-    assert loss.argmax_cost() == loss.price(loss.architecture()) == own(net_of(loss).subnet(loss.architecture()))
+    assert loss.argmax_cost() == loss.price(loss.architecture()).value == own(net_of(loss).subnet(loss.architecture()))
     assert float(loss.std().detach()) == 0.0
 
 
@@ -177,14 +176,17 @@ def test_figures_and_summary_name_each_unit() -> None:
         "latency/size/argmax_params", "latency/size/expected_params", "latency/size/target_params",
         "latency/size/temperature",
     ]  # fmt: skip
-    table = summary_table(latency)
-    assert [str(column.header) for column in table.columns] == [
-        "choice", "candidate", "probability", "phone (ms)", "size (params)"
-    ]  # fmt: skip
-    assert list(table.columns[4].cells)[-3] == f"{own(net.subnet(latency.architecture())):,}"
-    alone = summary_table(loss_of(net, at=0.5))
-    assert [str(column.header) for column in alone.columns] == ["choice", "candidate", "probability", "ms"]
-    assert latency.quantity == LATENCY
+    table, beside = latency.summary(), ["cheapest", "dearest", "share"]
+    head = ["choice", "candidate", "probability"]
+    assert cells_of(table)[0] == [*head, "phone (ms)", *beside, "size (params)", *beside]
+    (total,) = [row for row in cells_of(table) if row[0] == "in all"]
+    assert total[7] == f"{own(net.subnet(latency.architecture())):,}"
+    assert cells_of(loss_of(net, at=0.5).summary())[0] == [*head, "ms", *beside]
+
+
+def cells_of(table: str) -> list[list[str]]:
+    lines = [line for line in table.splitlines() if line[:1] in "┃│"]
+    return [[cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]] for line in lines if line]
 
 
 def test_a_factor_breaks_below_one_of_any_unit() -> None:

@@ -157,7 +157,7 @@ def test_a_loss_projects_onto_its_target() -> None:
 
 def test_an_empty_neighbourhood_of_the_target_is_left_out() -> None:
     loss = loss_of(ChainNet(), at=0.5)
-    assert loss.project(within=1e-9) == loss.project()
+    assert loss.project(within=1e-9) == loss.project(within=None)
 
 
 def test_a_projection_needs_a_target() -> None:
@@ -168,13 +168,13 @@ def test_a_projection_needs_a_target() -> None:
     assert str(caught.value) == "Expected a target for the projection, but `target_ms` is None."
 
 
-def test_landing_makes_the_projection_the_argmax() -> None:
+def test_discretizing_makes_the_projection_the_argmax() -> None:
     supernet = ChainNet((3, 2, 4))
     latency = loss_of(supernet, at=0.9)
     assert latency.target_ms is not None
     before = {name: value.detach().clone() for name, value in supernet.named_parameters()}
     kept = latency.architecture()
-    found = latency.land(within=0.2)
+    found = latency.discretize(within=0.2)
     scores = {name: before[f"{name}.alpha"].log_softmax(0) for name in found}
     fitting = [
         architecture
@@ -188,13 +188,13 @@ def test_landing_makes_the_projection_the_argmax() -> None:
         assert torch.equal(value, before[name]) == (choice == name or kept[choice] == found[choice])
 
 
-def test_landing_needs_parameters() -> None:
+def test_discretizing_needs_parameters() -> None:
     supernet = ChainNet((3, 2, 4))
     latency = loss_of(supernet)
     weights = torch.zeros(latency.plan.n_gates)
     latency.attach_plan(latency.plan, lambda: weights)
     with pytest.raises(SearchError) as raised:
-        latency.land(within=0.5)
+        latency.discretize(within=0.5)
     assert str(raised.value) == (
         "Expected architecture parameters that can be moved, but a function gives the weights of choices: take the "
         "architecture that latency.project() gives."

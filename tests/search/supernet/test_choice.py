@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from supernet import Supernet
@@ -10,26 +12,40 @@ from torch import Tensor, nn
 from latency_nas.errors import SearchError
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.supernet.choice import Choice
+from latency_nas.search.supernet.naming import groups_of, options_of
 from latency_nas.search.supernet.supernet import find_choices, read_supernet
 from tests.supernets import EXAMPLE, ChainNet, MadeUp, MatrixNet, MixedOp, candidates_of, graph_of
 
 NOTHING_FOUND = (
     "Expected {kind} to be a supernet of a known style (a module with a list of candidates and a parameter vector of "
     "its own; matrices with a row for each list of candidates in a cell; lists of lists of candidates, without "
-    "architecture parameters), but it is none. Found: lists of modules: {lists}; parameter vectors beside them: "
-    "{vectors}; matrices: {matrices}. Missing: {missing}. Name the choices: latency.attach(supernet, "
-    "run=lambda net: net(x), groups={{'first': supernet.blocks[0].ops}}, "
-    "gates=lambda net: {{'first': net.alphas[0].softmax(-1)}}); without architecture parameters leave `gates` out; an "
-    "elastic supernet is given as latency.attach(supernet, x, options={{'depth': (2, 3, 4)}}, "
-    "subnet=lambda net, config: net.subnet(**config))."
+    "architecture parameters), but it is none. Found: lists of modules: {lists}; parameter vectors: {vectors}; "
+    "matrices: {matrices}. Name the choices: {lines}"
 )
-FLAT = (
-    " Where `{path}` holds the candidates of several choices, n of each: held = supernet.get_submodule('{path}'); "
-    "latency.attach(supernet, x, groups={{f'choice{{i}}': held[n * i : n * i + n] for i in range({n} // n)}})."
+BESIDE = (
+    "latency.attach(supernet, x, choices=groups_of({'1': supernet[1].ops}, "
+    "gates=lambda net: {'1': net[1].vector0.softmax(-1)})) (with an entry for each choice)."
 )
-UNLIKE = "architecture parameters as long as the lists they would belong to"
-NO_WEIGHTS = "architecture parameters, one for each of a list's modules"
-NO_LISTS = "a ModuleList or ModuleDict of candidates"
+NO_WEIGHTS = (
+    "latency.attach(supernet, x, choices=groups_of({'1.ops': supernet[1].ops})) (with an entry for each choice, and "
+    "gates=... where there are weights; if the list holds n candidates of each of several choices: "
+    "ops = list(supernet[1].ops); "
+    "groups_of({f'choice{i}': ops[n * i : n * i + n] for i in range(3 // n)}))."
+)
+WIDTHS = (
+    "latency.attach(supernet, x, choices=options_of({'width0': WIDTHS}, configure, "
+    "gates=lambda net: {'width0': net[1].vector0.softmax(-1)})) (with an entry of 2 options for each choice; "
+    "configure(net, config) sets them and returns what runs)."
+)
+CONFIGURED = (
+    "latency.attach(supernet, x, choices=options_of({'depth': (2, 3, 4)}, lambda net, config: net.subnet(**config))) "
+    "(where the function returns what runs for a configuration)."
+)
+ROWS = (
+    "latency.attach(supernet, x, choices=groups_of({f'choice{i}': ops for i, ops in enumerate([supernet.blocks[0].ops, "
+    "supernet.blocks[1].ops])}, gates=lambda net: {f'choice{i}': row for i, row in "
+    "enumerate(net.matrix.softmax(-1))})) (with the 2 lists in the order of the rows)."
+)
 
 
 def test_the_example_is_recognised() -> None:
@@ -65,22 +81,20 @@ class Odd(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("lengths", "vectors", "missing"),
+    ("lengths", "vectors", "lines"),
     [
         ((), "none", NO_WEIGHTS),
-        ((2,), "`1.vector0` (2)", UNLIKE),
-        ((3, 3), "`1.vector0` (3), `1.vector1` (3)", UNLIKE),
+        ((2,), "`1.vector0` (2)", WIDTHS),
+        ((3, 3), "`1.vector0` (3), `1.vector1` (3)", BESIDE),
     ],
     ids=["no parameter", "another length", "two that fit"],
 )
-def test_what_was_found_and_what_is_missing_is_said(lengths: tuple[int, ...], vectors: str, missing: str) -> None:
+def test_what_was_found_and_the_lines_to_write_are_said(lengths: tuple[int, ...], vectors: str, lines: str) -> None:
     with pytest.raises(SearchError) as caught:
         find_choices(nn.Sequential(nn.ReLU(), Odd(*lengths)))
-    flat = "" if lengths else FLAT.format(path="1.ops", n=3)
-    found = NOTHING_FOUND.format(
-        kind="Sequential", lists="`1.ops` (3 modules)", vectors=vectors, matrices="none", missing=missing
+    assert str(caught.value) == NOTHING_FOUND.format(
+        kind="Sequential", lists="`1.ops` (3 modules)", vectors=vectors, matrices="none", lines=lines
     )
-    assert str(caught.value) == found + flat
 
 
 class FlatSpos(nn.Module):
@@ -96,12 +110,75 @@ class FlatSpos(nn.Module):
         return x
 
 
+class Children(nn.Module):
+    """Its candidates are its children, beside one vector of that length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number, candidate in enumerate(candidates_of(1, 3)):
+            self.add_module(f"op{number}", candidate)
+        self.alpha = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(gate * op(x) for gate, op in zip(self.alpha.softmax(-1), self.children(), strict=True))
+
+
+class TwoRows(MatrixNet):
+    """More lists than rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = torch.zeros(2, 3, requires_grad=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block, row in zip(self.blocks, self.matrix.softmax(1), strict=False):
+            x = block(x, row)
+        return self.head(x)
+
+
+class Widths(nn.Module):
+    """A convolution whose width is chosen by a row of a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alphas = nn.Parameter(torch.zeros(2, 2))
+        self.width = 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, torch.zeros(self.width, 1, 3, 3))
+
+
+def configure(net: Widths, config: dict[str, int]) -> Widths:
+    net.width = config["width0"]
+    return net
+
+
+@pytest.mark.parametrize(
+    ("make", "choices"),
+    [(Children, {"alpha": 3}), (TwoRows, {"choice0": 3, "choice1": 3}), (Widths, {"width0": 2})],
+)
+def test_the_lines_that_are_suggested_attach_the_supernet(
+    make: Callable[[], nn.Module], choices: dict[str, int]
+) -> None:
+    supernet, latency = make(), LatencyLoss(MadeUp())
+    with pytest.raises(SearchError) as caught:
+        latency.attach(supernet, EXAMPLE)
+    line = str(caught.value).partition("Name the choices: ")[2].partition(" (with ")[0]
+    names = {"groups_of": groups_of, "options_of": options_of, "configure": configure, "WIDTHS": (4, 8)}
+    exec(line, {"supernet": supernet, "latency": latency, "x": EXAMPLE, **names})  # noqa: S102
+    assert dict(zip(latency.plan.choices, map(len, latency.plan.candidates), strict=True)) == choices
+    latency.expected().backward()
+
+
 def test_a_flat_list_gets_the_lines_that_name_its_choices() -> None:
     supernet, latency = FlatSpos(), LatencyLoss(MadeUp())
     with pytest.raises(SearchError) as caught:
         latency.attach(supernet, EXAMPLE)
-    lines = str(caught.value).rpartition("n of each: ")[2].rstrip(".")
-    exec(lines, {"supernet": supernet, "latency": latency, "x": EXAMPLE, "n": 3})  # noqa: S102
+    first, second = str(caught.value).partition("of several choices: ")[2].rstrip(".)").split("; ")
+    names = {"supernet": supernet, "groups_of": groups_of, "n": 3}
+    exec(f"{first}\nchoices = {second})", names)  # noqa: S102
+    latency.attach(supernet, EXAMPLE, choices=names["choices"])
     assert latency.plan.choices == ("choice0", "choice1")
     assert latency.plan.candidates[1] == ("features.3", "features.4", "features.5")
 
@@ -110,19 +187,23 @@ def test_nothing_was_found() -> None:
     with pytest.raises(SearchError) as caught:
         find_choices(nn.Linear(2, 2))
     assert str(caught.value) == NOTHING_FOUND.format(
-        kind="Linear", lists="none", vectors="none", matrices="none", missing=NO_LISTS
+        kind="Linear", lists="none", vectors="none", matrices="none", lines=CONFIGURED
     )
 
 
 def test_a_matrix_that_does_not_fit_is_listed() -> None:
-    supernet = MatrixNet()
-    supernet.matrix = torch.zeros(2, 3, requires_grad=True)
     with pytest.raises(SearchError) as caught:
-        find_choices(supernet)
+        find_choices(TwoRows())
     lists = "`blocks` (3 modules), `blocks.0.ops` (3 modules), `blocks.1.ops` (3 modules), `blocks.2.ops` (3 modules)"
     assert str(caught.value) == NOTHING_FOUND.format(
-        kind="MatrixNet", lists=lists, vectors="none", matrices="`matrix` (2 x 3)", missing=UNLIKE
+        kind="TwoRows", lists=lists, vectors="none", matrices="`matrix` (2 x 3)", lines=ROWS
     )
+
+
+def test_what_is_no_supernet_is_refused() -> None:
+    with pytest.raises(SearchError) as caught:
+        find_choices(3)
+    assert str(caught.value) == "Expected the supernet to be a torch module or a Paddle layer, but got int."
 
 
 def test_a_matrix_on_the_root_is_recognised() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from latency_nas.errors import SearchError
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.plan.gates import width_gates
+from latency_nas.search.supernet.naming import options_of
 from tests.styles import (
     AutoFormer,
     BigNas,
@@ -42,16 +43,16 @@ def image(latency: LatencyLoss, net: nn.Module, **more: Any) -> None:
 
 
 def ofa(latency: LatencyLoss, net: Ofa | BigNas) -> None:
-    latency.attach(net, options=net.OPTIONS, subnet=lambda net, config: net.configured(config))
+    latency.attach(net, choices=options_of(net.OPTIONS, lambda net, config: net.configured(config)))
 
 
 def auto_former(latency: LatencyLoss, net: AutoFormer) -> None:
-    latency.attach(net, TOKENS, options=net.OPTIONS, subnet=lambda net, config: net.subnet(config))
+    latency.attach(net, TOKENS, choices=options_of(net.OPTIONS, lambda net, config: net.subnet(config)))
 
 
 def gated(latency: LatencyLoss, net: FbnetV2 | DenseNas) -> None:
     subnet = lambda net, config: net.subnet(config)  # noqa: E731
-    latency.attach(net, IMAGE, options=net.OPTIONS, subnet=subnet, gates=lambda net: net.gates())
+    latency.attach(net, IMAGE, choices=options_of(net.OPTIONS, subnet, gates=lambda net: net.gates()))
 
 
 # style -> its supernet, how a loss is attached to it, the number of its choices
@@ -123,7 +124,7 @@ def test_a_plan_is_the_estimate_of_the_extracted_network(attached: dict[str, Att
         example = TOKENS if style == "AutoFormer" else torch.zeros(1, 3, side, side)
         true_ms = price(net.subnet(config), example)
         assert plan.latency_ms(architecture) == pytest.approx(true_ms, rel=1e-9)
-        assert latency.price(config) == plan.latency_ms(architecture)
+        assert latency.price(config).latency_ms == pytest.approx(plan.latency_ms(architecture), rel=1e-12)
         assert cheapest - 1e-9 <= true_ms <= dearest + 1e-9
 
 
@@ -227,11 +228,13 @@ def test_effective_widths_are_interpolated(attached: dict[str, Attached]) -> Non
     by_width.attach(
         net,
         IMAGE,
-        options=net.OPTIONS,
-        subnet=lambda net, config: net.subnet(config),
-        gates=lambda net: {
-            name: width_gates(row.double() @ widths, FbnetV2.WIDTHS) for name, row in net.gates().items()
-        },
+        choices=options_of(
+            net.OPTIONS,
+            lambda net, config: net.subnet(config),
+            gates=lambda net: {
+                name: width_gates(row.double() @ widths, FbnetV2.WIDTHS) for name, row in net.gates().items()
+            },
+        ),
     )
     assert {len(term.candidates) for term in by_width.plan.terms} == {2}
     with torch.no_grad():

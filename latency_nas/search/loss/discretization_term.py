@@ -5,7 +5,9 @@ which of them is the argmax is then chance. So towards the end a second term is 
 that is not above the target and not far below it, found anew in each step (an exact knapsack, only where the argmax
 is not such an architecture itself), p the gates and T their temperature:
 
-    pull T sum_i -log p_i(z_i),    whose gradient with respect to the parameters of choice i is pull (p_i - z_i).
+    strength T sum_i -log p_i(z_i),
+
+whose gradient with respect to the parameters of choice i is strength (p_i - z_i).
 
 It is the alternation of gradient steps and projections by which networks are quantised and pruned.
 
@@ -21,20 +23,18 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["WITHIN", "settling_term"]
-
-WITHIN = 0.03  # below the target, the share that is still on it
+__all__ = ["discretization_term"]
 
 _MIN = 1e-300  # a probability that is nil still has a logarithm
 
 
-def settling_term(gates: Tensor, aim: Mapping[str, int], temperature: Tensor) -> Tensor:
+def discretization_term(gates: Tensor, set_point: Mapping[str, int], temperature: Tensor) -> Tensor:
     """T x sum_i -log p_i(z_i), of shape ``()``.
 
     Args:
-        gates: p, of shape ``(choices, most candidates)``.
-        aim: z, choice -> the index of its candidate, in the order of the rows.
-        temperature: T, of shape ``()``.
+        gates: Probabilities p, of shape ``(choices, max_candidates)``.
+        set_point: Architecture z: choice -> the index of its candidate, in the order of the rows.
+        temperature: Temperature T, of shape ``()``.
     """
-    index = torch.tensor(list(aim.values()), device=gates.device)
+    index = torch.tensor(list(set_point.values()), device=gates.device)
     return -temperature * gates.gather(1, index[:, None]).clamp(min=_MIN).log().sum()

@@ -1,4 +1,4 @@
-"""Settling: the end of a search draws the parameters to one architecture that is on its target."""
+"""The discretization term: the end of a search draws the parameters to one architecture on its target."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 from latency_nas.errors import SearchError
 from latency_nas.estimate.resource_counter import ResourceCounter
+from latency_nas.search.loss.discretization_term import discretization_term
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.loss.schedule import Schedule
-from latency_nas.search.loss.settling import settling_term
 from latency_nas.search.loss.targets import Targets
 from tests.supernets import EXAMPLE, ChainNet, aim, loss_of, table_of
 
@@ -22,8 +22,8 @@ def test_the_gradient_is_the_gates_less_the_architecture() -> None:
     theta = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     temperature = torch.tensor(0.3, dtype=torch.float64)
     gates = (theta / temperature).softmax(1)
-    aim = {"a": 2, "b": 0, "c": 3}
-    (gradient,) = torch.autograd.grad(settling_term(gates, aim, temperature), theta)
+    set_point = {"a": 2, "b": 0, "c": 3}
+    (gradient,) = torch.autograd.grad(discretization_term(gates, set_point, temperature), theta)
     one_hot = torch.nn.functional.one_hot(torch.tensor([2, 0, 3]), 4)
     torch.testing.assert_close(gradient, (gates - one_hot).detach(), rtol=1e-12, atol=1e-12)
 
@@ -50,12 +50,12 @@ def run(net: Any, latency: LatencyLoss, steps: range, n_steps: int = 60) -> None
 
 
 def test_a_search_lands_by_itself() -> None:
-    net, latency = made(schedule=Schedule(settle=0.5, final_temperature=0.2))
+    net, latency = made(schedule=Schedule(discretization=0.5, final_temperature=0.2))
     assert not 0.97 * latency.target_ms <= latency.argmax_ms() <= latency.target_ms
     likeliest = latency.project(within=0.03)
     run(net, latency, range(60))
     assert 0.97 * latency.target_ms <= latency.argmax_ms() <= latency.target_ms
-    assert latency.architecture() == likeliest == latency.land(within=0.03)
+    assert latency.architecture() == likeliest == latency.discretize(within=0.03)
     assert min(latency.gates().max(1).values) > 0.9
 
 
@@ -67,13 +67,13 @@ def test_without_it_nothing_moves() -> None:
 
 
 def test_an_argmax_on_target_is_kept() -> None:
-    _, latency = made(schedule=Schedule(settle=1.0))
-    latency.land(within=0.03)
-    assert latency.aim() == latency.architecture()
+    _, latency = made(schedule=Schedule(discretization=1.0))
+    latency.discretize(within=0.03)
+    assert latency.set_point() == latency.architecture()
 
 
-def test_a_resumed_search_settles_alike() -> None:
-    schedule = Schedule(settle=0.8, final_temperature=0.2)
+def test_a_resumed_search_is_drawn_alike() -> None:
+    schedule = Schedule(discretization=0.8, final_temperature=0.2)
     net, latency = made(schedule=schedule)
     run(net, latency, range(60))
     first, before = made(schedule=schedule)
@@ -83,26 +83,28 @@ def test_a_resumed_search_settles_alike() -> None:
     second, after = made(schedule=schedule)
     second.load_state_dict(first.state_dict())
     after.load_state_dict(before.state_dict())
-    assert after.settles
+    assert after.discretizes
     assert after().item() == before().item() > 0
 
 
 def test_a_factor_is_joined_by_a_term() -> None:
-    _, latency = made(schedule=Schedule(settle=0.5))
-    factored = loss_of(ChainNet(SIZES), at=0.6, penalty="fbnet", schedule=Schedule(settle=0.5))
+    _, latency = made(schedule=Schedule(discretization=0.5))
+    factored = loss_of(ChainNet(SIZES), at=0.6, penalty="fbnet", schedule=Schedule(discretization=0.5))
     assert factored.combine(torch.tensor(2.0)).item() == pytest.approx(2 * factored.factor().item(), rel=1e-6)
     factored.step(progress=0.75)
-    whole = 2 * factored.factor() + 0.5 * settling_term(factored.gates(), factored.aim(), factored.temperature)
+    whole = 2 * factored.factor() + 0.5 * discretization_term(
+        factored.gates(), factored.set_point(), factored.temperature
+    )
     assert factored.combine(torch.tensor(2.0)).item() == pytest.approx(whole.item(), rel=1e-6)
     with pytest.raises(SearchError) as caught:
         latency.factor()
     assert str(caught.value) == "Expected a factor, but hinge is added to the task's loss."
 
 
-def test_several_targets_settle_on_one_architecture() -> None:
+def test_several_targets_are_drawn_to_one_architecture() -> None:
     torch.manual_seed(0)
     net = ChainNet(SIZES)
-    schedule = Schedule(settle=1.0)
+    schedule = Schedule(discretization=1.0)
     params = LatencyLoss(ResourceCounter("params"), weight=0.0, penalty="hinge", schedule=schedule)
     phone = LatencyLoss(table_of(net), weight=0.0, penalty="hinge", schedule=schedule)
     latency = Targets({"phone": phone, "size": params})
@@ -111,12 +113,12 @@ def test_several_targets_settle_on_one_architecture() -> None:
     aim(params, 0.7)
     latency.step(progress=0.9)
     latency()
-    assert phone.aim() == params.aim()
-    assert phone.plan.latency_ms(phone.aim()) <= phone.target_ms
-    assert params.plan.cost(phone.aim()) <= params.target
+    assert phone.set_point() == params.set_point()
+    assert phone.plan.latency_ms(phone.set_point()) <= phone.target_ms
+    assert params.plan.cost(phone.set_point()) <= params.target
 
 
 def test_a_share_is_expected() -> None:
     with pytest.raises(SearchError) as caught:
-        Schedule(settle=1.5)
-    assert str(caught.value) == "Expected `settle` to be a share of the search, from 0 to 1, but got 1.5."
+        Schedule(discretization=1.5)
+    assert str(caught.value) == "Expected `discretization` to be a share of the search, from 0 to 1, but got 1.5."

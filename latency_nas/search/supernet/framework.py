@@ -1,0 +1,59 @@
+"""`Framework`: what reading and searching a supernet needs of the framework that it is written in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from latency_nas.graph import OpGraph
+from latency_nas.search.supernet.choice import Choice, ParameterOf
+from latency_nas.search.supernet.inventory import Inventory
+
+__all__ = ["Framework"]
+
+
+class Framework(ABC):
+    """The framework of a supernet: torch or Paddle."""
+
+    softmax: str  # of a tensor {0}, as a user writes it
+    styles: Mapping[str, Callable[[Any], tuple[Choice, ...]]]  # what a style looks like -> finds its choices
+
+    @abstractmethod
+    def is_module(self, value: Any) -> bool:
+        """Whether this is a module (a layer, in Paddle)."""
+
+    @abstractmethod
+    def modules(self, supernet: Any) -> dict[str, Any]:
+        """The modules of a supernet by name, itself among them under the empty name."""
+
+    @abstractmethod
+    def read(
+        self,
+        network: Any,
+        example_input: Any = None,
+        *,
+        run: Callable[[Any], Any] | None = None,
+        choices: Mapping[str, Sequence[str | None]] | None = None,
+    ) -> OpGraph:
+        """Read a network once. It is not changed.
+
+        Args:
+            network: Module to read.
+            example_input: Input of its forward.
+            run: Function that calls the network once, instead of `example_input`.
+            choices: Name of each place where it chooses -> the names of the candidates' modules.
+        """
+
+    @abstractmethod
+    def unchanged(self, supernet: Any) -> AbstractContextManager[None]:
+        """Evaluation mode inside; afterwards the supernet is as it was."""
+
+    @abstractmethod
+    def inventory(self, supernet: Any) -> Inventory:
+        """What a supernet has that could hold candidates or architecture parameters."""
+
+    @abstractmethod
+    def raise_above(self, supernet: Any, parameter: ParameterOf, index: int, margin: float) -> None:
+        """Set one number of an architecture parameter to the largest plus `margin`."""

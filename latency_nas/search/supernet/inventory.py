@@ -1,0 +1,97 @@
+"""What a supernet of no known style has, and the shortest lines that name its choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Inventory", "lines_for"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """The parts of a supernet that could hold candidates or architecture parameters, by name.
+
+    Args:
+        lists: Number of modules in each list (or dictionary) of modules.
+        children: Number of children of each other module that has two or more.
+        vectors: Length of each parameter vector that a module with children owns.
+        matrices: Rows and columns of each parameter matrix that no layer of the framework owns.
+    """
+
+    lists: dict[str, int]
+    children: dict[str, int]
+    vectors: dict[str, int]
+    matrices: dict[str, tuple[int, int]]
+
+
+def lines_for(found: Inventory, softmax: str) -> str:
+    """The shortest lines that would name the choices of such a supernet.
+
+    Args:
+        found: What it has.
+        softmax: Softmax of a tensor ``{0}``, as a user of the framework writes it.
+    """
+    for vector, length in found.vectors.items():
+        group = _group_beside(vector, length, found)
+        if group is not None:
+            key = vector.rpartition(".")[0] or vector
+            return _attach(
+                f"groups_of({{'{key}': {group}}}, "
+                f"gates=lambda net: {{'{key}': {softmax.format(_expression('net', vector))}}})",
+                "with an entry for each choice",
+            )
+    for matrix, (n_rows, n_columns) in found.matrices.items():
+        fitting = [name for name, length in found.lists.items() if length == n_columns]
+        lists = [name for name in fitting if not any(other.startswith(f"{name}.") for other in fitting)]
+        if len(lists) >= n_rows:
+            first = ", ".join(_expression("supernet", name) for name in lists[:2])
+            more = ", ..." if n_rows > 2 else ""
+            return _attach(
+                f"groups_of({{f'choice{{i}}': ops for i, ops in enumerate([{first}{more}])}}, gates=lambda net: "
+                f"{{f'choice{{i}}': row for i, row in enumerate({softmax.format(_expression('net', matrix))})}})",
+                f"with the {n_rows} lists in the order of the rows",
+            )
+    weights = next(iter([*found.matrices, *found.vectors]), None)
+    if weights is not None:  # of no list's length: of widths, depths or other options
+        row = f"{_expression('net', weights)}{'[0]' if weights in found.matrices else ''}"
+        n = found.matrices[weights][1] if weights in found.matrices else found.vectors[weights]
+        return _attach(
+            f"options_of({{'width0': WIDTHS}}, configure, gates=lambda net: {{'width0': {softmax.format(row)}}})",
+            f"with an entry of {n} options for each choice; configure(net, config) sets them and returns what runs",
+        )
+    if found.lists:
+        length, name = max((length, name) for name, length in found.lists.items())
+        flat = (
+            f"; if the list holds n candidates of each of several choices: "
+            f"ops = list({_expression('supernet', name)}); "
+            f"groups_of({{f'choice{{i}}': ops[n * i : n * i + n] for i in range({length} // n)}})"
+        )
+        return _attach(
+            f"groups_of({{'{name}': {_expression('supernet', name)}}})",
+            f"with an entry for each choice, and gates=... where there are weights{flat}",
+        )
+    return _attach(
+        "options_of({'depth': (2, 3, 4)}, lambda net, config: net.subnet(**config))",
+        "where the function returns what runs for a configuration",
+    )
+
+
+def _group_beside(vector: str, length: int, found: Inventory) -> str | None:
+    """The expression of as many modules as a vector is long: those beside it first."""
+    owner = vector.rpartition(".")[0]
+    lists = [name for name, n in found.lists.items() if n == length]
+    near = [name for name in lists if name.rpartition(".")[0] == owner]
+    inside = [name for name, n in found.children.items() if n == length and owner in (name, name.rpartition(".")[0])]
+    if inside and not near:
+        return f"{_expression('supernet', inside[0])}.children()"
+    return _expression("supernet", (near or lists)[0]) if near or lists else None
+
+
+def _expression(root: str, name: str) -> str:
+    """``supernet.blocks[0].ops`` for ``blocks.0.ops``."""
+    parts = [f"[{part}]" if part.isdigit() else f".{part}" for part in name.split(".") if part]
+    return root + "".join(parts)
+
+
+def _attach(choices: str, remark: str) -> str:
+    return f"latency.attach(supernet, x, choices={choices}) ({remark})."

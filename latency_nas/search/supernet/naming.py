@@ -1,0 +1,129 @@
+"""Ways to name the choices of a supernet that is not recognised: groups of candidates, and options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from latency_nas.errors import SearchError
+from latency_nas.search.supernet.choice import Choice, GatesOf
+
+__all__ = ["Choices", "Configure", "Gates", "Groups", "Options", "groups_of", "options_of"]
+
+Gates = Callable[[Any], Mapping[str, Any]]
+Configure = Callable[[Any, dict[str, Any]], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """Choices among modules; made by `groups_of`."""
+
+    modules: Mapping[str, tuple[Any, ...]]
+    gates: Gates | None
+
+    def choices(self, supernet: Any, modules: Mapping[str, Any]) -> list[Choice]:
+        """The choices of a supernet.
+
+        Args:
+            supernet: Network that is searched.
+            modules: Its modules by name.
+
+        Raises:
+            SearchError: if a candidate is no module of the supernet, or the gates are those of other choices.
+        """
+        _check_gates(self.gates, supernet, self.modules)
+        names = {id(module): name for name, module in modules.items()}
+        found = []
+        for key, group in self.modules.items():
+            for module in group:
+                if module is not None and id(module) not in names:
+                    raise SearchError(
+                        f"Expected the candidates of `{key}` to be modules of {type(supernet).__name__}, but a "
+                        f"{type(module).__name__} is not."
+                    )
+            candidates = tuple(None if module is None else names[id(module)] for module in group)
+            weights = None if self.gates is None else GatesOf(self.gates, key)
+            found.append(Choice(module=key, candidates=candidates, weights=weights, logits=False))
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Choices among the options of a supernet that is configured; made by `options_of`."""
+
+    options: Mapping[str, tuple[Any, ...]]
+    configure: Configure
+    gates: Gates | None
+
+    def choices(self, supernet: Any) -> list[Choice]:
+        """The choices of a supernet.
+
+        Raises:
+            SearchError: if a choice has fewer than two options, or the gates are those of other choices.
+        """
+        _check_gates(self.gates, supernet, self.options)
+        return [
+            Choice(
+                module=name, candidates=tuple(map(str, values)), logits=False,
+                weights=None if self.gates is None else GatesOf(self.gates, name),
+            )
+            for name, values in self.options.items()
+        ]  # fmt: skip
+
+
+Choices = Choice | Groups | Options | Sequence[Choice | Groups | Options]
+
+
+def groups_of(modules_by_name: Mapping[str, Iterable[Any]], *, gates: Gates | None = None) -> Groups:
+    """Name the choices of a supernet whose candidates are modules, for `LatencyLoss.attach`.
+
+    Args:
+        modules_by_name: Name of each choice -> the modules that are its candidates, such as a ``ModuleList``, the
+            values of a ``ModuleDict`` or a list; None stands for a candidate that runs nothing.
+        gates: Function of the supernet that gives the weights of each choice by its name. They sum to one and carry
+            gradients. None where paths are sampled, which `LatencyLoss.price` prices.
+
+    Example:
+        >>> choices = groups_of({"first": net.blocks[0].ops},
+        ...                     gates=lambda net: {"first": net.alphas[0].softmax(-1)})  # doctest: +SKIP
+        >>> latency.attach(net, x, choices=choices)                                      # doctest: +SKIP
+    """
+    return Groups(
+        modules={
+            name: tuple(group.values() if hasattr(group, "values") else group)
+            for name, group in modules_by_name.items()
+        },
+        gates=gates,
+    )
+
+
+def options_of(options: Mapping[str, Sequence[Any]], configure: Configure, *, gates: Gates | None = None) -> Options:
+    """Name the choices of a supernet that is configured (elastic kernels, widths, depths), for `LatencyLoss.attach`.
+
+    Args:
+        options: Name of each choice -> its options.
+        configure: Function of the supernet and a configuration (choice -> option) that sets the configuration and
+            returns what runs: the supernet itself, or a module that was taken out of it. A pair of a module and its
+            example input where the input depends on the configuration, such as a resolution.
+        gates: Function of the supernet that gives the weights of each choice by its name, as in `groups_of`.
+
+    Example:
+        >>> choices = options_of({"depth": (2, 3, 4)}, lambda net, config: net.subnet(**config))  # doctest: +SKIP
+        >>> latency.attach(net, x, choices=choices)                                               # doctest: +SKIP
+        >>> latency.price({"depth": 3}).latency_ms                                                # doctest: +SKIP
+    """
+    return Options(options={name: tuple(values) for name, values in options.items()}, configure=configure, gates=gates)
+
+
+def _check_gates(gates: Gates | None, supernet: Any, choices: Mapping[str, Any]) -> None:
+    """Call `gates` once, to see that it gives weights for each of the choices."""
+    if gates is None:
+        return
+    given = gates(supernet)
+    if given.keys() != choices.keys():
+        missing, more = sorted(choices.keys() - given.keys()), sorted(given.keys() - choices.keys())
+        raise SearchError(
+            f"Expected `gates` to give weights for each of the {len(choices)} choices and no more, but it lacks "
+            f"{', '.join(missing) or 'none'} and has {', '.join(more) or 'none'} besides."
+        )

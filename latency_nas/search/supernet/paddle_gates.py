@@ -1,0 +1,109 @@
+"""Reads the weights of a Paddle supernet's choices, for the loss that is computed in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from latency_nas.errors import SearchError
+from latency_nas.search.supernet.choice import Choice, GatesOf
+from latency_nas.search.supernet.gate_reader import WeightReader
+
+__all__ = ["PaddleGateReader"]
+
+
+class PaddleGateReader(WeightReader):
+    """The weights that were taken last, as tensors of torch.
+
+    Args:
+        supernet: Layer that is searched.
+        choices: Where it chooses.
+        sampled: Whether what the supernet drew in its forward is preferred, where there is some.
+    """
+
+    def __init__(self, supernet: Any, choices: Sequence[Choice], *, sampled: bool) -> None:
+        self._supernet, self._choices = supernet, tuple(choices)
+        self._samples = [choice.sample for choice in choices if choice.sample is not None] if sampled else []
+        if sampled:
+            self.logits_of_drawn = [choice.logits and choice.sample is None for choice in choices]
+        self._weights = torch.zeros(0, dtype=torch.float64)
+        self._sample: torch.Tensor | None = None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there are weights: configurations that are sampled have none."""
+        return all(choice.weights is not None for choice in self._choices)
+
+    def watch(self) -> None:
+        """Begin to catch samples."""
+        for sample in self._samples:
+            sample.watch(self._supernet)
+
+    def release(self) -> None:
+        """Catch no more."""
+        for sample in self._samples:
+            sample.release()
+
+    def parameters(self) -> list[Any]:
+        """The weights of the choices, a tensor of Paddle each.
+
+        Raises:
+            SearchError: if a choice has none.
+        """
+        given: dict[int, Any] = {}  # what gives the gates of all choices is called once
+        weights = []
+        for choice in self._choices:
+            function = choice.weights
+            if function is None:
+                raise SearchError(
+                    "Expected choices with weights, but this supernet's configurations are sampled: "
+                    "price one by latency.price(config)."
+                )
+            if isinstance(function, GatesOf):
+                key = id(function.gates)
+                given[key] = given[key] if key in given else function.gates(self._supernet)
+                weights.append(given[key][function.key].flatten())
+            else:
+                weights.append(function(self._supernet).flatten())
+        return weights
+
+    def sample(self) -> list[Any] | None:
+        """What the supernet drew in the current step, with the weights of choices that do not draw; None if nothing."""
+        samples = [choice.sample for choice in self._choices]
+        if not self._samples or any(sample.gates is None for sample in self._samples):
+            return None
+        return [
+            own if sample is None or sample.gates is None else sample.gates.flatten()
+            for own, sample in zip(self.parameters(), samples, strict=True)
+        ]
+
+    def take(self, parameters: Any, sample: Any = None) -> list[torch.Tensor]:
+        """Use these weights from now on.
+
+        Args:
+            parameters: Weights of all choices, flat, a tensor of Paddle.
+            sample: What was drawn, in the same order; None if nothing was.
+
+        Returns:
+            Leaves of torch's graph: of the weights, and of what was drawn.
+        """
+        self._weights = torch.from_numpy(parameters.numpy()).requires_grad_()
+        drawn = self._weights.detach() if sample is None else torch.from_numpy(sample.numpy())
+        drawn.requires_grad_()
+        self._sample = None if sample is None else drawn
+        return [self._weights, drawn]
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the weights that were taken last were drawn."""
+        return self._sample is not None
+
+    def weights(self) -> tuple[torch.Tensor, None]:
+        """All of them, flat."""
+        return self._weights, None
+
+    def sampled(self) -> torch.Tensor:
+        """As `weights`, but what was drawn."""
+        return self._weights if self._sample is None else self._sample

@@ -1,0 +1,191 @@
+"""The architectures of a supernet, its choices recognised or named: what an engine runs for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from latency_nas.errors import SearchError
+from latency_nas.graph import OpGraph
+from latency_nas.graph.op_graph import CHOICE
+from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.space import Fuse, Space
+from latency_nas.search.supernet.choice import Choice, check_names
+from latency_nas.search.supernet.naming import Choices, Groups, Options
+from latency_nas.search.supernet.supernet import find_choices, framework_of, read_choices
+
+__all__ = ["Derive", "NamedSpace", "graph_space", "supernet_space"]
+
+Derive = Callable[[Any, Architecture], Any]
+_Calls = Callable[[Mapping[str, int]], Sequence[KernelCall]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedSpace:
+    """The architectures of a supernet, and what they are named by.
+
+    Args:
+        space: What the engine runs for each architecture.
+        choices: Where the supernet chooses: among modules, in the order in which they run; then among options.
+        options: Options of each choice of a supernet that is configured.
+    """
+
+    space: Space
+    choices: tuple[Choice, ...]
+    options: dict[str, tuple[Any, ...]]
+
+
+def supernet_space(
+    supernet: Any,
+    example_input: Any,
+    fuse: Fuse,
+    *,
+    choices: Choices | None = None,
+    run: Callable[[Any], Any] | None = None,
+    derive: Derive | None = None,
+) -> NamedSpace:
+    """The architectures of a supernet; the arguments are those of `LatencyLoss.attach`.
+
+    Args:
+        supernet: Module of torch, or layer of Paddle.
+        example_input: Input of its forward.
+        fuse: Function that gives the kernels of a graph.
+        choices: Where it chooses; None for a style that is recognised.
+        run: Function that calls the supernet once.
+        derive: Function of the supernet and an architecture that gives the network that is deployed for it.
+
+    Raises:
+        SearchError: if the choices are not recognised, or an argument does not fit.
+        InputMismatchError: if the input does not fit a layer.
+    """
+    framework = framework_of(supernet)
+    modules = framework.modules(supernet)
+    among_modules, elastic = _parts(supernet, choices, modules)
+    among_options = [choice for part in elastic for choice in part.choices(supernet)]
+    check_names(supernet, [*among_modules, *among_options], [*modules, *_candidates(among_options)])
+    calls: _Calls
+    if elastic:
+        found = (*among_modules, *among_options)
+        calls = _Configured(supernet, example_input, fuse, run, elastic, among_modules)
+    else:
+        graph, found = read_choices(supernet, among_modules, example_input, run)
+        calls = graph_space(graph, found, fuse).calls
+    if derive is not None:
+        calls = _Derived(supernet, example_input, fuse, derive)
+    return NamedSpace(
+        space=Space(candidates={choice.module: choice.names for choice in found}, calls=calls),
+        choices=found,
+        options={name: values for part in elastic for name, values in part.options.items()},
+    )
+
+
+class _Configured:
+    """What the engine runs for a configuration, and for the candidates that are chosen among its modules."""
+
+    def __init__(
+        self,
+        supernet: Any,
+        example_input: Any,
+        fuse: Fuse,
+        run: Callable[[Any], Any] | None,
+        elastic: Sequence[Options],
+        among_modules: Sequence[Choice],
+    ) -> None:
+        self._supernet, self._example_input, self._fuse, self._run = supernet, example_input, fuse, run
+        self._elastic, self._among_modules = elastic, among_modules
+        self._framework = framework_of(supernet)
+        self._of_modules: dict[tuple[int, ...], _Calls] = {}  # of each configuration
+
+    def __call__(self, architecture: Mapping[str, int]) -> Sequence[KernelCall]:
+        if not self._among_modules:
+            with self._framework.unchanged(self._supernet):
+                network, example = self._configured(architecture)
+                return self._fuse(self._framework.read(network, example, run=self._run))
+        key = tuple(architecture[name] for part in self._elastic for name in part.options)
+        if key not in self._of_modules:
+            with self._framework.unchanged(self._supernet):
+                network, example = self._configured(architecture)
+                graph, found = read_choices(network, self._among_modules, example, self._run)
+            self._of_modules[key] = graph_space(graph, found, self._fuse).calls
+        return self._of_modules[key](architecture)
+
+    def _configured(self, architecture: Mapping[str, int]) -> tuple[Any, Any]:
+        """What runs, and its example input."""
+        network, example = self._supernet, self._example_input
+        for part in self._elastic:
+            config = {name: values[architecture[name]] for name, values in part.options.items()}
+            made = part.configure(network, config)
+            network, example = made if isinstance(made, tuple) else (made, example)
+            if not self._framework.is_module(network):
+                raise SearchError(
+                    f"Expected `configure` to give a module, or a module and its input, but got "
+                    f"{type(network).__name__}."
+                )
+        return network, example
+
+
+class _Derived:
+    """What the engine runs for the network that a user's function derives."""
+
+    def __init__(self, supernet: Any, example_input: Any, fuse: Fuse, derive: Derive) -> None:
+        self._supernet, self._example_input, self._fuse, self._derive = supernet, example_input, fuse, derive
+        self._framework = framework_of(supernet)
+
+    def __call__(self, architecture: Mapping[str, int]) -> Sequence[KernelCall]:
+        with self._framework.unchanged(self._supernet):
+            network = self._derive(self._supernet, Architecture(architecture))
+            if not self._framework.is_module(network):
+                raise SearchError(f"Expected `derive` to give a module, but got {type(network).__name__}.")
+            return self._fuse(self._framework.read(network, self._example_input))
+
+
+def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
+    """The architectures of a supernet that holds its candidates as modules.
+
+    A candidate that gives zeros, or is None, is free; what it enters, such as the sum of a node, is priced as if it
+    were there, as the networks that DARTS and NAS-Bench-201 derive run it.
+
+    Args:
+        graph: Graph of the supernet, with its places as choices.
+        choices: Choices, each of which decides one or more places.
+        fuse: Function that gives the kernels of a graph.
+    """
+    places = {name: (choice.module, place) for choice in choices for name, place in choice.places.items()}
+    free = tuple(
+        f"{places[str(node.attrs['name'])][1][index]}."
+        for node in graph.nodes
+        if node.op == CHOICE
+        for index in cast(tuple[int, ...], node.attrs.get("free", ()))
+    )
+
+    def calls(architecture: Mapping[str, int]) -> list[KernelCall]:
+        network = graph.extract({name: architecture[choice] for name, (choice, _) in places.items()})
+        return [call for call in fuse(network) if not f"{call.layer}.".startswith(free)]
+
+    return Space(candidates={choice.module: choice.names for choice in choices}, calls=calls)
+
+
+def _parts(supernet: Any, choices: Choices | None, modules: Mapping[str, Any]) -> tuple[list[Choice], list[Options]]:
+    """Choices among modules, and what names those among options."""
+    if choices is None:
+        return list(find_choices(supernet)), []
+    found: list[Choice] = []
+    elastic: list[Options] = []
+    for part in [choices] if isinstance(choices, Choice | Groups | Options) else choices:
+        if isinstance(part, Options):
+            elastic.append(part)
+        elif isinstance(part, Groups):
+            found += part.choices(supernet, modules)
+        elif isinstance(part, Choice):
+            found.append(part)
+        else:
+            raise SearchError(
+                f"Expected `choices` to be of groups_of(...), options_of(...) or Choice, but got {type(part).__name__}."
+            )
+    return found, elastic
+
+
+def _candidates(choices: Sequence[Choice]) -> list[str]:
+    return [name for choice in choices for name in choice.names]

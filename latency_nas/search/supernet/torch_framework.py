@@ -1,0 +1,72 @@
+"""Supernets written in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from latency_nas.graph import OpGraph
+from latency_nas.graph.torch.reader import read_torch, unchanged
+from latency_nas.search.supernet.choice import ParameterOf
+from latency_nas.search.supernet.framework import Framework
+from latency_nas.search.supernet.inventory import Inventory
+from latency_nas.search.supernet.styles import STYLES
+from latency_nas.search.supernet.styles.module_groups import ModuleGroup, module_groups
+from latency_nas.search.supernet.styles.per_op_alphas import vectors_of
+from latency_nas.search.supernet.styles.shared_matrix import matrices_of
+
+__all__ = ["TORCH"]
+
+
+class _Torch(Framework):
+    softmax = "{0}.softmax(-1)"
+    styles = STYLES
+
+    def is_module(self, value: Any) -> bool:
+        return isinstance(value, nn.Module)
+
+    def modules(self, supernet: nn.Module) -> dict[str, Any]:
+        return dict(supernet.named_modules())
+
+    def read(
+        self,
+        network: nn.Module,
+        example_input: Any = None,
+        *,
+        run: Callable[[Any], Any] | None = None,
+        choices: Mapping[str, Sequence[str | None]] | None = None,
+    ) -> OpGraph:
+        return read_torch(network, example_input, run=run, choices=choices)
+
+    def unchanged(self, supernet: nn.Module) -> AbstractContextManager[None]:
+        return unchanged(supernet)
+
+    def inventory(self, supernet: nn.Module) -> Inventory:
+        parents = {
+            path: len(list(module.children()))
+            for path, module in supernet.named_modules()
+            if not isinstance(module, ModuleGroup)
+        }
+        vectors = {
+            f"{path}.{name}".lstrip("."): module.get_parameter(name).numel()
+            for path, module in supernet.named_modules()
+            for name in (vectors_of(module) if parents.get(path) else ())
+        }
+        return Inventory(
+            lists={path: len(group) for path, group in module_groups(supernet)},
+            children={path: n for path, n in parents.items() if n > 1},
+            vectors=vectors,
+            matrices={name: (len(rows), rows[0][0](supernet).numel()) for name, rows in matrices_of(supernet).items()},
+        )
+
+    @torch.no_grad()
+    def raise_above(self, supernet: nn.Module, parameter: ParameterOf, index: int, margin: float) -> None:
+        numbers = parameter(supernet)  # a view
+        numbers[index] = numbers.max() + margin
+
+
+TORCH: Final[Framework] = _Torch()

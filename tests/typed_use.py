@@ -1,0 +1,111 @@
+"""Uses every public name, for type checkers: `tests/test_public_names.py` runs ``mypy --strict`` on this. Never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, assert_type
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+import latency_nas as nas
+
+
+class Ratio(nas.Factor):
+    def __call__(self, cost: Tensor, target: float | None) -> Tensor:
+        return cost / (target or 1.0)
+
+
+class DualAscent(nas.Constraint):
+    def forward(self, cost: Tensor, target: float) -> Tensor:
+        return self.multiplier * (cost / target - 1)
+
+    def _update(self, violation: float) -> None:
+        self.multiplier += violation
+
+
+class MyEngine(nas.Engine):
+    """An engine of another package."""
+
+
+def tables(folder: Path) -> nas.LatencyTable:
+    table = nas.load_table("SD865")
+    assert_type(table, nas.LatencyTable)
+    sheet: nas.Datasheet = table.datasheet
+    target: nas.Target = sheet.target
+    kernel = nas.Kernel.of("relu", [(1, 8, 4, 4)], [(1, 8, 4, 4)])
+    print(nas.named_tables(), sheet.device, target.threads, table[kernel].latency_ms, nas.get_engine("mnn").title)
+    nas.save_table(table, folder / "table.parquet")
+    nas.export_table(table, folder / "table.csv")
+    imported, report = nas.import_table(folder / "table.csv")
+    print(report, nas.import_paddleslim)
+    return imported
+
+
+def measuring(net: nn.Module, x: Tensor) -> nas.LatencyTable:
+    graph: nas.OpGraph = nas.read_model(net, x)
+    supergraph, choices = nas.read_supernet(net, x)
+    first: nas.Choice = choices[0]
+    networks = [supergraph.extract(one) for one in nas.covering_architectures(supergraph.choices, times=2)]
+    with nas.progress_bar("metering") as progress:
+        table = nas.measure_table(networks, on_progress=progress)
+    times, drift = nas.measure_networks([graph])
+    print(times[0].latency_ms, drift, first.names)
+    assert_type(nas.measure_supernet(net, x), nas.LatencyTable)
+    return table
+
+
+def estimating(net: nn.Module, x: Tensor, table: nas.LatencyTable) -> nas.Estimate:
+    estimate = nas.LatencyEstimator(table, on_missing="regress").predict(net, x)
+    assert_type(estimate, nas.Estimate)
+    assert_type(estimate.latency_ms, float)
+    assert_type(estimate.std_ms, float | None)
+    print(nas.breakdown_table(estimate), nas.ResourceCounter("params").predict(net, x).value)
+    measured, accuracy = nas.check_table(table, [nas.read_model(net, x)])
+    found: nas.Accuracy = accuracy
+    quantity: nas.Quantity = estimate.quantity
+    time = nas.NetworkTime(name="net", kernels=nas.LatencyEstimator(table).fuse(nas.read_model(net, x)), latency_ms=3.0)
+    calibrated = nas.calibrate(table, [time], other_device=True)
+    print(measured, found.mean_error, quantity.unit, calibrated)
+    return estimate
+
+
+def searching(net: nn.Module, x: Tensor, table: nas.LatencyTable) -> nas.CostPlan:
+    constraint = nas.AugmentedLagrangian("equality")
+    latency = nas.LatencyLoss(table, target_ms=2.0, penalty=constraint, schedule=nas.Schedule(discretization=0.4))
+
+    def gates(net: Any) -> Mapping[str, Tensor]:
+        return {"first": net.alpha.softmax(-1)}
+
+    groups = nas.groups_of({"first": net.children()}, gates=gates)
+    options = nas.options_of({"depth": (2, 3, 4)}, lambda net, config: net.subnet(**config))
+    plan = latency.attach(net, x, choices=[groups, options], check=8)
+    assert_type(plan, nas.CostPlan)
+    assert_type(latency.price(latency.project()), nas.Estimate)
+    assert_type(latency.argmax_ms(), float)
+    loss: Tensor = latency.combine(torch.zeros(())) + latency()
+    loss.backward()  # type: ignore[no-untyped-call]
+    latency.step(0.5)
+    print(latency.discretize(), latency.summary(), plan.expected(np.zeros(plan.n_gates)))
+    several = nas.Targets({"phone": latency, "size": nas.LatencyLoss(nas.ResourceCounter("params"), penalty=Ratio())})
+    assert_type(several.price({"first": 0}), dict[str, nas.Estimate])
+    Trainer(callbacks=[nas.LatencyCallback(several, stop_after=3)])
+    nas.LatencyLoss(table, penalty=DualAscent())
+    return plan
+
+
+def in_paddle(net: Any, x: Any) -> nas.Estimate:
+    latency = nas.PaddleLatencyLoss("SD865", target_ms=20.0)
+    assert_type(latency.attach(net, x), nas.CostPlan)
+    print(nas.PaddleLatencyCallback(latency), latency.discretize())
+    return latency.price(latency.project())
+
+
+def verdict(net: nn.Module, x: Tensor, table: nas.LatencyTable, folder: Path) -> None:
+    found = nas.verify(net, x, table, target_ms=2.0, file=folder / "network.mnn")
+    assert_type(found, nas.Verdict)
+    candidates = nas.random_architectures({"first": 3}, n=10, seed=0)
+    print(found.measured.latency_ms, candidates, nas.write_page)
