@@ -6,11 +6,22 @@ in neither torch nor an engine. ``from latency_nas import *`` leaves out the nam
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 import lazy_loader
 
 __version__ = "0.1.0"
 
 _NEED_AN_EXTRA = {"LatencyCallback", "PaddleLatencyCallback", "PaddleLatencyLoss", "write_page"}
 
-__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+_import_name, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [name for name in _names if name not in _NEED_AN_EXTRA]
+
+
+def __getattr__(name: str) -> Any:
+    state = random.getstate()  # rich draws a number when it is imported: a seeded program must not notice
+    try:
+        return _import_name(name)
+    finally:
+        random.setstate(state)

@@ -104,6 +104,25 @@ def test_names_that_need_no_extra_come_without_one(failed_without_extras: dict[s
     assert failed_without_extras.keys() <= NEED_AN_EXTRA.keys()
 
 
+def test_no_import_changes_random_states() -> None:
+    """As if the library were not there: a search that is seeded first draws the same numbers."""
+    code = """
+import random
+import numpy as np
+random.seed(0)
+np.random.seed(0)
+before = random.getstate(), str(np.random.get_state())
+import latency_nas
+for name in dir(latency_nas):
+    if name not in {"LatencyCallback", "PaddleLatencyCallback", "PaddleLatencyLoss"}:  # others' imports
+        getattr(latency_nas, name)
+assert (random.getstate(), str(np.random.get_state())) == before
+random.random()
+assert random.getstate() != before[0], "this check can fail"
+"""
+    _run(code)
+
+
 def test_a_star_import_needs_no_extra() -> None:
     names = json.loads(_run(f"{WITHOUT_EXTRAS}\nfrom latency_nas import *\nprint(json.dumps(sorted(globals())))"))
     assert {"LatencyLoss", "Targets", "measure_supernet", "load_table"} <= set(names)

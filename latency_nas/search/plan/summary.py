@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from latency_nas.graph.restored import restored
 from latency_nas.search.plan.plan import CostPlan
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["Column", "as_text", "summary_table"]
 
@@ -47,6 +50,8 @@ def summary_table(
         architecture: Choice -> the index of its candidate.
         probabilities: Probability of each choice's candidate, in the order of the choices.
     """
+    with restored(()):  # rich draws a random number when it is imported
+        from rich.table import Table
     first = next(iter(columns.values())).plan
     heads = [f"{name} ({column.plan.quantity.unit})" if name else column.plan.quantity.unit
              for name, column in columns.items()]  # fmt: skip
@@ -141,6 +146,8 @@ def _short(candidate: str, choice: str) -> str:
 
 def as_text(table: Table) -> str:
     """The table as plain text."""
+    from rich.console import Console
+
     output = StringIO()
     Console(file=output, width=_WIDTH).print(table)
     return output.getvalue()
