@@ -14,7 +14,6 @@ import latency_nas
 PACKAGE = Path(latency_nas.__file__).parent
 # Folders whose entries are not rewritten yet.
 EXEMPT: tuple[str, ...] = (
-    "graph",
     "integrate",
     "search",
 )

@@ -1,4 +1,4 @@
-"""Models as operator graphs."""
+"""Operator graphs of models, and the readers that make them."""
 
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
 

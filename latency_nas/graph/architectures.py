@@ -1,4 +1,4 @@
-"""Which architectures to meter, so that every candidate is met in several whole networks."""
+"""Samples of a supernet's architectures: random ones, and ones that contain every candidate several times."""
 
 from __future__ import annotations
 
@@ -10,39 +10,50 @@ import numpy as np
 
 __all__ = ["covering_architectures", "random_architectures"]
 
-_MAX_LISTED = 10_000  # spaces up to this size are listed and shuffled, larger ones drawn from
+_MAX_LISTED = 10_000  # spaces up to this size are listed and shuffled; from larger ones, architectures are drawn
 
 
 def covering_architectures(choices: Mapping[str, int], *, times: int, seed: int = 0) -> list[dict[str, int]]:
-    """As few random architectures as meet each candidate of each choice at least `times` times.
+    """The smallest set of random architectures in which each candidate of each choice occurs at least `times` times.
 
     Args:
-        choices: the number of candidates of each choice, as `OpGraph.choices` gives it.
-        times: how often each candidate is to be met.
-        seed: of the shuffles.
+        choices: Number of candidates of each choice, as in `OpGraph.choices`.
+        times: Minimum number of architectures that contain each candidate.
+        seed: Seed of the random numbers.
 
     Returns:
         ``times * max(choices.values())`` architectures, each choice -> candidate.
 
     Example:
-        >>> plan = covering_architectures({"a": 2, "b": 3}, times=2)
-        >>> len(plan), sorted(architecture["b"] for architecture in plan)
+        >>> architectures = covering_architectures({"a": 2, "b": 3}, times=2)
+        >>> len(architectures), sorted(architecture["b"] for architecture in architectures)
         (6, [0, 0, 1, 1, 2, 2])
     """
     random = np.random.default_rng(seed)
     n_max = max(choices.values(), default=1)
-    plan: list[dict[str, int]] = []
+    architectures: list[dict[str, int]] = []
     for _ in range(times):
         columns = {name: np.resize(random.permutation(n), n_max) for name, n in choices.items()}
         shuffled = {name: random.permutation(column) for name, column in columns.items()}
-        plan += [{name: int(column[row]) for name, column in shuffled.items()} for row in range(n_max)]
-    return plan
+        architectures += [{name: int(column[row]) for name, column in shuffled.items()} for row in range(n_max)]
+    return architectures
 
 
 def random_architectures(
     choices: Mapping[str, int], n: int, *, seed: int, unlike: Sequence[Mapping[str, int]] = ()
 ) -> list[dict[str, int]]:
-    """`n` different architectures drawn uniformly, none of them in `unlike`; fewer if there are no more."""
+    """`n` different random architectures, drawn uniformly.
+
+    Args:
+        choices: Number of candidates of each choice, as in `OpGraph.choices`.
+        n: Number of architectures. If the space has fewer, all are returned.
+        seed: Seed of the random numbers.
+        unlike: Architectures to exclude.
+
+    Example:
+        >>> len(random_architectures({"a": 2, "b": 3}, 4, seed=0)), len(random_architectures({"a": 2}, 4, seed=0))
+        (4, 2)
+    """
     random = np.random.default_rng(seed)
     if prod(choices.values()) <= _MAX_LISTED:
         listed = [dict(zip(choices, row, strict=True)) for row in product(*map(range, choices.values()))]

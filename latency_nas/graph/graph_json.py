@@ -1,4 +1,4 @@
-"""An `OpGraph` as JSON text, for a session's file; formatting and parsing are inverse."""
+"""An `OpGraph` as JSON text, for a session's file. Formatting and parsing are inverse."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["format_graph", "parse_graph"]
 
 
 def format_graph(graph: OpGraph) -> str:
-    """The graph as one line of JSON; names of parameters are left out."""
+    """The graph as one line of JSON, without the names of parameters."""
     values = [[value.shape, value.dtype, int(value.constant)] for value in graph.values]
     nodes = [
         [node.name, node.op, node.inputs, node.outputs, dict(node.attrs), node.modules[-1:]] for node in graph.nodes

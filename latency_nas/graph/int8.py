@@ -1,4 +1,4 @@
-"""What is between quantisers and dequantisers computes in int8."""
+"""Marks the ops between dequantisers and quantisers as ops that compute in int8."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from latency_nas.graph.patterns import Patterns
 
 __all__ = ["in_int8"]
 
-_FOLDED = frozenset({"batch_norm", "relu", "relu6", "clip"})  # into the op that is before them
+_FOLDED = frozenset({"batch_norm", "relu", "relu6", "clip"})  # into the op before them
 
 
 def in_int8(graph: OpGraph, *, always: frozenset[str] = frozenset()) -> OpGraph:
-    """Ops whose inputs come from dequantisers and whose output goes to quantisers alone compute in int8.
+    """Let ops compute in int8 if their inputs come from dequantisers and their output goes only to quantisers.
 
     Args:
-        graph: what a quantised model was read as.
-        always: ops that compute in int8 wherever their output goes, since the engine does.
+        graph: Graph of a quantised model.
+        always: Ops that the engine computes in int8 even if their output is not quantised.
     """
     if not any(node.op == "quantize" for node in graph.nodes):
         return graph
     found = Patterns(graph)
-    integers: dict[int, int] = {  # a dequantised value -> the int8 value that it is
+    integers: dict[int, int] = {  # dequantised value -> its int8 value
         node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "dequantize"
     }
     for position, node in enumerate(graph.nodes):
         if node.op == "quantize":
-            _compute(found, node.outputs[0])
+            _mark_int8(found, node.outputs[0])
         if node.op in {"quantize", "dequantize"} or len(node.outputs) != 1:
             continue
         activations = found.activations(node)
@@ -38,16 +38,17 @@ def in_int8(graph: OpGraph, *, always: frozenset[str] = frozenset()) -> OpGraph:
         if not quantised and node.op not in always:
             continue
         found.nodes[position] = replace(node, inputs=tuple(integers.get(index, index) for index in node.inputs))
-        _compute(found, output)
+        _mark_int8(found, output)
         if not quantised:
             for index in _folded(found, output):
-                _compute(found, index)
+                _mark_int8(found, index)
             continue
         integers[output] = output
         for reader in found.readers.get(output, ()):
             if found.nodes[reader].op == "quantize":
                 found.gone.add(reader)
                 found.alias[found.nodes[reader].outputs[0]] = output
+    # A dequantiser stays where an op outside of int8, or an output, still needs its value.
     kept = [node for position, node in enumerate(found.nodes) if node.op != "dequantize" and position not in found.gone]
     needed = {*graph.outputs, *(index for node in kept for index in node.inputs)}
     for position in reversed(range(len(found.nodes))):
@@ -59,12 +60,13 @@ def in_int8(graph: OpGraph, *, always: frozenset[str] = frozenset()) -> OpGraph:
     return found.graph()
 
 
-def _compute(found: Patterns, index: int) -> None:
+def _mark_int8(found: Patterns, index: int) -> None:
+    """Give a value the type int8."""
     found.values[index] = replace(found.values[index], dtype="int8")
 
 
 def _folded(found: Patterns, index: int) -> list[int]:
-    """The results of what is folded into the op that makes a value, in order."""
+    """The outputs of the ops that are folded into the op that makes a value, in order."""
     results: list[int] = []
     readers = found.readers.get(index, ())
     while len(readers) == 1 and index not in found.outputs and found.nodes[readers[0]].op in _FOLDED:
@@ -75,7 +77,7 @@ def _folded(found: Patterns, index: int) -> list[int]:
 
 
 def _is_quantised(found: Patterns, index: int) -> bool:
-    """Whether a value is read by quantisers alone, perhaps behind what is folded into its maker."""
+    """Whether only quantisers read a value, or the output of the ops that are folded into its maker."""
     last = [index, *_folded(found, index)][-1]
     ops = {found.nodes[reader].op for reader in found.readers.get(last, ())}
     return last not in found.outputs and ops == {"quantize"}

@@ -1,4 +1,4 @@
-"""`OpGraph`: the operators of a model before fusion, whichever framework it came from."""
+"""`OpGraph`: the operators of a model before fusion, independent of its framework."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from latency_nas.kernel import AttrValue, Kernel, Shape, shared_kernel
 
 __all__ = ["CHOICE", "Node", "OpGraph", "Value"]
 
-CHOICE = "choice"  # the op of a node that stands for "one of my inputs": where a supernet chooses
+CHOICE = "choice"  # op of a node whose output is one of its inputs: a choice of a supernet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """A tensor that flows through the graph.
+    """A tensor of the graph.
 
     Args:
         shape: Sizes.
-        dtype: Type, in the spelling of `Kernel`.
-        constant: Whether it is known before the model runs (a weight, or something computed from weights alone).
-        parameter: Name of the parameter or buffer that it is, or ``""``.
-        parts: For a constant, the parts of parameters that it is or was computed from, empty for buffers and numbers;
-            None where the graph does not know its parameters.
+        dtype: Type of the elements, in the spelling of `Kernel`.
+        constant: Whether the tensor is known before the model runs: a weight, or a tensor computed only from weights.
+        parameter: Name of the parameter or buffer, or ``""``.
+        parts: Parts of parameters that a constant holds or was computed from; empty for buffers and numbers. None where
+            the graph does not record parameters.
     """
 
     shape: Shape
@@ -41,13 +41,13 @@ class Node:
     """One operator.
 
     Args:
-        name: unique in its graph: the module that called it, a slash, and the op.
-        op: the op's name in the vocabulary of `latency_nas.kernel.OPS`; an op that the reader does not know stays as
-            itself.
-        inputs: indices into `OpGraph.values`, weights included.
-        outputs: indices into `OpGraph.values`.
-        attrs: the op's attributes, as in `Kernel`.
-        modules: the names of the modules that were running, outermost first.
+        name: Name that is unique in the graph: the calling module, a slash, and the op.
+        op: Name of the op in the vocabulary of `latency_nas.kernel.OPS`. An op that the reader does not know has its
+            framework's name.
+        inputs: Indices into `OpGraph.values`, with those of weights.
+        outputs: Indices into `OpGraph.values`.
+        attrs: Attributes of the op, as in `Kernel`.
+        modules: Names of the modules that were running, outermost first.
     """
 
     name: str
@@ -60,10 +60,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpGraph:
-    """Operators in the order in which they run, and the values between them.
+    """The operators of a model in the order in which they run, and the tensors between them.
 
-    A supernet's graph holds a node of op ``"choice"`` wherever one of several candidates supplies a value;
-    `extract` picks one of each and gives the graph of that architecture.
+    A supernet's graph has a node of op ``"choice"`` wherever one of several candidates supplies a value. `extract`
+    picks a candidate for each choice and gives the graph of that architecture.
+
+    Example:
+        >>> from torch import nn
+        >>> from latency_nas import read_model
+        >>> graph = read_model(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), input_shape=(1, 3, 8, 8))
+        >>> [node.name for node in graph.nodes], graph.choices
+        (['0/conv2d', '1/relu'], {})
     """
 
     values: tuple[Value, ...]
@@ -73,7 +80,7 @@ class OpGraph:
 
     @property
     def choices(self) -> dict[str, int]:
-        """The number of candidates of each choice, by name, in the order in which the choices are met."""
+        """Number of candidates of each choice, by name, in the order of the choices."""
         return {str(node.attrs["name"]): len(node.inputs) for node in self.nodes if node.op == CHOICE}
 
     def activations(self, node: Node) -> tuple[int, ...]:
@@ -82,26 +89,28 @@ class OpGraph:
         return tuple([index for index in node.inputs if not values[index].constant])
 
     def n_consumers(self) -> Counter[int]:
-        """How many times each value is read; being an output of the graph counts as one."""
+        """Number of readers of each value. Each place among the graph's outputs counts as one."""
         return Counter(chain(self.outputs, *[node.inputs for node in self.nodes]))
 
     def kernel(self, node: Node) -> Kernel:
-        """The kernel that `node` alone would be."""
+        """The kernel of a single node, without fusion."""
         values = self.values
         inputs = tuple([values[index].shape for index in node.inputs if not values[index].constant])
         outputs = tuple([values[index].shape for index in node.outputs])
         return shared_kernel(node.op, inputs, outputs, tuple(node.attrs.items()), values[node.outputs[0]].dtype)
 
     def extract(self, architecture: Mapping[str, int]) -> OpGraph:
-        """The graph of one architecture: each choice replaced by the candidate of that index, all else left away.
+        """The graph of one architecture: each choice is replaced by the candidate of that index, others are removed.
 
         Raises:
             GraphError: if a choice is missing, unknown, or its index is out of range.
         """
         choices = self.choices
         if architecture.keys() != choices.keys():
-            odd = sorted(architecture.keys() ^ choices.keys())
-            raise GraphError(f"Expected one candidate for each of the {len(choices)} choices; {', '.join(odd)} differ.")
+            different = sorted(architecture.keys() ^ choices.keys())
+            raise GraphError(
+                f"Expected one candidate for each of the {len(choices)} choices; {', '.join(different)} differ."
+            )
         for name, index in architecture.items():
             if not 0 <= index < choices[name]:
                 raise GraphError(f"Expected a candidate of `{name}` from 0 to {choices[name] - 1}, but got {index}.")

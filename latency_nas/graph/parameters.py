@@ -1,4 +1,4 @@
-"""`ParameterPart`: which elements of a model's parameters a constant of a graph holds."""
+"""`ParameterPart`: the elements of a model's parameters that a constant of a graph holds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["ParameterPart", "count_elements"]
 
 @dataclass(frozen=True, slots=True)
 class ParameterPart:
-    """Elements of one parameter: all, or those of a view of it.
+    """Elements of one parameter: all of them, or those of a view.
 
     Args:
         name: Name of the parameter.
-        sizes: Sizes of the view; of all elements their number.
-        strides: Steps in memory from one element to the next, one for each size.
-        offset: Place in memory of the first element.
+        sizes: Sizes of the view. For the whole parameter, its number of elements.
+        strides: Distances in memory between neighbouring elements, one for each size.
+        offset: Position in memory of the first element.
     """
 
     name: str
@@ -29,13 +29,13 @@ class ParameterPart:
 
     @classmethod
     def view(cls, name: str, sizes: Sequence[int], strides: Sequence[int], offset: int) -> ParameterPart:
-        """The part that a view shows, with as few axes as there can be, so that all elements are always spelt alike.
+        """The part of a view, with the fewest axes possible, so that equal parts have equal fields.
 
         Example:
             >>> ParameterPart.view("w", (1, 3, 8, 4), (32, 0, 1, 8), 0)  # transposed, and expanded
             ParameterPart(name='w', sizes=(32,), strides=(1,), offset=0)
         """
-        axes: list[tuple[int, int]] = []  # the innermost first
+        axes: list[tuple[int, int]] = []  # innermost first
         for stride, size in sorted((stride, size) for size, stride in zip(sizes, strides, strict=True)):
             if size == 1 or stride == 0:
                 continue
@@ -48,13 +48,13 @@ class ParameterPart:
 
     @property
     def end(self) -> int:
-        """The place behind its last element."""
+        """The position after the last element."""
         steps = zip(self.sizes, self.strides, strict=True)
         return self.offset + 1 + sum((size - 1) * stride for size, stride in steps)
 
 
 def count_elements(parts: Collection[ParameterPart]) -> int:
-    """How many elements of one parameter the parts have, together.
+    """Number of different elements in several parts of one parameter.
 
     Example:
         >>> count_elements([ParameterPart("w", (8,)), ParameterPart("w", (8,), offset=4), ParameterPart("w", (8,))])
@@ -74,6 +74,7 @@ def count_elements(parts: Collection[ParameterPart]) -> int:
 
 
 def _count_intervals(intervals: Iterable[tuple[int, int]]) -> int:
+    """Total length of the union of sorted intervals."""
     total = reached = 0
     for start, end in intervals:
         total += max(0, end - max(start, reached))

@@ -1,4 +1,4 @@
-"""`Patterns`: a graph in which groups of nodes are found and become one, or none."""
+"""`Patterns`: a graph in which groups of nodes can be found and replaced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Patterns"]
 
 
 class Patterns:
-    """A graph whose nodes can be found by what they make and by who reads them."""
+    """A graph whose nodes can be found by the values that they make and read."""
 
     def __init__(self, graph: OpGraph) -> None:
         self._source = graph
@@ -24,25 +24,25 @@ class Patterns:
         self.alias: dict[int, int] = {}
 
     def made_by(self, index: int, op: str) -> Node | None:
-        """The node that makes a value, if it is of that op and nothing else reads it."""
+        """The node that makes a value, if it has that op and the value has one reader."""
         position = self.maker.get(index)
         if position is None or position in self.gone or self.nodes[position].op != op or self.n_readers(index) != 1:
             return None
         return self.nodes[position]
 
     def reader(self, index: int, op: str) -> Node | None:
-        """The one node that reads a value, if it is of that op."""
+        """The only node that reads a value, if it has that op."""
         readers = self.readers.get(index, [])
         if self.n_readers(index) != 1 or not readers or self.nodes[readers[0]].op != op:
             return None
         return self.nodes[readers[0]]
 
     def n_readers(self, index: int) -> int:
-        """How many read a value; being an output of the graph counts as one."""
+        """Number of readers of a value. Each place among the graph's outputs counts as one."""
         return len(self.readers.get(index, ())) + self.outputs.count(index)
 
     def remove(self, *nodes: Node) -> None:
-        """Leave the nodes away."""
+        """Remove nodes from the graph."""
         self.gone.update(self.maker[node.outputs[0]] for node in nodes)
 
     def activations(self, node: Node) -> list[int]:
@@ -50,7 +50,7 @@ class Patterns:
         return [index for index in node.inputs if not self.values[index].constant]
 
     def graph(self) -> OpGraph:
-        """What is left, each value read under its last name."""
+        """The graph without the removed nodes. Aliases of values are resolved."""
 
         def last(index: int) -> int:
             while index in self.alias:

@@ -1,4 +1,4 @@
-"""`read_model`: a model of whichever source as an `OpGraph`."""
+"""`read_model`: reads a model of any supported kind into an `OpGraph`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _read_paddle(source: Path, input_shape: _Shape) -> OpGraph:
     return read_paddle(source, weights if weights.is_file() else None, input_shape=input_shape)
 
 
-# ending of a file -> its reader
+# suffix of a file -> its reader
 _READERS: dict[str, Callable[[Path, _Shape], OpGraph]] = {
     ".onnx": _read_onnx,
     ".pdmodel": _read_paddle,
@@ -42,17 +42,16 @@ _READERS: dict[str, Callable[[Path, _Shape], OpGraph]] = {
 
 
 def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = None) -> OpGraph:
-    """Read a model.
+    """Read a model into an `OpGraph`.
 
     Args:
-        source: a torch module; a ``paddle.nn.Layer``; a file ``.onnx``, ``.pdmodel`` or PIR ``.json``;
-            ``package.module:callable``, as `make_model` takes it; or an ONNX model in memory, as bytes or a
-            ``ModelProto``.
-        example_input: what the forward of a torch module or of a Paddle layer takes.
-        input_shape: of its one float input; a file needs it where it leaves sizes open.
+        source: Torch module, ``paddle.nn.Layer``, file ``.onnx``, ``.pdmodel`` or PIR ``.json``,
+            ``package.module:callable`` as in `make_model`, or ONNX model in memory (bytes or a ``ModelProto``).
+        example_input: Example input for the forward of a torch module or of a Paddle layer.
+        input_shape: Shape of the only float input. A file needs it where it leaves sizes open.
 
     Raises:
-        GraphError: if it is none of these, or cannot be read.
+        GraphError: if the source is none of these, or cannot be read.
         InputMismatchError: if the input does not fit.
 
     Example:
@@ -87,13 +86,13 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = 
 
 
 def make_model(source: str) -> nn.Module:
-    """The torch module that a callable gives.
+    """Make a torch module by a callable.
 
     Args:
-        source: ``package.module:callable``; the working folder is searched too.
+        source: ``package.module:callable``. The working folder is searched too.
 
     Raises:
-        GraphError: if it does not import, fails, or gives something else.
+        GraphError: if the callable does not import, fails, or returns something else.
     """
     from torch import nn
 

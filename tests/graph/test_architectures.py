@@ -29,34 +29,36 @@ def within(architectures: list[dict[str, int]], space: dict[str, int]) -> bool:
 
 @QUICK
 @given(space=SPACES, times=st.integers(0, 5), seed=SEEDS)
-def test_each_candidate_is_met_and_none_too_often(space: dict[str, int], times: int, seed: int) -> None:
-    plan = covering_architectures(space, times=times, seed=seed)
-    most = max(space.values())
-    assert len(plan) == times * most
-    assert within(plan, space)
+def test_each_candidate_occurs_and_none_too_often(space: dict[str, int], times: int, seed: int) -> None:
+    architectures = covering_architectures(space, times=times, seed=seed)
+    largest = max(space.values())
+    assert len(architectures) == times * largest
+    assert within(architectures, space)
     for name, size in space.items():
-        met = Counter(architecture[name] for architecture in plan)
-        assert all(times * (most // size) <= met[index] <= times * -(-most // size) for index in range(size))
+        n_networks = Counter(architecture[name] for architecture in architectures)
+        assert all(
+            times * (largest // size) <= n_networks[index] <= times * -(-largest // size) for index in range(size)
+        )
 
 
 @QUICK
 @given(space=SPACES, times=st.integers(0, 5), seed=SEEDS)
-def test_a_plan_is_its_seeds(space: dict[str, int], times: int, seed: int) -> None:
+def test_equal_seeds_give_equal_architectures(space: dict[str, int], times: int, seed: int) -> None:
     assert covering_architectures(space, times=times, seed=seed) == covering_architectures(
         space, times=times, seed=seed
     )
 
 
-def test_another_seed_gives_another_plan() -> None:
+def test_another_seed_gives_other_architectures() -> None:
     space = {"a": 7, "b": 7}
     assert covering_architectures(space, times=3, seed=0) != covering_architectures(space, times=3, seed=1)
 
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_candidates_of_unlike_choices_are_mixed(size: int) -> None:
-    plan = covering_architectures({"a": 2, "b": size, "c": 40}, times=1)
-    pairs = {(architecture["a"], architecture["b"]) for architecture in plan}
-    assert len(pairs) == 2 * size  # without a shuffle, each of `b` would only meet one of `a`
+    architectures = covering_architectures({"a": 2, "b": size, "c": 40}, times=1)
+    pairs = {(architecture["a"], architecture["b"]) for architecture in architectures}
+    assert len(pairs) == 2 * size  # without a shuffle, each of `b` would only occur with one of `a`
 
 
 @QUICK
@@ -71,10 +73,10 @@ def test_random_architectures_are_as_many_as_the_space_holds(space: dict[str, in
 @QUICK
 @given(space=SPACES, n=st.integers(0, 12), seed=SEEDS)
 def test_random_architectures_are_unlike_those_given(space: dict[str, int], n: int, seed: int) -> None:
-    plan = covering_architectures(space, times=1, seed=seed)
-    found = random_architectures(space, n, seed=seed, unlike=plan)
-    assert distinct(found).isdisjoint(distinct(plan))
-    assert len(distinct(found)) == len(found) <= min(n, prod(space.values()) - len(distinct(plan)))
+    architectures = covering_architectures(space, times=1, seed=seed)
+    found = random_architectures(space, n, seed=seed, unlike=architectures)
+    assert distinct(found).isdisjoint(distinct(architectures))
+    assert len(distinct(found)) == len(found) <= min(n, prod(space.values()) - len(distinct(architectures)))
 
 
 def test_the_last_architecture_left_is_found() -> None:
@@ -85,8 +87,8 @@ def test_the_last_architecture_left_is_found() -> None:
 
 def test_each_candidate_is_equally_likely() -> None:
     found = random_architectures({"a": 4, "b": 50}, 160, seed=0)
-    met = Counter(architecture["a"] for architecture in found)
-    assert all(met[index] == pytest.approx(40, abs=20) for index in range(4))
+    n_networks = Counter(architecture["a"] for architecture in found)
+    assert all(n_networks[index] == pytest.approx(40, abs=20) for index in range(4))
 
 
 def test_the_last_architectures_of_a_large_space_are_found() -> None:

@@ -40,9 +40,9 @@ def views(draw: st.DrawFn) -> list[Tensor]:
 
 @given(views())
 @settings(deadline=None, max_examples=300)
-def test_distinct_elements_are_counted(shown: list[Tensor]) -> None:
-    parts = [ParameterPart.view("w", view.shape, view.stride(), int(view.storage_offset())) for view in shown]
-    assert count_elements(parts) == len({element for view in shown for element in view.reshape(-1).tolist()})
+def test_distinct_elements_are_counted(drawn: list[Tensor]) -> None:
+    parts = [ParameterPart.view("w", view.shape, view.stride(), int(view.storage_offset())) for view in drawn]
+    assert count_elements(parts) == len({element for view in drawn for element in view.reshape(-1).tolist()})
 
 
 @given(st.permutations(range(4)))

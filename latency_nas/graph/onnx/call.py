@@ -1,4 +1,4 @@
-"""`Call` and `Step`: an ONNX node as its file has it, and what it is read as."""
+"""`Call` and `Step`: an ONNX node in its file, and the nodes of the graph that it is read as."""
 
 from __future__ import annotations
 
@@ -17,27 +17,34 @@ Attrs = dict[str, AttrValue]
 
 @dataclass(slots=True)
 class Step:
-    """One node that an ONNX node is read as: its op, its attributes, its shape where more steps follow."""
+    """A node that an ONNX node is read as.
+
+    Args:
+        op: Name of the op.
+        attrs: Attributes of the op.
+        inputs: Positions among the inputs of the ONNX node; None for all.
+        shape: Shape of the output, if another step follows.
+    """
 
     op: str
     attrs: Attrs
-    inputs: tuple[int, ...] | None = None  # positions among the inputs of the ONNX node; all where None
+    inputs: tuple[int, ...] | None = None
     shape: Shape = ()
 
 
 @dataclass(slots=True)
 class Call:
-    """An ONNX node with what is known of its tensors.
+    """An ONNX node, with the known facts about its tensors.
 
     Args:
-        op: its type.
-        attrs: its attributes as Python values.
-        shapes: of its inputs; None where one is left out.
-        outputs: shapes of its outputs.
-        inputs: the names of its inputs.
-        weights: names of what is known before the model runs.
-        constants: the values of the small ones of these.
-        opset: of the model.
+        op: Type of the node.
+        attrs: Attributes as Python values.
+        shapes: Shapes of the inputs; None for one that is left out.
+        outputs: Shapes of the outputs.
+        inputs: Names of the inputs.
+        weights: Names of all tensors that are known before the model runs.
+        constants: Values of the small ones of these, by name.
+        opset: Version of the model's opset.
     """
 
     op: str
@@ -50,26 +57,26 @@ class Call:
     opset: int
 
     def has(self, position: int) -> bool:
-        """Whether that input is given."""
+        """Whether the input at a position is given."""
         return position < len(self.shapes) and self.shapes[position] is not None
 
     def shape(self, position: int = 0) -> Shape:
-        """The shape of an input that must be there."""
+        """The shape of a required input."""
         shape = self.shapes[position] if position < len(self.shapes) else None
         if shape is None:
             raise ValueError(f"input {position} is missing")
         return shape
 
     def constant(self, position: int) -> bool:
-        """Whether that input is known before the model runs."""
+        """Whether the input at a position is known before the model runs."""
         return self.inputs[position] in self.weights
 
     def value(self, position: int) -> NDArray[Any] | None:
-        """The value of an input that is a small constant."""
+        """The value of an input, if it is a small constant."""
         return self.constants.get(self.inputs[position]) if position < len(self.inputs) else None
 
     def integers(self, name: str, position: int) -> list[int] | None:
-        """A list that newer opsets give as an input and older ones as an attribute."""
+        """A list of integers that is an input in newer opsets and an attribute in older ones."""
         if name in self.attrs:
             value = self.attrs[name]
             return [int(value)] if isinstance(value, int) else list(map(int, value))
@@ -81,7 +88,7 @@ class Call:
         return [int(value) for value in known.reshape(-1)]
 
     def number(self, name: str, position: int) -> float | None:
-        """A number that newer opsets give as an input and older ones as an attribute."""
+        """A number that is an input in newer opsets and an attribute in older ones."""
         if name in self.attrs:
             return float(self.attrs[name])
         known = self.value(position)

@@ -1,4 +1,4 @@
-"""Small constants of an ONNX graph, computed: the chains of Shape, Gather and Concat that exporters leave behind."""
+"""Computes small constants of an ONNX graph: the chains of Shape, Gather and Concat that exporters write."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 __all__ = ["MAX_ELEMENTS", "MAX_FLOATS", "fold"]
 
 Array = NDArray[Any]
-MAX_ELEMENTS = 4096  # of a constant whose values are kept: shapes, axes
-MAX_FLOATS = 64  # the same where they are numbers of fp32, bounds or scales; more are weights
+MAX_ELEMENTS = 4096  # maximum for a constant whose values are kept: shapes, axes
+MAX_FLOATS = 64  # the same for fp32, bounds or scales; larger ones are weights
 
 _TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
 
 
 def _limited(shape: Iterable[int]) -> tuple[int, ...]:
+    """The shape, if a constant of it may be kept."""
     sizes = tuple(int(size) for size in shape)
     if any(size < 0 for size in sizes) or prod(sizes) > MAX_ELEMENTS:
         raise ValueError("too large to be kept")
@@ -62,7 +63,7 @@ def _fill(shape: Array, value: Any = None, **_: Any) -> Array:
     return np.full(_limited(shape), 0 if value is None else value.reshape(-1)[0], getattr(value, "dtype", np.float32))
 
 
-# op -> its value from those of its inputs; attributes come by name
+# op -> function of the inputs' values and, by name, the attributes
 _COMPUTE: dict[str, Callable[..., Any]] = {
     "Identity": lambda x, **_: x,
     "Gather": lambda x, index, axis=0: np.take(x, index, axis),
@@ -101,7 +102,7 @@ _COMPUTE: dict[str, Callable[..., Any]] = {
 
 
 def fold(op: str, inputs: Sequence[Array], attrs: Mapping[str, Any]) -> Array | None:
-    """The value of an op of small constants, or None where it is not one that shapes are computed by."""
+    """The value of an op on small constants; None if the op is not one that exporters use for shapes."""
     compute = _COMPUTE.get(op)
     if compute is None:
         return None
@@ -109,5 +110,5 @@ def fold(op: str, inputs: Sequence[Array], attrs: Mapping[str, Any]) -> Array | 
         with np.errstate(all="ignore"):
             value = np.asarray(compute(*inputs, **attrs))
     except (ArithmeticError, AttributeError, IndexError, KeyError, MemoryError, TypeError, ValueError):
-        return None  # whoever needs the value will say that it is not known
+        return None  # a reader that needs the value will report that it is unknown
     return value if value.size <= MAX_ELEMENTS else None

@@ -1,4 +1,4 @@
-"""ONNX's ops with weights or windows: convolutions, products, pools."""
+"""Reads ONNX's ops with weights or windows: convolutions, products, pools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["LAYERS"]
 
 
 def _window(call: Call, kernel: Shape, *, transposed: bool = False) -> Attrs:
-    """Kernel, stride, dilation and padding, the last also where it is only said to keep the size."""
+    """Kernel, stride, dilation and padding. The padding is computed where the node only asks to keep the size."""
     n_axes = len(kernel)
     stride, dilation = (tuple(call.attrs.get(name, (1,) * n_axes)) for name in ("strides", "dilations"))
     pad = tuple(call.attrs.get("pads", (0,) * 2 * n_axes))
@@ -25,8 +25,8 @@ def _window(call: Call, kernel: Shape, *, transposed: bool = False) -> Attrs:
             max(0, (n - 1) * s + (k - 1) * d + 1 + e - m)
             for n, s, k, d, e, m in zip(small, stride, kernel, dilation, extra, large, strict=True)
         ]
-        less, more = [size // 2 for size in total], [size - size // 2 for size in total]
-        pad = (*more, *less) if auto == "SAME_LOWER" else (*less, *more)
+        smaller, larger = [size // 2 for size in total], [size - size // 2 for size in total]
+        pad = (*larger, *smaller) if auto == "SAME_LOWER" else (*smaller, *larger)
     return {"kernel": kernel, "stride": stride, "dilation": dilation, "pad": pad}
 
 
@@ -65,7 +65,7 @@ def _pool(call: Call) -> Step:
 
 
 def _matmul(call: Call) -> Step:
-    """Weights on the right make it a linear layer; a constant on the left stays a matmul of one input."""
+    """Read a product: linear if weights are on the right, a matmul of one input if a constant is on the left."""
     left, right = (0, 3) if call.op == "QLinearMatMul" else (0, 1)
     if min(len(call.shape(left)), len(call.shape(right))) < 2:
         return Step(f"onnx.{call.op}", {})

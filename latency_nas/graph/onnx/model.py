@@ -1,4 +1,4 @@
-"""An ONNX file, parsed: its nodes, inputs, outputs, and the shapes and small values that it states."""
+"""Parses an ONNX file: its nodes, inputs and outputs, and the shapes and small values that it states."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ STANDARD = ("", "ai.onnx")
 
 @dataclass(slots=True)
 class OnnxModel:
-    """What a reader needs of an ONNX file.
+    """The parts of an ONNX file that a reader needs.
 
     Args:
-        name: of the file, for messages.
-        proto: the file's content.
-        opset: its version.
-        nodes: in an order in which they can run.
-        inputs: names of what the caller gives.
-        outputs: names of what comes back.
-        tensors: the shape and element type of each tensor.
-        weights: names of what is known before the model runs.
-        constants: the values of the small ones.
-        parts: the parts of parameters that weights hold; those without have none.
+        name: Name of the file, for messages.
+        proto: Content of the file.
+        opset: Version of the opset.
+        nodes: Nodes in an order in which they can run.
+        inputs: Names of the model's inputs.
+        outputs: Names of the model's outputs.
+        tensors: Shape and element type of each tensor, by name.
+        weights: Names of all tensors that are known before the model runs.
+        constants: Values of the small ones of these, by name.
+        parts: Parts of parameters that weights hold, by name. Weights that are not parameters are left out.
     """
 
     name: str
@@ -57,7 +57,7 @@ class OnnxModel:
     parts: dict[str, tuple[ParameterPart, ...]] = field(default_factory=dict)
 
 
-# an attribute's type -> its value; a graph, a type or several of them have none
+# type of an attribute -> function that gives its value; graphs and types have none
 _VALUES: dict[int, Callable[[Any], Any]] = {
     1: attrgetter("f"), 2: attrgetter("i"), 3: lambda attribute: attribute.s.decode("utf-8", "replace"),
     4: attrgetter("t"), 6: lambda attribute: tuple(attribute.floats), 7: lambda attribute: tuple(attribute.ints),
@@ -71,7 +71,7 @@ def python_value(attribute: onnx.AttributeProto) -> Any:
 
 
 def title(node: onnx.NodeProto) -> str:
-    """How messages call a node."""
+    """The name of a node in messages."""
     return f"{node.op_type} `{node.name or next(iter(node.output), '')}`"
 
 
@@ -81,7 +81,7 @@ def load(
     """Parse a model.
 
     Raises:
-        GraphError: if it cannot be read; the message names the file and what it lacks.
+        GraphError: if the model cannot be read. The message names the file and what it lacks.
     """
     proto, name, folder = _parse(source)
     if proto.functions:
@@ -123,7 +123,7 @@ def _parse(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProt
 
 
 def _take_weights(model: OnnxModel, graph: onnx.GraphProto, folder: Path | None) -> None:
-    """Shapes of all constants, values of the small ones; weights beside the file are not opened."""
+    """Read the shapes of all constants and the values of the small ones. Weights beside the file are not opened."""
     for node in graph.node:
         if node.op_type == "Constant" and node.domain in STANDARD and node.output:
             _take_constant(model, node.output[0], node, folder)
@@ -147,7 +147,7 @@ def _take_constant(model: OnnxModel, name: str, node: onnx.NodeProto, folder: Pa
 
 
 def take_weight(model: OnnxModel, name: str, shape: Shape, kind: int) -> None:
-    """Note a tensor that is known before the model runs."""
+    """Record a tensor that is known before the model runs."""
     if not name:
         raise GraphError(
             f"Expected each initializer of {model.name} to have a name, but one of {short_repr(shape)} has none."
@@ -165,12 +165,12 @@ def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto, folder: 
         return
     try:
         model.constants[name] = numpy_helper.to_array(tensor, str(folder or ""))
-    except Exception:  # data of another length or beside the file: who needs the value says that it is not known
+    except Exception:  # wrong length, or data beside the file: a reader that needs the value will report it
         model.constants.pop(name, None)
 
 
 def static_shape(value: onnx.ValueInfoProto) -> Shape | None:
-    """The shape of a tensor where every size is known; of what is no tensor, none."""
+    """The shape of a tensor if every size is known; ``()`` for a value that is not a tensor."""
     tensor = value.type.tensor_type
     sizes = tensor.shape.dim[:]
     shape = tuple([size.dim_value for size in sizes])
@@ -185,7 +185,7 @@ def static_shape(value: onnx.ValueInfoProto) -> Shape | None:
 def _take_inputs(
     model: OnnxModel, graph: onnx.GraphProto, given: Sequence[int] | Mapping[str, Sequence[int]] | None
 ) -> bool:
-    """Shapes of the inputs; whether any differs from what the file says."""
+    """Record the shapes of the inputs. Returns whether any differs from the file's."""
     declared = {value.name: value for value in graph.input if value.name not in model.weights}
     model.inputs = list(declared)
     if given is None:
@@ -198,15 +198,15 @@ def _take_inputs(
         raise InputMismatchError(
             f"Expected `input_shape` to name each input of {model.name} ({', '.join(declared)}), but got one shape."
         )
-    if odd := shapes.keys() - declared.keys():
+    if unknown := shapes.keys() - declared.keys():
         raise InputMismatchError(
             f"Expected `input_shape` to name inputs of {model.name} ({', '.join(declared)}), "
-            f"but got {sorted(odd)[0]!r}."
+            f"but got {sorted(unknown)[0]!r}."
         )
     changed = False
     for name, value in declared.items():
         static = static_shape(value)
-        static = static if static is None or 0 not in static else None  # how some exporters leave a size open
+        static = static if static is None or 0 not in static else None  # some exporters write 0 for an open size
         shape = tuple(map(int, shapes[name])) if name in shapes else static
         if shape is None:
             sizes = [size.dim_param or size.dim_value or "?" for size in value.type.tensor_type.shape.dim]

@@ -1,4 +1,4 @@
-"""ONNX's ops that move data: slices, padding, gathering, transposition, resizing."""
+"""Reads ONNX's ops that move data: slices, padding, gathering, transposition, resizing."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def _pad(call: Call) -> Step:
 
 
 def _gather(call: Call) -> Step | list[Step]:
+    """Read a gather: an embedding, a reshape or a slice where its index is known, otherwise itself."""
     axis, index = axis_of(call.attrs.get("axis", 0), call.shape()), call.value(1)
     if call.constant(0) and axis == 0 and len(call.shape()) == 2:
         return Step("embedding", {})

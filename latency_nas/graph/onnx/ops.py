@@ -1,4 +1,4 @@
-"""The ops of ONNX, opsets 9 to 22, in this library's vocabulary."""
+"""Reads the ops of ONNX, opsets 9 to 22, into this library's vocabulary."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ _READ: dict[str, Callable[[Call], Step | list[Step]]] = {
     "Concat": _on_axis("concat", 0),
 }
 
-# ops whose output is their first input, for a deployed network
+# ops whose output is their first input in a deployed network
 IDENTITY = frozenset({"Identity", "Dropout"})
 
 
 def read_call(call: Call) -> Sequence[Step]:
-    """What an ONNX node is read as; one that is not known stays as itself, ``onnx.Name``.
+    """The steps that an ONNX node is read as. An unknown node becomes ``onnx.Name``.
 
     Raises:
         ValueError: if an attribute or an input does not fit the op.

@@ -1,10 +1,10 @@
-"""Which constants of an ONNX file are parameters, as far as the file tells.
+"""Finds the constants of an ONNX file that are parameters, as far as the file shows.
 
-An initializer, or a Constant, is a parameter if a node reads it where weights belong. None are: integers, except
-quantised weights; running statistics, scales and zero points; a number of its own that is added, multiplied or compared
-with, which is mostly spelt out in the model's code.
+An initializer or a Constant is a parameter if a node reads it as a weight. These are not parameters: integers, except
+quantised weights; running statistics, scales and zero points; single numbers that are added, multiplied or compared,
+since these are usually literals in the model's code.
 
-Limitation: other buffers, such as a table of positions that is added, cannot be told from parameters.
+Limitation: other buffers, such as a table of positions that is added, cannot be distinguished from parameters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from latency_nas.kernel import Shape
 
 __all__ = ["parameters_of"]
 
-# op -> positions of inputs that hold no weights, although they may be floats
+# op -> positions of inputs that are not weights, although they may be floats
 _NO_WEIGHTS: dict[str, frozenset[int]] = {
     "BatchNormalization": frozenset({3, 4}),
     "QuantizeLinear": frozenset({1, 2}),
@@ -30,7 +30,7 @@ _NO_WEIGHTS: dict[str, frozenset[int]] = {
     "Upsample": frozenset({1}),
 }
 
-# ops one of whose weights may be a single number
+# ops that may have a weight of a single number
 _OF_ANY_LENGTH = frozenset({
     "Conv", "ConvTranspose", "QLinearConv", "Gemm", "MatMul", "QLinearMatMul", "Gather", "PRelu", "BatchNormalization",
     "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LSTM", "GRU", "RNN",
@@ -46,12 +46,12 @@ _WEIGHTS = frozenset({
 def parameters_of(
     nodes: Iterable[onnx.NodeProto], tensors: Mapping[str, tuple[Shape, int]], constants: Iterable[str]
 ) -> dict[str, tuple[ParameterPart, ...]]:
-    """The parameters that nodes read, each by its name as the one part that it is of itself.
+    """The parameters that nodes read, by name, each as a part that holds all of its elements.
 
     Args:
         nodes: Nodes of a model.
         tensors: Shape and element type of each constant, by name.
-        constants: Names of those that the file holds.
+        constants: Names of the constants in the file.
     """
     left, found = set(constants), dict[str, tuple[ParameterPart, ...]]()
     for node in nodes:

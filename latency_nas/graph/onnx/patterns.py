@@ -1,4 +1,4 @@
-"""Groups of nodes that an ONNX file spells out and that are one op of the vocabulary."""
+"""Replaces groups of nodes, by which an ONNX file writes a single op of the vocabulary, by that op."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.graph.patterns import Patterns
 
-__all__ = ["tidy"]
+__all__ = ["canonicalize"]
 
 
 def _guarded_softmax(found: Patterns, position: int) -> None:
-    """Where(IsNaN(s), 0, s): torch's exporter guards attention against rows that are masked as a whole."""
+    """Remove Where(IsNaN(s), 0, s), by which torch's exporter protects attention from rows that are fully masked."""
     node = found.nodes[position]
     test, source = found.made_by(node.inputs[0], "onnx.IsNaN"), node.inputs[-1]
     if test is None or test.inputs[0] != source or found.nodes[found.maker.get(source, position)].op != "softmax":
@@ -23,7 +23,7 @@ def _guarded_softmax(found: Patterns, position: int) -> None:
 
 
 def _swish(found: Patterns, position: int) -> None:
-    """X * sigmoid(x), or its hard form."""
+    """Merge x * sigmoid(x), or its hard form."""
     node = found.nodes[position]
     for x, gate in (node.inputs, node.inputs[::-1]) if len(node.inputs) == 2 else ():
         for op, whole in (("sigmoid", "swish"), ("hard_sigmoid", "hard_swish")):
@@ -35,7 +35,7 @@ def _swish(found: Patterns, position: int) -> None:
 
 
 def _layer_norm(found: Patterns, position: int) -> None:
-    """(x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias, as before opset 17."""
+    """Merge (x - mean) / sqrt(mean((x - mean)^2) + eps) * weight + bias, a layer norm before opset 17."""
     node = found.nodes[position]
     centred = found.maker.get(node.inputs[0])
     root = found.made_by(node.inputs[-1], "sqrt")
@@ -66,7 +66,7 @@ def _layer_norm(found: Patterns, position: int) -> None:
 
 
 def _gelu(found: Patterns, position: int) -> None:
-    """X * (1 + erf(x / sqrt 2)) * 0.5, its products in any order."""
+    """Merge x * (1 + erf(x / sqrt 2)) * 0.5, with the products in any order."""
     node = found.nodes[position]
     erf = found.made_by(node.inputs[0], "erf")
     scaled = found.made_by(erf.inputs[0], "div") or found.made_by(erf.inputs[0], "mul") if erf else None
@@ -89,7 +89,7 @@ def _gelu(found: Patterns, position: int) -> None:
 
 
 def _bias(found: Patterns, position: int) -> None:
-    """A product with weights, and the addition of a number for each of its columns."""
+    """Merge a product with weights and the addition of a bias for each column."""
     node = found.nodes[position]
     activations = found.activations(node)
     constants = [found.values[index] for index in node.inputs if found.values[index].constant]
@@ -107,7 +107,7 @@ def _bias(found: Patterns, position: int) -> None:
 
 
 def _swapped(found: Patterns, position: int) -> None:
-    """The last two axes swapped with all others flattened into one, as torch's exporter writes of attention."""
+    """Merge a swap of the last two axes between two reshapes, as torch's exporter writes it for attention."""
     node = found.nodes[position]
     swap = found.made_by(node.inputs[0], "transpose")
     flat = found.made_by(swap.inputs[0], "reshape") if swap else None
@@ -122,7 +122,7 @@ def _swapped(found: Patterns, position: int) -> None:
         found.nodes[position] = replace(node, op="transpose", inputs=flat.inputs[:1], attrs={"perm": perm})
 
 
-# the op that a pattern is recognised by -> what is tried there
+# op of a node -> patterns that may begin or end at it
 _PATTERNS: dict[str, tuple[Callable[[Patterns, int], None], ...]] = {
     "where": (_guarded_softmax,),
     "mul": (_swish,),
@@ -132,8 +132,8 @@ _PATTERNS: dict[str, tuple[Callable[[Patterns, int], None], ...]] = {
 }
 
 
-def tidy(graph: OpGraph) -> OpGraph:
-    """The graph with its spelt-out groups as one node each, and what is between quantisers in int8."""
+def canonicalize(graph: OpGraph) -> OpGraph:
+    """The graph with each group of nodes merged into one node, and with ops between quantisers in int8."""
     found = Patterns(graph)
     for position, node in enumerate(graph.nodes):
         for pattern in _PATTERNS.get(node.op, ()):

@@ -1,11 +1,11 @@
 """Reads an ONNX model into an `OpGraph`.
 
 Limitations:
-1. Weights are never read, only their shapes: a file whose external data is missing reads like one that has it.
-2. `If`, `Loop`, `Scan` and what else is not in the vocabulary stay as themselves, ``onnx.If``, without their bodies.
-3. Groups that older exporters spell out are put together where `latency_nas.graph.onnx.patterns` lists them, and stay
-   groups where not.
-4. Which constants are parameters is told by where they are read: see `latency_nas.graph.onnx.parameters`.
+1. Weights are never read, only their shapes. A file whose external data is missing can be read.
+2. `If`, `Loop`, `Scan` and other ops outside of the vocabulary become ``onnx.If`` and so on, without their bodies.
+3. Groups of nodes by which older exporters write one op are merged only where `latency_nas.graph.onnx.patterns` has a
+   pattern for them.
+4. Parameters are recognised by their readers: see `latency_nas.graph.onnx.parameters`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from latency_nas.errors import GraphError, InputMismatchError, KernelError
 from latency_nas.graph.onnx.call import Call, Step
 from latency_nas.graph.onnx.model import OnnxModel, load, python_value, title
 from latency_nas.graph.onnx.ops import IDENTITY, read_call
-from latency_nas.graph.onnx.patterns import tidy
+from latency_nas.graph.onnx.patterns import canonicalize
 from latency_nas.graph.onnx.shapes import complete
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.parameters import ParameterPart
@@ -35,23 +35,23 @@ _DTYPES = {
     11: "fp32", 12: "int32", 13: "int64", 16: "bf16", 21: "int8", 22: "int8",
 }  # fmt: skip
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
-_ONE_OUTPUT = ("_norm", "pool1d", "pool2d", "pool3d")  # what else they give is for training
+_ONE_OUTPUT = ("_norm", "pool1d", "pool2d", "pool3d")  # their other outputs are for training
 
 
 class _Builder:
-    """Makes the nodes of the graph one after another."""
+    """Makes the nodes of the graph, one after another."""
 
     def __init__(self, model: OnnxModel) -> None:
         self.model = model
         self.values: list[Value] = []
         self.nodes: list[Node] = []
         self.index: dict[str, int] = {}
-        self._used: dict[str, int] = {}  # name of a node -> how many have it
+        self._used: dict[str, int] = {}  # name of a node -> number of nodes with it
         for name in model.inputs:
             self.add(name)
 
     def add(self, name: str) -> int:
-        """The value of a tensor, made once."""
+        """The index of a tensor's value, which is made on first use."""
         index = self.index.get(name)
         if index is None:
             constant = name in self.model.weights
@@ -75,7 +75,7 @@ class _Builder:
                 f"Expected tensors of {self.model.name} to be of ONNX's types {', '.join(map(str, _DTYPES))}, "
                 f"but got {kind}."
             )
-        dtype = _DTYPES.get(kind, "fp32")  # 0: what is no tensor
+        dtype = _DTYPES.get(kind, "fp32")  # 0: not a tensor
         self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts))
         return len(self.values) - 1
 
@@ -93,6 +93,7 @@ class _Builder:
         )
 
     def place(self, node: onnx.NodeProto) -> None:
+        """Append the nodes that an ONNX node is read as; none if it changes nothing."""
         sources, outputs = node.input[:], [name for name in node.output[:] if name]
         standard = node.domain in {"", "ai.onnx"}
         if standard and node.op_type in IDENTITY and sources:
@@ -141,15 +142,15 @@ def read_onnx(
     """Read an ONNX model of opset 9 to 22.
 
     Args:
-        source: a file, its bytes, or a model in memory.
-        input_shape: the shape of its one input, or input -> shape, where the file leaves sizes open or others are
-            wanted.
+        source: File, its bytes, or model in memory.
+        input_shape: Shape of the only input, or a mapping input -> shape. It is needed where the file leaves sizes
+            open, and may replace those of the file.
 
     Returns:
-        The graph, each op filed under the ONNX node that it comes from. An op that is not known stays as itself.
+        The graph. The module of each op is the ONNX node that it comes from.
 
     Raises:
-        GraphError: if it cannot be read; the message names the file and what it lacks.
+        GraphError: if the model cannot be read. The message names the file and what it lacks.
         InputMismatchError: if the input does not fit the model, or its shape is neither in the file nor given.
 
     Example:
@@ -164,7 +165,7 @@ def read_onnx(
     builder = _Builder(model)
     for node in model.nodes:
         _at(model, node, builder.place)
-    graph = tidy(
+    graph = canonicalize(
         OpGraph(
             values=tuple(builder.values),
             nodes=tuple(builder.nodes),
@@ -178,7 +179,7 @@ def read_onnx(
 
 
 def _at(model: OnnxModel, node: onnx.NodeProto, place: Any) -> None:
-    """Place a node; an error gets the file's and the node's name, once, here."""
+    """Place a node. Errors get the names of the file and the node here."""
     if not any(node.output):
         raise GraphError(f"Expected {title(node)} of {model.name} to have an output.")
     try:

@@ -1,4 +1,4 @@
-"""Every shape of an ONNX model: its nodes put in order, its constants folded, its shapes inferred by onnx."""
+"""Completes the shapes of an ONNX model: sorts its nodes, folds its constants, and infers shapes by onnx."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, stat
 
 __all__ = ["complete"]
 
-_MAX_SIZES = 2**16  # onnx takes a list of integers for a shape, and makes as many sizes as it is long
+_MAX_SIZES = 2**16  # onnx takes a list of integers for a shape and makes a size of each element
 _WITH_SUBGRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-_OF_SHAPES = frozenset({"Shape", "Size"})  # known where the shape of what they read is
-_MAX_ROUNDS = 50  # of inference and folding; each finds at least one more shape
+_OF_SHAPES = frozenset({"Shape", "Size"})  # known if the shape of their input is known
+_MAX_ROUNDS = 50  # of inference and folding; each must find at least one more shape
 
 
 def _reads(node: onnx.NodeProto) -> list[str]:
-    """What a node reads, its subgraphs' outer names included."""
+    """Names of all tensors that a node reads, also those that its subgraphs read from outside."""
     own = [name for name in node.input[:] if name]
     standard = node.domain in STANDARD and node.op_type not in _WITH_SUBGRAPHS
     return own if standard else [*own, *_reads_within(node)]
@@ -43,7 +43,7 @@ def _reads_within(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes, each after those that it reads from."""
+    """The nodes, sorted so that each comes after those that it reads from."""
     made = {*model.inputs, *model.weights}
     makers: dict[str, int] = {}
     for index, node in enumerate(nodes):
@@ -78,7 +78,7 @@ def _unknown(model: OnnxModel) -> list[tuple[onnx.NodeProto, str]]:
 
 
 def complete(model: OnnxModel) -> None:
-    """Put the nodes in order, fold constants and infer shapes in turn, until every shape is known.
+    """Sort the nodes; then fold constants and infer shapes in turn, until every shape is known.
 
     Raises:
         GraphError: if the model lacks a tensor, has a cycle, or a shape stays unknown.
@@ -107,7 +107,7 @@ def complete(model: OnnxModel) -> None:
 
 
 def _fold(model: OnnxModel) -> None:
-    """Take out the nodes that are known before the model runs."""
+    """Remove the nodes whose outputs are known before the model runs."""
     kept = []
     for node in model.nodes:
         first = next(iter(node.input), "")
@@ -118,21 +118,21 @@ def _fold(model: OnnxModel) -> None:
         if value is not None and len(node.output) == 1 and value.dtype.kind in "biuf":
             model.constants[node.output[0]] = value
             take_weight(model, node.output[0], value.shape, helper.np_dtype_to_tensor_dtype(value.dtype))
-            _hand_on(model, node)
+            _inherit_parts(model, node)
         elif (
             node.input
             and all(name in model.weights for name in _reads(node))
             and all(name in model.tensors for name in node.output if name)
         ):
             model.weights.update(filter(None, node.output))
-            _hand_on(model, node)
+            _inherit_parts(model, node)
         else:
             kept.append(node)
     model.nodes = kept
 
 
-def _hand_on(model: OnnxModel, node: onnx.NodeProto) -> None:
-    """What is computed from parameters alone holds all of them."""
+def _inherit_parts(model: OnnxModel, node: onnx.NodeProto) -> None:
+    """Give the outputs of a node all parts of parameters of its inputs."""
     parts = tuple(dict.fromkeys(part for name in node.input for part in model.parts.get(name, ())))
     if parts and node.op_type not in _OF_SHAPES:
         model.parts.update({name: parts for name in node.output if name})
@@ -156,7 +156,7 @@ def _value(model: OnnxModel, node: onnx.NodeProto) -> NDArray[Any] | None:
 
 
 def _infer(model: OnnxModel) -> None:
-    """Infer shapes by onnx on a copy that has no weights."""
+    """Infer shapes by onnx, on a copy without weights."""
 
     def info(name: str) -> onnx.ValueInfoProto:
         shape, kind = model.tensors[name]
@@ -175,7 +175,7 @@ def _infer(model: OnnxModel) -> None:
         graph.value_info.extend(info(name) for name in model.tensors if name in made)
         copy = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)
         inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True)
-    except Exception as error:  # onnx's own and its checker's
+    except Exception as error:  # errors of onnx and of its checker
         reason = str(error).strip().splitlines()
         raise GraphError(
             f"Expected {model.name} to be a valid ONNX model, but onnx {onnx.__version__} finds: "

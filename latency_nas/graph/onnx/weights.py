@@ -1,4 +1,4 @@
-"""An ONNX file without the values of its large weights, which no reader needs: they are stepped over, not read.
+"""Reads an ONNX file without the values of its large weights. No reader needs them, so they are skipped.
 
 References:
     ONNX, ``onnx/onnx.proto``, and protobuf's encoding, https://protobuf.dev/programming-guides/encoding/.
@@ -15,28 +15,29 @@ from latency_nas.graph.onnx.constants import MAX_ELEMENTS, MAX_FLOATS
 __all__ = ["read_without_weights", "without_weights"]
 
 _GRAPH, _INITIALIZER = 7, 5  # fields of a model, and of a graph
-_TYPE, _VALUES = 2, frozenset({4, 5, 7, 9, 10, 11})  # fields of a tensor, its values each of another type of element
-_FP32, _MIN_BYTES, _MAX_BYTES = 1, 4 * MAX_FLOATS, 8 * MAX_ELEMENTS  # that type's number; of values that are kept
-_VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5  # how protobuf writes a field
+_TYPE, _VALUES = 2, frozenset({4, 5, 7, 9, 10, 11})  # fields of a tensor; values have a field for each type of element
+_FP32 = 1  # number of the type fp32
+_MIN_BYTES, _MAX_BYTES = 4 * MAX_FLOATS, 8 * MAX_ELEMENTS  # limits for values that are kept, of fp32 and of all types
+_VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5  # protobuf's encodings of a field
 
 _Data = bytes | mmap.mmap
 
 
 def read_without_weights(path: Path) -> bytes:
-    """The content of an ONNX file, as `without_weights` gives it.
+    """The content of an ONNX file without large weights, as in `without_weights`.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
     with path.open("rb") as file:
-        if not path.stat().st_size:  # which cannot be mapped
+        if not path.stat().st_size:  # an empty file cannot be mapped
             return b""
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return without_weights(data)
 
 
 def without_weights(data: _Data) -> bytes:
-    """The same model, less the values of all initializers that are too many; what is no such model, as it is.
+    """The same model without the values of large initializers. Data that is not a model is returned unchanged.
 
     Example:
         >>> without_weights(b"not a model")
@@ -57,7 +58,7 @@ def _model(data: _Data) -> Iterator[bytes]:
 
 
 def _graph(data: _Data, start: int, end: int) -> Iterator[bytes]:
-    kept = start  # what lies between two large initializers is copied as one
+    kept = start  # the bytes between two large initializers are copied at once
     for number, first, body, last in _fields(data, start, end):
         if number == _INITIALIZER and body and last - body > _MIN_BYTES:
             yield data[kept:first]
@@ -67,16 +68,16 @@ def _graph(data: _Data, start: int, end: int) -> Iterator[bytes]:
 
 
 def _tensor(data: _Data, start: int, end: int) -> Iterator[bytes]:
-    most = _MAX_BYTES
+    max_bytes = _MAX_BYTES
     for number, first, body, last in _fields(data, start, end):
         if number == _TYPE and not body and data[last - 1] == _FP32:
-            most = _MIN_BYTES
-        if number not in _VALUES or not body or last - body <= most:
+            max_bytes = _MIN_BYTES
+        if number not in _VALUES or not body or last - body <= max_bytes:
             yield data[first:last]
 
 
 def _fields(data: _Data, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, beginning, beginning of the content where its length is stated (else 0), and end of each field."""
+    """Number, start, start of the content (0 if the field has no length), and end of each field."""
     at = start
     while at < end:
         first, body = at, 0
@@ -97,7 +98,7 @@ def _fields(data: _Data, start: int, end: int) -> Iterator[tuple[int, int, int, 
 
 
 def _varint(data: _Data, at: int) -> tuple[int, int]:
-    """An integer of seven bits a byte, the least first, and where it ends."""
+    """An integer in bytes of seven bits, lowest first, and the position after it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -110,10 +111,10 @@ def _varint(data: _Data, at: int) -> tuple[int, int]:
             raise ValueError("an integer of more than 64 bits")
 
 
-def _sized(number: int, pieces: list[bytes]) -> list[bytes]:
-    """A field of that number with its length, in pieces, so that all are put together once."""
-    size, length = sum(map(len, pieces)), bytearray()
+def _sized(number: int, parts: list[bytes]) -> list[bytes]:
+    """The parts of a field with its number and length. They are joined only once, by the caller."""
+    size, length = sum(map(len, parts)), bytearray()
     while size > 127:
         length.append(size & 127 | 128)
         size >>= 7
-    return [bytes([number << 3 | _SIZED, *length, size]), *pieces]
+    return [bytes([number << 3 | _SIZED, *length, size]), *parts]

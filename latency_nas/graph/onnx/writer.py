@@ -1,6 +1,6 @@
-"""Writes an `OpGraph` as an ONNX model with random weights: a network to be timed, in about a millisecond a layer.
+"""Writes an `OpGraph` as an ONNX model with random weights, to be timed. This takes about a millisecond per layer.
 
-The output of each ONNX node carries the name of the graph's node, so that what an engine runs can be mapped back.
+The output of each ONNX node has the name of the graph's node, so that the ops of an engine can be mapped back.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from latency_nas.kernel.vocabulary import SPATIAL_AXES
 __all__ = ["save_onnx"]
 
 _OPSET, _IR_VERSION = 20, 9
-_N_DRAWN = 65_537  # random numbers, used again and again: a prime, so that no layout's period meets theirs
-_FEW_BYTES = 1024  # a tensor of fewer stays in the model's own file
-_STEP = 9973  # from where one tensor's numbers begin to where the next one's do
+_N_DRAWN = 65_537  # random numbers, repeated; a prime, so that the period differs from that of any layout
+_FEW_BYTES = 1024  # a smaller tensor is written into the model's own file
+_STEP = 9973  # distance between the first random numbers of two tensors
 _UNARY = {
     "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu", "selu": "Selu", "mish": "Mish", "hard_swish": "HardSwish",
     "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu", "softplus": "Softplus", "exp": "Exp", "log": "Log",
@@ -40,9 +40,9 @@ class _Writer:
     """Collects the nodes and initializers of one model.
 
     Args:
-        graph: the model.
-        seed: of its weights.
-        beside: an open file that weights are written to, so that each is copied once.
+        graph: Graph to write.
+        seed: Seed of the random weights.
+        beside: Open file for the weights, so that each is copied only once.
     """
 
     def __init__(self, graph: OpGraph, seed: int, beside: BinaryIO) -> None:
@@ -53,6 +53,7 @@ class _Writer:
         self.names = {index: f"input_{position}" for position, index in enumerate(graph.inputs)}
 
     def tensor(self, name: str, array: NDArray[np.generic]) -> str:
+        """Add an initializer, and return its name."""
         if array.nbytes < _FEW_BYTES:
             self.initializers.append(numpy_helper.from_array(array, name))
             return name
@@ -66,9 +67,9 @@ class _Writer:
         return name
 
     def weight(self, name: str, shape: Sequence[int], *, low: float = -1.0) -> str:
-        """A random tensor, scaled so that activations neither vanish nor overflow; no two are equal.
+        """Add a random tensor, scaled so that activations neither vanish nor overflow. No two tensors are equal.
 
-        MNN would make equal ones into one, which its convolutions then read as an activation.
+        MNN would merge equal ones into one, and its convolutions would then read it as an activation.
         """
         fan_in = max(1, int(np.prod(shape[1:])))
         drawn = np.roll(self.drawn, _STEP * len(self.initializers))
@@ -84,7 +85,7 @@ class _Writer:
         return [self.names[index] for index in self.graph.activations(node)]
 
     def operands(self, node: Node) -> list[str]:
-        """Every input by name, constants as new random tensors."""
+        """Names of all inputs. A constant is a new random tensor."""
         for position, index in enumerate(node.inputs):
             if self.graph.values[index].constant:
                 self.names[index] = self.weight(f"{node.name}.operand{position}", self.graph.values[index].shape)
@@ -123,7 +124,7 @@ def _batch_norm(writer: _Writer, node: Node) -> None:
 
 
 def _linear(writer: _Writer, node: Node) -> None:
-    """Of more than two axes as a product and a sum, as exporters write it."""
+    """Write a linear layer. With more than two axes it is a product and a sum, as exporters write it."""
     source = writer.shape(writer.graph.activations(node)[0])
     features = writer.shape(node.outputs[0])[-1], source[-1]
     inputs = writer.activations(node)
@@ -140,7 +141,7 @@ def _linear(writer: _Writer, node: Node) -> None:
 
 
 def _layer_norm(writer: _Writer, node: Node) -> None:
-    """Its axis is counted from the last: MNN takes a layer norm apart where it is not."""
+    """Write a layer norm. Its axis is negative: with a positive one, MNN would split it into several ops."""
     rank = len(writer.shape(node.outputs[0]))
     axis = int(str(node.attrs.get("axis", rank - 1))) - rank
     shape = writer.shape(node.outputs[0])[axis:]
@@ -255,15 +256,15 @@ _WRITE: dict[str, Callable[[_Writer, Node], None]] = {
 
 
 def save_onnx(graph: OpGraph, target: Path, *, seed: int = 0) -> Path:
-    """Write `graph` as an ONNX model whose weights are random: to a file, and those to another beside it.
+    """Write a graph as an ONNX model with random weights. The weights are in a file beside it.
 
     Args:
-        graph: a graph without open choices, with float inputs.
-        target: the model's file; that of its weights is called so too, but for the suffix ``.weights``.
-        seed: of the weights.
+        graph: Graph without open choices, with float inputs.
+        target: File of the model. The file of the weights has the same name with the suffix ``.weights``.
+        seed: Seed of the random weights.
 
     Raises:
-        MeasureError: if the graph has an op that cannot be written; the message lists them all.
+        MeasureError: if the graph has ops that cannot be written. The message lists them all.
     """
     with target.with_suffix(".weights").open("wb") as beside:
         target.write_bytes(_model(_Writer(graph, seed, beside)).SerializeToString())
@@ -277,7 +278,8 @@ def _model(writer: _Writer) -> onnx.ModelProto:
         raise MeasureError(f"Expected ops out of {', '.join(sorted(_WRITE))}, but the model has {', '.join(unknown)}.")
     for node in graph.nodes:
         _WRITE[node.op](writer, node)
-    for position, index in enumerate(graph.outputs):  # outputs get names of their own: a node may be one twice
+    # A node may be an output twice, so each output has a name of its own.
+    for position, index in enumerate(graph.outputs):
         name = f"output_{position}"
         writer.nodes.append(helper.make_node("Identity", [writer.names[index]], [name], name=name))
     inputs = [

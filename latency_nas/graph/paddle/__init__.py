@@ -1,1 +1,1 @@
-"""Paddle programs of both formats, and Paddle layers: read, and written for engines that take them."""
+"""Reads Paddle layers and programs of both formats, and writes programs for engines."""

@@ -1,4 +1,4 @@
-"""Gives convolutions and linear layers back the biases that Paddle writes as additions of their own."""
+"""Merges biases into convolutions and linear layers, since Paddle writes them as separate additions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHANNEL_AXIS = {"conv1d": 1, "conv2d": 1, "conv3d": 1, "conv_transpose2d": 1, "
 
 
 def with_biases(graph: OpGraph) -> OpGraph:
-    """The graph with each addition of weights, one a channel, that nothing else stands before, taken into its layer."""
+    """The graph with each addition of a weight per channel merged into the layer before, if it is the only reader."""
     consumers = graph.n_consumers()
     nodes: list[Node] = []
     maker: dict[int, int] = {}  # value -> position in `nodes`

@@ -1,15 +1,15 @@
-"""Reads a ``paddle.nn.Layer``, a supernet included: Paddle writes its program once, and that is read.
+"""Reads a ``paddle.nn.Layer``, also a supernet: Paddle writes its program once, and the program is read.
 
-A supernet is read as a torch module is (see `latency_nas.graph.torch.choices`): the call of a candidate is answered
-with one value that stands for the output of one of them, and the weighted sum that mixes the outputs leaves no
-operator behind. In the program that value is an ``add_n`` of all outputs and of a number that marks the choice.
+A supernet is read like a torch module (see `latency_nas.graph.torch.choices`). The call of a candidate returns a value
+that represents the output of one of them. The weighted sum that mixes the outputs adds no operator to the graph. In the
+program, that value is an ``add_n`` of all outputs and of a number that marks the choice.
 
 Limitations:
-1. Paddle writes a program: what the forward decides by the value of a tensor, such as ``int(gates.argmax())``, it
-   refuses. A candidate may be picked by anything else.
-2. Candidates of one choice give tensors of one shape.
-3. A candidate gives nothing if its last operator is a product with the number zero; it is then free.
-4. Multiplying an output by one computed number is taken for its weight, which a derived network does not have.
+1. Paddle refuses a forward that decides by the value of a tensor, such as ``int(gates.argmax())``. A candidate may be
+   picked by anything else.
+2. All candidates of a choice must give tensors of the same shape.
+3. A candidate counts as free if its last operator is a product with the number zero.
+4. A product of an output with a single computed number counts as its weight. A derived network does not have it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from latency_nas.graph.paddle.reader import read_paddle, read_program
 
 __all__ = ["read_layer"]
 
-_MARK = -7_340_033.0  # less the number of the choice: what marks one; no network adds it
+_MARK = -7_340_033.0  # minus the number of a choice, this marks the choice; no network adds such a number
 _STACKED = frozenset({"mul", "reshape", "reduce_sum", "transpose", "matmul", "linear", "expand"})
 
 
@@ -46,10 +46,10 @@ def read_layer(
     """Read a layer in evaluation mode. It is not changed.
 
     Args:
-        layer: a ``paddle.nn.Layer``.
-        example_input: what its forward takes: a tensor or ``InputSpec``, or several.
-        input_shape: instead, the shape of its one float32 input.
-        choices: the name of each choice of a supernet -> the names of its candidates' layers; None for one that is
+        layer: Layer, a ``paddle.nn.Layer``.
+        example_input: Input of the forward: a tensor or an ``InputSpec``, or several.
+        input_shape: Shape of the only float32 input, instead of `example_input`.
+        choices: Name of each choice of a supernet -> names of its candidates' layers; None for a candidate that is
             switched off.
 
     Returns:
@@ -76,14 +76,14 @@ def read_layer(
         with _evaluated(layer), calls.intercepted():
             try:
                 _save(layer, path, specification)
-            except GraphError as error:  # Paddle words what was raised inside it anew
+            except GraphError as error:  # Paddle rewords errors that are raised inside
                 raise calls.error or error from None
         graph, program = _without_buffers(read_paddle(path), layer), read_program(path)
     return _Unmixed(graph, program, calls).graph() if choices else graph
 
 
 def _without_buffers(graph: OpGraph, layer: Any) -> OpGraph:
-    """A program keeps buffers as it keeps parameters; the layer knows which are which."""
+    """Remove buffers from the parts. A program does not distinguish them from parameters, but the layer does."""
     names = {parameter.name for parameter in layer.parameters()}
     values = tuple(
         [
@@ -114,7 +114,7 @@ def _save(layer: Any, path: Path, specification: Sequence[Any]) -> None:
 
 @contextlib.contextmanager
 def _evaluated(layer: Any) -> Iterator[None]:
-    """Evaluation mode, and each layer's own mode again."""
+    """Set evaluation mode inside the block, and restore each layer's own mode after it."""
     modes = [(item, item.training) for item in layer.sublayers(include_self=True)]
     layer.eval()
     try:
@@ -126,7 +126,13 @@ def _evaluated(layer: Any) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Instance:
-    """One run of a choice: what it was given, the value that it gives, and who has asked for it so far."""
+    """One run of a choice.
+
+    Args:
+        given: Input that the candidates were called with.
+        output: Value that represents the output of one of them.
+        called: Indices of the candidates that were called so far.
+    """
 
     given: Any
     output: Any
@@ -142,14 +148,14 @@ class _Calls:
         self.candidates = [
             [None if path is None else found[path] for path in candidates] for candidates in choices.values()
         ]
-        self.free: dict[str, tuple[int, ...]] = {}  # of each choice, the candidates that give nothing
+        self.free: dict[str, tuple[int, ...]] = {}  # name of a choice -> its candidates that give zeros
         self.error: GraphError | None = None
         self._open: dict[int, _Instance] = {}
         self._inside: set[int] = set()
 
     @contextlib.contextmanager
     def intercepted(self) -> Iterator[None]:
-        """From here on each call of a candidate is answered; at the end no longer."""
+        """Answer each call of a candidate inside the block."""
         import paddle
 
         members = {
@@ -197,7 +203,7 @@ class _Calls:
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function, since Paddle puts a mark on it that a partial cannot carry."""
+    """Wrap a partial in a function, since Paddle sets an attribute that a partial cannot have."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -206,7 +212,7 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_zero(output: Any) -> bool:
-    """Whether the program makes this by a product with the number zero, as DARTS's `none`."""
+    """Whether an output is a product with the number zero, like DARTS's `none`."""
     op = output.get_defining_op()
     if op is None or op.name() != "pd_op.scale":
         return False
@@ -215,7 +221,7 @@ def _is_zero(output: Any) -> bool:
 
 
 class _Unmixed:
-    """The graph without what mixes the outputs of candidates."""
+    """Removes the ops that mix the outputs of candidates."""
 
     def __init__(self, graph: OpGraph, program: PaddleProgram, calls: _Calls) -> None:
         self.source, self.program, self.calls = graph, program, calls
@@ -227,10 +233,10 @@ class _Unmixed:
         }
         self.n_consumers = graph.n_consumers()
         self.nodes: list[Node] = []
-        self.mixed: dict[int, int] = {}  # a value -> the choice's output that it is one with
+        self.mixed: dict[int, int] = {}  # value of a mixture -> the choice's output that it equals
 
     def graph(self) -> OpGraph:
-        """The result."""
+        """The graph without mixtures."""
         for node in self.source.nodes:
             name = self.marks.get(self.program.ops[int(node.name.rpartition("#")[2])].inputs.get("X", ("",))[-1])
             if name is not None:
@@ -245,18 +251,18 @@ class _Unmixed:
         inputs = tuple(self.mixed.get(index, index) for index in node.inputs[:-1])
         free = self.calls.free[name]
         for index in free:
-            self._belong(inputs[index], str(self.calls.paths[name][index]))
+            self._set_layer(inputs[index], str(self.calls.paths[name][index]))
         attrs: Attrs = {"name": name, "free": free} if free else {"name": name}
         self.nodes.append(replace(node, op=CHOICE, inputs=inputs, attrs=attrs))
         self.mixed[output] = output
 
-    def _belong(self, value: int, layer: str) -> None:
-        """Name the layer of what makes a value, and nothing else."""
+    def _set_layer(self, value: int, layer: str) -> None:
+        """Set the layer of the nodes that make a value and nothing else."""
         maker = next((place for place, node in enumerate(self.nodes) if value in node.outputs), None)
         if maker is not None and self.n_consumers[value] == 1:
             self.nodes[maker] = replace(self.nodes[maker], modules=(layer,))
             for index in self.nodes[maker].inputs:
-                self._belong(index, layer)
+                self._set_layer(index, layer)
 
     def _add(self, node: Node) -> None:
         mixtures = {self.mixed[index] for index in node.inputs if index in self.mixed}
@@ -272,7 +278,7 @@ class _Unmixed:
         self.nodes.append(replace(node, inputs=tuple(self.mixed.get(index, index) for index in node.inputs)))
 
     def _mixes(self, node: Node) -> bool:
-        """Whether an operator on outputs of one choice only mixes them."""
+        """Whether an operator on the outputs of one choice only mixes them."""
         (output,) = {self.mixed[index] for index in node.inputs if index in self.mixed}
         others = [index for index in node.inputs if index not in self.mixed]
         if any(index in self.mixed and self._shape(index) != self._shape(output) for index in node.inputs):

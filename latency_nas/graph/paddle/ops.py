@@ -1,4 +1,4 @@
-"""Paddle's operators in this library's vocabulary."""
+"""Reads Paddle's operators into this library's vocabulary."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ __all__ = ["RANDOM", "SIDE_SLOTS", "Attrs", "channels_last", "is_identity", "ope
 
 Attrs = dict[str, AttrValue]
 _Read = tuple[str, Attrs]
-_Reader = Callable[[PaddleOp, Sequence[Shape], Shape], _Read]  # of the operator, its inputs' shapes and its output's
+# function of the operator, its inputs' shapes and its output's shape
+_Reader = Callable[[PaddleOp, Sequence[Shape], Shape], _Read]
 
-# operators whose output is their input, for a deployed network
+# operators whose output is their input in a deployed network
 _IDENTITY = frozenset({"assign", "dropout", "share_data", "memcpy", "print"})
 
-# operators that make something new of constants, or of nothing
+# operators whose output is no constant, although their inputs are
 RANDOM = frozenset({"uniform_random", "gaussian_random", "uniform", "gaussian", "randint", "bernoulli"})
 
-# results that only training or a gradient reads
+# outputs that only training or gradients read
 SIDE_SLOTS = frozenset({
     "XShape", "MeanOut", "VarianceOut", "SavedMean", "SavedVariance", "ReserveSpace", "Mean", "Variance", "Mask",
     "InputShape", "OutScale", "OutState", "OutAccum",
 })  # fmt: skip
 
-# slots in the order in which an operator is written; others follow in the file's order
+# order of slots among an operator's inputs; other slots follow in the file's order
 _SLOT_ORDER = {slot: place for place, slot in enumerate(("Input", "Ids", "Condition", "X", "Filter", "Y", "W"))}
 
 
 def operands(op: PaddleOp) -> list[str]:
-    """The names of the variables that the operator reads, activations before weights."""
+    """Names of the variables that an operator reads, activations before weights."""
     if len(op.inputs) == 1:
         return [name for names in op.inputs.values() for name in names]
     slots = sorted(op.inputs, key=lambda slot: _SLOT_ORDER.get(slot, len(_SLOT_ORDER)))
@@ -45,7 +46,7 @@ def _integers(value: object, name: str) -> tuple[int, ...]:
 
 
 def paddings(op: PaddleOp, source: Shape, kernel: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:
-    """What is added before each spatial axis, then what is added after each."""
+    """The padding before each spatial axis, then after each spatial axis."""
     rank, algorithm = len(kernel), op.attrs.get("padding_algorithm", "EXPLICIT")
     if algorithm == "VALID":
         return (0,) * (2 * rank)
@@ -59,7 +60,7 @@ def paddings(op: PaddleOp, source: Shape, kernel: Sequence[int], stride: Sequenc
 
 
 def channels_last(op: PaddleOp) -> bool:
-    """Whether the operator is laid out in a way that no phone's engine is given."""
+    """Whether channels are the last axis, which engines for phones do not support."""
     return str(op.attrs.get("data_format", "NCHW")).endswith("C")
 
 
@@ -106,7 +107,7 @@ def _reduce(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
 
 
 def _axis(op: str, *, name: str = "axis", **attrs: str) -> _Reader:
-    """An operator with an axis, counted from the front; `attrs`: further attributes -> their names in Paddle."""
+    """A reader of an operator with an axis; `attrs` are further attributes -> their names in Paddle."""
 
     def read(paddle_op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
         more = {ours: int(paddle_op.attrs[theirs]) for ours, theirs in attrs.items()}
@@ -121,7 +122,7 @@ def _plain(op: str, **attrs: AttrValue) -> _Reader:
 
 
 def _scale(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
-    """A multiplication, an addition, or both in one: then it stays itself."""
+    """Read a scale: a multiplication or an addition. If it is both, it keeps Paddle's name."""
     factor, offset = op.attrs.get("scale", 1.0), op.attrs.get("bias", 0.0)
     if factor == 1 and offset:
         return "add", {"scalar": 1}
@@ -129,12 +130,12 @@ def _scale(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
 
 
 def _matmul(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
-    return "matmul", {}  # a constant second operand makes it `linear`: see the reader
+    return "matmul", {}  # the reader changes it to `linear` if the second operand is a constant
 
 
 def _slice(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
     axes, starts = _integers(op.attrs["axes"], "axes"), _integers(op.attrs.get("starts", ()), "starts")
-    if not starts:  # computed as the program runs
+    if not starts:  # computed while the program runs
         return f"paddle.{op.type}", {"axes": axes}
     starts = tuple(start % shapes[0][axis] if start < 0 else start for axis, start in zip(axes, starts, strict=True))
     steps = _integers(op.attrs.get("strides", ()), "strides")
@@ -143,7 +144,7 @@ def _slice(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
 
 
 def _pad(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
-    """Paddle names the last axis first: left, right, top, bottom, front, back."""
+    """Read a padding. Paddle lists the last axis first: left, right, top, bottom, front, back."""
     pads = _integers(op.attrs["paddings"], "paddings")
     return "pad", {"pads": (*pads[-2::-2], *pads[::-2]), "mode": str(op.attrs.get("mode", "constant"))}
 
@@ -184,7 +185,7 @@ _RESHAPES = (
     "flatten",
 )  # fmt: skip
 
-# operator -> a function that gives the op and its attributes
+# operator -> function that gives the op and its attributes
 _READ: Mapping[str, _Reader] = {
     **{op: _plain(op) for op in _SAME_NAME},
     **dict.fromkeys(("conv2d", "depthwise_conv2d", "conv3d"), _conv),
@@ -229,22 +230,23 @@ _READ: Mapping[str, _Reader] = {
 
 
 def read_op(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
-    """The op and attributes of a Paddle operator; one that is not known stays as itself, ``paddle.name``.
+    """The op and attributes of a Paddle operator. An unknown operator becomes ``paddle.name``.
 
     Args:
-        op: the operator.
-        shapes: of its operands, in the order of `operands`.
-        target: the shape of its first result.
+        op: Operator of a program.
+        shapes: Shapes of its operands, in the order of `operands`.
+        target: Shape of its first output.
 
     Raises:
-        LookupError, TypeError, ValueError, ArithmeticError: if the operator lacks what it needs; the reader says where.
+        LookupError, TypeError, ValueError, ArithmeticError: if an attribute is missing or wrong. The caller adds the
+            operator's place.
     """
     read = _READ.get(op.type)
     return read(op, shapes, target) if read else (f"paddle.{op.type}", {})
 
 
 def is_identity(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> bool:
-    """Whether a deployed network has nothing in its place."""
+    """Whether an operator changes nothing in a deployed network."""
     if op.type == "scale":
         return (op.attrs.get("scale", 1), op.attrs.get("bias", 0)) == (1, 0)
     return op.type in _IDENTITY or (op.type in _RESHAPES and [target] == list(shapes))

@@ -16,10 +16,10 @@ __all__ = ["parse_pdmodel"]
 
 
 def parse_pdmodel(data: bytes, source: str) -> PaddleProgram:
-    """The program that `data`, the content of the file `source`, holds.
+    """Parse the content of the file `source`.
 
     Raises:
-        GraphError: if it is not such a protobuf, or holds no operators.
+        GraphError: if the data is not such a protobuf, or has no operators.
     """
     program = ProgramDesc()
     try:
@@ -52,12 +52,12 @@ def _text(attr: Any) -> str:
 
 
 def _scalar(attr: Any) -> bool | int | float:
-    """A Scalar says itself which of its fields it uses."""
+    """The value of a Scalar, whose type says which of its fields is used."""
     value: bool | int | float = getattr(attr.scalar, {1: "b", 2: "i"}.get(attr.scalar.type, "r"))
     return value
 
 
-# an attribute's type -> its value; the kinds that refer to blocks or variables hold none
+# type of an attribute -> function that gives its value; references to blocks or variables have none
 _VALUES: dict[int, Callable[[Any], Any]] = {
     0: attrgetter("i"), 1: attrgetter("f"), 2: _text, 3: _listed("ints"), 4: _listed("floats"), 5: _listed("strings"),
     6: attrgetter("b"), 7: _listed("bools"), 9: attrgetter("l"), 11: _listed("longs"), 12: _listed("float64s"),
@@ -65,7 +65,7 @@ _VALUES: dict[int, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
-# attributes that a deployed network has no use for, and most operators have
+# attributes that most operators have and no deployed network needs
 _IDLE = frozenset({
     "op_callstack", "op_device", "op_namescope", "op_role", "op_role_var", "op_emb_shape", "with_quant_attr", "is_test",
     "momentum", "epsilon", "trainable_statistics", "use_global_stats", "use_cudnn", "use_mkldnn", "mkldnn_data_type",
@@ -78,7 +78,8 @@ def _op(op: Any, variables: dict[str, PaddleVariable]) -> PaddleOp:
         for slots in (op.inputs, op.outputs)
     )
     weights = [name for names in inputs.values() for name in names if name in variables and variables[name].persistable]
-    layer, point, _ = weights[0].rpartition(".") if weights else ("", "", "")  # conv2d_0.w_0 is a weight of conv2d_0
+    # Names of weights begin with the layer: conv2d_0.w_0 is a weight of conv2d_0.
+    layer, point, _ = weights[0].rpartition(".") if weights else ("", "", "")
     attrs = {
         name: _VALUES[kind](attr)
         for attr in op.attrs

@@ -1,7 +1,7 @@
-"""Parses the ``.json`` of Paddle 3's intermediate representation (PIR) into the operators that ``.pdmodel`` would name.
+"""Parses the ``.json`` of Paddle 3's intermediate representation (PIR) into operators with the names of ``.pdmodel``.
 
-The two formats differ in three things: names (``add`` is ``elementwise_add``), operands that were attributes (a pool's
-size is made by an operator of its own), and lists of tensors, which are put together and taken apart by operators.
+The two formats differ in three ways. Names differ: ``add`` is ``elementwise_add``. Some attributes are operands in PIR:
+an operator computes a pool's size. And lists of tensors are combined and split by operators.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _DTYPES = {
 
 _X, _XY, _OUT = ("X",), ("X", "Y"), ("Out",)
 
-# operator here -> its name, the slots of its operands and of its results in .pdmodel. A slot in small letters is an
-# attribute there; its value is put among the attributes where the program states it.
+# operator in PIR -> its name, the slots of its operands, and the slots of its results in .pdmodel. A slot in lower case
+# is an attribute in .pdmodel. Its value becomes an attribute if the program states it.
 _NAMES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     **{op: (op, ("Input", "Filter"), ("Output",)) for op in ("conv2d", "depthwise_conv2d", "conv3d")},
     **{
@@ -84,7 +84,7 @@ _NAMES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "dequantize_linear": ("dequantize_linear", ("X", "Scale", "ZeroPoint"), ("Y",)),
 }
 
-# operator of .pdmodel -> attribute here -> its name there
+# operator in .pdmodel -> attribute in PIR -> its name in .pdmodel
 _ATTRS: dict[str, dict[str, str]] = {
     "batch_norm": {"data_format": "data_layout"},
     "matmul_v2": {"transpose_x": "trans_x", "transpose_y": "trans_y"},
@@ -95,10 +95,10 @@ _ATTRS: dict[str, dict[str, str]] = {
 
 
 def parse_pir(data: bytes, source: str) -> PaddleProgram:
-    """The program that `data`, the content of the file `source`, holds.
+    """Parse the content of the file `source`.
 
     Raises:
-        GraphError: if it is not such JSON.
+        GraphError: if the data is not such JSON.
     """
     try:
         content = json.loads(data)
@@ -135,13 +135,14 @@ def _decoded(attribute: Any) -> Any:
 
 
 class _Block:
-    """Translates operators in order."""
+    """Translates operators, in order."""
 
     def __init__(self) -> None:
         self.ops: list[PaddleOp] = []
         self.variables: dict[str, PaddleVariable] = {}
-        self._names: dict[int, str | tuple[str, ...]] = {}  # of a tensor, or of the tensors of a list
-        self._stated: dict[int, Any] = {}  # values that the program spells out
+        # number of a result -> name of the tensor, or names of the tensors in a list
+        self._names: dict[int, str | tuple[str, ...]] = {}
+        self._stated: dict[int, Any] = {}  # number of a result -> value that the program states
 
     def add(self, op: Any) -> None:
         kind = op["#"]
@@ -172,7 +173,7 @@ class _Block:
         for slot, index in zip(sources, operands, strict=False):
             if slot[0].islower() and index in self._stated:
                 renamed[slot] = self._stated[index]
-            elif index:  # 0 is an operand that is left out
+            elif index:  # 0 means a missing operand
                 names = self._names[index]
                 inputs[slot] = names if isinstance(names, tuple) else (names,)
         outputs = {

@@ -1,4 +1,4 @@
-"""`PaddleProgram`: the operators of a Paddle inference model as its file has them, in the names of ``.pdmodel``."""
+"""`PaddleProgram`: the operators in the file of a Paddle inference model, with the names of ``.pdmodel``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["PaddleOp", "PaddleProgram", "PaddleVariable", "variable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaddleVariable:
-    """What a file states of a tensor.
+    """A tensor, as a program declares it.
 
     Args:
-        shape: its sizes; -1 where the program leaves one open.
-        dtype: its type in the spelling of `Kernel`, or Paddle's own name for one that no kernel has.
-        persistable: whether it is a weight.
+        shape: Sizes; -1 for an open one.
+        dtype: Type of the elements in the spelling of `Kernel`, or Paddle's name of a type that kernels do not have.
+        persistable: Whether the tensor is a weight.
     """
 
     shape: tuple[int, ...]
@@ -25,9 +25,9 @@ class PaddleVariable:
     persistable: bool = False
 
 
-@lru_cache(maxsize=4096)  # most of a network's variables are like another
+@lru_cache(maxsize=4096)  # many variables of a network are equal
 def variable(shape: tuple[int, ...], dtype: str, persistable: bool) -> PaddleVariable:
-    """The variable of these fields, the same object each time."""
+    """The variable of these fields. Equal fields give the same object."""
     return PaddleVariable(shape=shape, dtype=dtype, persistable=persistable)
 
 
@@ -36,11 +36,12 @@ class PaddleOp:
     """One operator.
 
     Args:
-        type: Paddle's name for it (``"elementwise_add"``); one that only the newer format has keeps its name there.
-        inputs: slot (``"X"``, ``"Filter"``) -> names of variables.
-        outputs: slot -> names of variables.
-        attrs: its attributes; lists as tuples.
-        layer: the layer that it belongs to, where the file says, or ``""``.
+        type: Name of the operator in ``.pdmodel`` (``"elementwise_add"``), or in PIR if ``.pdmodel`` has no such
+            operator.
+        inputs: Slot (``"X"``, ``"Filter"``) -> names of variables.
+        outputs: Slot -> names of variables.
+        attrs: Attributes, with tuples for lists.
+        layer: Name of the operator's layer where the file states it, or ``""``.
     """
 
     type: str
@@ -52,7 +53,7 @@ class PaddleOp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaddleProgram:
-    """The operators of the outermost block, ``feed`` and ``fetch`` included, and the variables that they name."""
+    """The operators of the outermost block, with ``feed`` and ``fetch``, and the variables that they name."""
 
     ops: tuple[PaddleOp, ...]
     variables: Mapping[str, PaddleVariable]

@@ -1,10 +1,9 @@
-"""Paddle's ``ProgramDesc`` as protobuf messages: the fields that a program's topology needs, without Paddle.
+"""Paddle's ``ProgramDesc`` as protobuf messages, without Paddle: the fields that determine a program's topology.
 
-Fields that are not described here (versions, callstacks' types and the like) survive a round trip untouched, since
-protobuf keeps what it does not know.
+Other fields, such as versions, are unchanged by a round trip, since protobuf keeps unknown fields.
 
 References:
-    Paddle, ``paddle/fluid/framework/framework.proto``, from which the numbers are.
+    Paddle, ``paddle/fluid/framework/framework.proto``. The numbers of fields are from this file.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ __all__ = ["DTYPES", "ProgramDesc"]
 _PACKAGE = "latency_nas.paddle"
 _TYPES = descriptor_pb2.FieldDescriptorProto.Type
 
-# message -> its fields: number, name, type (a message's name where it is one), with "*" after it where it repeats
+# message -> its fields: number, name, and type or name of a message; "*" marks a repeated field
 _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
     "Arguments": ((1, "parameter", "string"), (2, "arguments", "string*")),
     "Attr": (
@@ -37,7 +36,7 @@ _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
     "ProgramDesc": ((1, "blocks", "BlockDesc*"),),
 }  # fmt: skip
 
-# Paddle's number of a type -> its name here; FP64 is narrowed, as engines for phones do
+# Paddle's number of a type -> our name; FP64 is narrowed, as in engines for phones
 DTYPES = {
     0: "bool", 1: "int32", 2: "int32", 3: "int64", 4: "fp16", 5: "fp32", 6: "fp32", 20: "int8", 21: "int8", 22: "bf16",
 }  # fmt: skip

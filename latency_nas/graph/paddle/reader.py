@@ -1,12 +1,12 @@
-"""Reads Paddle's inference models, ``.pdmodel`` and PIR ``.json``, into an `OpGraph`; Paddle is not needed.
+"""Reads Paddle's inference models, ``.pdmodel`` and PIR ``.json``, into an `OpGraph`, without Paddle.
 
 Limitations:
 1. Only the outermost block is read: a loop or a branch is one node, ``paddle.while``.
-2. An operator that is not known stays as itself, ``paddle.name``; where its result's shape is open, it is refused.
-3. Dropout is nothing, in either of Paddle's modes.
-4. Weights are not read: the file that holds them is only checked to be there and to be long enough.
-5. All that the program keeps counts as parameters, except running statistics, scales and zero points: it does not tell
-   a layer's buffers from its parameters.
+2. An unknown operator becomes ``paddle.name``. If its output's shape is open, it is refused.
+3. Dropout is left out, in either of Paddle's modes.
+4. Weights are not read. Their file must only exist and be long enough.
+5. All tensors that the program keeps count as parameters, except running statistics, scales and zero points. A program
+   does not distinguish a layer's buffers from its parameters.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ __all__ = ["program_shapes", "read_paddle", "read_program"]
 _PARSERS = {".pdmodel": parse_pdmodel, ".json": parse_pir}
 _MALFORMED = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, KernelError)
 _MAX_SIZES, _LARGEST = 8, 2**31  # of a kernel's shapes
-_QUANTISED = frozenset({"conv2d", "conv_transpose2d", "linear"})  # Paddle-Lite has kernels from int8 to fp32 of these
+# Paddle-Lite has kernels of these ops that read int8 and write fp32.
+_QUANTISED = frozenset({"conv2d", "conv_transpose2d", "linear"})
 
-# operator -> its slots of variables that the program keeps and no training moves by gradients
+# operator -> slots of kept variables that training does not change by gradients
 _NO_PARAMETERS: dict[str, tuple[str, ...]] = {
     "batch_norm": ("Mean", "Variance"),
     "sync_batch_norm": ("Mean", "Variance"),
@@ -47,11 +48,11 @@ _Path = str | os.PathLike[str]
 
 
 def read_program(model_file: _Path, param_file: _Path | None = None) -> PaddleProgram:
-    """The operators and variables of a Paddle inference model, as its file has them.
+    """Read the operators and variables in the file of a Paddle inference model.
 
     Args:
-        model_file: a ``.pdmodel`` or a PIR ``.json``.
-        param_file: the ``.pdiparams`` with its weights, to be checked; None not to.
+        model_file: Program, ``.pdmodel`` or PIR ``.json``.
+        param_file: Weights, ``.pdiparams``, to be checked; by default they are not checked.
 
     Raises:
         GraphError: if a file is missing, truncated, or of another kind.
@@ -70,10 +71,10 @@ def read_program(model_file: _Path, param_file: _Path | None = None) -> PaddlePr
 
 
 def _check_weights(model: Path, weights: Path, program: PaddleProgram) -> None:
-    """The file is the tensors one after the other, so that it cannot be shorter than they are."""
-    held = [variable for variable in program.variables.values() if variable.persistable and variable.dtype in DTYPES]
+    """Refuse a file that is shorter than the tensors, which it contains one after another."""
+    kept = [variable for variable in program.variables.values() if variable.persistable and variable.dtype in DTYPES]
     needed = sum(
-        DTYPES[variable.dtype] * prod(variable.shape) for variable in held if min(variable.shape, default=1) > 0
+        DTYPES[variable.dtype] * prod(variable.shape) for variable in kept if min(variable.shape, default=1) > 0
     )
     try:
         size = weights.stat().st_size
@@ -94,12 +95,12 @@ def read_paddle(
     """Read a Paddle inference model.
 
     Args:
-        model_file: a ``.pdmodel`` or a PIR ``.json``.
-        param_file: the ``.pdiparams`` with its weights, to be checked; None not to. Weights are never needed.
-        input_shape: the shape of its input, where the program leaves sizes open; an open batch is 1 without it.
+        model_file: Program, ``.pdmodel`` or PIR ``.json``.
+        param_file: Weights, ``.pdiparams``, to be checked; by default they are not checked. They are never needed.
+        input_shape: Shape of the input, where the program leaves sizes open. An open batch is 1 by default.
 
     Returns:
-        The graph; the name of each node ends in ``#`` and the operator's place in the file.
+        The graph. The name of each node ends in ``#`` and the operator's position in the file.
 
     Raises:
         GraphError: if a file is missing, truncated or malformed, or leaves a shape open.
@@ -114,15 +115,16 @@ def read_paddle(
 def program_shapes(
     program: PaddleProgram, source: _Path, *, input_shape: Sequence[int] | None = None
 ) -> dict[str, Shape]:
-    """The shape of each variable that the program uses, none of its sizes open.
+    """The shapes of all variables that a program uses, without open sizes.
 
     Args:
-        program: as `read_program` gives it.
-        source: what messages call it.
-        input_shape: as in `read_paddle`.
+        program: Program of `read_program`.
+        source: Name of the program in messages.
+        input_shape: Shape of the input, as in `read_paddle`.
 
     Raises:
-        GraphError: as `read_paddle`, and so `InputMismatchError`.
+        GraphError: as `read_paddle`.
+        InputMismatchError: as `read_paddle`.
     """
     builder = _build(program, source, input_shape)
     return {name: builder.values[index].shape for name, index in builder.index.items()}
@@ -145,7 +147,7 @@ def _build(program: PaddleProgram, source: _Path, input_shape: Sequence[int] | N
 
 
 class _Builder:
-    """Turns operators, in order, into nodes and values."""
+    """Makes nodes and values of operators, in order."""
 
     def __init__(self, program: PaddleProgram, source: str, input_shape: Shape | None) -> None:
         self.source = source
@@ -160,11 +162,11 @@ class _Builder:
         self.inputs: list[int] = []
         self.outputs: list[int] = []
         self.index: dict[str, int] = {}
-        self.sound: set[tuple[Shape, str]] = set()  # of tensors, which need not be checked again
-        self.literals: set[int] = set()  # constants that the program spells out, and what is made of them alone
+        self.sound: set[tuple[Shape, str]] = set()  # tensors that were checked before
+        self.literals: set[int] = set()  # constants that the program states, and values computed only from them
 
     def add(self, number: int, op: PaddleOp) -> None:
-        """Read one operator."""
+        """Add the node of an operator; none if it computes a constant or changes nothing."""
         if op.type == "feed":
             (name,) = op.outputs["Out"]
             self.inputs.append(self.define(name, self.input_shape_of(name)))
@@ -194,7 +196,7 @@ class _Builder:
             self.nodes.append(node)
 
     def read(self, op: PaddleOp, inputs: Sequence[int], shapes: Sequence[Shape], target: Shape) -> tuple[str, Attrs]:
-        """The op and attributes; which operands are weights or numbers is known only here."""
+        """The op and attributes of an operator, corrected where operands are weights or numbers."""
         kind, attrs = read_op(op, shapes, target)
         if kind == "matmul" and self.values[inputs[1]].constant and len(shapes[1]) == 2 and not op.attrs.get("trans_x"):
             return "linear", {"bias": 0}
@@ -207,7 +209,7 @@ class _Builder:
         return kind, attrs
 
     def find(self, name: str) -> int:
-        """The value of a variable that no operator has made: a weight."""
+        """Index of the value of a weight: a variable that no operator has computed."""
         variable = self.variables.get(name)
         if variable is None or not variable.persistable:
             raise GraphError(
@@ -218,7 +220,7 @@ class _Builder:
         return self.define(name, variable.shape, () if name in self.no_parameters else whole)
 
     def define(self, name: str, shape: Shape, parts: tuple[ParameterPart, ...] | None = None) -> int:
-        """A new value of that name; a constant, if it holds parts of parameters or none."""
+        """Add a value of a name; its index. The value is a constant if `parts` is not None."""
         variable = self.variables.get(name)
         dtype = variable.dtype if variable else "fp32"
         if (shape, dtype) not in self.sound:
@@ -230,7 +232,7 @@ class _Builder:
         return index
 
     def check(self, name: str, shape: Shape, dtype: str) -> None:
-        """A kernel's tensors must be of such a type and shape."""
+        """Check that kernels can have a tensor of this type and shape."""
         if dtype not in DTYPES:
             raise GraphError(
                 f"Expected tensors of type {', '.join(DTYPES)} in {self.source}, but {short_repr(name)} is {dtype}."
@@ -243,7 +245,7 @@ class _Builder:
         self.sound.add((shape, dtype))
 
     def input_shape_of(self, name: str) -> Shape:
-        """The declared shape of an input, an open batch taken as 1, or what the caller gave where it fits."""
+        """The shape of an input: as the caller gave it, or as declared, with 1 for an open batch."""
         declared = self.variables[name].shape
         if self.input_shape is not None:
             fits = len(declared) == len(self.input_shape) and all(
@@ -264,7 +266,7 @@ class _Builder:
         return shape
 
     def shapes_of(self, names: Sequence[str], op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-        """The shapes of an operator's results: as declared, or inferred where the program leaves one open."""
+        """The shapes of an operator's outputs: as declared, or inferred if the program leaves sizes open."""
         declared = [self.variables[name].shape if name in self.variables else (-1,) for name in names]
         if not [shape for shape in declared if shape and min(shape) < 0]:
             return declared
@@ -274,14 +276,14 @@ class _Builder:
         return inferred
 
     def kernel(self, node: Node) -> Kernel:
-        """The kernel that the node alone would be, made so that what is impossible is told with its place."""
+        """The kernel of a single node. It is made only for its checks, so that errors name the operator's place."""
         values = self.values
         shapes = tuple([values[index].shape for index in node.inputs if not values[index].constant])
         outputs = tuple([values[index].shape for index in node.outputs])
         return shared_kernel(node.op, shapes, outputs, tuple(node.attrs.items()), values[node.outputs[0]].dtype)
 
     def graph(self) -> OpGraph:
-        """What was read."""
+        """The graph of all operators that were read."""
         if not self.inputs or not self.outputs:
             raise GraphError(f"Expected {self.source} to have inputs and outputs (feed, fetch), but it lacks them.")
         values, nodes = tuple(self.values), tuple(self.nodes)

@@ -1,4 +1,4 @@
-"""Shapes that a Paddle program leaves open, from those of its inputs."""
+"""Infers the shapes that a Paddle program leaves open, from those of its inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _same(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
 
 
 def _broadcast(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    """As numpy does, save that `axis` may say where the smaller operand's sizes stand."""
+    """Broadcast as numpy does, except that `axis` may state the place of the smaller operand's sizes."""
     x, *others = shapes
     for y in others:
         axis = int(op.attrs.get("axis", -1))
@@ -81,7 +81,7 @@ def _matmul(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
 
 
 def _reshape(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    """0 keeps a size, -1 takes what remains."""
+    """In a reshape, 0 keeps a size, and -1 is the size that remains."""
     wanted = [shapes[0][axis] if size == 0 else size for axis, size in enumerate(op.attrs["shape"])]
     rest = prod(size for size in wanted if size != -1)
     return [tuple(prod(shapes[0]) // rest if size == -1 else size for size in wanted)]
@@ -212,7 +212,7 @@ _RULES: Mapping[str, _Rule] = {
 }  # fmt: skip
 
 
-# operators that may be given as a tensor what decides their shape
+# operators whose output's shape may depend on a tensor
 _STATED = frozenset({
     "reshape", "reshape2", "slice", "strided_slice", "expand_v2", "tile", "pad3d", "split",
     *(f"{mode}_interp_v2" for mode in ("bilinear", "nearest", "bicubic")),
@@ -220,11 +220,11 @@ _STATED = frozenset({
 
 
 def infer_shapes(op: PaddleOp, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    """The shapes of the operator's results.
+    """The shapes of an operator's outputs.
 
     Args:
-        op: the operator.
-        shapes: of its operands, in the order of `operands`.
+        op: Operator of a program.
+        shapes: Shapes of its operands, in the order of `operands`.
 
     Raises:
         LookupError: if there is no rule for the operator, or it lacks an attribute.

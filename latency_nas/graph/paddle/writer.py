@@ -1,4 +1,4 @@
-"""Writes an `OpGraph` as a Paddle program with random weights, without Paddle: a network to time Paddle-Lite on.
+"""Writes an `OpGraph` as a Paddle program with random weights, without Paddle, to be timed by Paddle-Lite.
 
 References:
     Paddle, ``paddle/fluid/framework/framework.proto``, and ``SerializeToStream`` of its dense tensor for the weights.
@@ -21,12 +21,12 @@ from latency_nas.kernel import AttrValue, Shape
 
 __all__ = ["write_paddle"]
 
-_DENSE_TENSOR, _FEED, _FETCH, _FP32 = 7, 9, 10, 5  # Paddle's numbers
-_N_DRAWN = 4099  # random numbers, used again and again: a prime, so that no layout's period meets theirs
+_DENSE_TENSOR, _FEED, _FETCH, _FP32 = 7, 9, 10, 5  # Paddle's numbers of these types
+_N_DRAWN = 4099  # random numbers, repeated; a prime, so that the period differs from that of any layout
 
 Attrs = Mapping[str, AttrValue]
 
-# op -> Paddle's name and attributes of an op of one input and one output of the same shape
+# op with one input and an output of the same shape -> Paddle's name and attributes
 _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
     **{op: (op, {}) for op in ("relu", "sigmoid", "tanh", "gelu", "sqrt", "exp", "floor", "abs", "log", "rsqrt")},
     "relu6": ("relu6", {"threshold": 6.0}),
@@ -80,7 +80,7 @@ class _Writer:
         return self.graph.values[index].shape
 
     def operands(self, node: Node) -> list[str]:
-        """Every input by name; a constant is a new weight."""
+        """Names of all inputs. A constant is a new weight."""
         for index in node.inputs:
             if self.graph.values[index].constant and self.names[index] not in self.weights:
                 self.weight(self.names[index], self.shape(index))
@@ -99,7 +99,7 @@ class _Writer:
 
 
 def _set(attr: Any, value: Any) -> None:
-    """Booleans first, which are integers to Python."""
+    """Set an attribute by the type of its value. Booleans come first, since they are integers to Python."""
     if isinstance(value, bool):
         attr.type, attr.b = 6, value
     elif isinstance(value, int):
@@ -198,7 +198,7 @@ def _split(writer: _Writer, node: Node) -> None:
 
 
 def _shuffle(writer: _Writer, node: Node) -> None:
-    """Reshape, transpose, reshape, which Paddle-Lite makes one of."""
+    """Write a shuffle as reshape, transpose and reshape, which Paddle-Lite merges."""
     source, target = writer.source(node), writer.target(node)
     n, c, height, width = writer.shape(node.outputs[0])
     group = cast(int, node.attrs["group"])
@@ -247,24 +247,26 @@ _WRITE: dict[str, Callable[[_Writer, Node], None]] = {
 
 
 def write_paddle(graph: OpGraph, *, seed: int = 0) -> tuple[bytes, bytes]:
-    """Write `graph` as a Paddle program whose weights are random.
+    """Write a graph as a Paddle program with random weights.
 
     Args:
-        graph: a graph without open choices, of floats.
-        seed: of the weights.
+        graph: Graph without open choices, in fp32.
+        seed: Seed of the random weights.
 
     Returns:
-        The contents of its ``.pdmodel`` and of its ``.pdiparams``.
+        The contents of the ``.pdmodel`` and of the ``.pdiparams``.
 
     Raises:
-        MeasureError: if the graph has an op that cannot be written; the message lists them all.
+        MeasureError: if the graph has ops that cannot be written. The message lists them all.
     """
     unknown = sorted({f"{node.op} (at {node.name})" for node in graph.nodes if node.op not in _WRITE})
     if unknown:
         raise MeasureError(f"Expected ops out of {', '.join(sorted(_WRITE))}, but the model has {', '.join(unknown)}.")
-    odd = sorted({value.dtype for value in graph.values} - {"fp32"})
-    if odd:
-        raise MeasureError(f"Expected a model in fp32 to write as a Paddle program, but it has {', '.join(odd)}.")
+    other_dtypes = sorted({value.dtype for value in graph.values} - {"fp32"})
+    if other_dtypes:
+        raise MeasureError(
+            f"Expected a model in fp32 to write as a Paddle program, but it has {', '.join(other_dtypes)}."
+        )
     writer = _Writer(graph, seed)
     writer.variable("feed", (), persistable=True, kind=_FEED)
     writer.variable("fetch", (), persistable=True, kind=_FETCH)
@@ -281,7 +283,7 @@ def write_paddle(graph: OpGraph, *, seed: int = 0) -> tuple[bytes, bytes]:
 
 
 def _weights(writer: _Writer) -> bytes:
-    """Each tensor after the other, in the order of their names: versions, levels, what it is, and its data."""
+    """All tensors in the order of their names, each with versions, levels, its description, and its data."""
     parts: list[bytes] = []
     for name, shape in sorted(writer.weights.items()):
         described = ProgramDesc().blocks.add().vars.add().type.dense_tensor.tensor

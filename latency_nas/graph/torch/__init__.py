@@ -1,1 +1,1 @@
-"""Torch modules: read by running them once without arithmetic."""
+"""Reads torch modules, by running them once without arithmetic."""

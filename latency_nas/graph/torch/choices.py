@@ -1,16 +1,16 @@
-"""How a supernet is read: where its forward calls one candidate of a choice, all of them are read instead.
+"""Reads the choices of a supernet: where its forward calls one candidate of a choice, all candidates are read.
 
-The call of a candidate is answered with one new value that stands for "the output of one of them"; what the supernet
-then does to mix the outputs, w_1 y_1 + ... + w_k y_k with weights that sum to one, is the identity on that value and
-leaves no operator behind. So it does not matter where the weights are kept, how they reach the mixture, how many of
-the candidates run (all of them, or the one that was sampled), or whether a module of its own mixes them.
+The call of a candidate returns a new value that represents "the output of one of them". The supernet then mixes the
+outputs, w_1 y_1 + ... + w_k y_k with weights that sum to one. This mixture is the identity on that value, so it adds no
+operator to the graph. It does not matter where the weights are kept, how they reach the mixture, how many candidates
+run (all of them, or a sampled one), or whether a module of its own mixes them.
 
 Limitations:
-1. Candidates of one choice give tensors of one shape.
-2. Multiplying by one number that was computed (and is not itself a parameter) is taken for the weight of a mixture or
-   of an edge, which a derived network does not have.
-3. Adding the number 0, with which Python's ``sum`` begins, is left away; a derived network would not do it.
-4. A candidate that is None adds nothing; it is read as the identity, and priced at nothing by the search.
+1. All candidates of a choice must give tensors of the same shape.
+2. A product with a single computed number that is not a parameter counts as the weight of a mixture or of an edge. A
+   derived network does not have it.
+3. An addition of the number 0, with which Python's ``sum`` begins, is left out. A derived network does not have it.
+4. A candidate that is None adds nothing. It is read as the identity, and the search prices it at 0.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from latency_nas.graph.torch.ops import Attrs
 
 __all__ = ["CandidateCalls"]
 
-# what may be done with outputs that were stacked, until they are one tensor again
+# allowed ops on stacked outputs, until they are one tensor again
 _LINEAR = {"mul", "div", "sum", "bmm", "mm", "mv", "matmul", "einsum", "linear", "view", "_unsafe_view", "reshape"} | {
     "permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "clone"
 }  # fmt: skip
 
 
 class _Graph(Protocol):
-    """What is needed of the recorder of a graph."""
+    """The methods of the recorder that are needed here."""
 
     modules: list[str]
 
@@ -55,7 +55,13 @@ class _Graph(Protocol):
 
 @dataclass(slots=True)
 class _Instance:
-    """One run of a choice: what it was given, the value that it gives, and who has asked for it so far."""
+    """One run of a choice.
+
+    Args:
+        inputs: Values that the candidates were called with.
+        output: Tensor that represents the output of one of them.
+        called: Indices of the candidates that were called so far.
+    """
 
     inputs: tuple[int, ...]
     output: Tensor
@@ -64,7 +70,14 @@ class _Instance:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """That a module is a candidate of a choice: which one, what holds the list, and all candidates of the choice."""
+    """The membership of a module in a choice.
+
+    Args:
+        choice: Name of the choice.
+        index: Index of the module among the candidates.
+        owner: Name of the module that holds the list of candidates.
+        modules: All candidates of the choice.
+    """
 
     choice: str
     index: int
@@ -73,21 +86,21 @@ class _Member:
 
 
 class CandidateCalls:
-    """Answers the calls of candidates, and knows which tensors are mixtures of their outputs.
+    """Answers the calls of candidates, and tracks which tensors are mixtures of their outputs.
 
     Args:
-        graph: what is being recorded.
-        choices: the name of each choice -> the names of its candidates; None for a candidate that is switched off.
+        graph: Recorder of the graph.
+        choices: Name of each choice -> names of its candidates; None for a candidate that is switched off.
     """
 
     def __init__(self, graph: _Graph, choices: Mapping[str, Sequence[str | None]]) -> None:
         self.graph, self.choices = graph, choices
         self._open: dict[str, _Instance] = {}
         self._inside: set[tuple[str, int]] = set()
-        self._mixed: dict[int, tuple[Tensor, Tensor]] = {}  # id of a tensor -> itself, and the output it is one with
+        self._mixed: dict[int, tuple[Tensor, Tensor]] = {}  # id of a mixture -> itself, and the output that it equals
 
     def intercept(self, model: nn.Module) -> None:
-        """From now on each call of a candidate is answered here; undone by restoring the modules' attributes."""
+        """Answer each call of a candidate from now on. To undo this, restore the modules' attributes."""
         groups = {
             name: [None if path is None else model.get_submodule(path) for path in paths]
             for name, paths in self.choices.items()
@@ -105,7 +118,7 @@ class CandidateCalls:
         def answer(*args: Any, **kwargs: Any) -> Any:
             member = self._member(memberships)
             if (member.choice, member.index) in self._inside:
-                return forward(*args, **kwargs)
+                return forward(*args, **kwargs)  # `_run_all` reads this candidate
             inputs = tuple(self.graph.find(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
             instance = self._open.get(member.choice)
             if instance is None or instance.inputs != inputs or member.index in instance.called:
@@ -116,13 +129,14 @@ class CandidateCalls:
         return answer
 
     def _member(self, memberships: list[_Member]) -> _Member:
-        """Of a module that is a candidate of several choices, the choice that is running."""
+        """The running choice of a module that may be a candidate of several choices."""
         if len(memberships) == 1:
             return memberships[0]
         running = {name: depth for depth, name in enumerate(self.graph.modules)}
         return max(memberships, key=lambda member: running.get(member.owner, -1))
 
     def _run_all(self, member: _Member, args: Any, kwargs: Any) -> Tensor:
+        """Read all candidates of a choice; the tensor that represents the output of one of them."""
         running, self.graph.modules = self.graph.modules, self.graph.modules[:-1]
         outputs: list[Any] = []
         free = []
@@ -138,7 +152,7 @@ class CandidateCalls:
         return self._choose(member.choice, outputs, tuple(free))
 
     def _choose(self, name: str, outputs: Sequence[Any], free: tuple[int, ...]) -> Tensor:
-        """A new tensor that stands for one of `outputs`."""
+        """Add a choice among `outputs` to the graph; its output is a new tensor."""
         for index, tensor in enumerate(outputs):
             if not isinstance(tensor, Tensor) or tensor.shape != outputs[0].shape:
                 raise GraphError(
@@ -154,15 +168,15 @@ class CandidateCalls:
         return result
 
     def mixed(self, op: str, args: Any, tensors: Sequence[Tensor]) -> Tensor | None:
-        """The tensor that the result of an operator is one with, if it only mixes what candidates gave; None if not.
+        """The tensor that equals the result of an operator, if this only mixes outputs of candidates; None if not.
 
         Args:
-            op: the operator's name in aten.
-            args: its arguments.
-            tensors: those that are tensors.
+            op: Name of the operator in aten.
+            args: Arguments of the operator.
+            tensors: Tensors among the arguments.
 
         Raises:
-            GraphError: if outputs were stacked, and the stack is used for anything but their sum.
+            GraphError: if outputs were stacked, and the stack is used for anything except their sum.
         """
         mixtures = [tensor for tensor in tensors if id(tensor) in self._mixed]
         others = [tensor for tensor in tensors if id(tensor) not in self._mixed]
@@ -184,12 +198,12 @@ class CandidateCalls:
         return output if alone and self._mixes(op, args, others) else None
 
     def join(self, result: Tensor, output: Tensor) -> None:
-        """From now on `result` is one with `output`, if that is what candidates gave."""
+        """Record that `result` equals `output`, if that is a mixture."""
         if id(output) in self._mixed:
             self._mixed[id(result)] = (result, output)
 
     def _mixes(self, op: str, args: Any, others: Sequence[Tensor]) -> bool:
-        """Whether an operator on outputs, and on `others` that are none, only mixes."""
+        """Whether an operator on outputs of candidates and on `others` only mixes the outputs."""
         if op == "mul":
             return len(others) == 1 and self.graph.is_weight(others[0])
         if op == "add":
@@ -199,7 +213,7 @@ class CandidateCalls:
 
 
 def _gives_zeros(module: nn.Module, args: Any, kwargs: Any) -> bool:
-    """Whether a module without weights, called on ones, gives zeros."""
+    """Whether a module without weights gives zeros for an input of ones."""
     if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
         return False
 

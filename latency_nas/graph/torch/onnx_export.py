@@ -1,4 +1,4 @@
-"""Exports a torch module, with its weights, through torch's own ONNX exporter: the route that a user deploys by."""
+"""Exports a torch module with its weights through torch's own ONNX exporter, as a user would deploy it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["export_onnx"]
 
 
 def export_onnx(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], target: Path) -> Path:
-    """Export `model`, with its weights inside, in evaluation mode, to an ONNX file at `target`.
+    """Export a module in evaluation mode to an ONNX file that contains its weights.
 
     Raises:
         MeasureError: if torch cannot export it.
@@ -41,7 +41,7 @@ def export_onnx(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], ta
 
 @contextmanager
 def _silent_exporter() -> Iterator[None]:
-    """The exporter warns of its own use of torch, and of packages that it does not need."""
+    """Silence the exporter, which warns of its own use of torch and of packages that it does not need."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

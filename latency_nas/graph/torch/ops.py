@@ -1,4 +1,4 @@
-"""The aten ops that a torch module dispatches, in this library's vocabulary."""
+"""Reads the aten ops that a torch module dispatches into this library's vocabulary."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ DTYPES = {
     torch.int32: "int32",
     torch.int16: "int16",
     torch.bool: "bool",
-    torch.float64: "fp32",  # engines for phones have no double; exporters narrow it
+    torch.float64: "fp32",  # engines for phones have no double, so exporters narrow it
 }
 
 
 def _reduce(op: str) -> Callable[..., Read]:
-    """A global average pool is a mean, too: torch itself makes one of it, also where it exports ONNX."""
+    """A reader of a reduction. A global average pool is a mean, too, as in torch's own ONNX exporter."""
 
     def read(x: Tensor, dims: Any = None, keepdim: bool = False, **_: Any) -> Read:
         listed = [dims] if isinstance(dims, int) else dims or range(x.dim())
@@ -78,7 +78,7 @@ def _slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = 
 
 def _pad(mode: str) -> Callable[..., Read]:
     def read(x: Tensor, pad: Sequence[int], *_: Any) -> Read:
-        """Torch lists (before, after) of the last axis first."""
+        """Read a padding. Torch lists pairs of (before, after), that of the last axis first."""
         unpadded = (0,) * (x.dim() - len(pad) // 2)
         return "pad", {"mode": mode, "pads": (*unpadded, *pad[-2::-2], *unpadded, *pad[::-2])}
 
@@ -106,7 +106,7 @@ _RESIZE = {
     "nearest": tuple(f"{kind}{n}d" for kind in ("upsample_nearest", "_upsample_nearest_exact") for n in (1, 2, 3)),
 }
 
-# aten op, as `name_of` gives it -> a function of its arguments that gives the op and its attributes
+# name of an aten op, as in `name_of` -> function of its arguments that gives the op and its attributes
 _READ: dict[str, Callable[..., Read]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), conv_transpose),
@@ -168,13 +168,13 @@ _READ: dict[str, Callable[..., Read]] = {
     "dequantize": _plain("dequantize"),
 }
 
-# ops whose output is their first input, for a deployed network
+# ops whose output is their first input in a deployed network
 IDENTITY = frozenset({
     "alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "alpha_dropout", "native_dropout",
     "lift_fresh", "lift_fresh_copy", "resolve_conj", "resolve_neg",
 })  # fmt: skip
 
-# ops that take nothing but the shape of their inputs
+# ops that use only the shape of their inputs
 SHAPE_ONLY = frozenset({
     "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
     "new_full", "new_empty",
@@ -184,12 +184,12 @@ _PRODUCTS = frozenset({"linear", "matmul", "mm", "bmm", "addmm"})
 
 
 def name_of(func: Any) -> str:
-    """The name of an aten op without its overload and without the underscore of a write in place."""
+    """The name of an aten op without its overload, and without the underscore of an in-place op."""
     return str(func.overloadpacket.__name__).rstrip("_")
 
 
 def _product(name: str, args: Sequence[Any], constant: Callable[[Tensor], bool]) -> Read:
-    """Weights on the right make it a linear layer; a constant on the left stays a matmul of one input."""
+    """Read a product: linear if weights are on the right, a matmul of one input if a constant is on the left."""
     bias = {"linear": (*args, None, None)[2], "addmm": args[0]}.get(name)
     left, right = args[1:3] if name == "addmm" else args[:2]
     if min(left.dim(), right.dim()) < 2 or (bias is not None and not constant(bias)):
@@ -202,13 +202,13 @@ def _product(name: str, args: Sequence[Any], constant: Callable[[Tensor], bool])
 
 
 def read_op(func: Any, args: Any, kwargs: Any, constant: Callable[[Tensor], bool]) -> tuple[str, Attrs] | None:
-    """The op and attributes of an aten call, or None where it is what it decomposes into.
+    """The op and attributes of an aten call; None if the call must be decomposed.
 
     Args:
-        func: the aten op.
-        args: its arguments.
-        kwargs: its named arguments.
-        constant: whether a tensor is known before the model runs.
+        func: Aten op.
+        args: Positional arguments.
+        kwargs: Named arguments.
+        constant: Function that says whether a tensor is known before the model runs.
     """
     name = name_of(func)
     if name in _PRODUCTS:

@@ -1,9 +1,9 @@
-"""Reads a torch module into an `OpGraph` by running it once on fake tensors: real shapes, no arithmetic.
+"""Reads a torch module into an `OpGraph`, by running it once on fake tensors: with real shapes, without arithmetic.
 
 Limitations:
-1. A forward that asks for a tensor's value (``.item()``, ``if x.any()``) is refused, with the layer's name.
-2. Modules are read in evaluation mode, whatever mode they are in.
-3. Tensors that are neither inputs, parameters nor computed from them are taken as constants.
+1. A forward that uses a tensor's value (``.item()``, ``if x.any()``) is refused. The message names the layer.
+2. Modules are always read in evaluation mode.
+3. Tensors that are not inputs, not parameters, and not computed from them count as constants.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = ["read_torch", "unchanged"]
 
 @contextmanager
 def _watched(model: nn.Module, recorder: Recorder) -> Iterator[None]:
-    """Keeps `recorder.modules` the stack of running modules."""
+    """Keep the stack of running modules in `recorder.modules`, inside the block."""
     handles = []
 
     def enter(name: str) -> Callable[..., None]:
         return lambda *_: recorder.modules.append(name)
 
-    outer = sys.exc_info()[1]  # of a caller that reads a model while it handles an error
+    outer = sys.exc_info()[1]  # a caller may read a model while it handles an error
 
     def leave(*_: Any) -> None:
         if sys.exc_info()[1] is not outer and recorder.failed_in is None:
@@ -57,14 +57,14 @@ def _watched(model: nn.Module, recorder: Recorder) -> Iterator[None]:
             handle.remove()
 
 
-_UNCHANGED: set[int] = set()  # ids of the models that are being kept as they are
+_UNCHANGED: set[int] = set()  # ids of the models that are restored by an outer `unchanged`
 
 
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module holds what it held, and every random state is as before.
+    """Set evaluation mode inside the block, and restore the attributes of all modules and all random states after it.
 
-    Inside of one for the same model it does nothing.
+    A nested block for the same model does nothing.
     """
     if id(model) in _UNCHANGED:
         yield
@@ -91,25 +91,25 @@ def read_torch(
 ) -> OpGraph:
     """Read a torch module by running it once on fake tensors.
 
-    Nothing is computed and nothing of the model changes: not its weights, buffers, training flags or hooks, nor any
-    random state.
+    Nothing is computed, and the model is unchanged: its weights, buffers, training flags and hooks, and all random
+    states.
 
     Args:
-        model: the module, on any device (``meta`` too).
-        example_input: what its forward takes: a tensor, a tuple of arguments or a dict of named ones, with tensors
-            anywhere in them (token ids, say). Of tensors only shapes and types matter.
-        input_shape: instead of `example_input`, the shape of its one float input.
-        choices: for a supernet, a name for each place that chooses -> the names of its candidates, None for one that is
-            switched off. Where the forward calls some of them, all are read (see `latency_nas.graph.torch.choices`).
-        run: instead of `example_input`, a function that calls the module once, with whatever else its forward takes;
-            the tensors among the arguments that need no gradient are its inputs.
+        model: Module on any device, also on ``meta``.
+        example_input: Input of the forward: a tensor, a tuple of arguments, or a dict of named arguments, with tensors
+            at any depth (token ids, for example). Only their shapes and types matter.
+        input_shape: Shape of the only float input, instead of `example_input`.
+        choices: Name of each choice of a supernet -> names of its candidates, None for one that is switched off. Where
+            the forward calls some of them, all are read (see `latency_nas.graph.torch.choices`).
+        run: Function that calls the module once with its arguments, instead of `example_input`. The tensors among the
+            arguments that need no gradient are the inputs.
 
     Returns:
-        The graph, each op filed under the modules that called it.
+        The graph. Each op has the names of the modules that called it.
 
     Raises:
-        InputMismatchError: if a layer does not accept what reaches it; the message names the layer.
-        GraphError: if the forward needs a tensor's value, or the candidates of a choice disagree in shape.
+        InputMismatchError: if a layer does not accept its input. The message names the layer.
+        GraphError: if the forward uses a tensor's value, or the candidates of a choice have different shapes.
 
     Example:
         >>> graph = read_torch(nn.Sequential(nn.Linear(8, 4), nn.ReLU()), input_shape=(1, 8))
@@ -119,7 +119,7 @@ def read_torch(
     if run is None and (example_input is None) == (input_shape is None):
         got = "neither (--input-shape at the command line)" if example_input is None else "both"
         raise GraphError(f"Expected either `example_input` or `input_shape`, but got {got}.")
-    model = getattr(model, "_orig_mod", model)  # of `torch.compile`
+    model = getattr(model, "_orig_mod", model)  # `torch.compile` wraps the module
     parameters, buffers = (
         {id(tensor): name for name, tensor in named} for named in (model.named_parameters(), model.named_buffers())
     )
@@ -137,7 +137,7 @@ def read_torch(
             stack.enter_context(_inputs_faked(model, recorder, indices))
         stack.enter_context(_watched(model, recorder))
         stack.enter_context(_as_written(model))
-        stack.enter_context(torch.inference_mode())  # torch hands on whole ops, such as `linear`, and not their parts
+        stack.enter_context(torch.inference_mode())  # then torch dispatches whole ops, such as `linear`
         stack.enter_context(recorder)
         result = _run(model, args, kwargs, recorder, run)
     outputs = _tensors(result)
@@ -155,7 +155,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 @contextmanager
 def _as_written(model: nn.Module) -> Iterator[None]:
-    """Inside, no module runs compiled and no attention by torch's one op for all of it, which no exporter has."""
+    """Run no compiled modules inside the block, and no attention by torch's fused op, which no exporter has."""
     fast = torch.backends.mha.get_fastpath_enabled()
     compiled = any(
         "_orig_mod" in vars(part)["_modules"] or vars(part).get("_compiled_call_impl") for part in model.modules()
@@ -171,7 +171,7 @@ def _as_written(model: nn.Module) -> Iterator[None]:
 def _fake_inputs(
     model: nn.Module, mode: FakeTensorMode, example: Any, shape: Sequence[int] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments and named arguments."""
+    """Fake positional and named arguments for the forward."""
     if example is None:
         first = next(model.parameters(), None)
         with mode:
@@ -191,7 +191,7 @@ def _fake_inputs(
 
 @contextmanager
 def _inputs_faked(model: nn.Module, recorder: Recorder, indices: list[int]) -> Iterator[None]:
-    """Makes inputs of the tensors that the model is called with; those that need a gradient are gates, and stay."""
+    """Fake the tensors that the model is called with, inside the block. Tensors that need a gradient are gates."""
     made: dict[int, Tensor] = {}
 
     def fake(tensor: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ def _run(
     recorder: Recorder,
     run: Callable[[Any], Any] | None,
 ) -> Any:
-    """Call the model; an error gets the layer's name, once, here."""
+    """Call the model. Errors get the name of the layer here."""
     try:
         return model(*args, **kwargs) if run is None else run(model)
     except GraphError:

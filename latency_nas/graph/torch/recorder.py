@@ -27,13 +27,14 @@ __all__ = ["Recorder"]
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _WITH_SCALARS = frozenset(op for op, (_, optional) in OPS.items() if "scalar" in optional)
 _MAX_LIKE = 10_000
-_LIKE: dict[Any, tuple[Any, ...]] = {}  # an operator and its arguments' shapes -> shape, strides, type and device
-_WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not taken apart into steps in time
+# signature of an op and its arguments -> shape, strides, type and device of the result
+_LIKE: dict[Any, tuple[Any, ...]] = {}
+_WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not decomposed into steps in time
 
 
 @cache
 def _is_composite(func: Any) -> bool:
-    """Whether torch defines the op by others."""
+    """Whether torch defines the op by other ops."""
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
 
 
@@ -44,7 +45,7 @@ def _is_view(func: Any) -> bool:
 
 
 def _tensors_in(items: Iterable[Any]) -> Iterator[Tensor]:
-    """Those among an operator's arguments, which nest no deeper than lists."""
+    """The tensors among an op's arguments, which are nested only in lists."""
     for item in items:
         if isinstance(item, Tensor):
             yield item
@@ -53,31 +54,31 @@ def _tensors_in(items: Iterable[Any]) -> Iterator[Tensor]:
 
 
 def _tensors_of(result: Any) -> list[Tensor]:
-    """Those that an operator gives."""
+    """The tensors in an op's result."""
     if isinstance(result, Tensor):
         return [result]
     return [item for item in tree_flatten(result)[0] if isinstance(item, Tensor)]
 
 
 def _signature(item: Any) -> Any:
-    """All of an argument that the shape, layout and type of a result depend on; 1 and 1.0 and True are three."""
+    """The parts of an argument that determine the shape, layout and type of a result; 1, 1.0 and True differ."""
     if isinstance(item, Tensor):
         return item.shape, item.stride(), item.dtype, item.device
     return tuple(map(_signature, item)) if isinstance(item, list | tuple) else (type(item), item)
 
 
 def _fits(x: Tensor, *others: Any) -> bool:
-    """Whether a batch norm has a weight for each channel; torch takes it apart into twenty operators."""
+    """Whether a batch norm has a weight for each channel. If so, its result is known without torch's twenty ops."""
     return x.dim() > 1 and all(item.shape == x.shape[1:2] for item in others if isinstance(item, Tensor))
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Turns each aten op that is dispatched into a `Node`.
+    """Records each dispatched aten op as a `Node`.
 
     Args:
-        fake_mode: Mode in which tensors are faked.
+        fake_mode: Mode that makes fake tensors.
         parameters: Names of the model's parameters, by the ids of their tensors.
-        buffers: Names of its buffers, likewise.
+        buffers: Names of the model's buffers, by the ids of their tensors.
     """
 
     def __init__(self, fake_mode: FakeTensorMode, parameters: Mapping[int, str], buffers: Mapping[int, str]) -> None:
@@ -92,20 +93,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.choices: CandidateCalls | None = None
         self._index: dict[int, int] = {}  # id of a fake tensor -> value
         self._fake: dict[int, Tensor] = {}  # id of a real tensor -> its fake
-        self._zeros: set[int] = set()  # ids of fakes that are made of zeros
-        self._before: dict[int, tuple[Tensor, int, torch.UntypedStorage]] = {}  # what was written to in place
+        self._zeros: set[int] = set()  # ids of fakes of zeros
+        # address of a storage -> its tensor, version and content before in-place writes
+        self._before: dict[int, tuple[Tensor, int, torch.UntypedStorage]] = {}
         self._alive: list[Tensor] = []  # ids stay unique while the tensors live
         self._used_names: Counter[str] = Counter()
 
     def fake(self, tensor: Tensor) -> Tensor:
-        """The fake of a real tensor, made once, so that nothing real is read or written."""
+        """The fake of a real tensor, made on first use. With it, no real tensor is read or written."""
         if isinstance(tensor, FakeTensor):
             return tensor
         if id(tensor) not in self._fake:
             index = self.find(tensor)
             self._fake[id(tensor)] = made = self._made(tensor)
             self._index[id(made)] = index
-            self.trace.stands_for(made, tensor)
+            self.trace.copy_parts(made, tensor)
             if self.choices is not None and not tensor.is_meta and not tensor.any():
                 self._zeros.add(id(made))
         return self._fake[id(tensor)]
@@ -116,11 +118,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._blank(tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
 
     def _blank(self, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """A fake made by hand, in a tenth of the time that the fake mode takes."""
+        """A fake without the fake mode, which takes ten times as long."""
         return FakeTensor(self.fake_mode, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
 
     def add(self, tensor: Tensor, *, constant: bool = False, parameter: str = "") -> int:
-        """A new value for `tensor`."""
+        """Add a value for a tensor; its index."""
         dtype = DTYPES.get(tensor.dtype)
         if dtype is None:
             raise GraphError(f"Expected tensors of type {', '.join(map(str, DTYPES))}, but got {tensor.dtype}.")
@@ -132,28 +134,28 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return len(self.values) - 1
 
     def find(self, tensor: Tensor) -> int:
-        """The value of `tensor`, real or fake; one that was never seen is a constant."""
+        """Index of the value of a real or fake tensor. A tensor that was not seen before is a constant."""
         index = self._index.get(id(tensor))
         if index is None:
             return self.add(tensor, constant=True, parameter=self.names.get(id(tensor), ""))
         return index
 
     def is_constant(self, tensor: Tensor) -> bool:
-        """Whether `tensor` is known before the model runs."""
+        """Whether a tensor is known before the model runs."""
         return self.values[self.find(tensor)].constant
 
     def is_zero(self, tensor: Tensor) -> bool:
-        """Whether a fake stands for zeros that were there before the model ran."""
+        """Whether a fake represents zeros that existed before the model ran."""
         return id(tensor) in self._zeros
 
     def is_weight(self, tensor: Tensor) -> bool:
-        """Whether a fake stands for one number that was computed from constants."""
+        """Whether a fake represents a single number that was computed from constants."""
         value = self.values[self.find(tensor)]
         return tensor.numel() == 1 and value.constant and not value.parameter
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace == "prim":  # asks for a property, such as the device
+        if func.namespace == "prim":  # returns a property, such as the device
             return func(*args, **kwargs)
         name = name_of(func)
         tensors = list(_tensors_in((*args, *kwargs.values())))
@@ -191,7 +193,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _keep(self, func: Any, tensors: Sequence[Tensor]) -> None:
-        """Copy what an operator on real tensors may be about to overwrite."""
+        """Copy the tensors that an op on real tensors may overwrite."""
         if func._schema.is_mutable:
             for tensor in tensors:
                 storage = tensor.untyped_storage()
@@ -201,18 +203,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self._before[storage.data_ptr()] = tensor, version, before.copy_(storage)
 
     def put_back(self) -> None:
-        """Undo what was written to real tensors in place."""
+        """Undo in-place writes to real tensors."""
         for tensor, version, before in self._before.values():
             tensor.untyped_storage().copy_(before)
             if not tensor.is_inference():
                 torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What an operator gives for fakes; what one tensor is like is looked up where it was seen before."""
+        """Run an op on fakes. If the same call gave one tensor before, a blank of the same kind is made instead."""
         key = None if _is_view(func) else _signature((func, args, *kwargs.items()))
         try:
             like = _LIKE.get(key)
-        except TypeError:  # an argument without a hash
+        except TypeError:  # an argument that cannot be hashed
             key = like = None
         if like is not None:
             return self._blank(*like)
@@ -225,18 +227,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _faked(self, item: Any) -> Any:
-        """The argument with fakes for its tensors: no more nesting than aten has."""
+        """An argument with fakes for its tensors. Aten's arguments are nested only in lists."""
         if isinstance(item, Tensor):
             return self.fake(item)
         return [self._faked(part) for part in item] if isinstance(item, list | tuple) else item
 
     def _record(self, name: str, read: tuple[str, Attrs], inputs: tuple[int, ...], made: list[Tensor]) -> None:
+        """Add the node of an op; none if it computes a constant or changes nothing."""
         if name in ("zeros_like", "new_zeros"):
             self._alive += made
             self._zeros.update(map(id, made))
         if name in SHAPE_ONLY or all(self.values[index].constant for index in inputs):
             for tensor in made:
-                self._index.pop(id(tensor), None)  # computed from constants alone: folded by every converter
+                self._index.pop(id(tensor), None)  # a constant: every converter folds it
             return
         op, attrs = read
         source = self.values[inputs[0]]
@@ -247,17 +250,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         if op in _WITH_SCALARS and self._has_scalar(op, inputs):
             attrs = {"scalar": 1}
-        outputs = made[:1] if op.endswith("_norm") or op.startswith("pool") else made  # the others are for training
+        outputs = made[:1] if op.endswith("_norm") or op.startswith("pool") else made  # others are for training
         self.append(op, attrs, inputs, tuple(self.add(tensor) for tensor in outputs))
 
     def _has_scalar(self, op: str, inputs: tuple[int, ...]) -> bool:
-        """Whether an operand is a number: not a tensor, or a constant of one element."""
-        held = [self.values[index] for index in inputs]
+        """Whether an operand is a number: a Python number or a constant of one element."""
+        operands = [self.values[index] for index in inputs]
         n_operands = 3 if op == "where" else 2
-        return len(held) < n_operands or any(value.constant and prod(value.shape) == 1 for value in held)
+        return len(operands) < n_operands or any(value.constant and prod(value.shape) == 1 for value in operands)
 
     def append(self, op: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-        """File a node under the module that is running."""
+        """Add a node, named after the running module."""
         name = f"{self.modules[-1] if self.modules else ''}/{op}"
         self._used_names[name] += 1
         if self._used_names[name] > 1:

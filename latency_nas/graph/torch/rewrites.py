@@ -1,4 +1,4 @@
-"""Aten ops that are read as others, as torch's own exporter and the engines take them apart."""
+"""Rewrites aten ops by other ops, as torch's own exporter and the engines decompose them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0, causal: bool = False,
     *, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Both factors are scaled by the root, so that half precision does not overflow."""
+    """Attention as products and a softmax. Both factors are scaled by the root, so half precision does not overflow."""
     if enable_gqa:
         repeats = query.shape[-3] // key.shape[-3]
         key, value = (x.repeat_interleave(repeats, -3) for x in (key, value))
@@ -94,14 +94,14 @@ def _variance(x: Tensor, dim: Any = None, *, correction: float | None = 1, keepd
 
 
 def _adaptive_avg_pool(x: Tensor, size: list[int]) -> Tensor:
-    """To one pixel it is a mean, as in torch's own exporter."""
+    """A pooling to one pixel is a mean, as in torch's own exporter."""
     if all(each == 1 for each in size):
         return x.mean((-2, -1), keepdim=True)
     pooled: Tensor = torch.ops.aten._adaptive_avg_pool2d(x, size)
     return pooled
 
 
-# name of an aten op -> what it is read as; "add.alpha" is an addition whose second term is scaled
+# name of an aten op -> its rewrite; "add.alpha" is an addition with a scaled second term
 REWRITES: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": _attention,
     "baddbmm": _baddbmm,

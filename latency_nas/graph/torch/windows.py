@@ -1,4 +1,4 @@
-"""Convolutions and poolings of aten: what slides over axes, its arguments spelled out for each."""
+"""Reads convolutions and poolings of aten, with their arguments expanded to all axes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from latency_nas.kernel import AttrValue
 __all__ = ["Attrs", "Read", "adaptive_pool", "conv", "conv_transpose", "convolution", "pool"]
 
 Attrs = dict[str, AttrValue]
-Read = tuple[str, Attrs] | None  # None: not this op after all, but what it decomposes into
+Read = tuple[str, Attrs] | None  # None: the op must be decomposed
 
 
 def _each(values: int | Sequence[int], n_axes: int) -> tuple[int, ...]:
+    """A value for each axis; a single one counts for all axes."""
     sizes = (values,) if isinstance(values, int) else tuple(values)
     return sizes * n_axes if len(sizes) == 1 else sizes
 
 
 def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-    """Before each axis, then after each; "same" pads an odd one after."""
+    """The padding before each axis, then after each axis. For "same", the larger half comes after."""
     if padding == "valid":
         return (0,) * 2 * len(kernel)
     if padding == "same":
@@ -34,9 +35,9 @@ def conv(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
 ) -> Read:  # fmt: skip
-    """A convolution over any number of axes; None of an image without a batch."""
+    """Read a convolution over any number of axes; None for an image without a batch."""
     if x.dim() != weight.dim():
-        return None  # an image without a batch
+        return None
     kernel = tuple(weight.shape[2:])
     n_axes = len(kernel)
     dilation = _each(dilation, n_axes)
@@ -54,7 +55,7 @@ def conv_transpose(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,
 ) -> Read:  # fmt: skip
-    """A transposed convolution; None of an image without a batch."""
+    """Read a transposed convolution; None for an image without a batch."""
     read = conv(x, weight, bias, stride, padding, dilation, groups)
     if read is None:
         return None
@@ -65,19 +66,19 @@ def convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, transposed: bool,
     output_padding: Any, groups: int,
 ) -> Read:  # fmt: skip
-    """What `aten.convolution` states for both kinds of convolution."""
+    """Read `aten.convolution`, which may be transposed."""
     if transposed:
         return conv_transpose(x, weight, bias, stride, padding, output_padding, groups, dilation)
     return conv(x, weight, bias, stride, padding, dilation, groups)
 
 
 def pool(kind: str, n_axes: int) -> Callable[..., Read]:
-    """The reader of a pooling over `n_axes` axes; `kind` is ``"max"`` or ``"avg"``."""
+    """A reader of a pooling over `n_axes` axes; `kind` is ``"max"`` or ``"avg"``."""
 
     def read(x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, *rest: Any, **named: Any) -> Read:
         if x.dim() != n_axes + 2:
             return None
-        dilation = (*rest, 1)[0] if kind == "max" else 1  # of an average the next is `ceil_mode`
+        dilation = (*rest, 1)[0] if kind == "max" else 1  # an average pooling has `ceil_mode` there
         ceil = named.get("ceil_mode", (*rest, False, False)[1 if kind == "max" else 0])
         attrs: Attrs = {
             "type": kind,
@@ -93,7 +94,7 @@ def pool(kind: str, n_axes: int) -> Callable[..., Read]:
 
 
 def adaptive_pool(kind: str) -> Callable[..., Read]:
-    """The window of an adaptive pool, where it is the same everywhere."""
+    """A reader of an adaptive pooling. It has a window if this is the same everywhere."""
 
     def read(x: Tensor, size: Sequence[int]) -> Read:
         n_axes = len(size)

@@ -1,4 +1,4 @@
-"""An ONNX file less its large weights: against onnx's own parser, which reads all of it."""
+"""An ONNX file without its large weights: against onnx's own parser, which reads all of it."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def model() -> onnx.ModelProto:
 def test_only_large_values_are_left_out(model: onnx.ModelProto, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(model.SerializeToString())
-    less = onnx.ModelProto.FromString(without_weights(path.read_bytes()))
+    smaller = onnx.ModelProto.FromString(without_weights(path.read_bytes()))
     assert read_without_weights(path) == without_weights(path.read_bytes())
     for position, field in enumerate(("raw_data", "raw_data", "float_data")):
         model.graph.initializer[position].ClearField(field)
-    assert less == model
+    assert smaller == model
     assert [node.op for node in read_onnx(path).nodes] == ["linear"] * 3
 
 
