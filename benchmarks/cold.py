@@ -1,10 +1,10 @@
-"""Times a first prediction as a user meets it: a process of its own, from start to end.
+"""Times a first prediction as a user experiences it: a whole process, from start to end.
 
     python benchmarks/cold.py [--onnx FILE.onnx --input-shape 1,3,48,320] [--table SD865] [--rounds 5]
 
-Prints processor time (user and system) of ``latency-nas predict`` over that of ``import torch``, in turns, medians, and
-the peak memory. MobileNetV2 is exported by torch first; ``--onnx`` adds a file of your own, such as the recogniser that
-the package rapidocr-onnxruntime ships.
+Prints the processor time (user and system) of ``latency-nas predict``, divided by that of ``import torch``, and the
+peak memory. Both alternate, and the times are medians. MobileNetV2 is exported by torch first. ``--onnx`` adds a file
+of your own, such as the recogniser in the package rapidocr-onnxruntime.
 """
 
 from __future__ import annotations
@@ -44,14 +44,16 @@ def main() -> None:
     """Time every side in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--onnx", help="another model's file")
-    parser.add_argument("--input-shape", default="", help="of its input")
+    parser.add_argument("--input-shape", default="", help="shape of its input")
     parser.add_argument("--table", default="SD865")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
         file = folder / "net.onnx"
-        _run(["-c", _EXPORT, str(file)], folder)  # not here: a child's peak is at least its parent's
+        _run(
+            ["-c", _EXPORT, str(file)], folder
+        )  # in a process of its own, since a child's peak is at least its parent's
         (folder / "cold_model.py").write_text("from tests.zoo import ZOO\nmake = ZOO['MobileNetV2'][0]\n")
         os.chdir(folder)
         predict = ["-c", "from latency_nas.cli.main import main; main()", "predict", "--table", args.table]
@@ -67,7 +69,7 @@ def main() -> None:
         for number in range(args.rounds + 1):
             for side, arguments in sides.items():
                 run = _run(arguments, folder)
-                if number:  # the first fills the caches of the disk
+                if number:  # the first round only fills the caches of the disk
                     runs[side].append(run)
     torch_s = median(seconds for seconds, _ in runs["import torch"])
     for side, found in runs.items():

@@ -1,9 +1,9 @@
-"""Holds the kernels of the Paddle-Lite rules against the program that Paddle-Lite's own optimiser makes for ARM.
+"""Compares the kernels of the Paddle-Lite rules with the program of Paddle-Lite's own optimiser for ARM.
 
     python benchmarks/fusion_lite.py FOLDER
 
-FOLDER holds ``.pdmodel`` files with their ``.pdiparams``, as ``tests/paddle_zoo.py pdmodel FOLDER NAME...`` writes;
-the optimiser runs in the Python that has Paddle-Lite. Prints a line a network, and how many are equal.
+FOLDER holds ``.pdmodel`` files with their ``.pdiparams``, as ``tests/paddle_zoo.py pdmodel FOLDER NAME...`` writes.
+The optimiser runs in the Python that has Paddle-Lite. Prints a line for each network, and the number of equal ones.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main() -> None:
             theirs = kernels(optimised(python, file, Path(folder)))
         ours = Counter(call.kernel.key for call in fuse(read_paddle(file), "Paddle-Lite"))
         n_equal += ours == theirs
-        more, less = sorted((ours - theirs).elements()), sorted((theirs - ours).elements())
-        print(f"{file.stem}: {theirs.total()} kernels, {'equal' if ours == theirs else f'{more} for {less}'}")
+        extra, missing = sorted((ours - theirs).elements()), sorted((theirs - ours).elements())
+        print(f"{file.stem}: {theirs.total()} kernels, {'equal' if ours == theirs else f'{extra} for {missing}'}")
     print(f"{n_equal} of {len(files)} networks equal")
 
 

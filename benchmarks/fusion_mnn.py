@@ -1,9 +1,10 @@
-"""Holds the kernels that the rules give for MNN against the ops that MNN executes, over the zoo of the tests.
+"""Compares the kernels that the rules give for MNN with the ops that MNN executes, for the zoo of the tests.
 
     PYTHONPATH=. python benchmarks/fusion_mnn.py [--exporter]
 
-Each network goes to MNN by this library's writer, or with ``--exporter`` by torch's own exporter; the kernels read from
-that ONNX file are then held against those read from torch, too. Prints a line a network.
+Each network is converted by this library's writer, or with ``--exporter`` by torch's own exporter. With the exporter,
+the kernels that are read from the ONNX file are also compared with those read from torch. Prints a line for each
+network.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.zoo import ZOO, example_input
 
 
 def report(name: str, folder: Path, *, exporter: bool) -> str:
-    """What came of one network."""
+    """The result for one network."""
     model = ZOO[name][0]()
     graph = read_torch(model, example_input(name))
     calls = fuse_mnn(graph)

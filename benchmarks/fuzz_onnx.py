@@ -2,9 +2,9 @@
 
     python benchmarks/fuzz_onnx.py --n 200000
 
-The inputs are those of `SOUND`, truncated, with bytes changed, removed, repeated or moved, or with fields, names, sizes
-and nodes replaced. What is read must also fuse. They run in processes of 1000 inputs, so that a crash of native code
-is seen, too. Prints one line, and a traceback for each kind of failure.
+The inputs are the models of `SOUND`: truncated, with bytes changed, removed, repeated or moved, or with fields, names,
+sizes and nodes replaced. A model that is read must also fuse. Each process runs 1000 inputs, so that crashes of native
+code are detected, too. Prints one line, and a traceback for each kind of failure.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _MEMORY_BYTES = 4 * 2**30
 
 
 def _bytes(data: bytes, rng: random.Random) -> bytes:
-    """No protobuf any more, or barely."""
+    """Damage bytes: the result is rarely valid protobuf."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 8, 64))):
         at, size = rng.randrange(len(out) + 1), rng.choice((1, 1, 4, 64))
@@ -108,7 +108,7 @@ def _bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def _fields(data: bytes, rng: random.Random) -> bytes:
-    """Sound protobuf, unsound model: any field of any message is set, repeated or removed."""
+    """Set, repeat or remove any field of any message: the result is valid protobuf, but an invalid model."""
     model = onnx.ModelProto.FromString(data)
     names = [name for node in model.graph.node for name in (*node.input, *node.output)]
     for _ in range(rng.choice((1, 1, 2, 8))):
@@ -121,9 +121,9 @@ def _fields(data: bytes, rng: random.Random) -> bytes:
             if field is None:
                 break
             repeated = not isinstance(value, str | bytes | int | float) and hasattr(value, "__len__")
-            held = rng.choice(value) if repeated and len(value) else value
-            if hasattr(held, "ListFields") and rng.random() < 0.7:
-                message = held
+            item = rng.choice(value) if repeated and len(value) else value
+            if hasattr(item, "ListFields") and rng.random() < 0.7:
+                message = item
                 continue
             _replace(message, field.name, value, repeated, names, rng)
             break
@@ -132,25 +132,25 @@ def _fields(data: bytes, rng: random.Random) -> bytes:
 
 def _replace(message: Any, name: str, value: Any, repeated: bool, names: Sequence[str], rng: random.Random) -> None:
     kind = rng.randrange(4)
-    held = value[0] if repeated and len(value) else value
-    odd: Any = None
-    if isinstance(held, str):
-        odd = rng.choice((*names, "", "x", "Conv", "MatMul", "Loop", "axis", "Reshape", "axes"))
-    elif isinstance(held, int):
-        odd = rng.choice(_NUMBERS)
-    elif isinstance(held, float):
-        odd = rng.choice((0.0, -1.0, float("nan"), float("inf"), 1e38))
-    elif isinstance(held, bytes):
-        odd = rng.randbytes(rng.randrange(9))
+    item = value[0] if repeated and len(value) else value
+    replacement: Any = None
+    if isinstance(item, str):
+        replacement = rng.choice((*names, "", "x", "Conv", "MatMul", "Loop", "axis", "Reshape", "axes"))
+    elif isinstance(item, int):
+        replacement = rng.choice(_NUMBERS)
+    elif isinstance(item, float):
+        replacement = rng.choice((0.0, -1.0, float("nan"), float("inf"), 1e38))
+    elif isinstance(item, bytes):
+        replacement = rng.randbytes(rng.randrange(9))
     try:
-        if kind == 0 or odd is None:
+        if kind == 0 or replacement is None:
             message.ClearField(name)
         elif not repeated:
-            setattr(message, name, odd)
+            setattr(message, name, replacement)
         elif kind == 1:
-            value.append(odd)
+            value.append(replacement)
         else:
-            value[rng.randrange(len(value))] = odd
+            value[rng.randrange(len(value))] = replacement
     except (TypeError, ValueError):  # a number that the field does not hold
         message.ClearField(name)
 

@@ -2,9 +2,9 @@
 
     python benchmarks/fuzz_paddle.py FOLDER --n 200000
 
-FOLDER holds sound ``.pdmodel`` and ``.json`` files, such as ``tests/paddle_zoo.py`` exports; each format gets `n`
-inputs: truncated, with bytes changed, removed, repeated or moved, made of work items of several files, or with numbers
-and names of their fields replaced. What is read must also fuse. Prints one line a format.
+FOLDER holds valid ``.pdmodel`` and ``.json`` files, such as ``tests/paddle_zoo.py`` exports. Each format gets `n`
+inputs: truncated, with bytes changed, removed, repeated or moved, combined from parts of several files, or with numbers
+and names of fields replaced. A program that is read must also fuse. Prints one line for each format.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _bytes(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def _program(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Sound protobuf, unsound program."""
+    """Replace fields: the result is valid protobuf, but an invalid program."""
     program = ProgramDesc.FromString(data)
     block = program.blocks[0]
     names = [variable.name for variable in block.vars]
@@ -83,7 +83,7 @@ def _program(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def _pir(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Sound JSON, unsound program."""
+    """Replace fields: the result is valid JSON, but an invalid program."""
     content = json.loads(data)
     ops = content["program"]["regions"][0]["blocks"][0]["ops"]
     for _ in range(rng.choice((1, 1, 2, 8))):
@@ -99,8 +99,8 @@ def _pir(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
             if rng.random() < 0.3:
                 del holder[key]
             else:
-                odd = (None, "", "x", "1.add", 1.5, True, [], {}, [[]], {"#": "0.a_i32", "D": 2}, rng.choice(ops))
-                holder[key] = rng.choice((*_NUMBERS, *odd))
+                others = (None, "", "x", "1.add", 1.5, True, [], {}, [[]], {"#": "0.a_i32", "D": 2}, rng.choice(ops))
+                holder[key] = rng.choice((*_NUMBERS, *others))
             break
     try:
         return json.dumps(content).encode()

@@ -44,7 +44,7 @@ TRIED = np.geomspace(5e-3, 2e-2, 9).round(5).tolist()  # weights of the linear p
 DISCRETIZATION = 0.4
 TUNED = "linear, tuned at one target"
 
-# how a search is held to its target -> the loss's options, made anew for each search
+# way to steer a search to its target -> function that makes the loss's options for each search
 WAYS: dict[str, Callable[[], dict[str, Any]]] = {
     "equality, discretized": lambda: {"penalty": AugmentedLagrangian("equality", rho=0.3, every=1)},
     "inequality, discretized": lambda: {"penalty": AugmentedLagrangian("inequality", rho=0.3, every=1)},
@@ -114,7 +114,7 @@ class Searches:
         self.pool = ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn"))
 
     def run(self, searches: Iterable[Search]) -> list[Landed]:
-        """What became of them, in their order."""
+        """The results of searches, in the same order."""
         wanted = list(searches)
         new = [search for search in wanted if search not in self.finished]
         pending = {search: self.pool.submit(land, search, self.table_file) for search in new}
@@ -141,8 +141,8 @@ def tune(searches: Searches, epochs: int) -> float:
         tried[weight] = landed.before
         if abs(landed.before) <= 0.03:
             break
-    shown = ", ".join(f"{weight:.3g}: {off:+.1%}" for weight, off in tried.items())
-    print(f"\nlinear weights tried at target {TUNED_AT}, seed 0: {shown}\n")
+    text = ", ".join(f"{weight:.3g}: {off:+.1%}" for weight, off in tried.items())
+    print(f"\nlinear weights tried at target {TUNED_AT}, seed 0: {text}\n")
     return min(tried, key=lambda weight: abs(tried[weight]))
 
 

@@ -3,10 +3,10 @@
     python benchmarks/metering.py speed --mmt-python ENV/bin/python
     python benchmarks/metering.py accuracy --mmt-python ENV/bin/python [--space resnet18]
 
-ENV is an environment with ``mnn-meter==2.2.0`` and ``tabulate`` beside this library's own packages. Both sides are
-given the same ops, repeats and threads, one after the other on the same machine. It must be idle: a network that takes
-longer than the scheduler's slice shares the processor with whatever else runs, and the repeat noise says so. Networks
-are measured before and after the table is made, so that what changes meanwhile is part of that noise.
+ENV is an environment with ``mnn-meter==2.2.0`` and ``tabulate`` beside this library's own packages. Both tools run the
+same ops, repeats and threads, one after the other on the same machine. The machine must be idle: a network that takes
+longer than the scheduler's slice shares the processor with other processes, which shows in the repeat noise. Networks
+are measured before and after the table is made, so that this noise includes changes in between.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 
 def peer(options: argparse.Namespace, ops: Path, folder: Path, networks: Path | None = None) -> dict[str, Any]:
-    """What mnn-meter gives for an op space."""
+    """The result of mnn-meter for an op space."""
     command = [options.mmt_python, str(HERE / "metering_peer.py"), str(ops), str(folder), str(options.times)]
     command += [str(options.threads), *([str(networks)] if networks else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -38,7 +38,7 @@ def peer(options: argparse.Namespace, ops: Path, folder: Path, networks: Path | 
 
 
 def inference_s(folder: Path) -> tuple[float, float, int]:
-    """Seconds that a session of ours spent running its networks, and its yardstick; and the fewest runs of a kernel."""
+    """Seconds that our session ran networks, seconds that it ran the yardstick, and the minimum runs of a kernel."""
     from latency_nas.measure.session.session import Session
 
     networks = yardsticks = 0.0
@@ -58,7 +58,7 @@ def inference_s(folder: Path) -> tuple[float, float, int]:
 
 
 def ours(options: argparse.Namespace, ops: Path, folder: Path) -> dict[str, Any]:
-    """The same two steps by this library's drop-in, in a fresh process and after its imports, as the other's."""
+    """The same two steps by this library's drop-in. As for the other tool, the process is new; imports are untimed."""
     program = (
         "import time; from latency_nas.compat.mmt import generate_ops_list, meter_ops; start = time.perf_counter()\n"
         f"generate_ops_list({str(ops)!r}, {str(folder)!r})\n"

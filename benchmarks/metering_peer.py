@@ -1,11 +1,11 @@
-"""mnn-meter 2.2.0 itself, in an environment of its own, with the smallest shims that let it run without a GPU.
+"""Runs mnn-meter 2.2.0 itself, in an environment of its own, with small shims so that it runs without a GPU.
 
     python benchmarks/metering_peer.py OPS.yaml FOLDER TIMES THREADS [NETWORKS.json]
 
-Run by `metering.py`. Prints one line of JSON: what its two steps took, the time inside inference, how many ops it
-metered, and its predictions of the networks. The shims: `.cuda()` and ``device="cuda"`` do nothing; ``MNNConvert`` and
-``MNNV2Basic.out``, which the wheel of MNN lacks, are scripts over that wheel (the second times copies to and from the
-host as well, as the original does, and prints the same last line).
+`metering.py` starts it. It prints one line of JSON: the times of its two steps, the time inside inference, the number
+of metered ops, and its predictions for the networks. The shims: `.cuda()` and ``device="cuda"`` do nothing.
+``MNNConvert`` and ``MNNV2Basic.out``, which the wheel of MNN lacks, are scripts over that wheel. The second one also
+times copies to and from the host, as the original does, and prints the same last line.
 """
 
 from __future__ import annotations

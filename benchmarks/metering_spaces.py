@@ -1,6 +1,6 @@
 """Three spaces of networks in MMT's manner: blocks that are classes with a text of their own, and an op space of each.
 
-Networks and blocks are what mnn-meter and this library are both given by `metering.py`.
+`metering.py` gives these networks and blocks to mnn-meter and to this library.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class CellBlock(_Block):
 
 
 class ResNetBasicBlock(ResidualBlock):
-    """The block of MMT's demo, whose op space multiplies its arguments out: most combinations are none."""
+    """The block of MMT's demo. Its op space has all combinations of arguments, most of which are invalid."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, kernel: int) -> None:
         super().__init__((in_channels, out_channels, kernel))

@@ -1,15 +1,15 @@
-"""Times how long a MobileNetV2 takes from its file, or torch module, to milliseconds: ours beside the peers'.
+"""Times the path of a MobileNetV2 from its file or torch module to a latency: ours and that of other tools.
 
     python benchmarks/reading.py --nn-meter ENV/bin/python --paddleslim ENV/bin/python
 
-nn-Meter 2.0 (given the ONNX file) and PaddleSlim 2.6.0 (given the ``.pdmodel``) run in Pythons of their own, named by
-these options or by NN_METER_PYTHON and PADDLESLIM_PYTHON (`tests/golden/paddleslim/make.py` tells how to make the
-latter); one that is absent is said to be. Sides alternate, each after a run that is not counted; medians.
-The forests that nn-Meter priced its kernels with cannot be had any more. Stand-ins are fitted by its own builder: its
-regressor of each kernel's type for a CPU, on 3,000 rows of its own sampler, with made-up latencies. They answer in the
-time that its own would take, or less, since those were fitted to more rows; what they answer means nothing. The time
-of reading the file and finding the kernels alone is printed beside it. Our times are of a warm process, in
-which the kernels that were met before are not made again, and beside them with every kernel met for the first time.
+nn-Meter 2.0 (with the ONNX file) and PaddleSlim 2.6.0 (with the ``.pdmodel``) run in Pythons of their own. These
+options, or NN_METER_PYTHON and PADDLESLIM_PYTHON, name them; `tests/golden/paddleslim/make.py` describes how to make
+the latter. A missing one is reported. All sides alternate; the first run of each is not counted; times are medians.
+The forests of nn-Meter are no longer available. Its own builder fits replacements: its regressor for each kernel type
+on a CPU, on 3,000 rows of its own sampler with invented latencies. They take as long as the originals or less, since
+those were fitted to more rows. Their predictions mean nothing. The time of only reading the file and finding the
+kernels is printed as well. Our times are of a warm process, which keeps kernels that it has made before, and also with
+all kernels new.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ _RULES += '"BF_dwconv_clip": {"obey": true}}'
 
 
 class Peer:
-    """A peer in its own Python, asked for one run at a time."""
+    """Another tool in its own Python. Each call makes one run."""
 
     def __init__(self, python: str, code: str, *arguments: object) -> None:
         path = f"{Path(python).parent}:{os.environ['PATH']}"
@@ -119,11 +119,11 @@ class Peer:
         )  # fmt: skip
 
     def __call__(self) -> float:
-        """Seconds of one run, as the peer's own process takes them."""
-        asked, answers = self._process.stdin, self._process.stdout
-        if asked is None or answers is None:
+        """Seconds of one run, timed in the peer's own process."""
+        requests, answers = self._process.stdin, self._process.stdout
+        if requests is None or answers is None:
             raise RuntimeError("the peer was started without pipes")
-        print(file=asked, flush=True)
+        print(file=requests, flush=True)
         for line in answers:
             if line.startswith("seconds"):
                 return float(line.split()[1])
@@ -196,7 +196,7 @@ def main() -> None:
     for peer, source in _COMPARED:
         if peer in medians:
             bound = "" if "without" in peer else f" (at least {_ATLEAST})"
-            for what, of in (("medians", medians), ("the fastest, the least unstable, of each", fastest)):
+            for what, of in (("medians", medians), ("the fastest of each", fastest)):
                 warm, first = (of[peer] / of[ours] for ours in (source, f"{source}, kernels new"))
                 print(f"{peer} / ours from {source}, {what}: {warm:.1f}{bound}, {first:.1f} with kernels new")
         else:

@@ -1,18 +1,18 @@
-"""How far regressed latencies are from measured ones, on kernels that the regressor has not seen.
+"""Prints the errors of regressed latencies, for kernels that the regressor has not seen.
 
     python benchmarks/regressor.py [--data ../shared/data/paddleslim_optables] [--only "depthwise"]
 
-Beside each row stands a forest as PaddleSlim trains it (PaddleSlim PR 1054: its features, milliseconds, depth 70), on
-the same rows of the same run. A kernel that the source holds several times is one row (its first measurement), so that
-no kernel stands on both sides of a split. Splits: `random`, a fifth of the rows; `channels`, a fifth of the blocks of
-kernels whose channels lie in the same quarter of an octave, all else but padding equal; `shape`, a fifth of the shapes:
-kernels that differ in channels alone stay together. `channels` and `shape` leave each row out once. `In 90 %` are the
-rows in their 90 % interval, and `by group` the mean share of what was left out together, which intervals are made for.
+Each row also has the errors of a forest as PaddleSlim trains it (PaddleSlim PR 1054: its features, milliseconds, depth
+70), on the same rows. A kernel with several measurements counts as one row, its first, so that no kernel is on both
+sides of a split. The splits leave out: `random`, a fifth of the rows; `channels`, a fifth of the blocks of kernels
+whose channels are in the same quarter of an octave and whose other attributes except padding are equal; `shape`, a
+fifth of the shapes, which kernels share that differ only in channels. `channels` and `shape` leave each row out once.
+`In 90 %` is the share of rows in their 90 % interval. `By group` is the mean of this share over the groups that were
+left out together; intervals are made for such groups.
 
-The last columns of a random split are what the noise of the rows allows: the mean error that the best of all
-predictions would have, were it known, and its share within 10 %. Rows whose channels differ by 5 % at most are taken to
-err by the same from a smooth curve but for their noise, so that the difference of two such errors, over sqrt(2), is as
-wide as the noise of one, and as often above as below.
+The last columns of a random split are limits due to noise: the mean error of an ideal prediction, and its share within
+10 %. Rows whose channels differ by at most 5 % are assumed to have the same error from a smooth curve, except for their
+noise. So the difference of two such errors, divided by sqrt(2), is distributed like the noise of one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def samples(path: Path) -> dict[str, Family]:
 
 
 def published(path: Path) -> dict[str, Family]:
-    """The families of a table as PaddleSlim publishes it."""
+    """The families of a table that PaddleSlim publishes."""
     rows: dict[str, dict[Kernel, float]] = {}
     for kernel, entry in import_paddleslim(path)[0].items():
         rows.setdefault(kernel.family, {})[kernel] = entry.latency_ms
@@ -89,7 +89,7 @@ def _family(name: str, rows: dict[Kernel, float]) -> Family:
 
 
 def splits(family: Family) -> Iterator[tuple[str, list[Split], NDArray[Any]]]:
-    """The ways to leave rows out: a name, the splits, and of each row what it was left out with."""
+    """The ways to leave rows out, each with a name, the splits, and the group of each row."""
     rows = np.arange(len(family.kernels))
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(rows)
@@ -111,31 +111,33 @@ def score(family: Family, name: str, parts: list[Split], groups: NDArray[Any]) -
     """The line of a family and a split."""
     measured, ours, std, theirs = [], [], [], []
     start = time.perf_counter()
-    for kept, held in parts:
+    for kept, left_out in parts:
         regressor = KernelRegressor(family.table(kept))
-        guesses = regressor.predict_many([family.kernels[row] for row in held])
-        measured.append(family.latency_ms[held])
+        guesses = regressor.predict_many([family.kernels[row] for row in left_out])
+        measured.append(family.latency_ms[left_out])
         ours.append([guess.latency_ms for guess in guesses if guess])
         std.append([guess.std_ms for guess in guesses if guess])
         theirs.append(
             forest_of_paddleslim(
-                [family.kernels[row] for row in kept], family.latency_ms[kept], [family.kernels[row] for row in held]
+                [family.kernels[row] for row in kept],
+                family.latency_ms[kept],
+                [family.kernels[row] for row in left_out],
             )
         )
     seconds = time.perf_counter() - start
     truth, ms, deviation, forest = (np.concatenate(part) for part in (measured, ours, std, theirs))
     inside = np.abs(np.log(truth / ms)) <= 1.645 * deviation / ms
-    by_group = mean_of_groups(inside, groups[np.concatenate([held for _, held in parts])])
+    by_group = mean_of_groups(inside, groups[np.concatenate([left_out for _, left_out in parts])])
     text = f"{len(truth):6} {_error(ms, truth)} {inside.mean():8.1%} {by_group:8.1%}    {_error(forest, truth)}"
     allowed = f" {noise_allows(family, parts[0][1], ms):>13}" if name.startswith("random") else ""
     return f"{text} {seconds:7.0f} s{allowed}"
 
 
-def noise_allows(family: Family, held: Ints, guess_ms: Floats) -> str:
-    """The error, and the share within 10 %, of a prediction without error of its own on the left-out rows, if known."""
-    errors = np.log(family.latency_ms[held] / guess_ms)
+def noise_allows(family: Family, left_out: Ints, guess_ms: Floats) -> str:
+    """The error, and the share within 10 %, of an ideal prediction for the left-out rows, if known."""
+    errors = np.log(family.latency_ms[left_out] / guess_ms)
     lines: dict[str, list[tuple[int, float, float]]] = {}
-    for row, error, ms in zip(held, errors, guess_ms, strict=True):
+    for row, error, ms in zip(left_out, errors, guess_ms, strict=True):
         kernel = family.kernels[row]
         sources = kernel.inputs[0][1] if kernel.attributes["group"] == 1 else 0  # of a depthwise one all channels move
         line = f"{shape_of(kernel)} {kernel.attributes['pad']} {sources}"

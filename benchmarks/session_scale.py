@@ -1,10 +1,10 @@
-"""A session over 20,000 kernels: its memory, and how soon it measures.
+"""A session for 20,000 kernels: its memory, and the time until it measures.
 
     python benchmarks/session_scale.py [--repetitions 200]
 
-The file with the op space is read, the session made, and repetitions are counted until they are enough; then the
-process tells its peak memory. The device side is a process of its own and is told apart. With `--ops` the space is of
-20,000 torch modules, with the reader's torch in memory, instead of kernels.
+It reads the file of the op space, makes the session, and measures the given number of repetitions. Then it prints the
+peak memory of the process, and that of the device side, which is another process. With `--ops` the space has 20,000
+torch modules instead of kernels, so that torch is in memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ops:
 
 
 class EnoughError(Exception):
-    """Enough repetitions were made."""
+    """The given number of repetitions was made."""
 
 
 def kernels_text() -> str:
@@ -54,7 +54,7 @@ def kernels_text() -> str:
 
 
 def main() -> None:
-    """Run as far as asked and print what it took."""
+    """Run one session and print its times and memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--ops", action="store_true")
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def run(source: Path, path: Path, n_repetitions: int) -> None:
-    """One session, from reading its file to the last repetition that is wanted."""
+    """Run a session, from its file to the last repetition."""
     start = time.perf_counter()
     from latency_nas.measure.device.runner import LocalRunner
     from latency_nas.measure.session.options import SessionOptions

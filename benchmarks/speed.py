@@ -1,11 +1,12 @@
-"""What the term costs, in one run, against the usual form: a Python loop over layers, a softmax and a dot product each.
+"""Times the latency term beside its usual form: a Python loop over layers, each with a softmax and a dot product.
 
     python benchmarks/speed.py [--runs 300]
 
-Prints, in CPU time, for 22 and 100 choices of 9 candidates with a parameter each, forward and backward of both forms,
-alternating, and the ratio of their medians; the part of a training step of the example supernet (batch 64); and time
-and memory of attaching to MobileNetV3-sized supernets (5 stages x 4 blocks x 3 kernels x 3 expansions, 224 x 224), once
-with the candidates as modules and once elastic, where kernels, expansions and depths are slices of the largest.
+Prints three parts. First, the CPU time of forward and backward of both forms, alternating, and the ratio of their
+medians, for 22 and 100 choices of 9 candidates. Second, the term's share of a training step of the example supernet
+(batch 64). Third, time and memory of attaching to supernets of MobileNetV3's size (5 stages x 4 blocks x 3 kernels x 3
+expansions, 224 x 224): once with candidates as modules, and once elastic, where kernels, expansions and depths are
+slices of the largest.
 """
 
 from __future__ import annotations
@@ -40,19 +41,19 @@ N_CANDIDATES = 9
 
 
 class Thetas(nn.Module):
-    """As many parameters as there are choices."""
+    """A supernet with a parameter for each choice."""
 
     def __init__(self, n_choices: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(nn.ParameterList([torch.randn(N_CANDIDATES)]) for _ in range(n_choices))
 
     def thetas(self) -> list[nn.Parameter]:
-        """One a choice."""
+        """A parameter for each choice."""
         return [block[0] for block in self.blocks]
 
 
 def usual_form(thetas: list[nn.Parameter], costs: list[Tensor]) -> Tensor:
-    """As in the code of FBNet and ProxylessNAS."""
+    """The term as in the code of FBNet and ProxylessNAS."""
     total = torch.zeros(())
     for theta, cost in zip(thetas, costs, strict=True):
         total = total + (functional.softmax(theta, dim=-1) * cost).sum()
@@ -60,7 +61,7 @@ def usual_form(thetas: list[nn.Parameter], costs: list[Tensor]) -> Tensor:
 
 
 def packed_form(net: Thetas) -> Callable[[], Tensor]:
-    """What `LatencyLoss.expected_ms` does in a step."""
+    """The computations of `LatencyLoss.expected_ms` in a step."""
     names = [f"blocks.{number}" for number in range(len(net.blocks))]
     labels = tuple(map(str, range(N_CANDIDATES)))
     costs = tuple(tuple(Cost(value=0.1 * (index + 1)) for index in range(N_CANDIDATES)) for _ in names)

@@ -1,4 +1,4 @@
-"""`restored`: reading a network leaves it as it was, whatever its forward or a function of the user's sets."""
+"""`restored`: undoes what a forward, or a function of the user's, sets while a network is read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["restored"]
 
 @contextlib.contextmanager
 def restored(modules: Iterable[Any]) -> Iterator[None]:
-    """Afterwards every module has the attributes that it had, and their lists and dictionaries the same items.
+    """Restore the attributes of all modules after the block, and the items of their lists and dictionaries.
 
     The random states of Python and NumPy are restored, too.
 
     Args:
-        modules: Modules of a network, the root included.
+        modules: All modules of a network, with the root.
     """
     attributes = [(module, dict(vars(module))) for module in modules]
     containers = [
@@ -35,8 +35,8 @@ def restored(modules: Iterable[Any]) -> Iterator[None]:
         for module, before in attributes:
             vars(module).clear()
             vars(module).update(before)
-        for value, was in containers:
+        for value, items in containers:
             value.clear()
-            value.extend(was) if isinstance(value, list) else value.update(was)
+            value.extend(items) if isinstance(value, list) else value.update(items)
         random.setstate(states[0])
         np.random.set_state(states[1])

@@ -1,1 +1,1 @@
-"""How the derived tables beside this folder were made."""
+"""Makes the derived tables beside this folder."""

@@ -17,7 +17,7 @@ from latency_nas.table import load_table, save_table
 
 _HERE = Path(__file__).resolve().parents[1]
 
-_SHOWN = ("SD865/threads=1",)  # other phones' rows are the same, times other scales of their classes
+_SHOWN = ("SD865/threads=1",)  # tables of other phones have the same rows with other scales
 
 
 def main(folder: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the published networks are built of, with Paddle's spellings of the activations."""
+"""Blocks of the published networks, with Paddle's names of the activations."""
 
 from __future__ import annotations
 

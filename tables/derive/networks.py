@@ -1,4 +1,4 @@
-"""The networks whose times are published, by the names that the tables of times give them."""
+"""The networks with published times, by the names in the tables of times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["DIALECT", "ENGINE", "FAMILIES", "NETWORKS", "kernels"]
 
-# whose operators the op samples are: a linear layer is a product and an addition
+# the op samples are of this release: a linear layer is a product and an addition
 ENGINE, DIALECT = "Paddle-Lite", "2.11"
 
 _Network = tuple[Callable[[], nn.Module], int]
@@ -55,7 +55,7 @@ FAMILIES = {name: name.split("_x")[0] for name in NETWORKS}
 
 @cache
 def kernels(name: str) -> tuple[KernelCall, ...]:
-    """What Paddle-Lite runs for a network, as its optimiser of release 2.11 names it."""
+    """The kernels that Paddle-Lite 2.11 runs for a network."""
     make, size = NETWORKS[name]
     with torch.device("meta"):
         network = make()

@@ -19,42 +19,42 @@ Scores = Mapping[str, Mapping[str, tuple[float, float, float]]]
 
 _HEAD = """# Named tables
 
-`load_table("SD865")` is the table `SD865/threads=1.parquet` beside this page; `load_table("SD855/threads=2")` names a
-variant, and a name alone is the variant of the fewest threads. `latency-nas tables` lists them.
+`load_table("SD865")` loads the table `SD865/threads=1.parquet` beside this page. `load_table("SD855/threads=2")` names
+a variant; a name alone means the variant with the fewest threads. `latency-nas tables` lists all tables.
 
 **No table of a phone here was measured on that phone.** Convolutions and pools are op samples that PaddleSlim measured
 with Paddle-Lite on a phone that is inferred to be an SD710 (4 threads); other operators follow laws of memory of its
-RK3288 table. Both are scaled, class of kernel by class, to whole-network times that Paddle-Lite and PaddleClas publish
-for the phone. `SD710/threads=4` is the source itself, not calibrated: its error on whole networks is not known here.
-Kernels are as opt of Paddle-Lite 2.11 names them; kernels without a row are regressed.
+RK3288 table. For each class of kernels, both are scaled to whole-network times that Paddle-Lite and PaddleClas publish
+for the phone. `SD710/threads=4` is the source itself and is not calibrated: its error on whole networks is unknown.
+Kernels are those of Paddle-Lite 2.11 (opt). Kernels without a row are regressed.
 
-This page and the tables are made by `cd tables && python -m derive FOLDER`, FOLDER holding `paddleslim_optables`,
-`paddlelite_docs` and `paddleclas_sd855`. A network that is left out is left out everywhere: of the phone's times, of
-the times of the phones that its table started from, and of the choice of how freely classes are scaled.
+`cd tables && python -m derive FOLDER` makes this page and the tables. FOLDER has `paddleslim_optables`,
+`paddlelite_docs` and `paddleclas_sd855`. A left-out network is left out everywhere: of the phone's times, of the times
+of the phones that its table started from, and of the choice of how freely classes are scaled.
 
-Times are published without the networks, which are built here as their papers and best known implementations have
-them. Two were changed after their errors were seen, so that theirs say less than the others': InceptionV1 is that of
-torchvision and TF-slim, of 3 x 3 convolutions (with 5 x 5, as in the paper, it came out too slow on every phone that
-has it), and YOLOv5s decodes its boxes, as its export does (too fast on every phone without).
+The times are published without the networks. These are built here as in their papers and best known implementations.
+Two were changed after their errors were known, so their errors are weaker evidence than the others: InceptionV1 is
+that of torchvision and TF-slim, with 3 x 3 convolutions (with 5 x 5, as in the paper, it was too slow on every phone
+that has it), and YOLOv5s decodes its boxes, as its export does (without, it was too fast on every phone).
 
-`NAME.forms.npz` holds the fitted regressor of a table as plain arrays, so that no prediction fits one; a table without
-it is fitted when a kernel is first missing. `latency-nas table fit NAME` makes it.
-`python benchmarks/regressor.py` prints how far the regressor is from op samples that it has not seen, by random,
-channel and shape splits, with a forest as PaddleSlim trains it beside each row. `python -m derive.this_machine`
-measured `x86-mnn.parquet`, and measures it anew on the machine it runs on.
+`NAME.forms.npz` has the fitted regressor of a table as plain arrays, so that no prediction has to fit one. A table
+without it is fitted when a kernel is first missing. `latency-nas table fit NAME` makes it.
+`python benchmarks/regressor.py` prints the errors of the regressor on op samples that it has not seen, by random,
+channel and shape splits, beside a forest as PaddleSlim trains it. `python -m derive.this_machine` measured
+`x86-mnn.parquet`; it measures the table again on the machine that runs it.
 
 """
 
 _KERNELS = """
 ## Kernels that a table lacks
 
-By its regressor, family by family, each row predicted by a fit without it. `Near`: single rows left out, so that their
-neighbours are in the table. `Far`: all rows of a shape left out (all channels at this height, width, kernel and
-stride), in five folds. The shares in the 90 % interval are of intervals that rest on other rows, and on other shapes;
-there each shape counts as one, since intervals are made for the kernels of a shape to come.
-Beside it a forest as PaddleSlim trains it, on the same folds of shapes. The rows are derived themselves: the error is
-against them, not against the phone. Other phones' tables hold the same rows, times other scales of their classes; other
-families are laws of memory, which a regressor finds again.
+The table below has the errors of the regressor by family. Each row is predicted by a fit without it. `Near`: single
+rows are left out, so their neighbours are in the table. `Far`: all rows of a shape are left out (all channels at this
+height, width, kernel and stride), in five folds. The shares in the 90 % interval are of intervals from other rows
+(`near`) and from other shapes (`far`). In the latter, each shape counts as one, since intervals are made for the
+kernels of an unseen shape. The last column is a forest as PaddleSlim trains it, on the same folds of shapes. The rows
+themselves are derived: errors are relative to the rows, not to the phone. Other phones' tables have the same rows with
+other scales of their classes. Other families follow laws of memory, which a regressor finds again.
 
 """
 
@@ -68,11 +68,11 @@ def write_page(
     """Write the page.
 
     Args:
-        path: of the page.
-        tables: all derived tables, by name.
-        scores: table -> network -> its published time, what was predicted of it when it was left out, and what one
-            scale for all kernels of the SD710 predicts of it then; in milliseconds.
-        accuracies: of the regressor of each table, by name.
+        path: File to write.
+        tables: All derived tables, by name.
+        scores: Table -> network -> three times in milliseconds: the published one, the one predicted while the network
+            was left out, and the one that a single scale for all kernels of the SD710 then predicts.
+        accuracies: Accuracy of the regressor of each table, by name.
     """
     parts = [
         _HEAD,
@@ -115,7 +115,7 @@ def write_page(
 
 
 def _measured(folder: Path) -> list[str]:
-    """A sentence on each table that was measured, not derived: those lie in no folder of a phone."""
+    """A sentence on each measured table. These are not in the folder of a phone."""
     sheets = {path.stem: load_table(path).datasheet for path in sorted(folder.glob("*.parquet"))}
     return [
         f"\n`{name}` was measured by this library's meter on one thread of an {sheet.device} ({sheet.soc}), with "
@@ -145,7 +145,7 @@ def _regressors(accuracies: Mapping[str, Sequence[FamilyAccuracy]]) -> list[str]
 
 
 def _inside(runs: Mapping[str, tuple[float, float, float]]) -> NDArray[np.bool_]:
-    """Whether each network keeps within the bound that the others' errors give."""
+    """Whether the error of each network is within the bound from the others' errors."""
     measured, predicted = np.array([run[:2] for run in runs.values()]).T
     rows = np.arange(len(measured))
     bounds = np.array([error_bound(predicted[rows != row], measured[rows != row]) for row in rows], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The named tables: what each is calibrated to, from which table, and how far it is from networks left out."""
+"""The named tables: the source and the times that each is calibrated with, and its errors on left-out networks."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["PHONES", "Phone", "Times", "build", "left_out_ms", "own_source", "pa
 
 _Array = NDArray[np.float64]
 Times = dict[str, float]
-_THIN = 4  # of so many sampled convolutions, one is in a calibrated table: loading and fitting it takes seconds
-_DIGITS = 4  # of a latency
+_THIN = 4  # a calibrated table has one of this many sampled convolutions, so that loading and fitting it takes seconds
+_DIGITS = 4  # significant digits of a latency
 _LITE = "Paddle-Lite (30fe065b to develop), docs/benchmark, docs/performance, docs/demo_guides: times of networks"
 _CLAS = "PaddleClas (d178931f), docs/zh_CN/models/ImageNet1k: times of networks"
 
@@ -36,10 +36,10 @@ class Phone:
     """A table to derive.
 
     Args:
-        source: the name of the table that is calibrated; None is the SD710's.
-        times: the published times, of the folder with the data.
-        device, version, power_mode: for the datasheet.
-        origin: where the times are from.
+        source: Name of the table that is calibrated; None for that of the SD710.
+        times: Function of the folder with the data that gives the published times.
+        device, version, power_mode: Fields of the datasheet.
+        origin: Sources of the times.
     """
 
     source: str | None
@@ -55,11 +55,11 @@ def _lite(soc: str, threads: int, *versions: str) -> Callable[[Path], Times]:
 
 
 def _clas_first(threads: int, *versions: str) -> Callable[[Path], Times]:
-    """PaddleClas's times, and of networks that it lacks those of Paddle-Lite's documents."""
+    """PaddleClas's times, completed by those of Paddle-Lite's documents for other networks."""
     return lambda folder: joined(clas_times(folder, threads), _lite("SD855", threads, *versions)(folder))
 
 
-# Phones of one kind of core stand in a row, each the source of the next: an SD865's cores are an SD835's but faster.
+# Phones with the same kind of cores form a chain, each the source of the next: an SD865's cores are faster SD835's.
 PHONES: dict[str, Phone] = {
     "SD835/threads=1": Phone(
         source=None, times=_lite("SD835", 1, "2.13-rc", "2.9", "2.11"), device="Snapdragon 835 phone",
@@ -99,7 +99,7 @@ PHONES: dict[str, Phone] = {
 
 
 def own_source(folder: Path) -> LatencyTable:
-    """The SD710's table: `source_table`, and what its regressor says of the published networks' other kernels."""
+    """The SD710's table: `source_table`, with regressed rows for the published networks' other kernels."""
     calls = [call for name in NETWORKS for call in kernels(name)]
     source = source_table(folder, {call.kernel for call in calls})
     prices = LatencyEstimator(source, on_missing="regress").price(calls).kernels
@@ -114,13 +114,13 @@ def _table(rows: dict[Kernel, float], like: LatencyTable) -> LatencyTable:
 
 
 def parts_of(source: LatencyTable) -> dict[str, _Array]:
-    """What each class of kernels costs in each published network, by the source."""
+    """The latency of each class of kernels in each published network, by the source table."""
     estimator = LatencyEstimator(source, on_missing="regress")
     return {name: class_parts(estimator, kernels(name)) for name in NETWORKS}
 
 
 def _scales(phone: str | None, times: dict[str, Times], parts: dict[str, _Array], without: str) -> _Array:
-    """The logarithm of each class's scale from the SD710 to a phone, of all networks but one: ``(classes,)``."""
+    """The logarithm of each class's scale from the SD710 to a phone, by all networks except one: ``(classes,)``."""
     if phone is None:
         return np.zeros(len(CLASSES))
     before = _scales(PHONES[phone].source, times, parts, without)
@@ -131,12 +131,12 @@ def _scales(phone: str | None, times: dict[str, Times], parts: dict[str, _Array]
 
 
 def left_out_ms(phone: str, times: dict[str, Times], parts: dict[str, _Array]) -> Times:
-    """What each network of a phone is said to take when no time of it was used, of this phone or of its sources."""
+    """The predicted time of each network of a phone, without any time of this network on the phone or its sources."""
     return {name: float(parts[name] @ np.exp(_scales(phone, times, parts, name))) for name in times[phone]}
 
 
 def _thinned(table: LatencyTable) -> LatencyTable:
-    """Every `_THIN`-th convolution, and all kernels of the published networks and all other rows."""
+    """A table with every `_THIN`-th convolution, all kernels of the published networks, and all other rows."""
     wanted = {table.stored(call.kernel).key for name in NETWORKS for call in kernels(name)}
     of_samples = [key for key in table.entries if key.startswith("conv2d ") and key not in wanted]
     dropped = set(of_samples) - set(of_samples[::_THIN])
@@ -145,7 +145,7 @@ def _thinned(table: LatencyTable) -> LatencyTable:
 
 
 def one_scale_ms(times: Times, parts: dict[str, _Array]) -> Times:
-    """As `left_out_ms`, of the SD710's table times one number."""
+    """As `left_out_ms`, but with a single scale for the SD710's table."""
     ratios = {name: time_ms / parts[name].sum() for name, time_ms in times.items()}
     return {
         name: float(parts[name].sum() * np.median([ratio for other, ratio in ratios.items() if other != name]))
@@ -154,7 +154,7 @@ def one_scale_ms(times: Times, parts: dict[str, _Array]) -> Times:
 
 
 def build(folder: Path) -> tuple[dict[str, LatencyTable], Scores]:
-    """All tables by name; and of each network, what `write_page` takes."""
+    """All tables by name, and the scores for `write_page`."""
     source = own_source(folder)
     parts, times = parts_of(source), {name: phone.times(folder) for name, phone in PHONES.items()}
     predicted = {name: left_out_ms(name, times, parts) for name in PHONES}

@@ -10,7 +10,7 @@ from derive.networks import NETWORKS
 
 __all__ = ["LITE", "clas_times", "joined", "lite_times"]
 
-# what Paddle-Lite's documents call a network, where that is not the name here
+# name of a network in Paddle-Lite's documents -> name here, where they differ
 LITE = {
     "EfficientNet": "EfficientNetB0",
     "MobileNetV1": "MobileNetV1_x1",
@@ -32,13 +32,13 @@ LITE = {
     "shufflenet_v2": "ShuffleNetV2_x1",
     "squeezenet": "SqueezeNet",
 }
-_CLAS_COPIES = ("ShuffleNetV2_swish",)  # carries the number of ShuffleNetV2_x2_0
+_CLAS_COPIES = ("ShuffleNetV2_swish",)  # its published time is that of ShuffleNetV2_x2_0
 
 
 def lite_times(folder: Path, *, soc: str, threads: int, versions: tuple[str, ...]) -> dict[str, float]:
     """Paddle-Lite's own times of one phone in milliseconds, by the names here.
 
-    The first version counts; others add networks that it lacks, as `joined` does.
+    The first version has precedence. The others add networks that it lacks, as in `joined`.
     """
     found: dict[str, dict[str, float]] = {version: {} for version in versions}
     want = {"soc": soc, "threads": str(threads), "abi": "armv8", "precision": "fp32", "backend": "cpu"}
@@ -55,13 +55,13 @@ def lite_times(folder: Path, *, soc: str, threads: int, versions: tuple[str, ...
 
 
 def joined(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
-    """The first source's times, and of networks that it lacks the second's, times the median ratio of those shared."""
+    """The first source's times, completed by the second's, which are scaled by the median ratio of shared networks."""
     ratio = median(first[name] / second[name] for name in first.keys() & second.keys())
     return dict(sorted(({name: time_ms * ratio for name, time_ms in second.items()} | first).items()))
 
 
 def clas_times(folder: Path, threads: int) -> dict[str, float]:
-    """PaddleClas's times on an SD855 in milliseconds, by the names here; of two values for one graph, the first."""
+    """PaddleClas's times on an SD855 in milliseconds, by the names here. Of two times for a graph, the first counts."""
     times: dict[str, float] = {}
     with (folder / "paddleclas_sd855/paddleclas_sd855_latency.csv").open() as file:
         for row in csv.DictReader(file):

@@ -1,13 +1,13 @@
 """The source of the derived tables: an SD710 with 4 threads, from PaddleSlim's op samples and its RK3288 table.
 
-Convolutions and pools are the samples themselves, less those that beside the others cannot be right: times of a log
-were told apart by their order, and some stand beside the neighbour's kernel. Other operators were measured on an
-RK3288 only: a law a + b x bytes is fitted to each there, divided by the ratio of what the same pools cost on both, and
-set down for a grid of shapes. To the engine, a product of matrices is a convolution with a kernel of one pixel, and so
-is a transposed convolution whose windows do not overlap.
+Convolutions and pools are the samples themselves, except implausible ones: times were assigned from a log by their
+order, and some have the time of a neighbouring kernel. Other operators were measured only on an RK3288. For each, a law
+a + b x bytes is fitted there, divided by the ratio of the same pools' times on both, and evaluated on a grid of shapes.
+The engine runs a product of matrices as a convolution with a kernel of one pixel, and likewise a transposed convolution
+whose windows do not overlap.
 
-The RK3288 computes exponentials one by one (0.3 GB/s); releases of Paddle-Lite since compute four at once. A sigmoid, a
-swish or a softmax is taken for three hard swishes, by the number of their instructions; networks calibrate that too.
+The RK3288 computes exponentials one by one (0.3 GB/s). Later releases of Paddle-Lite compute four at once. A sigmoid, a
+swish or a softmax counts as three hard swishes, by the number of instructions. Networks calibrate this as well.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SAMPLES = "paddleslim_optables/op_samples_fp32_threads4_SD710inferred_unique.par
 _RK3288 = "paddleslim_optables/rk3288_threads_4_power_mode_0.pkl"
 
 _EXPONENTIAL = "exponential"
-_HARD_SWISHES = 3  # that an exponential is worth
+_HARD_SWISHES = 3  # with the same time as an exponential
 
-# operators that no source has -> those that do about the same to as much memory
+# operator that no source has -> operator with a similar access to memory
 KIN = {
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "clip", "sub"), "add"),
     "div": "mul",
@@ -61,14 +61,14 @@ _ATTRIBUTES = {"transpose": {"perm": (0, 2, 3, 1)}, "resize": {"mode": "nearest"
 _OF_MAPS = ("batch_norm", "transpose", "resize", "shuffle_channel")
 _FAMILIES = ("conv2d", "depthwise_conv2d", "pool2d")
 _OUTLIER = 5
-_MAD = 1.4826  # standard deviations to a median absolute deviation
-_EVERY = 40  # of so many convolutions, one stands for a product
+_MAD = 1.4826  # ratio of the standard deviation to the median absolute deviation
+_EVERY = 40  # one of this many convolutions gives a row for a product
 
 Law = tuple[float, float]  # milliseconds, and milliseconds a byte
 
 
 def fit_law(kernels: list[Kernel], latency_ms: list[float]) -> Law:
-    """The law a + b x bytes, both positive, of the least error of the logarithm, in which outliers count linearly."""
+    """Fit a law a + b x bytes with positive a and b to the logarithm of times. Outliers count linearly."""
     size, time = np.array([n_bytes(kernel) for kernel in kernels], float), np.array(latency_ms)
 
     def error(logs: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ def fit_law(kernels: list[Kernel], latency_ms: list[float]) -> Law:
 
 
 def _samples(folder: Path) -> dict[Kernel, float]:
-    """Each kernel of the op samples and its median time."""
+    """The kernels of the op samples, with their median times."""
     times: dict[Kernel, list[float]] = defaultdict(list)
     for row in pq.read_table(folder / SAMPLES, columns=["key", "latency_ms"]).to_pylist():
         times[parse_paddleslim_key(row["key"])].append(row["latency_ms"])
@@ -89,7 +89,7 @@ def _samples(folder: Path) -> dict[Kernel, float]:
 
 
 def _sound(rows: dict[Kernel, float], family: str) -> list[Kernel]:
-    """Kernels whose times are within `_OUTLIER` robust deviations of what trees say that did not see them."""
+    """Kernels whose times are within `_OUTLIER` robust deviations of a prediction by trees that did not see them."""
     kernels = [kernel for kernel in rows if kernel.family == family]
     x, y = np.stack([features(kernel) for kernel in kernels]), np.log([rows[kernel] for kernel in kernels])
     trees = HistGradientBoostingRegressor(learning_rate=0.12, max_iter=200, min_samples_leaf=8, random_state=0)
@@ -100,7 +100,7 @@ def _sound(rows: dict[Kernel, float], family: str) -> list[Kernel]:
 
 
 def _of_law(op: str, channels: int, size: int) -> Kernel:
-    """The operator on a map of so many channels, `size` high and wide; on a vector where it is 0."""
+    """An operator on a map with these channels, `size` high and wide, or on a vector if `size` is 0."""
     shape = (1, channels, size, size) if size else (1, channels)
     inputs, outputs, attributes = [shape], [shape], dict(_ATTRIBUTES.get(op, {}))
     if op in ("add", "sub", "mul", "div"):
@@ -131,7 +131,7 @@ def _by_laws(laws: dict[str, Law], more: Iterable[Kernel]) -> dict[Kernel, float
 
 
 def _by_convolutions(rows: dict[Kernel, float], add: Law) -> dict[Kernel, float]:
-    """Products of matrices, and transposed convolutions of kernel and stride 2, as what they are to the engine."""
+    """Rows for products of matrices, and for transposed convolutions of kernel and stride 2, from convolutions."""
     found: dict[Kernel, float] = {}
     pointwise = [k for k in rows if k.family == "conv2d" and k.attributes["kernel"] == k.attributes["stride"] == (1, 1)]
     for kernel in sorted(pointwise, key=lambda kernel: kernel.key)[::_EVERY]:
@@ -148,7 +148,7 @@ def _by_convolutions(rows: dict[Kernel, float], add: Law) -> dict[Kernel, float]
 
 
 def source_table(folder: Path, kernels: Iterable[Kernel] = ()) -> LatencyTable:
-    """The source of all other tables; those of `kernels` that laws price are rows of it."""
+    """The source of all other tables. It has a row for each of `kernels` that laws price."""
     rows = _samples(folder)
     other, _ = import_paddleslim(folder / _RK3288)
     shared = [kernel for kernel in other if kernel.op == "pool2d" and kernel in rows]
@@ -160,7 +160,7 @@ def source_table(folder: Path, kernels: Iterable[Kernel] = ()) -> LatencyTable:
         laws[op] = (a / ratio, b / ratio)
     laws[_EXPONENTIAL] = (laws["hard_swish"][0], _HARD_SWISHES * laws["hard_swish"][1])
     rows |= _by_laws(laws, kernels) | _by_convolutions(rows, laws["add"])
-    table = LatencyTable({}, SHEET, "SD710")  # knows what is not recorded of a kernel
+    table = LatencyTable({}, SHEET, "SD710")  # an empty table, for its unrecorded attributes
     stored = {table.stored(kernel): Entry(latency_ms=time_ms) for kernel, time_ms in rows.items()}
     return LatencyTable.of(stored, SHEET, name="SD710")
 

@@ -1,6 +1,7 @@
-"""Measures ``x86-mnn`` with this library's own meter, on the machine it runs on: ``python -m derive.this_machine``.
+"""Measures ``x86-mnn`` with this library's own meter, on this machine: ``python -m derive.this_machine``.
 
-Some of the published networks are metered; the table's expected error is of others, whose kernels it mostly lacks.
+Some of the published networks are metered. The expected error is that of other networks, most of whose kernels are not
+in the table.
 """
 
 from __future__ import annotations
