@@ -94,7 +94,7 @@ def test_a_folder_over_other_ops_is_refused_and_the_same_ops_go_on(folder: Path,
 
 
 @pytest.mark.parametrize("times", [1, 3, 10, 30, 100])
-def test_an_op_is_timed_about_as_often_as_asked(times: int) -> None:
+def test_an_op_is_timed_about_as_often_as_requested(times: int) -> None:
     options = _options(times, 1, "fp32", "")
     n_runs = options.contexts * options.rounds * options.repetition.n_runs
     assert times <= n_runs <= max(times + 5, 1.25 * times)

@@ -65,7 +65,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize("name", REASONS)
-def test_an_engine_that_is_asked_for_and_cannot_be_loaded_says_why(name: str) -> None:
+def test_a_requested_engine_that_cannot_be_loaded_gives_the_reason(name: str) -> None:
     with pytest.raises(GraphError) as caught:
         get_engine(name)
     place, reason = REASONS[name]

@@ -246,7 +246,7 @@ def test_a_network_is_verified_by_it(table: LatencyTable, tmp_path: Path) -> Non
     assert ", with random weights" in str(verdict)
 
 
-def test_a_search_is_held_by_it(table: LatencyTable) -> None:
+def test_a_search_is_steered_by_it(table: LatencyTable) -> None:
     supernet, latency = ChainNet(), LatencyLoss(table)
     latency.attach(supernet, EXAMPLE)
     for architecture in all_architectures(

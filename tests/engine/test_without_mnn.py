@@ -61,7 +61,7 @@ def test_the_default_is_the_next_of_the_registry(copy: Path) -> None:
     assert printed(copy, code) == "paddle-lite ('paddle-lite', 'toy')"
 
 
-def test_who_asks_for_mnn_is_told_what_there_is(copy: Path) -> None:
+def test_a_request_for_mnn_lists_the_other_engines(copy: Path) -> None:
     (copy / "ops.yaml").write_text("latency_nas: 1\nops:\n  - class: torch.nn.ReLU\n    input: [1, 8]\n")
     start = ("-c", "from latency_nas.cli.main import main; main()", "measure", "ops.yaml", "-s", "s.sqlite")
     done = run(copy, *start, "--engine", "mnn")

@@ -26,7 +26,7 @@ def test_choices_are_counted(graph: OpGraph) -> None:
     ("candidate", "names"),
     [(0, ["1.ops.0/conv2d"]), (1, ["1.ops.1.0/conv2d", "1.ops.1.1/relu"]), (2, [])],
 )
-def test_a_candidate_stands_alone_in_its_place(graph: OpGraph, candidate: int, names: list[str]) -> None:
+def test_a_candidate_replaces_its_choice(graph: OpGraph, candidate: int, names: list[str]) -> None:
     network = graph.extract({"1": candidate})
     assert [node.name for node in network.nodes] == ["0/conv2d", *names, "2/conv2d"]
     assert network.choices == {}

@@ -65,7 +65,7 @@ def test_a_figure_of_a_count_names_its_unit() -> None:
         assert "(ms)" not in svg
 
 
-def test_a_datasheet_is_shown_without_what_is_not_stated() -> None:
+def test_a_datasheet_is_listed_without_unstated_fields() -> None:
     sheet = Datasheet(device="Board", engine="MNN", method="measured", sources=("a", "b"), expected_error=0.0)
     assert _rows(sheet) == {
         "device": "Board",

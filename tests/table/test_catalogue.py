@@ -134,7 +134,7 @@ def test_folder_is_no_table(folder: Path) -> None:
     assert str(caught.value) == unknown(str(folder), hint="", there="none")
 
 
-def test_damaged_named_table_is_said_by_its_file(folder: Path) -> None:
+def test_message_names_the_file_of_a_damaged_named_table(folder: Path) -> None:
     path = folder / "SD855.parquet"
     path.write_bytes(b"PAR1")
     with pytest.raises(TableFileError) as caught:

@@ -87,7 +87,7 @@ def test_table_that_is_not_where_the_catalogue_says(file: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_mistakes_are_said_with_their_place(file: Path, text: str, complaint: str) -> None:
+def test_messages_give_the_place_of_mistakes(file: Path, text: str, complaint: str) -> None:
     file.write_text(text)
     with pytest.raises(CatalogueError) as caught:
         load_table("phone")

@@ -130,7 +130,7 @@ def test_whole_partial_file_is_all_there_is(server: Server, cache: Path) -> None
     assert server.sent_bytes == 0
 
 
-def test_other_file_than_asked_for_is_refused_and_not_kept(server: Server, cache: Path) -> None:
+def test_another_file_than_requested_is_refused_and_not_kept(server: Server, cache: Path) -> None:
     download = Download(url=server.url, sha256="0" * 64)
     with pytest.raises(DownloadError) as caught:
         fetch(download)

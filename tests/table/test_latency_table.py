@@ -62,7 +62,7 @@ def test_lookup_gives_the_row() -> None:
     assert list(TABLE) == [FUSED, RELU]
 
 
-def test_missing_kernel_is_said_with_the_table() -> None:
+def test_message_names_the_missing_kernel_and_the_table() -> None:
     assert BARE not in TABLE
     assert TABLE.get(BARE) is None
     with pytest.raises(LookupError) as caught:

@@ -36,13 +36,13 @@ def page(tmp_path: Path) -> str:
     return path.read_text()
 
 
-def test_a_network_is_held_against_the_bound_of_the_others(page: str) -> None:
+def test_a_network_is_compared_with_the_bound_of_the_others(page: str) -> None:
     """The four are within any bound that the fifth takes part in; the fifth is not within theirs."""
     assert "| `A/threads=1` | 1 | 5 | 7.6% | 30.0% | 25.0% | 80% | 20.0% |" in page
     assert "of all 5 it is 80%" in page
     assert "| VGG16 | 100.00 | 130.00 | +30.0% |" in page
 
 
-def test_a_regressor_stands_beside_its_peer(page: str) -> None:
+def test_a_regressor_is_listed_with_its_peer(page: str) -> None:
     assert "| `A/threads=1` | conv2d | 321 | forest | 3.1% | 95% | 90% | 7.2% | 88% | 35.0% |" in page
     assert "| relu |" not in page

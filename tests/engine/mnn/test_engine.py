@@ -91,7 +91,7 @@ print(max(different), min(different))  # all but an identifier is the same
 """
 
 
-def test_processes_that_convert_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+def test_processes_that_convert_in_one_folder_do_not_interfere(tmp_path: Path) -> None:
     commands = [[sys.executable, "-c", _CONVERT, f"net{width}", str(width)] for width in (900, 910)]
     start = functools.partial(subprocess.Popen, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     processes = [start(command) for command in commands]

@@ -65,7 +65,7 @@ def test_the_zoo_fuses_to_what_mnn_executes(name: str, tmp_path: Path) -> None:
     assert MNN().agree(executed, expected)
 
 
-def test_a_kernel_more_or_less_or_another_shape_does_not_agree() -> None:
+def test_an_extra_or_missing_kernel_or_another_shape_does_not_agree() -> None:
     add = ExecutedOp("BinaryOp", ((1, 8),), ((1, 8),))
     looped = ExecutedOp("While", ((1, 8), (8,)), ((1, 8),))
     relu = ExecutedOp("ReLU", ((1, 8),), ((1, 8),))

@@ -110,7 +110,7 @@ def test_an_input_that_does_not_fit_names_the_layer() -> None:
     )
 
 
-def test_a_forward_that_asks_for_a_value_is_named() -> None:
+def test_a_forward_that_uses_a_value_is_named() -> None:
     model = nn.Sequential(nn.ReLU(), Snippet(lambda _, x: x * x.sum().item()))
     with pytest.raises(GraphError) as caught:
         read_torch(model, input_shape=(1, 8, 8, 8))

@@ -1,4 +1,4 @@
-"""CSV: our own export there and back without a loss, what became of a changed one, and foreign ones."""
+"""CSV: our own export and import without a loss, changed files, and foreign ones."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_used_are_left_out_with_the_line(tmp_path: Path) -> 
     }
 
 
-def test_an_impossible_row_of_an_unchanged_table_stays_and_is_said(tmp_path: Path) -> None:
+def test_an_impossible_row_of_an_unchanged_table_stays_and_is_reported(tmp_path: Path) -> None:
     rows = {RELU: Entry(latency_ms=0.5), GELU: Entry(latency_ms=1e6)}
     table, report = import_csv(export_csv(LatencyTable.of(rows, SHEET), tmp_path / "t.csv"))
     assert dict(table.items()) == rows

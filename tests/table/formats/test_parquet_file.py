@@ -323,7 +323,7 @@ def test_impossible_row_is_refused_with_its_number(tmp_path: Path, rows: dict[st
     assert refusal(path) == f"Row 2 of {path} is not valid: {message}"
 
 
-def test_missing_file_is_said(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.parquet", tmp_path):
         with pytest.raises(FileNotFoundError) as caught:
             read_table(path)

@@ -122,7 +122,7 @@ def test_a_file_is_known_by_its_suffix_or_by_its_content(tmp_path: Path, name: s
         (b"\xff\xfe\xfd\xfc\xfb", "binary data of no known kind"),
     ],
 )
-def test_what_is_no_table_is_said_by_what_it_looks_like(tmp_path: Path, content: bytes, kind: str) -> None:
+def test_messages_describe_a_file_that_is_no_table(tmp_path: Path, content: bytes, kind: str) -> None:
     assert looks_like(content) == kind
     for name in ("t.dat", "t.parquet", "t.csv", "t.txt"):
         path = tmp_path / name
@@ -137,7 +137,7 @@ def test_what_is_no_table_is_said_by_what_it_looks_like(tmp_path: Path, content:
         )
 
 
-def test_long_blank_files_are_told_quickly() -> None:
+def test_long_blank_files_are_recognised_quickly() -> None:
     for content in (b"\n" * 60_000 + b"x", b" " * 60_000 + b"x", b"# \n" * 20_000 + b"x", b"a" * 60_000):
         assert looks_like(content) in {"text", "YAML"}
 
@@ -168,7 +168,7 @@ def test_mmts_pickles_are_known_and_say_what_to_do(tmp_path: Path) -> None:
     )
 
 
-def test_conditions_that_are_stated_stand_in_the_place_of_the_files(tmp_path: Path) -> None:
+def test_stated_conditions_replace_those_of_the_file(tmp_path: Path) -> None:
     path = save_table(TABLE, tmp_path / "t.parquet")
     table, _ = import_table(path, device="My phone", threads=2)
     sheet = table.datasheet
@@ -181,7 +181,7 @@ def test_conditions_that_are_stated_stand_in_the_place_of_the_files(tmp_path: Pa
     )
 
 
-def test_unit_of_a_text_that_does_not_state_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_unit_of_a_text_without_one_is_required(tmp_path: Path) -> None:
     path = written(tmp_path, "evaluator-text.txt")
     for unit in ({}, {"unit": "s"}):
         with pytest.raises(TableFileError) as caught:
@@ -232,7 +232,7 @@ def test_an_export_says_what_is_lost(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         import_table(tmp_path / "t.csv")
     assert str(caught.value) == f"Expected a latency table at {tmp_path / 't.csv'}, but there is no such file."
@@ -267,7 +267,7 @@ def test_formats_of_other_packages(
     )
 
 
-def test_a_file_that_two_formats_know_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_two_formats_recognise_needs_a_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     install(tmp_path, "twice", PLUGIN, POINTS + 'one = "twice:FORMAT"\ntwo = "twice:FORMAT"')
     path = tmp_path / "t.other"

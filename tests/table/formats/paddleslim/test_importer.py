@@ -1,4 +1,4 @@
-"""PaddleSlim's tables: its keys as kernels, what becomes of each key, and the real table of an RK3288."""
+"""PaddleSlim's tables: its keys as kernels, the report on each key, and the real table of an RK3288."""
 
 from __future__ import annotations
 
