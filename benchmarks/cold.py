@@ -3,8 +3,9 @@
     python benchmarks/cold.py [--onnx FILE.onnx --input-shape 1,3,48,320] [--table SD865] [--rounds 5]
 
 Prints the processor time (user and system) of ``latency-nas predict``, divided by that of ``import torch``, and the
-peak memory. Both alternate, and the times are medians. MobileNetV2 is exported by torch first. ``--onnx`` adds a file
-of your own, such as the recogniser in the package rapidocr-onnxruntime.
+peak memory. All alternate, and the times are medians. Then the same for a process that attaches a loss to the
+MobileNetV3-sized supernet of `speed.py`, with regressed kernels and with a table that holds every kernel. MobileNetV2 is
+exported by torch first. ``--onnx`` adds a file of your own, such as the recogniser in the package rapidocr-onnxruntime.
 """
 
 from __future__ import annotations
@@ -24,12 +25,32 @@ from tests.zoo import ZOO
 model, size = ZOO["MobileNetV2"][0]().eval(), (1, 3, 64, 64)
 torch.onnx.export(model, (torch.zeros(size),), sys.argv[1], dynamo=True, external_data=False, verbose=False)
 """
+_ATTACH = """
+import logging, sys, torch
+logging.disable()
+from latency_nas import LatencyLoss
+from speed import CandidateNet
+latency = LatencyLoss(sys.argv[1], on_missing="regress")
+plan = latency.attach(CandidateNet(), torch.zeros(1, 3, 224, 224))
+if sys.argv[2:]:
+    from dataclasses import replace
+    from itertools import chain
+    from latency_nas import LatencyTable, save_table
+    from latency_nas.table import Entry
+    parts = chain([plan.fixed], chain.from_iterable(plan.costs), (term.cost for term in plan.terms))
+    rows = {item.kernel: Entry(latency_ms=item.value, std_ms=item.std) for part in parts for item in part.kernels}
+    sheet = replace(latency.estimator.table.datasheet, method="imported", unrecorded=())
+    save_table(LatencyTable.of(rows, sheet), sys.argv[2])
+"""
+_REGRESSED, _IN_TABLE = "attach, regressed", "attach, every kernel in the table"
 _BOUNDS = {"torch module": 2.5}  # of files: 1.0
 
 
 def _run(arguments: list[str], folder: Path) -> tuple[float, float]:
     """Processor seconds and peak MB of a Python process."""
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    }
     output = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     actions = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     child = os.posix_spawn(sys.executable, [sys.executable, *arguments], environment, file_actions=actions)
@@ -65,6 +86,9 @@ def main() -> None:
         if args.onnx:
             shape = ["--input-shape", args.input_shape] if args.input_shape else []
             sides[Path(args.onnx).name] = [*predict, args.onnx, *shape]
+        full = folder / "full.parquet"
+        _run(["-c", _ATTACH, args.table, str(full)], folder)
+        sides |= {_REGRESSED: ["-c", _ATTACH, args.table], _IN_TABLE: ["-c", _ATTACH, str(full)]}
         runs: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
         for number in range(args.rounds + 1):
             for side, arguments in sides.items():
@@ -74,8 +98,11 @@ def main() -> None:
     torch_s = median(seconds for seconds, _ in runs["import torch"])
     for side, found in runs.items():
         seconds, peak = median(s for s, _ in found), max(megabytes for _, megabytes in found)
-        bound = "" if side == "import torch" else f" (at most {_BOUNDS.get(side, 1.0)})"
+        is_free = side == "import torch" or side.startswith("attach")
+        bound = "" if is_free else f" (at most {_BOUNDS.get(side, 1.0)})"
         print(f"{side}: {seconds:.2f} s, {seconds / torch_s:.2f} x import torch{bound}, {peak:.0f} MB")
+    more_s = [one[0] - other[0] for one, other in zip(runs[_REGRESSED], runs[_IN_TABLE], strict=True)]
+    print(f"attach with regressed kernels: {median(more_s):.2f} s more (at most 3)")
 
 
 if __name__ == "__main__":
