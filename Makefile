@@ -21,11 +21,14 @@ lint: | $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The tests of a file share what they set up, and run in one process.
+PARALLEL := -n auto --dist loadfile
+
 check: lint
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 test: $(VENV)/installed $(LITE) lint
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 # torch goes first and by its exact version: any other way of asking pulls gigabytes of CUDA packages.
 $(VENV)/installed: requirements.txt pyproject.toml

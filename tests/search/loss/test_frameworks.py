@@ -20,6 +20,7 @@ from latency_nas import (
     Schedule,
     groups_of,
     options_of,
+    read_supernet,
 )
 from latency_nas.errors import QuantityError, SearchError
 from latency_nas.estimate.resource_counter import ResourceCounter
@@ -172,6 +173,13 @@ def latency_table(net: Any, framework: Framework) -> LatencyTable:
 def kernels_of(latency: Any) -> list[Any]:
     paths = [dict.fromkeys(latency.plan.choices, index) for index in range(4)]
     return [item for path in paths for item in latency.price(path).kernels]
+
+
+def test_a_supernet_is_read_with_every_candidate(framework: Framework) -> None:
+    graph, choices = read_supernet(framework.net(), framework.example)
+    assert [choice.module for choice in choices] == [f"blocks.{number}" for number in range(N_BLOCKS)]
+    assert graph.choices == dict.fromkeys([choice.module for choice in choices], 4)
+    assert [node.op for node in graph.extract(dict.fromkeys(graph.choices, 3)).nodes].count("conv2d") == 1
 
 
 def test_the_plan_says_on_how_many_networks_it_was_confirmed(framework: Framework) -> None:
