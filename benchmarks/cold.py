@@ -5,7 +5,8 @@
 Prints the processor time (user and system) of ``latency-nas predict``, divided by that of ``import torch``, and the
 peak memory. All alternate, and the times are medians. Then the same for a process that attaches a loss to the
 MobileNetV3-sized supernet of `speed.py`, with regressed kernels and with a table that holds every kernel.
-MobileNetV2 is exported by torch first. ``--onnx`` adds a file of your own, such as the recogniser in the package rapidocr-onnxruntime.
+MobileNetV2 is exported by torch first. ``--onnx`` adds a file of your own, such as the recogniser in the package
+rapidocr-onnxruntime.
 """
 
 from __future__ import annotations
