@@ -69,7 +69,11 @@ class TableLatencyPredictor:
         cls.hardware_list.append(hardware)
 
     def set_predictor_state(self, state: bool = True) -> None:
-        """Set whether operators that the table lacks are estimated from its rows. If not, they are an error."""
+        """Turn the predictor on or off.
+
+        Args:
+            state: Whether a regressor estimates operators that the table lacks; if not, such an operator is an error.
+        """
         self.predictor_state = bool(state)
         self._estimator = LatencyEstimator(self.table, on_missing="regress" if state else "error")
 

@@ -104,7 +104,10 @@ class LatencyEstimator:
         return self.price(calls)
 
     def fuse(self, graph: OpGraph) -> tuple[KernelCall, ...]:
-        """The kernels that the table's engine runs for a graph without open choices, in order."""
+        """Group the operators of a graph into the kernels that an engine runs, in order.
+
+        The engine is the one that the table was measured with. Every choice of the graph must be decided.
+        """
         return fuse(graph, self.table.datasheet.engine, self.table.datasheet.target)
 
     def price(self, calls: Sequence[KernelCall]) -> Estimate:

@@ -52,7 +52,7 @@ def _check_fingerprint(forms: StoredForms, table: LatencyTable) -> StoredForms:
 
 
 def read_family(path: Path, table: LatencyTable, key: FamilyKey) -> FittedFamily | None:
-    """A family in the cache. None if there is none, or if it cannot be used, which is logged."""
+    """The fitted regressor of a family of kernels, from the cache; None if it is not there or, logged, unusable."""
     try:
         return _check_fingerprint(read_forms(path.read_bytes()), table).families[key]
     except FileNotFoundError:

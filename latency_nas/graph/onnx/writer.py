@@ -85,7 +85,7 @@ class _Writer:
         return [self.names[index] for index in self.graph.activations(node)]
 
     def operands(self, node: Node) -> list[str]:
-        """Names of all inputs. A constant is a new random tensor."""
+        """Names of all inputs of a node. A constant input becomes a tensor of random values, which cost the same."""
         for position, index in enumerate(node.inputs):
             if self.graph.values[index].constant:
                 self.names[index] = self.weight(f"{node.name}.operand{position}", self.graph.values[index].shape)

@@ -52,7 +52,7 @@ def read_program(model_file: _Path, param_file: _Path | None = None) -> PaddlePr
 
     Args:
         model_file: Program, ``.pdmodel`` or PIR ``.json``.
-        param_file: Weights, ``.pdiparams``, to be checked; by default they are not checked.
+        param_file: Weights, ``.pdiparams``. The program is read without them; if given, their file is checked.
 
     Raises:
         GraphError: if a file is missing, truncated, or of another kind.
@@ -96,8 +96,8 @@ def read_paddle(
 
     Args:
         model_file: Program, ``.pdmodel`` or PIR ``.json``.
-        param_file: Weights, ``.pdiparams``, to be checked; by default they are not checked. They are never needed.
-        input_shape: Shape of the input, where the program leaves sizes open. An open batch is 1 by default.
+        param_file: Weights, ``.pdiparams``. The graph is read without them; if given, their file is checked.
+        input_shape: Shape of the input, where the program has dynamic sizes. A dynamic batch is 1 by default.
 
     Returns:
         The graph. The name of each node ends in ``#`` and the operator's position in the file.
@@ -276,7 +276,7 @@ class _Builder:
         return inferred
 
     def kernel(self, node: Node) -> Kernel:
-        """The kernel of a single node. It is made only for its checks, so that errors name the operator's place."""
+        """The kernel of a single node. Making it checks the shapes, while the operator's place in the file is known."""
         values = self.values
         shapes = tuple([values[index].shape for index in node.inputs if not values[index].constant])
         outputs = tuple([values[index].shape for index in node.outputs])

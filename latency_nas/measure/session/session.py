@@ -244,7 +244,7 @@ class Session:
     def add_networks(
         self, chunk: int, networks: Sequence[tuple[Branches, Sequence[Kernel]]], *, last: bool = True
     ) -> None:
-        """Store networks of a chunk in one transaction; with `last`, also that the chunk is composed."""
+        """Store networks of a chunk in one transaction. With the last ones the chunk counts as composed."""
         with self._writing() as connection:
             for branches, kernels in networks:
                 keys = [(kernel.key,) for kernel in kernels]

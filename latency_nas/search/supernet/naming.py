@@ -76,13 +76,13 @@ Choices = Choice | Groups | Options | Sequence[Choice | Groups | Options]
 
 
 def groups_of(modules_by_name: Mapping[str, Iterable[Any]], *, gates: Gates | None = None) -> Groups:
-    """Name the choices of a supernet whose candidates are modules, for `LatencyLoss.attach`.
+    """Say where a supernet chooses among modules, for `LatencyLoss.attach(choices=...)`.
 
     Args:
         modules_by_name: Name of each choice -> the modules that are its candidates, such as a ``ModuleList``, the
             values of a ``ModuleDict`` or a list; None stands for a candidate that runs nothing.
-        gates: Function of the supernet that gives the weights of each choice by its name. They sum to one and carry
-            gradients. None where paths are sampled, which `LatencyLoss.price` prices.
+        gates: Function of the supernet that gives the weights of each choice by its name. The weights of one choice sum
+            to one and carry gradients. Leave it out where the supernet samples paths, which `LatencyLoss.price` prices.
 
     Example:
         >>> choices = groups_of({"first": net.blocks[0].ops},
@@ -99,7 +99,7 @@ def groups_of(modules_by_name: Mapping[str, Iterable[Any]], *, gates: Gates | No
 
 
 def options_of(options: Mapping[str, Sequence[Any]], configure: Configure, *, gates: Gates | None = None) -> Options:
-    """Name the choices of a supernet that is configured (elastic kernels, widths, depths), for `LatencyLoss.attach`.
+    """Say how a supernet is configured (elastic kernels, widths ...), for `LatencyLoss.attach(choices=...)`.
 
     Args:
         options: Name of each choice -> its options.

@@ -63,7 +63,7 @@ def find_choices(supernet: Any) -> tuple[Choice, ...]:
 def read_supernet(
     supernet: Any, example_input: Any, choices: Sequence[Choice] | None = None
 ) -> tuple[OpGraph, tuple[Choice, ...]]:
-    """Read a supernet once, with every candidate of every choice. It is not changed.
+    """Trace a supernet in one pass, with every candidate of every choice. It is not changed.
 
     Args:
         supernet: Module of torch, or layer of Paddle.
@@ -71,7 +71,7 @@ def read_supernet(
         choices: Where it chooses; by default what `find_choices` recognises.
 
     Returns:
-        The graph, whose choices are the places, and the choices in the order in which they run.
+        The graph, in which each choice is left open, and the choices in the order in which they run.
 
     Raises:
         SearchError: if the choices are not recognised, or one does not run.
