@@ -139,7 +139,7 @@ def main() -> None:
     latency.target_ms = (cheapest_ms + dearest_ms) / 2
     search(latency, supernet, epochs=16)
     print(f"target {latency.target_ms:.4f} ms, argmax architecture {latency.argmax_ms():.4f} ms")
-    found = latency.discretize(within=0.03)  # the likeliest architecture from 3 % below the target up to it
+    found = latency.discretize(within=0.03)  # the most probable architecture from 3 % below the target up to it
     print(f"landed on {latency.argmax_ms():.4f} ms, {accuracy(supernet, found):.1%} right: {found}")
 
 

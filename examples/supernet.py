@@ -41,7 +41,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class MixedBlock(nn.Module):
-    """One of several candidates: sampled by Gumbel-softmax while training, the likeliest otherwise.
+    """One of several candidates: sampled by Gumbel-softmax while training, the most probable otherwise.
 
     Only the sampled candidate runs; its straight-through gate carries the gradient to `alpha` (GDAS, arXiv 1910.04465).
     """

@@ -12,11 +12,6 @@ import pytest
 import latency_nas
 
 PACKAGE = Path(latency_nas.__file__).parent
-# Folders whose entries are not rewritten yet.
-EXEMPT: tuple[str, ...] = (
-    "integrate",
-    "search",
-)
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _SECTION = re.compile(r"^Args:\n((?:(?: .*)?\n)*)", re.MULTILINE)
@@ -55,16 +50,12 @@ def problems(source: str) -> list[str]:
     ]
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in EXEMPT)
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_args_are_noun_phrases(path: Path) -> None:
     assert problems(path.read_text(encoding="utf-8")) == []
-
-
-def test_only_folders_that_exist_are_exempt() -> None:
-    assert [folder for folder in EXEMPT if not (PACKAGE / folder).is_dir()] == []
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""`LatencyCallback`: puts a `LatencyLoss` into the training of a Lightning module.
+"""`LatencyCallback`: adds a `LatencyLoss` to the training of a Lightning module.
 
-``lightning`` and ``pytorch_lightning`` have a class of callbacks each, and a trainer knows its own.
-`LatencyCallback` is therefore made when it is asked for, as a callback of whichever of the two is imported by then
-(of both, if both are).
+``lightning`` and ``pytorch_lightning`` each have their own class `Callback`, and a trainer accepts only its own.
+`LatencyCallback` is therefore made when it is first accessed, as a subclass of the class that is imported by then (of
+both classes, if both are).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["LatencyCallback"]
 
 logger = logging.getLogger(__name__)
 
-_HOMES = ("lightning.pytorch", "pytorch_lightning")
+_PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 ArchStep = Callable[[Any, Any, int], bool]
 
@@ -35,26 +35,27 @@ class _LatencyHooks:
     """Adds a latency loss to the loss that `training_step` returns, moves its multiplier, anneals, logs and saves.
 
     The module's bound `training_step` is wrapped in `setup` and restored in `teardown`, so that mixed precision,
-    gradient accumulation and distributed training see one loss. A training step that calls the loss itself gets nothing
-    added. With manual optimization that is the only way; the callback does the rest.
+    gradient accumulation and distributed training see one loss. Nothing is added to a training step that calls the loss
+    itself. With manual optimization it has to call the loss; the callback does everything else.
+
+    At the end of each epoch the callback logs ``latency/expected_ms``, ``latency/argmax_ms``, ``latency/target_ms``,
+    ``latency/multiplier``, ``latency/temperature``, ``latency/entropy`` and ``latency/entropy/<choice>``. Costs other
+    than latencies have their own unit in the name, and several targets their names:
+    ``latency/size/expected_params``. The same figures are in `history`, one dict for each epoch. `summary` is a table
+    of the architecture that was found; it is also logged at the end (level INFO).
 
     Args:
-        loss: attached, or else attached at the start to the module, with its `example_input_array`; None for the one
-            that the module holds.
-        final_temperature: the loss's temperature falls from what it is to this, geometrically over the epochs; None
+        loss: Loss to add. If it is not attached yet, it is attached to the module at the start, with the module's
+            `example_input_array`. None for the loss that is a submodule of the module.
+        final_temperature: Temperature of the last epoch, to which the loss's temperature falls geometrically; None
             leaves it to the loss's `schedule`.
-        apply_to: ``"all"`` steps, or ``"arch"``: only steps of the architecture.
-        arch_step: tells a step of the architecture, given the module, the batch and its number. By default the module's
-            own method ``is_arch_step(batch, batch_idx)``, if it has one, and else whether the architecture parameters
-            require a gradient now.
-        stop_after: stop when the argmax architecture has been the same, and on its target, for so many epochs.
-        tolerance: how far from the target is on it, as a share.
-
-    Logs, at the end of each epoch: ``latency/expected_ms``, ``latency/argmax_ms``, ``latency/target_ms``,
-    ``latency/multiplier``, ``latency/temperature``, ``latency/entropy`` and ``latency/entropy/<choice>``; what is no
-    latency has its own unit in their place, as in ``latency/size/expected_params`` of several targets. The same
-    figures are kept in `history`, one dict an epoch. `summary` is a table of what was found; it is also logged at the
-    end (level INFO).
+        apply_to: Steps that the term is added to: ``"all"``, or ``"arch"`` for steps of the architecture parameters.
+        arch_step: Function of the module, the batch and its number that says whether this is a step of the architecture
+            parameters. By default the module's method ``is_arch_step(batch, batch_idx)``, if it has one, or else
+            whether the architecture parameters require a gradient.
+        stop_after: Number of epochs after which training stops, if the argmax architecture has been the same and on its
+            target in all of them; None never stops it.
+        tolerance: Share of the target by which a cost on the target may differ from it.
 
     Raises:
         SearchError: if an argument is out of range.
@@ -77,8 +78,8 @@ class _LatencyHooks:
             raise SearchError(f"Expected `apply_to` to be 'all' or 'arch', but got {apply_to!r}.")
         if stop_after is not None and stop_after < 1:
             raise SearchError(f"Expected `stop_after` to be a positive number of epochs, but got {stop_after}.")
-        self._falling = None if final_temperature is None else Schedule(final_temperature=final_temperature)
-        self._given = loss
+        self._schedule = None if final_temperature is None else Schedule(final_temperature=final_temperature)
+        self._loss = loss
         self.apply_to, self.arch_step = apply_to, arch_step
         self.stop_after, self.tolerance = stop_after, tolerance
         self.history: list[dict[str, float]] = []
@@ -92,11 +93,11 @@ class _LatencyHooks:
         """The loss.
 
         Raises:
-            SearchError: if none was given, before it is found in the module.
+            SearchError: if no loss was given, and `setup` has not yet found it in the module.
         """
-        if self._given is None:
+        if self._loss is None:
             raise SearchError("Expected a loss: give it to the callback, or hold it in the module.")
-        return self._given
+        return self._loss
 
     # --- before and after
 
@@ -104,8 +105,8 @@ class _LatencyHooks:
         """Find and attach the loss if need be, and wrap `training_step` where Lightning optimises."""
         if stage != "fit":
             return
-        if self._given is None:
-            self._given = _held_by(pl_module)
+        if self._loss is None:
+            self._loss = _loss_in(pl_module)
         if not self.loss.attached:
             if pl_module.example_input_array is None:
                 raise SearchError(
@@ -113,9 +114,9 @@ class _LatencyHooks:
                     "call latency.attach(supernet, example_input) before trainer.fit."
                 )
             self.loss.attach(pl_module, pl_module.example_input_array)
-        if self._falling is not None:
-            self.loss.use_schedule(self._falling)
-        self._unlisted.look_again()
+        if self._schedule is not None:
+            self.loss.use_schedule(self._schedule)
+        self._unlisted.reset()
         self._unlisted.find(self.loss, pl_module)
         self._step_at_last_update, self._terms_at_last_update = trainer.global_step, self.loss.n_terms
         self._step.restore(pl_module)
@@ -129,7 +130,7 @@ class _LatencyHooks:
             )
 
     def _with_term(self, pl_module: Any, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What a training step gives, with the term, unless it has called the loss itself."""
+        """The output of a training step, plus the term unless the step has called the loss itself."""
         n_terms = self.loss.n_terms
         output = step(*args, **kwargs)
         if output is None or self.loss.n_terms != n_terms or not self._applies(pl_module, *args, **kwargs):
@@ -137,7 +138,7 @@ class _LatencyHooks:
         return with_term(output, self.loss)
 
     def _applies(self, pl_module: Any, batch: Any = None, batch_idx: int = 0, *_: Any, **__: Any) -> bool:
-        """Whether the term joins this step."""
+        """Whether the term is added to this step."""
         if self.apply_to == "all":
             return True
         if self.arch_step is not None:
@@ -156,7 +157,7 @@ class _LatencyHooks:
             self._step.restore(pl_module)
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin on all ranks with the same architecture parameters, also those that the module does not list."""
+        """Give all ranks the same values of architecture parameters that the module does not list."""
         self._unlisted.share_values(trainer)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
@@ -167,16 +168,16 @@ class _LatencyHooks:
     # --- while training
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Set scale and temperature of the epoch."""
+        """Set scale and temperature for the epoch."""
         self.loss.anneal(trainer.current_epoch / max(1, _n_epochs(trainer) - 1))
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """Average the gradients of architecture parameters that the module does not list, and DDP not average."""
+        """Average the gradients of architecture parameters that the module does not list; DDP leaves them out."""
         self._unlisted.find(self.loss, pl_module)
         self._unlisted.share_gradients(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """After a step of the optimizer that the term had joined, move the multiplier, alike on all ranks."""
+        """After an optimizer step with the term, update the multiplier, to the same value on all ranks."""
         stepped = trainer.global_step != self._step_at_last_update
         if not stepped or self.loss.n_terms == self._terms_at_last_update:
             return
@@ -185,7 +186,7 @@ class _LatencyHooks:
             self.loss.load_state_dict(trainer.strategy.broadcast(self.loss.state_dict()))
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Log where the search stands, and stop it when it has arrived."""
+        """Log the state of the search, and stop it if it is stable and on its target."""
         if self.loss.n_terms == 0 and not pl_module.automatic_optimization:
             logger.warning(
                 "The training step has not called the loss: with manual optimization, write "
@@ -198,20 +199,20 @@ class _LatencyHooks:
         label = name.rpartition("/")[2]
         pl_module.log(label, expected, prog_bar=True, logger=False, rank_zero_only=True)
         architecture = self.loss.architecture()
-        arrived = architecture == self._architecture and self.loss.on_target(self.tolerance)
-        self._stable, self._architecture = (self._stable + 1 if arrived else 0), architecture
+        is_stable = architecture == self._architecture and self.loss.on_target(self.tolerance)
+        self._stable, self._architecture = (self._stable + 1 if is_stable else 0), architecture
         if self.stop_after is not None and self._stable >= self.stop_after:
             logger.info("The architecture has been the same and on its target for %d epochs.", self._stable)
             trainer.should_stop = True
 
     def summary(self) -> str:
-        """What was found, as text: see `LatencyTerm.summary`."""
+        """The architecture that was found, as text; see `LatencyTerm.summary`."""
         return self.loss.summary()
 
     # --- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed search needs: the loss's state, unlisted architecture parameters, the table's fingerprint."""
+        """The state that a resumed search needs."""
         return {
             "loss": self.loss.state_dict(),
             "fingerprint": self.loss.fingerprint(),
@@ -222,10 +223,10 @@ class _LatencyHooks:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume.
+        """Resume from a saved state.
 
         Raises:
-            SearchError: if the loss has another table than the one that was saved, or the supernet other parameters.
+            SearchError: if the loss has another table than the saved one, or the supernet has other parameters.
         """
         if state_dict["fingerprint"] != self.loss.fingerprint():
             raise SearchError(
@@ -239,15 +240,15 @@ class _LatencyHooks:
 
 
 def _n_epochs(trainer: Any) -> int:
-    """How many epochs the trainer will run, also where it counts steps."""
+    """The number of epochs that the trainer will run, also if its limit is a number of steps."""
     if trainer.max_epochs >= 0 or trainer.max_steps < 0:
         return max(1, int(trainer.max_epochs))
     n_batches: int = trainer.max_steps * trainer.accumulate_grad_batches
     return ceil(n_batches / int(trainer.num_training_batches))
 
 
-def _held_by(pl_module: Any) -> LatencyLoss | Targets:
-    """The one loss among the module's submodules."""
+def _loss_in(pl_module: Any) -> LatencyLoss | Targets:
+    """The only loss among the module's submodules."""
     modules = list(pl_module.modules())
     found: list[LatencyLoss | Targets] = [module for module in modules if isinstance(module, Targets)]
     found = found or [module for module in modules if isinstance(module, LatencyLoss)]
@@ -272,18 +273,18 @@ def _callback_class(bases: tuple[type, ...]) -> type:
 
 
 def _callback_bases() -> tuple[type, ...]:
-    homes = [name for name in _HOMES if sys.modules.get(name) is not None]
-    for name in _HOMES:
-        if homes:
+    imported = [name for name in _PACKAGES if sys.modules.get(name) is not None]
+    for name in _PACKAGES:
+        if imported:
             break
         try:
             importlib.import_module(name)
         except ImportError:
             continue
-        homes = [name]
-    if not homes:
+        imported = [name]
+    if not imported:
         raise MissingExtraError("LatencyCallback needs Lightning: pip install 'latency-nas[lightning]'")
-    return tuple(sys.modules[name].Callback for name in homes)
+    return tuple(sys.modules[name].Callback for name in imported)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`PaddleLatencyCallback`: puts a `PaddleLatencyLoss` into the training of a ``paddle.Model``."""
+"""`PaddleLatencyCallback`: adds a `PaddleLatencyLoss` to the training of a ``paddle.Model``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ __all__ = ["PaddleLatencyCallback"]
 
 
 class PaddleLatencyCallback(paddle.callbacks.Callback):  # type: ignore[misc]
-    """Adds a latency loss to the loss of a ``paddle.Model`` while it is fitted, and moves its multiplier and schedule.
-
-    Args:
-        loss: attached to the model's network, or else attached at the start to it, with the model's `inputs`.
+    """Adds a latency loss to the loss of a ``paddle.Model`` while it is fitted; updates its multiplier and schedule.
 
     At the end of each epoch the figures of `LatencyLoss.figures` (``latency/expected_ms``, ``latency/argmax_ms`` ...,
-    or ``latency/expected_params`` where parameters are counted) join the logs of Paddle's other callbacks, and are kept
-    in `history`, one dict an epoch.
+    or ``latency/expected_params`` where parameters are counted) are added to the logs for Paddle's other callbacks and
+    to `history`, one dict for each epoch.
+
+    Args:
+        loss: Loss to add. If it is not attached yet, it is attached to the model's network at the start, with the
+            model's `inputs`.
 
     Raises:
         SearchError: at the start, if the model has no loss, or the loss is not attached and the model has no inputs.
@@ -40,7 +41,7 @@ class PaddleLatencyCallback(paddle.callbacks.Callback):  # type: ignore[misc]
         self._epoch = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Attach the loss if need be, and join the model's own."""
+        """Attach the loss if necessary, and add it to the model's own."""
         task = getattr(self.model, "_loss", None)
         if task is None:
             raise SearchError("Expected the model to have a loss: model.prepare(optimizer, loss=...).")
@@ -53,28 +54,29 @@ class PaddleLatencyCallback(paddle.callbacks.Callback):  # type: ignore[misc]
                 )
             self.loss.attach(self.model.network, inputs)
         self._task = task
-        self.model._loss = self._joined  # noqa: SLF001 - paddle.Model has no other place for it
+        self.model._loss = self._combined  # noqa: SLF001 - paddle.Model has no other place for it
 
-    def _joined(self, *outputs_and_labels: Any) -> Any:
+    def _combined(self, *outputs_and_labels: Any) -> Any:
+        """The model's own loss, combined with the latency loss."""
         losses = self._task(*outputs_and_labels)
         return self.loss.combine(paddle.add_n(losses) if isinstance(losses, list | tuple) else losses)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Where the search stands."""
+        """Store the number of the epoch, for the schedule."""
         self._epoch = epoch
 
     def on_train_batch_end(self, step: int, logs: Any = None) -> None:
-        """Move the multiplier, and follow the schedule."""
+        """Update the multiplier, and follow the schedule."""
         n_epochs, n_steps = self.params.get("epochs"), self.params.get("steps")
         known = n_epochs and n_steps
         self.loss.step((self._epoch + (step + 1) / n_steps) / n_epochs if known else None)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Log."""
+        """Log the figures of the search."""
         self.history.append(self.loss.figures())
         if logs is not None:
             logs.update(self.history[-1])
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Leave the model's loss as it was."""
+        """Restore the model's own loss."""
         self.model._loss = self._task  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""A module's `training_step`, wrapped while a trainer optimises, and what it returns with a latency term."""
+"""Wraps the `training_step` of a module during training, to add a latency term to its loss."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class WrappedStep:
         self._wrapped: Any = None
 
     def wrap(self, module: Any, around: Callable[..., Any]) -> None:
-        """Wrap.
+        """Wrap the step of a module.
 
         Args:
             module: Module with a method `training_step`.
-            around: Function of that method and its arguments, which gives what is to be returned.
+            around: Function of that method and its arguments, whose result is returned instead.
         """
         step = module.training_step
         self._replaced = module.__dict__.get("training_step")
@@ -35,7 +35,7 @@ class WrappedStep:
         module.training_step = self._wrapped = training_step
 
     def restore(self, module: Any) -> None:
-        """Give the module its own step back, if it is still wrapped."""
+        """Restore the module's own step, if it is still wrapped."""
         if self._wrapped is None or module.__dict__.get("training_step") is not self._wrapped:
             return
         del module.training_step
@@ -45,7 +45,7 @@ class WrappedStep:
 
 
 def with_term(output: Any, loss: LatencyTerm) -> Any:
-    """A `training_step`'s output, a tensor or a dict with ``"loss"``, with the term."""
-    if isinstance(output, dict):  # one without "loss" is left for the trainer to complain of
+    """The output of a `training_step`, a tensor or a dict with ``"loss"``, plus the term."""
+    if isinstance(output, dict):  # the trainer itself refuses one without "loss"
         return {**output, "loss": loss.combine(output["loss"])} if "loss" in output else output
     return loss.combine(output)

@@ -60,7 +60,7 @@ def search_figure(history: Sequence[Mapping[str, float]], target: float, quantit
             [row[f"latency/argmax_{quantity.suffix}"] for row in history],
             color=_ORANGE,
             linewidth=1,
-            label="likeliest architecture",
+            label="most probable architecture",
         )
         axes.axhline(target, color=_GREY, linestyle="--", linewidth=1, label="target")
         axes.set_xlabel("epoch")

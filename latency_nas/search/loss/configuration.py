@@ -1,4 +1,4 @@
-"""Configurations, choice -> option, as a plan has them: choice -> index or name of a candidate."""
+"""Converts configurations (choice -> option) to architectures (choice -> index or name of a candidate) and back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["options_of_architecture", "picks_of"]
 
 
 def picks_of(config: Mapping[str, Any], plan: CostPlan, options: Mapping[str, Sequence[Any]]) -> dict[str, int | str]:
-    """What a configuration picks of each choice.
+    """The candidate that a configuration picks for each choice.
 
     Args:
         config: Candidate of each choice by its index or its name, or its option where the choice has options.
         plan: Plan that names the candidates.
-        options: Options of each choice of a supernet that is configured.
+        options: Options of each choice, for a supernet that is configured.
 
     Raises:
         SearchError: if a choice is not given one of its options, or a number could be an index or a name.
@@ -54,7 +54,7 @@ def options_of_architecture(architecture: Mapping[str, int], options: Mapping[st
     """The options that an architecture of indices picks.
 
     Raises:
-        SearchError: if there are no options.
+        SearchError: if the supernet has no options.
     """
     if not options:
         raise SearchError("Expected a supernet that was attached by its options: no other has configurations.")

@@ -1,7 +1,7 @@
-"""Constraints: terms with a state, a multiplier that moves until the cost is on its target.
+"""Constraints: terms with a multiplier, which is updated until the cost is on its target.
 
-The term is of the expected cost LAT, which has a gradient; the multiplier is moved by the cost of the argmax
-architecture, which is what the search leaves behind. (The two can be 20 % apart.) With g = LAT / T - 1 throughout.
+The term is a function of the expected cost LAT, which has a gradient. The multiplier is updated by the cost of the
+argmax architecture, which is the result of the search; the two costs can differ by 20 %. Throughout, g = LAT / T - 1.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Float64State(nn.Module):
 
 
 class Constraint(Float64State, ABC):
-    """A term with a multiplier. Both are scalars in float64; the multiplier is a buffer, saved and resumed.
+    """A term with a multiplier, both scalars in float64. The multiplier is a buffer, so that checkpoints hold it.
 
     Args:
-        multiplier: Multiplier to begin with.
+        multiplier: Multiplier at the beginning.
         every: Number of architecture steps from one update to the next.
 
     Raises:
@@ -58,18 +58,18 @@ class Constraint(Float64State, ABC):
 
     @abstractmethod
     def _update(self, violation: float) -> None:
-        """Move the multiplier by g of the argmax architecture."""
+        """Update the multiplier; `violation` is g of the argmax architecture."""
 
     @torch.no_grad()
     def update(self, cost: Callable[[], float], target: float) -> bool:
-        """Count an architecture step, and move the multiplier if it is time.
+        """Count an architecture step, and update the multiplier in every step number `every`.
 
         Args:
             cost: Function that gives the cost of the argmax architecture.
             target: Cost to reach.
 
         Returns:
-            Whether it was.
+            Whether the multiplier was updated.
         """
         self.n_steps += 1
         if int(self.n_steps) % self.every:
@@ -81,16 +81,16 @@ class Constraint(Float64State, ABC):
 class AugmentedLagrangian(Constraint):
     """lambda g + (rho / 2) g^2 for g = 0, and (max(0, lambda + rho g)^2 - lambda^2) / (2 rho) for g <= 0.
 
-    An update is lambda <- lambda + rho g, for the inequality not below 0. Where abs(g) has not shrunk to `shrinkage`
-    of what it was at the update before, rho grows; it is a buffer as well.
+    An update is lambda <- lambda + rho g, and for the inequality at least 0. If the violation has not shrunk to the
+    share `shrinkage` of the one at the last update, rho grows. It is a buffer as well.
 
     Args:
         kind: Kind of constraint: ``"equality"`` (on the target) or ``"inequality"`` (not above it).
-        multiplier: Multiplier lambda to begin with.
-        rho: Penalty to begin with.
-        growth: Factor by which rho grows; 1 leaves it.
+        multiplier: Multiplier lambda at the beginning.
+        rho: Penalty parameter rho at the beginning.
+        growth: Factor by which rho grows; with 1 it is constant.
         max_rho: Largest rho.
-        shrinkage: Share of the violation that may be left after an update without rho growing.
+        shrinkage: Largest share of the last violation at which rho does not grow.
         every: Number of architecture steps from one update to the next.
 
     Raises:
@@ -98,6 +98,13 @@ class AugmentedLagrangian(Constraint):
 
     References:
         Nocedal and Wright, Numerical Optimization, chapter 17 (the augmented Lagrangian method).
+
+    Example:
+        >>> constraint = AugmentedLagrangian("equality", rho=2.0, every=1)
+        >>> float(constraint(torch.tensor(15.0), 10.0))  # (rho / 2) g^2 with g = 0.5
+        0.25
+        >>> constraint.update(lambda: 15.0, 10.0), float(constraint.multiplier)
+        (True, 1.0)
     """
 
     rho: Tensor
@@ -130,34 +137,34 @@ class AugmentedLagrangian(Constraint):
         violation = cost / target - 1
         if self.kind == "equality":
             return self.multiplier * violation + self.rho / 2 * violation**2
-        pushed = (self.multiplier + self.rho * violation).clamp(min=0)
-        return (pushed**2 - self.multiplier**2) / (2 * self.rho)
+        shifted = (self.multiplier + self.rho * violation).clamp(min=0)
+        return (shifted**2 - self.multiplier**2) / (2 * self.rho)
 
     def _update(self, violation: float) -> None:
         self.multiplier += self.rho * violation
-        left = abs(violation)
+        size = abs(violation)
         if self.kind == "inequality":
             self.multiplier.clamp_(min=0)
-            left = max(0.0, violation)
-        if left > self.shrinkage * float(self.last):
+            size = max(0.0, violation)
+        if size > self.shrinkage * float(self.last):
             self.rho.mul_(self.growth).clamp_(max=self.max_rho)
-        self.last.fill_(left)
+        self.last.fill_(size)
 
 
 class LearnedWeight(Constraint):
     """lambda g, with lambda <- lambda + eta g: gradient ascent on a weight that becomes negative below the target.
 
     Args:
-        eta: Step of the ascent.
-        multiplier: Multiplier lambda to begin with.
+        eta: Step size of the ascent.
+        multiplier: Multiplier lambda at the beginning.
         every: Number of architecture steps from one update to the next.
 
     Raises:
         SearchError: if an argument is out of range.
 
     References:
-        LightNAS: its paper's CE + lambda (LAT / T - 1) and its code's update on the argmax architecture; its code also
-        cuts lambda off on one side, which is left out here.
+        LightNAS: CE + lambda (LAT / T - 1) as in the paper, with the code's update by the argmax architecture. The code
+        also bounds lambda on one side, which is left out here.
     """
 
     def __init__(self, eta: float = 0.01, *, multiplier: float = 0.0, every: int = 1) -> None:
@@ -174,7 +181,7 @@ class LearnedWeight(Constraint):
         self.multiplier += self.eta * violation
 
 
-# name -> makes the constraint; each loss has one of its own, since it has a state
+# name -> function that makes the constraint: it has a state, so each loss needs one of its own
 CONSTRAINTS: dict[str, Callable[[], Constraint]] = {
     "equality": partial(AugmentedLagrangian, "equality"),
     "inequality": partial(AugmentedLagrangian, "inequality"),

@@ -1,4 +1,4 @@
-"""From gates to architectures: how likely each candidate is, and which architecture keeps the budgets."""
+"""From gates to architectures: the probability of each candidate, and the architecture that keeps the budgets."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from latency_nas.errors import SearchError
 from latency_nas.search.loss.target import Target
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import likeliest, project
+from latency_nas.search.select.projection import most_probable_within, project
 from latency_nas.search.supernet.choice import Choice, ParameterOf
 from latency_nas.search.supernet.supernet import framework_of
 
 __all__ = ["WITHIN", "entropies", "log_probabilities", "make_argmax", "most_probable", "within_targets"]
 
-WITHIN = 0.03  # share of a target: what lies further below it is ruled out as long as anything is left
-_MIN_PROBABILITY = 1e-300  # a probability that is nil still has a logarithm
-_MARGIN = 0.01  # by how much a parameter is raised above the others
+WITHIN = 0.03  # share of a target: architectures further below it are excluded, unless no others are left
+_MIN_PROBABILITY = 1e-300  # probabilities of 0 need a logarithm, too
+_MARGIN = 0.01  # difference by which a parameter is raised above the others
 
 
 def most_probable(gates: Tensor, plan: CostPlan) -> Architecture:
@@ -52,7 +52,7 @@ def log_probabilities(gates: Tensor, plan: CostPlan) -> dict[str, list[float]]:
 
 
 def entropies(gates: Tensor, plan: CostPlan) -> dict[str, float]:
-    """Choice -> the entropy of its gates, in nats: 0 when it has chosen.
+    """Choice -> the entropy of its gates, in nats; 0 when one gate is 1.
 
     Args:
         gates: Probabilities, of shape ``(choices, max_candidates)``, padded with zeros.
@@ -66,27 +66,29 @@ def entropies(gates: Tensor, plan: CostPlan) -> dict[str, float]:
 def within_targets(
     scores: Mapping[str, Sequence[float]], targets: Sequence[tuple[Target, CostPlan]], *, within: float | None
 ) -> Architecture:
-    """The most probable architecture above no target, and near them if there is one.
+    """The most probable architecture that is above no target: of those near the targets, if there are any.
 
     Args:
         scores: Choice -> the logarithm of each candidate's probability.
-        targets: Each with the plan that says what candidates cost.
-        within: Share below a target that is still near it; None: any.
+        targets: Targets, each with the plan that says what candidates cost.
+        within: Share of a target; near it are costs from this share below it. None for all costs below it.
 
     Raises:
-        SearchError: if there is none, or a target is missing.
+        SearchError: if no architecture keeps the targets, or a loss has no target.
     """
     near = [target.budget(plan, within=within) for target, plan in targets]
-    return likeliest(scores, near) or project(scores, [target.budget(plan) for target, plan in targets])
+    return most_probable_within(scores, near) or project(scores, [target.budget(plan) for target, plan in targets])
 
 
 def make_argmax(architecture: Mapping[str, int], choices: Sequence[Choice], supernet: Any) -> None:
-    """Raise the parameter of each choice's candidate just above the others, where it is not the largest yet.
+    """Make an architecture the argmax: raise the parameter of each choice's candidate just above the others.
+
+    A parameter that is the largest already is left as it is.
 
     Args:
         architecture: Choice -> the index of its candidate, in the order of the choices.
-        choices: Where the supernet chooses.
-        supernet: Holder of the parameters; None where a plan was attached without it.
+        choices: Choices of the supernet.
+        supernet: Supernet that has the parameters; None where a plan was attached without it.
 
     Raises:
         SearchError: if a function gives the weights of a choice, which cannot be moved.

@@ -1,15 +1,16 @@
-"""The end of a search: architecture parameters are drawn to one architecture, the likeliest that is on the target.
+"""A term for the end of a search: it draws the parameters to the most probable architecture that is on the target.
 
-A penalty holds the expectation to its target, and that can be there by a tie of two candidates, neither of which is;
-which of them is the argmax is then chance. So towards the end a second term is added, with z the likeliest architecture
-that is not above the target and not far below it, found anew in each step (an exact knapsack, only where the argmax
-is not such an architecture itself), p the gates and T their temperature:
+A penalty moves the expected cost to its target. The expectation can be there as the mean of two candidates, one too
+cheap and one too dear; which of them becomes the argmax is then chance. So towards the end a second term is added,
 
     strength T sum_i -log p_i(z_i),
 
-whose gradient with respect to the parameters of choice i is strength (p_i - z_i).
+where p are the gates, T is their temperature, and z is the set point: the most probable architecture that is not above
+the target and not far below it. The set point is found anew in each step: it is the argmax if that is on the target,
+and otherwise the solution of an exact knapsack. The gradient of the term with respect to the parameters of choice i is
+strength (p_i - z_i).
 
-It is the alternation of gradient steps and projections by which networks are quantised and pruned.
+Gradient steps alternate with projections in the same way where networks are quantised or pruned.
 
 References:
     Boyd et al., Distributed Optimization and Statistical Learning via the Alternating Direction Method of Multipliers
@@ -25,11 +26,11 @@ from torch import Tensor
 
 __all__ = ["discretization_term"]
 
-_MIN = 1e-300  # a probability that is nil still has a logarithm
+_MIN_PROBABILITY = 1e-300  # probabilities of 0 need a logarithm, too
 
 
 def discretization_term(gates: Tensor, set_point: Mapping[str, int], temperature: Tensor) -> Tensor:
-    """T x sum_i -log p_i(z_i), of shape ``()``.
+    """The term without its strength, T sum_i -log p_i(z_i), of shape ``()``.
 
     Args:
         gates: Probabilities p, of shape ``(choices, max_candidates)``.
@@ -37,4 +38,4 @@ def discretization_term(gates: Tensor, set_point: Mapping[str, int], temperature
         temperature: Temperature T, of shape ``()``.
     """
     index = torch.tensor(list(set_point.values()), device=gates.device)
-    return -temperature * gates.gather(1, index[:, None]).clamp(min=_MIN).log().sum()
+    return -temperature * gates.gather(1, index[:, None]).clamp(min=_MIN_PROBABILITY).log().sum()

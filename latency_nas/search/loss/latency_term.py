@@ -1,4 +1,4 @@
-"""`LatencyTerm`: what every latency term can do, in torch and in Paddle, for one target and for several."""
+"""`LatencyTerm`: the interface of all latency terms, in torch and in Paddle, for one target or several."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ Check = int | Literal["auto"]
 class LatencyTerm(ABC):
     """The expected cost of a supernet as a term of its loss: `LatencyLoss`, `Targets` or `PaddleLatencyLoss`.
 
-    What is of one target is a value for a loss with one target, and a dictionary by name for `Targets`.
+    Where a loss with one target gives a value, `Targets` gives a dictionary with a value for each target.
     """
 
-    choices: tuple[Choice, ...]  # where the attached supernet chooses
-    options: dict[str, tuple[Any, ...]]  # of each choice of a supernet that is configured
-    _supernet: tuple[Any, ...]  # in a tuple, so that it is not a part of the loss
+    choices: tuple[Choice, ...]  # choices of the attached supernet
+    options: dict[str, tuple[Any, ...]]  # options of each choice, for a supernet that is configured
+    _supernet: tuple[Any, ...]  # in a tuple, so that it is not registered as a part of the loss
 
     @abstractmethod
     def terms(self) -> dict[str, Term]:
-        """The terms in torch by name, at the architecture parameters as they are now; the only one has no name."""
+        """The terms in torch by name, at the present architecture parameters; the name of a single term is empty."""
 
     @abstractmethod
     def attach(
@@ -61,7 +61,7 @@ class LatencyTerm(ABC):
 
     @abstractmethod
     def detach(self) -> None:
-        """Let go of the supernet."""
+        """Release the supernet."""
 
     @abstractmethod
     def combine(self, task_loss: Any) -> Any:
@@ -79,7 +79,7 @@ class LatencyTerm(ABC):
 
     @property
     def n_terms(self) -> int:
-        """How often the term was asked for."""
+        """How often the term was computed."""
         return sum(loss.n_terms for loss in self.terms().values())
 
     @property
@@ -88,7 +88,7 @@ class LatencyTerm(ABC):
         return self._first().differentiable
 
     def fingerprint(self) -> str:
-        """Equal exactly for equal tables."""
+        """A hash of the tables: equal if and only if they are."""
         parts = [loss.fingerprint() for loss in self.terms().values()]
         return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
@@ -102,8 +102,8 @@ class LatencyTerm(ABC):
         """The estimate of one architecture or configuration.
 
         Args:
-            architecture: Candidate of each choice, by its index or its name; of a supernet that was attached by its
-                options, the option of each choice. What `architecture` and `project` give is priced as well.
+            architecture: Candidate of each choice, by its index or its name; or the option of each choice, for a
+                supernet that was attached by its options. Results of `architecture` and `project` are priced as well.
 
         Raises:
             SearchError: if a choice is not given one of its candidates, or a number could be an index or a name.
@@ -114,7 +114,7 @@ class LatencyTerm(ABC):
         return plan.estimate(architecture if known else picks_of(architecture, plan, self.options))
 
     def config(self, architecture: Mapping[str, int]) -> dict[str, Any]:
-        """The options of an architecture of indices, as `configure` takes them.
+        """The configuration of an architecture: choice -> option, as `configure` takes it.
 
         Raises:
             SearchError: if the supernet was not attached by its options.
@@ -136,18 +136,18 @@ class LatencyTerm(ABC):
         return log_probabilities(first.gates(), first.plan)
 
     def entropy(self) -> dict[str, float]:
-        """The entropy of each choice's gates, in nats: 0 when it has chosen."""
+        """The entropy of each choice's gates, in nats; 0 when one gate is 1."""
         first = self._first()
         return entropies(first.gates(), first.plan)
 
     # --- the end of a search
 
     def project(self, *, within: float | None = WITHIN) -> Architecture:
-        """The most probable architecture that is above no target: the one that `discretize` makes the argmax.
+        """The most probable architecture that is above no target: `discretize` makes it the argmax.
 
         Args:
-            within: Share of the target; 0.03 also rules out what lies more than 3 % below it, unless nothing else is
-                left. None rules out only what is above.
+            within: Share of the target; 0.03 also excludes what lies more than 3 % below it, unless nothing else is
+                left. None excludes only what is above.
 
         Returns:
             Choice -> the index of its candidate. The architecture parameters are left as they are.
@@ -159,20 +159,21 @@ class LatencyTerm(ABC):
         return within_targets(self.log_probabilities(), goals, within=within)
 
     def discretize(self, *, within: float | None = WITHIN) -> Architecture:
-        """End a search under a hard budget: move the architecture parameters so that `project` is their argmax.
+        """End a search under a hard budget: make the architecture that `project` gives the argmax.
 
-        Constraints and penalties steer the search towards its target; the argmax jumps from one architecture to the
-        next, and seldom ends on it. This is therefore the last step: for each choice whose argmax differs, the
-        parameter of the candidate in `project` is raised just above the others.
+        Penalties and constraints steer the expected cost towards the target. The argmax jumps from one architecture to
+        the next and seldom ends on the target, so this is the last step of a search. For each choice whose argmax
+        differs from `project`, the parameter of its candidate is raised just above the others.
 
         Args:
             within: Share of the target, as in `project`.
 
         Returns:
-            The architecture, now also that of `architecture`: choice -> the index of its candidate.
+            The architecture, which `architecture` now gives as well: choice -> the index of its candidate.
 
         Raises:
-            SearchError: as `project`, or if a function gives the weights of a choice, which cannot be moved.
+            SearchError: in the cases of `project`, or if a function gives the weights of a choice, so that they cannot
+                be changed.
         """
         found = self.project(within=within)
         make_argmax(found, self.choices, self._supernet[0] if self._supernet else None)
@@ -191,13 +192,13 @@ class LatencyTerm(ABC):
             loss.anneal(progress)
 
     def step(self, progress: float | None = None) -> bool:
-        """To be called after each step of the architecture: move the multipliers, and follow the schedule.
+        """Update the multipliers, and follow the schedule. Call it after each step of the architecture parameters.
 
         Args:
-            progress: Progress of the search, from 0 to 1; None leaves weight and temperature.
+            progress: Progress of the search, from 0 to 1; with None, weight and temperature stay as they are.
 
         Returns:
-            Whether a multiplier was moved.
+            Whether a multiplier was updated.
         """
         return any([loss.step(progress) for loss in self.terms().values()])  # noqa: C419 - all of them
 
@@ -208,10 +209,10 @@ class LatencyTerm(ABC):
         return all(loss.on_target(tolerance) for loss in self.terms().values())
 
     def figures(self) -> dict[str, float]:
-        """The state of the search, by the names under which it is logged.
+        """Figures that describe the state of the search, by the names under which they are logged.
 
-        ``latency/expected_ms`` and its kin; ``latency/<name>/expected_ms`` for each of several targets, whose entropies
-        are the same and are given once.
+        ``latency/expected_ms`` and others; for several targets ``latency/<name>/expected_ms``. The entropies are the
+        same for all targets and are given once.
         """
         figures: dict[str, float] = {}
         for name, loss in self.terms().items():
@@ -223,8 +224,8 @@ class LatencyTerm(ABC):
     def summary(self) -> str:
         """The most probable architecture by stage and choice, as text.
 
-        Its candidates with their probabilities, what each costs beside the cheapest and the dearest candidate of the
-        same choice, and its share of the total.
+        For each choice: its candidate and the probability of that, its cost beside those of the cheapest and the
+        dearest candidate, and its share of the total.
         """
         terms, probabilities = self.terms(), self._first().gates().detach().max(dim=1).values.tolist()
         columns = {
@@ -235,7 +236,7 @@ class LatencyTerm(ABC):
 
 
 def check_count(check: Check, default: int) -> int:
-    """The number of architectures that `check` asks for.
+    """The number of architectures that `check` stands for; `default` for ``"auto"``.
 
     Raises:
         SearchError: if it is neither ``"auto"`` nor a number of architectures.

@@ -31,22 +31,22 @@ __all__ = ["LatencyLoss"]
 class LatencyLoss(Term, SingleTerm):
     """weight x penalty(E[LAT], target), a scalar to be added to the task's loss; without a target weight x E[LAT].
 
-    Everything is traced and priced once, by `attach`; a step is then a softmax and a product over one small matrix,
-    however many layers there are. With a `ResourceCounter` LAT is what it counts: names that end in ``_ms`` then raise
+    `attach` traces and prices everything once. A step is then a softmax and a product over one small matrix, however
+    many layers there are. With a `ResourceCounter`, LAT is what it counts: names that end in ``_ms`` then raise
     `QuantityError`, and `target`, `expected`, `std` and `argmax_cost` take their places.
 
     Args:
         table: Latency table, the name or file of one, or an estimator or counter.
-        target_ms: Latency to reach; None for as little as the weight makes of it.
-        target: Instead of `target_ms`, the cost to reach in the unit of whatever quantity `table` is of.
+        target_ms: Latency to reach; None to minimise it.
+        target: Cost to reach, instead of `target_ms`, in the unit of the quantity that `table` is of.
         weight: Weight of the term.
         penalty: Name of a penalty or factor (see `latency_nas.search.loss.penalty`) or of a constraint (see
             `latency_nas.search.loss.constraint`), or one of them.
-        temperature: Number that architecture parameters are divided by before the softmax; towards 0 the expectation
-            becomes that of the most probable architecture. A buffer, so that it is saved and resumed.
+        temperature: Number that architecture parameters are divided by before the softmax. Towards 0 the expectation
+            becomes the cost of the most probable architecture. It is a buffer, so that checkpoints hold it.
         on_missing: Treatment of kernels that the table lacks, as in `LatencyEstimator`.
         schedule: Weight and temperature over the course of the search; see `step`.
-        target_quantile: Quantile of the estimate that is held against the target: 0.9 counts the ± in.
+        target_quantile: Quantile of the estimate that is compared with the target: 0.9 takes the ± into account.
 
     Raises:
         UnknownTableError: if there is no such table.
@@ -87,7 +87,7 @@ class LatencyLoss(Term, SingleTerm):
         )
         self.estimator = estimator
         self.choices: tuple[Choice, ...] = ()
-        self.options: dict[str, tuple[Any, ...]] = {}  # of a supernet that is configured
+        self.options: dict[str, tuple[Any, ...]] = {}
         self._priced: PricedGates | None = None
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule of the loss
 
@@ -107,15 +107,15 @@ class LatencyLoss(Term, SingleTerm):
         Args:
             supernet: Network that is searched.
             example_input: Input of its forward. The batch size matters, since latency does.
-            choices: Where it chooses. By default the style is recognised (`find_choices`); others are named by
-                `groups_of`, by `options_of`, by `Choice`, or by a list of these.
+            choices: Choices of the supernet, by `groups_of`, `options_of`, `Choice` or a list of these; None if the
+                supernet is of a style that is recognised (`find_choices`).
             run: Function that calls the supernet once, instead of `example_input`: ``lambda net: net(x, 5.0)``.
-            sampled: Whether a step is priced by the gates that the supernet drew in its forward, which are caught
-                there. Where none were drawn, the architecture parameters are used.
+            sampled: Whether a step is priced by the gates that the supernet drew in its forward. Where none were drawn,
+                the architecture parameters are used.
             derive: Function of the supernet and an architecture (choice -> index) that gives the network that is
-                deployed for it, where that is not simply the path through the supernet. It is what is priced.
-            check: Number of architectures, drawn at random, on which the plan is confirmed: each is read and fused
-                anew. "auto" checks as many as take little time.
+                deployed for it and priced; None if that is simply the path through the supernet.
+            check: Number of random architectures that confirm the plan: each is read and fused anew. "auto" checks as
+                many as take little time.
 
         Returns:
             The plan: what each candidate costs.
@@ -145,9 +145,9 @@ class LatencyLoss(Term, SingleTerm):
 
         Args:
             plan: Plan that says what each candidate costs.
-            weights: Function that gives the weights of all choices, flat, one choice after the other: shape
-                ``(gates,)``; or a reader of them.
-            logits: For each choice, whether a softmax is still to normalise its weights; None where all are logits.
+            weights: Function that gives the weights of all choices, one choice after the other, of shape ``(gates,)``;
+                or a reader of them.
+            logits: Whether a softmax is still to normalise the weights, for each choice; None where all are logits.
 
         Raises:
             SearchError: if the target lies outside what the plan can reach.
@@ -158,7 +158,7 @@ class LatencyLoss(Term, SingleTerm):
         self._priced = PricedGates(reader, plan, [True] * len(plan.choices) if logits is None else logits)
 
     def detach(self) -> None:
-        """Let go of the supernet; what `sampled` added to catch gates is taken away."""
+        """Release the supernet, and remove what `sampled` added to it to catch gates."""
         if self._priced is not None:
             self._priced.reader.release()
         self.choices, self.options, self._priced, self._supernet = (), {}, None, ()
@@ -187,9 +187,9 @@ class LatencyLoss(Term, SingleTerm):
         return self._attached().padded(self.temperature)
 
     def flat_gates(self) -> Tensor:
-        """The probability of each candidate, of one choice after the other: shape ``(gates,)``, float64.
+        """The probability of each candidate, one choice after the other, of shape ``(gates,)``, in float64.
 
-        They are those of the architecture parameters, also where a step is priced by what the supernet drew.
+        These follow from the architecture parameters, even where a step is priced by the gates that the supernet drew.
         """
         return self._attached().flat(self.temperature)
 
@@ -197,8 +197,8 @@ class LatencyLoss(Term, SingleTerm):
         """E[LAT], a float64 scalar, differentiable with respect to the architecture parameters.
 
         Raises:
-            SearchError: before `attach`, if there are no gates, or if they are NaN (on a CPU; elsewhere that would be
-                waiting for the device, and `architecture` says so).
+            SearchError: before `attach`, if there are no gates, or if they are NaN. The check for NaN is made on a CPU
+                only; on other devices, where it would have to wait for the device, `architecture` makes it.
         """
         return self._attached().expected(self.temperature)
 
@@ -220,15 +220,15 @@ class LatencyLoss(Term, SingleTerm):
         return self.term().to(self._attached().dtype)
 
     def fingerprint(self) -> str:
-        """Equal exactly for equal tables."""
+        """A hash of the table: equal if and only if the tables are."""
         return self.estimator.table.fingerprint()
 
     def terms(self) -> dict[str, Term]:
-        """Itself, without a name."""
+        """This loss, under an empty name."""
         return {"": self}
 
     def extra_repr(self) -> str:
-        """Shown by `repr`."""
+        """The arguments in `repr`."""
         table = self.estimator.table.name
         target = f"target_{self.quantity.suffix}={self.target}"
         return f"table={table!r}, {target}, weight={self.weight}, penalty={self.penalty_name!r}"

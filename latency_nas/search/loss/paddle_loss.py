@@ -36,12 +36,12 @@ __all__ = ["PaddleLatencyLoss"]
 class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
     """`LatencyLoss` for a ``paddle.nn.Layer``: weight x penalty(E[LAT], target), a scalar tensor of Paddle.
 
-    The plan, the penalties, the constraints and the schedule are those of `LatencyLoss`; only the gates are read from
-    Paddle's parameters, and the gradient is handed to Paddle's autograd.
+    The plan, the penalties, the constraints and the schedule are those of `LatencyLoss`. The gates are read from
+    Paddle's parameters, and the gradient is passed to Paddle's autograd.
 
     Args:
         table: Latency table, the name or file of one, or an estimator or counter.
-        target_ms: Latency to reach; None for as little as the weight makes of it.
+        target_ms: Latency to reach; None to minimise it.
         **options: Other arguments of `LatencyLoss`: target, weight, penalty, temperature, schedule, target_quantile ...
 
     Raises:
@@ -99,15 +99,15 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
         return plan
 
     def detach(self) -> None:
-        """Let go of the supernet; what `sampled` added to catch gates is taken away."""
+        """Release the supernet, and remove what `sampled` added to it to catch gates."""
         self.torch_loss.detach()
         self.choices, self.options, self._supernet, self._reader = (), {}, (), None
 
     def terms(self) -> dict[str, Term]:
-        """The loss behind this one, at Paddle's gates and buffers as they are now."""
+        """The loss in torch, under an empty name, with the present gates and buffers of Paddle."""
         if self._reader is not None and self._reader.has_weights:
             self._reader.take(_joined(self._reader.parameters()))
-        self._pull()
+        self._load_buffers()
         return {"": self.torch_loss}
 
     # --- the term
@@ -154,23 +154,23 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
     # --- the course of the search
 
     def step(self, progress: float | None = None) -> bool:
-        """To be called after each step of the architecture: move the multiplier, and follow the schedule."""
-        moved = super().step(progress)
-        self._push()
-        return moved
+        """Update the multiplier, and follow the schedule. Call it after each step of the architecture parameters."""
+        updated = super().step(progress)
+        self._save_buffers()
+        return updated
 
     def anneal(self, progress: float) -> None:
         """Set scale and temperature to what the schedule has for `progress`, from 0 to 1."""
         super().anneal(progress)
-        self._push()
+        self._save_buffers()
 
-    def _push(self) -> None:
-        """Keep the state of the loss behind this one in buffers, which a checkpoint of Paddle holds."""
+    def _save_buffers(self) -> None:
+        """Copy the state of the loss in torch to buffers, which a checkpoint of Paddle holds."""
         for name, value in self.torch_loss.state_dict().items():
             self._buffers[_buffer(name)].set_value(value.numpy())
 
-    def _pull(self) -> None:
-        """Take the buffers, which may have been loaded from a checkpoint."""
+    def _load_buffers(self) -> None:
+        """Copy the buffers, which may come from a checkpoint, to the loss in torch."""
         for name, value in self.torch_loss.state_dict().items():
             value.copy_(torch.from_numpy(self._buffers[_buffer(name)].numpy()))
 
@@ -221,7 +221,7 @@ class _Scalar(PyLayer):  # type: ignore[misc]
     def forward(
         ctx: Any, parameters: Any, sample: Any, drawn: bool, owner: PaddleLatencyLoss, of: Callable[[], torch.Tensor]
     ) -> Any:
-        owner._pull()  # noqa: SLF001 - its own
+        owner._load_buffers()  # noqa: SLF001 - its own
         reader = owner._attached()  # noqa: SLF001
         leaves = reader.take(parameters, sample if drawn else None)
         with torch.enable_grad():

@@ -1,7 +1,7 @@
-"""Penalties on the expected cost: what a search adds to its loss, or multiplies it by.
+"""Penalties on the expected cost: terms that a search adds to its loss, and factors that it multiplies it by.
 
-Throughout, LAT is the expected cost and T the target, both in milliseconds for a latency and else in the unit of what
-is counted, and CE is the task's loss.
+Throughout, CE is the task's loss, LAT the expected cost and T the target. LAT and T are in milliseconds for a latency,
+and in the unit of what is counted otherwise.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Factor(ABC):
         """
 
     def check(self, cheapest: float, target: float | None, quantity: Quantity) -> None:
-        """Refuse costs for which the formula breaks. By default there are none.
+        """Refuse costs for which the formula is undefined. By default it accepts all.
 
         Args:
             cheapest: Cost of the cheapest architecture.
@@ -57,37 +57,37 @@ class Factor(ABC):
             quantity: Quantity that both are of.
 
         Raises:
-            SearchError: if the formula breaks for them.
+            SearchError: if the formula is undefined for them.
         """
         return
 
 
 def linear(cost: Tensor, target: float) -> Tensor:
-    """LAT / T - 1: less is always better.
+    """LAT / T - 1: a lower cost is always better.
 
     References:
-        ProxylessNAS's code, ``add#linear``: CE + lambda (LAT - T) / T, lambda = 0.2 unless set (arXiv 1812.00332).
+        ProxylessNAS's code, ``add#linear``: CE + lambda (LAT - T) / T, by default lambda = 0.2 (arXiv 1812.00332).
     """
     return cost / target - 1
 
 
 def hinge(cost: Tensor, target: float) -> Tensor:
-    """max(0, LAT / T - 1): nothing below the target."""
+    """max(0, LAT / T - 1): no penalty below the target."""
     return (cost / target - 1).clamp(min=0)
 
 
 def absolute(cost: Tensor, target: float) -> Tensor:
-    """abs(LAT / T - 1): the target from both sides.
+    """abs(LAT / T - 1): a penalty on both sides of the target.
 
     References:
-        TuNAS, arXiv 2008.06120, the absolute reward: ACC + beta abs(LAT / T - 1) with beta < 0; here with the sign of
-        a loss, so that -beta is the weight.
+        TuNAS, arXiv 2008.06120, the absolute reward ACC + beta abs(LAT / T - 1) with beta < 0. Here the sign is that of
+        a loss, and -beta is the weight.
     """
     return (cost / target - 1).abs()
 
 
 def log(cost: Tensor, target: float) -> Tensor:
-    """The logarithm of LAT / T: as `linear`, in relative steps; with weight beta, that of LAT^beta up to a constant."""
+    """The logarithm of LAT / T: equal ratios, equal differences. With weight beta: beta log LAT, up to a constant."""
     return (cost / target).log()
 
 
@@ -95,12 +95,12 @@ def log(cost: Tensor, target: float) -> Tensor:
 class MnasNet:
     """-w log(LAT / T), w = `below` where LAT <= T and `above` elsewhere.
 
-    MnasNet maximises the product ACC (LAT / T)^w. With the likelihood exp(-CE) in the place of ACC, the product's
-    negative logarithm is CE - w log(LAT / T): a term to be added, with weight 1, and the same optimum.
+    MnasNet maximises the product ACC (LAT / T)^w. With the likelihood exp(-CE) instead of ACC, the negative logarithm
+    of the product is CE - w log(LAT / T). So this term, added with weight 1, has the same optimum.
 
     Args:
-        below: w up to the target; -0.07 is the soft constraint, 0 the hard one.
-        above: w beyond it; -0.07 is the soft constraint, -1 the hard one.
+        below: Exponent w up to the target; -0.07 is the soft constraint, 0 the hard one.
+        above: Exponent w above the target; -0.07 is the soft constraint, -1 the hard one.
 
     References:
         MnasNet, arXiv 1807.11626, eq. 2 and the two settings of its w.
@@ -117,12 +117,12 @@ class MnasNet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FBNet(Factor):
-    """alpha log(LAT)^beta, a factor of CE. It knows no target: alpha and beta are tuned until it lands.
+    """alpha log(LAT)^beta, a factor of CE. It has no target: alpha and beta are tuned until the latency is as wanted.
 
-    The power is of the logarithm. Read as log(LAT^beta), the beta would only rescale: beta log(LAT).
+    The power is that of the logarithm. Read as log(LAT^beta), it would be beta log(LAT), and beta only a scale.
 
     References:
-        FBNet, arXiv 1812.03443, eq. 2, where LAT was given in microseconds; here, as everywhere, in milliseconds.
+        FBNet, arXiv 1812.03443, eq. 2, with LAT in microseconds. Here, as everywhere, it is in milliseconds.
     """
 
     alpha: float = 0.2
@@ -163,7 +163,7 @@ class ProxylessLog(Factor):
 
 AnyPenalty = str | Penalty | Factor | Constraint
 
-# name -> the penalty that is added, a function of the expected cost and the target
+# name -> penalty that is added to the task's loss, a function of the expected cost and the target
 PENALTIES: dict[str, Penalty] = {
     "absolute": absolute,
     "hinge": hinge,
@@ -173,17 +173,17 @@ PENALTIES: dict[str, Penalty] = {
     "mnasnet-soft": MnasNet(),
 }
 
-# name -> the factor that the task's loss is multiplied by
+# name -> factor that the task's loss is multiplied by
 FACTORS: dict[str, Factor] = {"fbnet": FBNet(), "proxyless-log": ProxylessLog()}
 
 _MISREADINGS = frozenset({"log(lat^beta)", "log(lat**beta)", "log(lat)^beta", "log-power"})
 
 
 def named_penalty(name: str) -> Penalty | Factor | Constraint:
-    """The penalty, factor or constraint of a name; constraints have a state, and each call makes a new one.
+    """The penalty, factor or constraint of a name. Constraints have a state, so each call makes a new one.
 
     Raises:
-        SearchError: if there is none, or the name is read in two ways, as ``"log(LAT^beta)"``.
+        SearchError: if there is none, or the name can be read in two ways, as ``"log(LAT^beta)"``.
     """
     _refuse_misreading(name)
     if name in CONSTRAINTS:
@@ -195,7 +195,7 @@ def named_penalty(name: str) -> Penalty | Factor | Constraint:
 
 
 def _refuse_misreading(name: str) -> None:
-    """Refuse the names under which FBNet's factor is mistaken."""
+    """Refuse names that are misreadings of FBNet's factor."""
     if name.lower().replace(" ", "") in _MISREADINGS:
         raise SearchError(
             f"Expected `penalty` to be one formula, but {name!r} is read in two ways. FBNet published the factor "

@@ -1,4 +1,4 @@
-"""`PricedGates`: the weights of a supernet's choices as they are now, and what they cost by a plan."""
+"""`PricedGates`: the present weights of a supernet's choices, and their cost by a plan."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["PricedGates"]
 
 
 class PricedGates:
-    """The weights of all choices, and their plan.
+    """The weights of all choices, and the plan that prices them.
 
     Args:
         reader: Reader of the weights.
-        plan: What each candidate costs.
-        logits: For each choice, whether a softmax is still to normalise its weights.
+        plan: Plan that says what each candidate costs.
+        logits: Whether a softmax is still to normalise the weights, for each choice.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class PricedGates:
         logits: Sequence[bool],
     ) -> None:
         self.reader, self.plan = reader, plan
-        self.dtype = torch.float32  # of the architecture parameters, when they were last read
+        self.dtype = torch.float32  # type of the architecture parameters that were read last
         self._packed = PackedPlan(plan, logits)
         self._packed_drawn = None if reader.logits_of_drawn is None else PackedPlan(plan, reader.logits_of_drawn)
 
@@ -48,7 +48,7 @@ class PricedGates:
         return padded
 
     def expected(self, temperature: Tensor) -> Tensor:
-        """The expected cost, a float64 scalar; by what the supernet drew in the current step, if it did."""
+        """The expected cost, a float64 scalar; of the gates that the supernet drew in the current step, if it did."""
         if self._packed_drawn is not None and self.reader.drawn:
             drawn = self.reader.sampled()
             self.dtype = drawn.dtype

@@ -1,4 +1,4 @@
-"""`Schedule`: how a latency term's weight and temperature go over a search."""
+"""`Schedule`: the weight and the temperature of a latency term over the course of a search."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Schedule"]
 class Schedule:
     """Weight and temperature as functions of a search's progress, from 0 to 1.
 
-    The term is multiplied by 0 up to `warm_up` (weights are trained before there is anything to choose by), then by a
-    share that rises linearly over `ramp` to 1, and then by a power of `final_scale` that reaches it at the end.
-    The temperature falls geometrically, from what it was, over all of it. Over the last share `discretization`, the
-    parameters are also drawn, ever more strongly, to the most probable architecture on the target
+    The term is multiplied by a scale: 0 up to `warm_up`, while weights are trained; then it rises linearly to 1 over
+    `ramp`; and then it goes geometrically to `final_scale` at the end. The temperature goes geometrically from its
+    first value to `final_temperature` over the whole search. Over the last share `discretization`, the parameters are
+    also drawn, ever more strongly, to the most probable architecture on the target
     (`latency_nas.search.loss.discretization_term`).
 
     Args:
         warm_up: Share of the search without the term.
         ramp: Share of the search over which the term rises.
         final_scale: Scale of the term at the end.
-        final_temperature: Temperature at the end; None leaves it as it is.
-        discretization: Last share of the search, in which the parameters are drawn to one architecture.
+        final_temperature: Temperature at the end; None for a constant one.
+        discretization: Share of the search, at its end, over which the parameters are drawn to one architecture.
 
     Raises:
         SearchError: if an argument is out of range.
@@ -63,7 +63,7 @@ class Schedule:
             )
 
     def scale_at(self, progress: float) -> float:
-        """What the term is multiplied by."""
+        """The scale of the term."""
         begun = progress - self.warm_up
         if begun < 0:
             return 0.0
@@ -73,11 +73,11 @@ class Schedule:
         return float(self.final_scale ** ((begun - self.ramp) / left)) if left > 0 else self.final_scale
 
     def temperature_at(self, progress: float, first: float) -> float:
-        """The temperature, having been `first` at the beginning."""
+        """The temperature; `first` is the one at the beginning."""
         if self.final_temperature is None:
             return first
         return float(first * (self.final_temperature / first) ** min(1.0, progress))
 
     def strength_at(self, progress: float) -> float:
-        """How strongly the parameters are drawn to an architecture on the target."""
+        """The strength of the discretization term, from 0 to 1."""
         return max(0.0, 1 - (1 - progress) / self.discretization) if self.discretization else 0.0

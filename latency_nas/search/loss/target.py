@@ -1,4 +1,4 @@
-"""`Target`: the cost that a search is held to, and what is held against it."""
+"""`Target`: the cost that a search has to reach, for the estimate itself or for a quantile of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latency_nas.search.select.reach import reach
 
 __all__ = ["Target"]
 
-_SHOWN_DIGITS = 4
+_N_DIGITS = 4  # digits of the bounds in an error message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +24,9 @@ class Target:
     """The cost to reach.
 
     Args:
-        value: Cost, in the unit of `quantity`; None for as little as the weight of the term makes of it.
-        quantile: Quantile of the estimate that is kept on the target, which is taken to be normal with its own
-            standard deviation; None keeps the estimate itself there.
+        value: Cost, in the unit of `quantity`; None to minimise it.
+        quantile: Quantile of the estimate that has to reach the target, where the estimate is taken to be normal with
+            its standard deviation; None for the estimate itself.
         quantity: Quantity that the cost is of.
 
     Raises:
@@ -46,18 +46,18 @@ class Target:
 
     @property
     def n_std(self) -> float:
-        """How many standard deviations are added to the estimate."""
+        """Number of standard deviations that are added to the estimate."""
         return 0.0 if self.quantile is None else NormalDist().inv_cdf(self.quantile)
 
     def check(self, plan: CostPlan) -> None:
         """Refuse a target outside what a supernet can reach.
 
         Args:
-            plan: Costs of the supernet's candidates.
+            plan: Plan of the supernet.
 
         Raises:
             QuantityError: if the plan is of another quantity.
-            SearchError: with both bounds, rounded so that each of them is within reach.
+            SearchError: if the target is out of reach; the message gives both bounds, each rounded to within reach.
         """
         if plan.quantity != self.quantity:
             raise QuantityError(
@@ -77,10 +77,10 @@ class Target:
     def _rounded(self, bound: float, mode: str) -> str:
         if not self.quantity.n_decimals:
             return f"{self.quantity.number(bound)} {self.quantity.unit}"
-        return f"{Context(prec=_SHOWN_DIGITS, rounding=mode).create_decimal(bound)} {self.quantity.unit}"
+        return f"{Context(prec=_N_DIGITS, rounding=mode).create_decimal(bound)} {self.quantity.unit}"
 
     def budget(self, plan: CostPlan, *, within: float | None = None) -> Budget:
-        """The target as limits: not above it, nor more than the share `within` below it.
+        """The target as limits: not above it, and not more than the share `within` below it.
 
         Raises:
             SearchError: if there is no target.
@@ -92,5 +92,5 @@ class Target:
         return Budget(plan=plan, max_cost=self.value, min_cost=min_cost, n_std=self.n_std)
 
     def controlled(self, plan: CostPlan, architecture: Mapping[str, int]) -> float:
-        """What of an architecture is held against the target: its cost, or the quantile of it."""
+        """The cost of an architecture that is compared with the target: the estimate, or the quantile of it."""
         return Budget(plan=plan, max_cost=inf, n_std=self.n_std).cost(architecture)

@@ -24,11 +24,10 @@ __all__ = ["Targets"]
 class Targets(nn.Module, LatencyTerm):
     """Several losses over one supernet, used as one.
 
-    What is of one target (`price`, `plan`, `expected`, `argmax_ms` and their kin) is a dictionary by name.
+    `price`, `plan`, `expected`, `argmax_ms` and similar ones give dictionaries with a value for each loss.
 
     Args:
-        losses: Name for the logs -> loss, each with a table or counter, a target and a penalty or constraint of its
-            own.
+        losses: Losses by their names in the logs. Each has its own table or counter, target, and penalty or constraint.
 
     Raises:
         SearchError: if there are none.
@@ -52,11 +51,11 @@ class Targets(nn.Module, LatencyTerm):
         self._supernet: tuple[nn.Module, ...] = ()
 
     def by_name(self) -> dict[str, LatencyLoss]:
-        """The losses."""
+        """The losses by name."""
         return {name: cast(LatencyLoss, loss) for name, loss in self.losses.items()}
 
     def terms(self) -> dict[str, Term]:
-        """The losses, as terms."""
+        """The losses by name."""
         return dict(self.by_name())
 
     def attach(
@@ -70,7 +69,7 @@ class Targets(nn.Module, LatencyTerm):
         derive: Derive | None = None,
         check: Check = "auto",
     ) -> dict[str, CostPlan]:
-        """Attach each, as `LatencyLoss.attach`."""
+        """Attach each loss; see `LatencyLoss.attach`."""
         plans = {
             name: loss.attach(
                 supernet, example_input, choices=choices, run=run, sampled=sampled, derive=derive, check=check
@@ -82,7 +81,7 @@ class Targets(nn.Module, LatencyTerm):
         return plans
 
     def detach(self) -> None:
-        """Let go of the supernet."""
+        """Release the supernet."""
         for loss in self.by_name().values():
             loss.detach()
         self.choices, self.options, self._supernet = (), {}, ()
@@ -109,14 +108,14 @@ class Targets(nn.Module, LatencyTerm):
         return total
 
     def combine(self, task_loss: Tensor) -> Tensor:
-        """The whole loss: factors are multiplied by, terms are added."""
+        """The whole loss: the task's loss times the factors, plus the terms."""
         self._share_set_point()
         for loss in sorted(self.by_name().values(), key=lambda loss: not loss.multiplies):
             task_loss = loss.combine(task_loss)
         return task_loss
 
     def _share_set_point(self) -> None:
-        """Let the discretization terms of all losses draw to one architecture: one that keeps every target."""
+        """Give the discretization terms of all losses one set point, which keeps every target."""
         losses = [loss for loss in self.by_name().values() if loss.discretizes]
         if not losses:
             return
@@ -134,29 +133,29 @@ class Targets(nn.Module, LatencyTerm):
         return {name: self._estimate(architecture, plan) for name, plan in self.plan.items()}
 
     def expected(self) -> dict[str, Tensor]:
-        """E[cost] of each, float64 scalars, differentiable with respect to the architecture parameters."""
+        """Expected cost by each loss: float64 scalars, differentiable with respect to the architecture parameters."""
         return {name: loss.expected() for name, loss in self.by_name().items()}
 
     def expected_ms(self) -> dict[str, Tensor]:
-        """`expected` of those that are latencies, in milliseconds."""
+        """`expected` of the losses whose cost is a latency, in milliseconds."""
         return {name: loss.expected_ms() for name, loss in self._latencies().items()}
 
     def argmax_cost(self) -> dict[str, float]:
-        """The cost of `architecture`, by each."""
+        """The cost of `architecture` by each loss."""
         return {name: loss.argmax_cost() for name, loss in self.by_name().items()}
 
     def argmax_ms(self) -> dict[str, float]:
-        """`argmax_cost` of those that are latencies, in milliseconds."""
+        """`argmax_cost` of the losses whose cost is a latency, in milliseconds."""
         return {name: loss.argmax_ms() for name, loss in self._latencies().items()}
 
     @property
     def target(self) -> dict[str, float | None]:
-        """The targets; they are set on the losses themselves."""
+        """The target of each loss; it is set on the loss itself."""
         return {name: loss.target for name, loss in self.by_name().items()}
 
     @property
     def target_ms(self) -> dict[str, float | None]:
-        """`target` of those that are latencies, in milliseconds."""
+        """`target` of the losses whose cost is a latency, in milliseconds."""
         return {name: loss.target_ms for name, loss in self._latencies().items()}
 
     def _latencies(self) -> dict[str, LatencyLoss]:

@@ -1,4 +1,4 @@
-"""`Term`: weight x scale x penalty(LAT, target) of a plan's expected cost in torch, over the course of a search."""
+"""`Term`: the term weight x scale x penalty(LAT, target) of a loss in torch, and its state over a search."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ class Term(Float64State, ABC):
     """A term weight x scale x penalty(LAT, target), where LAT is the expected cost or a quantile of it.
 
     Args:
-        target: Cost to reach, and the quantile that is held against it.
+        target: Cost to reach.
         weight: Weight of the term.
-        penalty: Name of a penalty, a factor or a constraint; or one of them, or any function of the cost and the
-            target.
-        temperature: Temperature to begin with.
+        penalty: Penalty, factor or constraint, or the name of one; or any function of the cost and the target.
+        temperature: Temperature at the beginning.
         schedule: Weight and temperature over the course of the search.
 
     Raises:
@@ -89,7 +88,7 @@ class Term(Float64State, ABC):
 
     @abstractmethod
     def flat_gates(self) -> Tensor:
-        """The probability of each candidate, of one choice after the other: shape ``(gates,)``, float64."""
+        """The probability of each candidate, one choice after the other, of shape ``(gates,)``, in float64."""
 
     @abstractmethod
     def expected(self) -> Tensor:
@@ -101,11 +100,11 @@ class Term(Float64State, ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Equal exactly for equal tables."""
+        """A hash of the table: equal if and only if the tables are."""
 
     @property
     def n_terms(self) -> int:
-        """How often the term was asked for: shows whether a training step calls the loss itself."""
+        """How often the term was computed; this shows whether a training step calls the loss itself."""
         return self._n_terms
 
     # --- the target
@@ -120,7 +119,7 @@ class Term(Float64State, ABC):
         """The cost to reach, in the unit of `quantity`; it can be set at any time.
 
         Raises:
-            SearchError: when set to what is not positive, or to what the attached supernet cannot reach.
+            SearchError: if it is set to a number that is not positive, or that the attached supernet cannot reach.
         """
         return self._target.value
 
@@ -132,23 +131,23 @@ class Term(Float64State, ABC):
         self._target = target
 
     def _check(self, target: Target, plan: CostPlan) -> None:
-        """Refuse a target that `plan` cannot reach, and a factor whose formula breaks within its bounds."""
+        """Refuse a target that `plan` cannot reach, and a factor whose formula is undefined for its costs."""
         target.check(plan)
         if isinstance(self.penalty, Factor):
             self.penalty.check(plan.bounds()[0], target.value, self.quantity)
 
     def goal(self) -> tuple[Target, CostPlan]:
-        """The target, and the plan that it is of."""
+        """The target and the plan."""
         return self._target, self.plan
 
     def budget(self, *, within: float | None = None) -> Budget:
-        """The target as limits: not above it, nor more than the share `within` below it."""
+        """The target as limits: not above it, and not more than the share `within` below it."""
         return self._target.budget(self.plan, within=within)
 
     # --- the term
 
     def controlled(self) -> Tensor:
-        """What is held against the target: the expected cost, or its quantile."""
+        """The cost that is compared with the target: the expected cost, or its quantile."""
         n_std = self._target.n_std
         return self.expected() + n_std * self.std() if n_std else self.expected()
 
@@ -172,10 +171,10 @@ class Term(Float64State, ABC):
         return term + self.discretization_term() if self.discretizes else term
 
     def factor(self) -> Tensor:
-        """What the task's loss is multiplied by, in float64: 1 + weight x scale x (f - 1) of a factor f.
+        """The factor of the task's loss in float64: 1 + weight x scale x (f - 1) for a factor f.
 
         Raises:
-            SearchError: if the penalty is added.
+            SearchError: if the penalty is no factor.
         """
         if not isinstance(self.penalty, Factor):
             raise SearchError(f"Expected a factor, but {self.penalty_name} is added to the task's loss.")
@@ -188,7 +187,7 @@ class Term(Float64State, ABC):
         return isinstance(self.penalty, Factor)
 
     def combine(self, task_loss: Tensor) -> Tensor:
-        """The whole loss: ``task_loss + latency()``, or its product with a factor, plus the discretization term.
+        """The whole loss: ``task_loss + latency()``, or the product with a factor, plus the discretization term.
 
         A factor f enters as 1 + weight x scale x (f - 1), so that a warm-up begins with the task's loss alone.
         """
@@ -205,7 +204,7 @@ class Term(Float64State, ABC):
         """Whether the architecture parameters require a gradient now."""
         return self.expected().requires_grad
 
-    # --- the last part of a search, which draws the parameters to one architecture
+    # --- the last part of a search
 
     @property
     def discretizes(self) -> bool:
@@ -218,16 +217,16 @@ class Term(Float64State, ABC):
         return self.strength * discretization_term(self.gates(), self.set_point(), self.temperature)
 
     def set_point(self) -> Architecture:
-        """The architecture that a step is drawn to: the argmax if it is on the target, or else the projection."""
+        """The architecture that the current step draws to: the argmax if it is on the target, else the projection."""
         if self._set_point is None:
-            here = most_probable(self.flat_gates(), self.plan)
+            argmax = most_probable(self.flat_gates(), self.plan)
             scores = log_probabilities(self.gates(), self.plan)
-            on_target = self.budget(within=WITHIN).keeps(here)
-            self.hold(here if on_target else within_targets(scores, [self.goal()], within=WITHIN))
+            on_target = self.budget(within=WITHIN).keeps(argmax)
+            self.hold(argmax if on_target else within_targets(scores, [self.goal()], within=WITHIN))
         return self._set_point or Architecture()
 
     def hold(self, set_point: Architecture) -> None:
-        """Use this set point until the next `step`: one that keeps other targets too."""
+        """Use a set point until the next `step`: `Targets` gives one that keeps all targets."""
         self._set_point = set_point
 
     # --- the course of the search
@@ -248,13 +247,13 @@ class Term(Float64State, ABC):
         self.strength.fill_(self.schedule.strength_at(progress))
 
     def step(self, progress: float | None = None) -> bool:
-        """To be called after each step of the architecture: move the multiplier, and follow the schedule.
+        """Update the multiplier, and follow the schedule. Call it after each step of the architecture parameters.
 
         Args:
-            progress: Progress of the search, from 0 to 1; None leaves weight and temperature.
+            progress: Progress of the search, from 0 to 1; with None, weight and temperature stay as they are.
 
         Returns:
-            Whether the multiplier was moved.
+            Whether the multiplier was updated.
         """
         self._set_point = None
         if progress is not None:
@@ -267,17 +266,17 @@ class Term(Float64State, ABC):
     # --- the present state
 
     def argmax_controlled(self) -> float:
-        """What is held against the target, of the most probable architecture."""
+        """The cost of the most probable architecture that is compared with the target: the estimate or its quantile."""
         return self._target.controlled(self.plan, most_probable(self.flat_gates(), self.plan))
 
     def on_target(self, tolerance: float) -> bool:
-        """Whether the most probable architecture is within this share of the target; always, if there is none."""
+        """Whether the most probable architecture is within this share of the target; true without a target."""
         return self.target is None or abs(self.argmax_controlled() / self.target - 1) <= tolerance
 
     def figures(self) -> dict[str, float]:
-        """The state of the search, by the names under which it is logged: ``latency/expected_ms`` and its kin.
+        """Figures that describe the state of the search, by the names under which they are logged.
 
-        The unit that ends a name is that of `quantity`: ``latency/expected_params`` where parameters are counted.
+        The names end in the unit of `quantity`: ``latency/expected_ms``, or ``latency/expected_params``.
         """
         entropy, unit = entropies(self.gates(), self.plan), self.quantity.suffix
         figures = {

@@ -12,7 +12,7 @@ __all__ = ["Architecture", "indices_of"]
 
 
 class Architecture(dict[str, int]):
-    """Choice -> the index of its candidate; told apart from a configuration, choice -> option, which may be numbers."""
+    """Choice -> the index of its candidate. The type tells it from a configuration, whose options may be numbers."""
 
 
 def indices_of(
@@ -23,14 +23,16 @@ def indices_of(
     Args:
         architecture: Index of the candidate of each choice, or its name.
         choices: Names of the choices.
-        candidates: Names of the candidates of each.
+        candidates: Names of the candidates of each choice.
 
     Raises:
         SearchError: if the architecture does not give each choice one of its candidates.
     """
     if architecture.keys() != set(choices):
-        odd = ", ".join(sorted(architecture.keys() ^ set(choices)))
-        raise SearchError(f"Expected an architecture with a candidate for each choice and no more, but {odd} differ.")
+        differing = ", ".join(sorted(architecture.keys() ^ set(choices)))
+        raise SearchError(
+            f"Expected an architecture with a candidate for each choice and no more, but {differing} differ."
+        )
     return [_index(architecture[name], name, names) for name, names in zip(choices, candidates, strict=True)]
 
 

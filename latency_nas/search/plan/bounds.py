@@ -1,4 +1,4 @@
-"""The sums of tables over all picks of their axes, at the ends: what the cheapest and the dearest architecture cost."""
+"""The smallest and the largest sum of tables over all architectures: the costs of the cheapest and the dearest one."""
 
 from __future__ import annotations
 
@@ -12,27 +12,31 @@ from latency_nas.errors import SearchError
 
 __all__ = ["Table", "extreme_sums"]
 
-_MAX_STATES = 2_000_000  # of choices that depend on each other
+_MAX_STATES = 2_000_000  # architectures of choices that depend on each other
 
-Table = tuple[tuple[int, ...], NDArray[np.float64]]  # choices, and an axis of costs for each
+Table = tuple[tuple[int, ...], NDArray[np.float64]]  # numbers of choices, and costs with an axis for each
 
 
 def extreme_sums(tables: Sequence[Table], sizes: Sequence[int], names: Sequence[str]) -> tuple[float, float]:
-    """The least and the largest sum of one cell of each table, over all picks of a candidate for each choice.
+    """The smallest and the largest sum of one cell of each table, over all architectures.
 
-    One choice after the other is maximised out of the tables that it is in, that of the fewest states first (bucket
-    elimination, Dechter, Artificial Intelligence 113, 1999).
+    The choices are eliminated one by one (bucket elimination): the tables of a choice are added up, and the sum is
+    replaced by its maximum over the choice's candidates. The choice whose sum has the fewest cells goes first.
 
     Args:
-        tables: Choices that each depends on, by number, and a cost for each combination of their candidates.
+        tables: Tables; each has the numbers of the choices that it depends on, and a cost for each combination of their
+            candidates.
         sizes: Number of candidates of each choice.
         names: Names of the choices.
 
     Raises:
         SearchError: if too many choices depend on each other at once.
+
+    References:
+        Dechter, Bucket elimination: A unifying framework for reasoning, Artificial Intelligence 113, 1999.
     """
-    least = -_largest_sum([(rows, -table) for rows, table in tables], sizes, names)
-    return least, _largest_sum(tables, sizes, names)
+    smallest = -_largest_sum([(rows, -table) for rows, table in tables], sizes, names)
+    return smallest, _largest_sum(tables, sizes, names)
 
 
 def _largest_sum(tables: Iterable[Table], sizes: Sequence[int], names: Sequence[str]) -> float:
@@ -49,9 +53,9 @@ def _largest_sum(tables: Iterable[Table], sizes: Sequence[int], names: Sequence[
                 f"{', '.join(names[other] for other in rows[:8])}."
             )
         total = np.zeros([sizes[other] for other in rows])
-        for held, table in tables:
-            if row in held:
-                total += table.reshape([sizes[other] if other in held else 1 for other in rows])
+        for axes, table in tables:
+            if row in axes:
+                total += table.reshape([sizes[other] if other in axes else 1 for other in rows])
         best = total.max(axis=rows.index(row))
         tables = [item for item in tables if row not in item[0]]
         left.remove(row)

@@ -11,16 +11,17 @@ __all__ = ["Cost", "Term"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What something adds to a network's cost, and how sure that is.
+    """What a part of a network adds to its cost, and how sure that is.
 
     Args:
         value: Cost, in the plan's unit.
         from_table: Part of it that the table itself holds.
-        variance: Variance of what errs on its own; None: not known.
-        together: Of each family of regressed kernels, the sum of their standard deviations: they err together.
-        source: Least sure of ``"table"``, ``"counted"``, ``"regressed"`` and ``"missing"``, or ``"none"`` where
-            nothing runs.
-        kernels: Prices of the kernels that `value` is the sum of; None where they are not known.
+        variance: Sum of the variances of independent errors; None where one of them is not known.
+        together: Sum of the standard deviations of each family of regressed kernels, whose errors are fully correlated
+            (see `latency_nas.estimate.uncertainty`).
+        source: Least sure source of its kernels' prices: ``"table"``, ``"counted"``, ``"regressed"`` or ``"missing"``;
+            ``"none"`` where nothing runs.
+        kernels: Prices of its kernels, whose sum is `value`; None where they are not known.
     """
 
     value: float
@@ -33,11 +34,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """What several candidates of different choices add where they are chosen together.
+    """What candidates of different choices add to a network's cost where they are chosen together.
 
     Args:
-        candidates: Their places among the candidates of all choices, one choice after the other.
-        cost: What they add.
+        candidates: Numbers of the candidates, counted through all choices.
+        cost: Cost that they add.
     """
 
     candidates: tuple[int, ...]

@@ -15,14 +15,14 @@ _MAX_LISTED = 128  # spaces up to this size are listed whole
 
 
 def covering_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[np.intp]:
-    """Architectures in which any two candidates of different choices occur together; all those of a small space.
+    """Architectures in which any two candidates of different choices occur together; all of a small space.
 
     Each starts with a pair that is not covered yet and adds, choice by choice, the candidate with the most new pairs
     (AETG: Cohen, Dalal, Fredman and Patton, IEEE Transactions on Software Engineering 23, 1997).
 
     Args:
         sizes: Number of candidates of each choice.
-        random: Source of the order.
+        random: Generator of the order.
 
     Returns:
         Indices of candidates, of shape ``(architectures, choices)``.

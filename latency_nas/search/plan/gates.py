@@ -1,8 +1,8 @@
-"""From architecture parameters to the expected cost, in as few operations as there can be.
+"""From architecture parameters to the expected cost, in a few operations.
 
-A softmax over the rows of one small matrix, a row a choice, gives the gates p of all choices, and a product with the
-costs t of a plan the expectation E = fixed + sum_i p_i t_i + ...: a handful of torch operations, however many layers
-there are, none of which waits for the device.
+A softmax over the rows of one small matrix, one row for each choice, gives the gates p of all choices. Their product
+with the costs t of a plan is the expectation E = fixed + sum_i p_i t_i + ... That is a handful of torch operations,
+however many layers there are, and none of them waits for the device.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def width_gates(width: Tensor, widths: Sequence[float]) -> Tensor:
     interpolation of the candidates' costs, differentiable in the width; with a term of two choices it is bilinear.
 
     Args:
-        width: the effective number of channels, such as ``(gates * widths).sum()``, of shape ``()``.
-        widths: of the candidates, rising.
+        width: Effective number of channels, such as ``(gates * widths).sum()``, of shape ``()``.
+        widths: Widths of the candidates, rising.
 
     Returns:
         Gates of shape ``(candidates,)`` that sum to one.
@@ -44,44 +44,45 @@ def width_gates(width: Tensor, widths: Sequence[float]) -> Tensor:
     grid = torch.tensor(widths, dtype=width.dtype, device=width.device)
     if len(widths) < 2 or any(low >= high for low, high in pairwise(widths)):
         raise SearchError(f"Expected `widths` to be two or more rising numbers, but got {list(widths)}.")
-    share = ((width - grid[:-1]) / (grid[1:] - grid[:-1])).clamp(0, 1)  # of the way from one candidate to the next
+    share = ((width - grid[:-1]) / (grid[1:] - grid[:-1])).clamp(0, 1)  # of each step from one candidate to the next
     ends = share.new_ones(1), share.new_zeros(1)
     return torch.cat([ends[0], share]) - torch.cat([share, ends[1]])
 
 
 @dataclass(frozen=True, slots=True)
 class _OnDevice:
-    """What the torch operations need of a plan, on one device."""
+    """The arrays of a plan as tensors on one device."""
 
-    padded: Tensor  # the place of each gate in a matrix (choices, most candidates); where there is none, the last + 1
-    flat: Tensor  # the place of each gate in that matrix, flat
-    is_logits: Tensor  # of each gate
+    padded: Tensor  # matrix (choices, max_candidates) of the gates' numbers; n_gates where a choice has no candidate
+    flat: Tensor  # index of each gate in that matrix, flattened
+    is_logits: Tensor  # for each gate, whether a softmax is still to normalise it
     costs: Tensor
     term_gates: Tensor
     term_costs: Tensor
 
 
 class PackedPlan:
-    """A plan, ready for steps.
+    """A plan whose arrays are packed for the operations of a training step.
 
     Args:
-        plan: what is priced.
-        logits: of each choice, whether its weights are still to be normalised by a softmax.
+        plan: Plan that says what each candidate costs.
+        logits: Whether a softmax is still to normalise the weights, for each choice.
     """
 
     def __init__(self, plan: CostPlan, logits: Sequence[bool]) -> None:
         self.plan = plan
         self._logits, self._all_logits = tuple(logits), all(logits)
-        self._even = len(set(map(len, plan.candidates))) == 1  # the gates are a matrix as they are
+        self._same_size = len(set(map(len, plan.candidates))) == 1  # then the gates need no padding
         self._devices: dict[torch.device, _OnDevice] = {}
 
     def expected(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
-        """E[T], a float64 scalar, in the plan's unit.
+        """Expected cost E[T], a float64 scalar, in the plan's unit.
 
         Args:
-            weights: holds the weights of all choices, in any shape.
-            picks: which of its numbers, flat, the choices take, one after the other; None: all, as they are.
-            temperature: by which architecture parameters are divided.
+            weights: Weights of all choices, in a tensor of any shape.
+            picks: Indices of the choices' weights in the flat tensor, one choice after the other; None for all of
+                them, as they are.
+            temperature: Number that architecture parameters are divided by.
         """
         gates = self.gates(weights, picks, temperature)
         expected = self.expected_of(gates)
@@ -90,7 +91,7 @@ class PackedPlan:
         return expected
 
     def gates(self, weights: Tensor, picks: Tensor | None, temperature: Tensor) -> Tensor:
-        """The gates, flat, float64."""
+        """The gates, flat and in float64. The arguments are those of `expected`."""
         values = weights.reshape(-1).to(torch.float64)
         if picks is not None:
             values = values[picks]
@@ -100,18 +101,18 @@ class PackedPlan:
         return torch.where(is_logits, self._softmax(torch.where(is_logits, values / temperature, values)), values)
 
     def _softmax(self, values: Tensor) -> Tensor:
-        """Of each choice by itself."""
-        if self._even:
+        """The softmax of each choice's values."""
+        if self._same_size:
             return values.view(len(self.plan.choices), -1).softmax(1).view(-1)
-        held = self.on(values.device)
-        rows = torch.cat([values, values.new_full((1,), -torch.inf)])[held.padded]
-        return rows.softmax(1).view(-1)[held.flat]
+        packed = self.on(values.device)
+        rows = torch.cat([values, values.new_full((1,), -torch.inf)])[packed.padded]
+        return rows.softmax(1).view(-1)[packed.flat]
 
     def expected_of(self, gates: Tensor) -> Tensor:
-        """E[T] of flat gates."""
-        held = self.on(gates.device)
-        expected = self.plan.fixed.value + gates @ held.costs
-        return expected + self.terms_of(gates) @ held.term_costs if self.plan.terms else expected
+        """Expected cost E[T] of flat gates."""
+        packed = self.on(gates.device)
+        expected = self.plan.fixed.value + gates @ packed.costs
+        return expected + self.terms_of(gates) @ packed.term_costs if self.plan.terms else expected
 
     def terms_of(self, gates: Tensor) -> Tensor:
         """The product of the gates of each term."""
@@ -125,12 +126,12 @@ class PackedPlan:
         """One standard deviation of the estimate at flat gates."""
         if self.plan.spread is None:
             raise SearchError("Expected a plan whose costs have standard deviations.")
-        every = [gates.new_ones(1), gates, *([self.terms_of(gates)] if self.plan.terms else [])]
-        std: Tensor = self.plan.spread.std(torch.cat(every))
+        summands = [gates.new_ones(1), gates, *([self.terms_of(gates)] if self.plan.terms else [])]
+        std: Tensor = self.plan.spread.std(torch.cat(summands))
         return std
 
     def on(self, device: torch.device) -> _OnDevice:
-        """The plan on a device; not buffers, so that casting a model to half precision leaves the costs whole."""
+        """The plan on a device. No buffers, so that casting a model to half precision leaves the costs exact."""
         if device not in self._devices:
             plan = self.plan
             sizes = np.diff(plan.offsets)

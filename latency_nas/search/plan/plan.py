@@ -1,4 +1,4 @@
-"""`CostPlan`: what each candidate of each choice adds to a network's cost. Plain numbers, of no framework."""
+"""`CostPlan`: what each candidate of each choice adds to a network's cost, in plain numbers of no framework."""
 
 from __future__ import annotations
 
@@ -45,10 +45,16 @@ class CostPlan:
         terms: Costs that depend on several choices.
         expected_error: Error of the table's whole networks; None where it is not known.
         quantity: Quantity that the costs are of.
-        n_checked: Number of architectures, drawn at random, that were read anew and run the kernels that are priced.
+        n_checked: Number of random architectures that were read anew and run the kernels that the plan prices.
 
     Raises:
         SearchError: if the lengths differ, a number is not finite or a term names no candidate.
+
+    Example:
+        >>> costs = (Cost(value=1.0), Cost(value=2.5))
+        >>> plan = CostPlan(choices=("a",), candidates=(("3x3", "5x5"),), costs=(costs,), fixed=Cost(value=4.0))
+        >>> plan.expected_ms([0.5, 0.5]), plan.latency_ms({"a": "5x5"}), plan.bounds_ms()
+        (5.75, 6.5, (5.0, 6.5))
     """
 
     choices: tuple[str, ...]
@@ -79,12 +85,12 @@ class CostPlan:
 
     @cached_property
     def offsets(self) -> NDArray[np.intp]:
-        """Where the candidates of each choice begin in a flat vector of gates, and at last its length."""
+        """The index of each choice's first candidate in a flat vector of gates, and then the vector's length."""
         return np.array([0, *accumulate(map(len, self.candidates))], np.intp)
 
     @property
     def n_gates(self) -> int:
-        """The candidates of all choices."""
+        """Number of candidates of all choices."""
         return sum(map(len, self.candidates))
 
     @cached_property
@@ -94,38 +100,38 @@ class CostPlan:
 
     @cached_property
     def term_gates(self) -> NDArray[np.intp]:
-        """The gates of each term, of shape ``(terms, most gates of one)``; padded with ``gates``, whose gate is 1."""
-        most = max((len(term.candidates) for term in self.terms), default=2)
-        padded = [(*term.candidates, *[self.n_gates] * (most - len(term.candidates))) for term in self.terms]
-        return np.array(padded, np.intp).reshape(len(self.terms), most)
+        """The gates of each term, of shape ``(terms, max_gates)``; padded with ``n_gates``, whose gate is 1."""
+        max_gates = max((len(term.candidates) for term in self.terms), default=2)
+        padded = [(*term.candidates, *[self.n_gates] * (max_gates - len(term.candidates))) for term in self.terms]
+        return np.array(padded, np.intp).reshape(len(self.terms), max_gates)
 
     @cached_property
     def term_costs(self) -> NDArray[np.float64]:
-        """What each term costs: shape ``(terms,)``."""
+        """The cost of each term, of shape ``(terms,)``."""
         return np.array([term.cost.value for term in self.terms], np.float64)
 
     @cached_property
     def spread(self) -> Spread | None:
-        """How far the costs may be off; None where the table does not say it."""
+        """The errors of the costs; None where the table does not say them."""
         return Spread.of(self._all_costs, self.expected_error)
 
     # --- of gates
 
     def expected(self, gates: ArrayLike) -> float:
-        """E[T].
+        """Expected cost E[T] of gates.
 
         Args:
             gates: Weight of each candidate, flat, of shape ``(gates,)``.
 
         Raises:
-            SearchError: if there are more or fewer, or they are not finite.
+            SearchError: if their number is another one, or they are not finite.
         """
         vector = self.check_gates(gates)
         total = self.fixed.value + float(vector @ self.flat_costs)
         return total + float(self._factors(vector).prod(1) @ self.term_costs) if self.terms else total
 
     def gradient(self, gates: ArrayLike) -> NDArray[np.float64]:
-        """dE[T]/dgates, of shape ``(gates,)``."""
+        """Gradient dE[T]/dgates, of shape ``(gates,)``."""
         vector = self.check_gates(gates)
         gradient = self.flat_costs.copy()
         if self.terms:
@@ -185,8 +191,8 @@ class CostPlan:
         """The estimate of one architecture: `cost` and `std`, kernel by kernel, ordered by choice.
 
         Raises:
-            SearchError: if the architecture does not give each choice one of its candidates, or the plan has costs
-                alone, as one that an earlier version saved.
+            SearchError: if the architecture does not give each choice one of its candidates, or the plan has no
+                kernels, since an earlier version saved it.
         """
         weights = self.summands(self.one_hot(architecture))
         kernels: list[KernelEstimate] = []
@@ -198,23 +204,23 @@ class CostPlan:
         return Estimate(kernels=tuple(kernels), expected_error=self.expected_error, quantity=self.quantity)
 
     def summands(self, gates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The weights of all that a cost is summed of: of what is fixed, of the candidates, and of the terms."""
+        """The weights of all summands of a cost: 1 for what is fixed, then those of the candidates and of the terms."""
         return np.concatenate([[1.0], gates, self._factors(gates).prod(1)])
 
     def bounds(self) -> tuple[float, float]:
         """The cost of the cheapest and of the dearest architecture, exactly.
 
-        Choices that share no term are bounded each on their own; of the others one after the other is eliminated
-        (bucket elimination, Dechter 1999).
+        Choices that share no term are bounded on their own; the others are eliminated one by one (see
+        `latency_nas.search.plan.bounds`).
 
         Raises:
             SearchError: if too many choices depend on each other at once.
         """
-        least, most = extreme_sums(self._tables(), [len(names) for names in self.candidates], self.choices)
-        return self.fixed.value + least, self.fixed.value + most
+        smallest, largest = extreme_sums(self._tables(), [len(names) for names in self.candidates], self.choices)
+        return self.fixed.value + smallest, self.fixed.value + largest
 
     def _tables(self) -> list[Table]:
-        """The costs as one array for each choice, and the terms as one for each set of choices that they are of."""
+        """An array of costs for each choice, and one for each set of choices that share terms."""
         terms: dict[tuple[int, ...], NDArray[np.float64]] = {}
         for term in self.terms:
             flat = np.sort(term.candidates)
@@ -263,10 +269,10 @@ class CostPlan:
         self.quantity.check_latency("bounds_ms", "bounds")
         return self.bounds()
 
-    # --- shown and saved
+    # --- as text and as a file
 
     def table(self) -> str:
-        """The plan as text: choice, candidate, cost, ± and source, a line a candidate."""
+        """The plan as text: choice, candidate, cost, ± and source, one line for each candidate."""
         flat = [
             (choice, name, cost)
             for choice, names, costs in zip(self.choices, self.candidates, self.costs, strict=True)

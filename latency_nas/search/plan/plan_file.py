@@ -1,4 +1,4 @@
-"""A plan's file: NumPy's ``.npz``, with arrays to be read without this library and all else as JSON; no pickle."""
+"""The file of a plan, in NumPy's ``.npz``: arrays that other programs can read, and everything as JSON; no pickle."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_plan(path: str | Path, plan: Mapping[str, Any], arrays: Mapping[str, N
     Args:
         path: File to write.
         plan: Fields of the plan by name.
-        arrays: Packed parts of it, by the names that the file gives them.
+        arrays: Packed arrays of the plan, by their names in the file.
     """
     kernels: dict[KernelEstimate, int] = {}  # each distinct kernel's price without its layer -> its number
 
@@ -52,11 +52,11 @@ def write_plan(path: str | Path, plan: Mapping[str, Any], arrays: Mapping[str, N
 
 
 def read_plan(path: str | Path, make: Callable[..., _Plan]) -> _Plan:
-    """Read what `write_plan` wrote, now or before plans had a quantity.
+    """Read what `write_plan` of this version or an earlier one wrote.
 
     Args:
         path: File to read.
-        make: Function that makes the plan of its fields.
+        make: Function that makes the plan from its fields.
 
     Raises:
         SearchError: if the file is no plan.
@@ -65,7 +65,7 @@ def read_plan(path: str | Path, make: Callable[..., _Plan]) -> _Plan:
     try:
         with np.load(content, allow_pickle=False) as arrays:
             text = json.loads(arrays["plan"].tobytes())
-            if "plan" not in text:  # as files were before plans had kernels
+            if "plan" not in text:  # an early file, from before plans had kernels
                 text = {"plan": text, "kernels": []}
             quantity = Quantity(**text["plan"]["quantity"]) if "quantity" in text["plan"] else LATENCY
             kernels = [_kernel(row, quantity) for row in text["kernels"]]
@@ -77,7 +77,7 @@ def read_plan(path: str | Path, make: Callable[..., _Plan]) -> _Plan:
 
 
 def _fields(read: Mapping[str, Any], kernels: Sequence[KernelEstimate]) -> dict[str, Any]:
-    """From JSON's lists to the fields of a plan, without its quantity."""
+    """The fields of a plan, without its quantity, from JSON."""
 
     def cost_of(part: Mapping[str, Any]) -> Cost:
         return _cost(part, kernels)
@@ -96,13 +96,13 @@ def _fields(read: Mapping[str, Any], kernels: Sequence[KernelEstimate]) -> dict[
 
 
 def _costs_of_latencies(read: Mapping[str, Any]) -> tuple[list[list[Any]], Any]:
-    """The costs in a file of before plans had a quantity: numbers, beside them how sure they are, or not."""
+    """The costs and the fixed cost in an early file, in which all are latencies and some have no errors."""
     bare = [[{"value": number, "variance": None} for number in row] for row in read["costs_ms"]]
     return read["costs"] or bare, read["fixed"] or {"value": read["fixed_ms"], "variance": None}
 
 
 def _cost(read: Mapping[str, Any], kernels: Sequence[KernelEstimate]) -> Cost:
-    if "latency_ms" in read:  # as files named it before plans had a quantity
+    if "latency_ms" in read:  # an early file, from before plans had a quantity
         return Cost(
             value=read["latency_ms"], from_table=read["table_ms"], variance=read["variance_ms2"], source=read["source"]
         )

@@ -1,4 +1,4 @@
-"""A plan as text: choice, candidate, cost, ± and source, a line a candidate."""
+"""A plan as text: choice, candidate, cost, ± and source, one line for each candidate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from latency_nas.search.plan.cost import Cost
 __all__ = ["plan_text"]
 
 _N_DECIMALS = 4
-_NUMBERS = range(2, 4)  # columns
+_NUMBERS = range(2, 4)  # columns that are aligned on the right
 
-Line = tuple[str, str, Cost]  # choice, candidate, what it costs
+Line = tuple[str, str, Cost]  # choice, candidate and its cost
 
 
 def plan_text(lines: Sequence[Line], quantity: Quantity, expected_error: float | None) -> str:
-    """The lines in columns, under the unit of the costs.
+    """The lines in columns, under a heading with the unit of the costs.
 
     Args:
         lines: Choice, candidate and cost of each line.

@@ -1,4 +1,4 @@
-"""The architectures of a supernet as a plan is made of them: what an engine runs for each. Of no framework."""
+"""`Space`: the architectures of a supernet of any framework, and what an engine runs for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["Fuse", "Space", "candidate_space"]
 
-Fuse = Callable[[OpGraph], Sequence[KernelCall]]  # what an engine runs for a graph
+Fuse = Callable[[OpGraph], Sequence[KernelCall]]  # gives the kernels that an engine runs for a graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +19,8 @@ class Space:
     """The architectures of a supernet.
 
     Args:
-        candidates: the names of the candidates of each choice.
-        calls: what the engine runs for one architecture, choice -> index of its candidate.
+        candidates: Names of the candidates of each choice.
+        calls: Function that gives what the engine runs for an architecture (choice -> index of its candidate).
 
     Raises:
         SearchError: if there is no choice, or one has fewer than two candidates.
@@ -40,15 +40,15 @@ class Space:
 def candidate_space(
     choices: Mapping[str, Mapping[str, OpGraph | None]], fuse: Fuse, *, fixed: OpGraph | None = None
 ) -> Space:
-    """The architectures of a supernet whose candidates were read one by one, whichever framework they came from.
+    """The architectures of a supernet whose candidates were read one by one, in any framework.
 
-    Each is fused on its own: what an engine would fold across the border of a choice is not seen. Where that matters,
-    make a `Space` whose `calls` gives whole networks.
+    Each candidate is fused on its own, so fusion across the border of a choice is not seen. Where that matters, make a
+    `Space` whose `calls` fuses whole networks.
 
     Args:
-        choices: of each choice, the graph of each candidate by name; None for one that runs nothing.
+        choices: Graphs of each choice's candidates by name; None for a candidate that runs nothing.
         fuse: Function that gives the kernels of a graph, such as `LatencyEstimator.fuse`.
-        fixed: what runs whatever is chosen.
+        fixed: Graph of what runs whatever is chosen; None for nothing.
 
     Raises:
         SearchError: if a choice has fewer than two candidates.
@@ -60,18 +60,18 @@ def candidate_space(
         >>> plan = make_plan(space, estimator)                                               # doctest: +SKIP
         >>> plan.expected_ms([0.25, 0.75]), plan.gradient_ms([0.25, 0.75])                   # doctest: +SKIP
     """
-    always = _filed(fixed, fuse, "")
-    held = {
-        choice: [_filed(graph, fuse, f"{choice}={name}/") for name, graph in group.items()]
+    fixed_calls = _calls(fixed, fuse, "")
+    candidate_calls = {
+        choice: [_calls(graph, fuse, f"{choice}={name}/") for name, graph in group.items()]
         for choice, group in choices.items()
     }
 
     def calls(architecture: Mapping[str, int]) -> list[KernelCall]:
-        return sum((held[choice][index] for choice, index in architecture.items()), always)
+        return sum((candidate_calls[choice][index] for choice, index in architecture.items()), fixed_calls)
 
     return Space(candidates={choice: tuple(group) for choice, group in choices.items()}, calls=calls)
 
 
-def _filed(graph: OpGraph | None, fuse: Fuse, prefix: str) -> list[KernelCall]:
-    """The kernels of a graph, filed under layers of its own."""
+def _calls(graph: OpGraph | None, fuse: Fuse, prefix: str) -> list[KernelCall]:
+    """The kernels of a graph, with `prefix` before the names of their layers; none for None."""
     return [replace(call, layer=prefix + call.layer) for call in (fuse(graph) if graph else ())]

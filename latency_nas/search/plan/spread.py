@@ -1,4 +1,18 @@
-"""`Spread`: how far the costs of a plan may be off, packed."""
+"""`Spread`: the standard deviation of a plan's cost, at any gates.
+
+The model of errors is that of `latency_nas.estimate.uncertainty`. Let w be the weights of a cost's summands: 1 for what
+is fixed, the gates of the candidates, and the products of gates of the terms. A summand i has the cost t_i from the
+table, the own variance v_i, and for each family f of regressed kernels the sum s_fi of their standard deviations. Then
+
+    variance(w) = (e sum_i w_i t_i)^2 + sum_i w_i v_i + sum_f (sum_i w_i s_fi)^2,
+
+where e is the standard deviation of the table's shared relative error. At an architecture, whose weights are 0 and 1,
+this is the variance of its estimate. In between, the own variances are averaged over the architectures that independent
+gates draw.
+
+References:
+    JCGM 100:2008 (GUM), section 5.2.2: eq. 16 for correlated inputs, and eq. 17, the linear sum for full correlation.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +31,13 @@ __all__ = ["Spread"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """The parts of a plan's variance (see `latency_nas.estimate.uncertainty`), of what is fixed and of each summand.
-
-    The first number of each array is of what is fixed, then come candidates and terms: ``summands`` in all.
+    """The errors of a plan's summands: of what is fixed, then of the candidates, then of the terms.
 
     Args:
-        expected_error: Error of the table's whole networks; None where it is not known.
-        from_table: Costs that the table holds, of shape ``(summands,)``.
-        variance: Variances of what errs on its own, of shape ``(summands,)``.
-        together: Sums of standard deviations that err together, of shape ``(families, summands)``.
+        expected_error: Mean absolute relative error of the table's whole networks; None where it is not known.
+        from_table: Costs t from the table, of shape ``(summands,)``.
+        variance: Own variances v, of shape ``(summands,)``.
+        together: Sums s of the standard deviations of each family, of shape ``(families, summands)``.
     """
 
     expected_error: float | None
@@ -35,7 +47,7 @@ class Spread:
 
     @classmethod
     def of(cls, costs: Sequence[Cost], expected_error: float | None) -> Spread | None:
-        """The spread of a plan's costs, what is fixed first; None where one of them is not known."""
+        """The spread of a plan's costs, in the order of the summands; None where the error of one is not known."""
         if any(cost.variance is None for cost in costs):
             return None
         families = list(dict.fromkeys(family for cost in costs for family, _ in cost.together))
@@ -51,7 +63,11 @@ class Spread:
         )
 
     def std(self, weights: Any) -> Any:
-        """One standard deviation of the sum with these weights, of shape ``(summands,)``; NumPy's or a tensor."""
+        """One standard deviation of the cost.
+
+        Args:
+            weights: Weights w of the summands, a NumPy array or a tensor of shape ``(summands,)``.
+        """
         parts: list[Any] = [self.from_table, self.variance, self.together]
         if not isinstance(weights, np.ndarray):  # a tensor, on whatever device
             parts = [weights.new_tensor(part) for part in parts]
@@ -59,16 +75,16 @@ class Spread:
         return network_variance(from_table, variance, together, self.expected_error) ** 0.5
 
     def support(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A linear bound of `std` from below for all weights from 0 to 1, exact where `weights` are 0 and 1.
+        """A linear lower bound of `std` for all weights from 0 to 1, which is exact at `weights` of 0 and 1.
 
-        With s_i^2 w_i^2 for the own variances, which changes nothing where weights are 0 and 1, the deviation is a
-        norm, and a norm is above each of its tangents.
+        Replace w_i v_i by w_i^2 v_i: this changes nothing where the weights are 0 and 1, and lowers the deviation in
+        between. It is then a norm of w, which is convex, so that each of its tangents is a lower bound.
 
         Args:
-            weights: Where the tangent touches, of shape ``(summands,)``.
+            weights: Weights at which the tangent touches, of shape ``(summands,)``.
 
         Returns:
-            A slope of shape ``(summands,)``: ``slope @ w <= std(w)``.
+            The slope of the tangent, of shape ``(summands,)``: ``slope @ w <= std(w)``.
         """
         shared = (self.expected_error or 0.0) * MAE_TO_STD
         own = np.maximum(self.variance, 0.0)

@@ -1,4 +1,4 @@
-"""A plan at one architecture, by stage and choice: what was chosen, and what else there was."""
+"""A table of one architecture by stage and choice: what each candidate costs, beside the cheapest and the dearest."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "as_text", "summary_table"]
 
-_WIDTH = 200
+_WIDTH = 200  # characters of a line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One target of a summary.
+    """What a summary says of one target.
 
     Args:
         plan: Plan that says what candidates cost.
-        expected: Expected cost at the gates; None where there are none.
-        target: Cost to reach; None where there is none.
+        expected: Expected cost at the gates; None without gates.
+        target: Cost to reach; None without a target.
     """
 
     plan: CostPlan
@@ -40,13 +40,13 @@ class Column:
 def summary_table(
     columns: Mapping[str, Column], architecture: Mapping[str, int], probabilities: Sequence[float] | None = None
 ) -> Table:
-    """A row a choice: its candidate, what it costs, the cheapest and the dearest one in its place, and its share.
+    """A table with a row for each choice: its candidate, the cost, the cheapest and the dearest candidate, the share.
 
-    Costs of a candidate are those of all kernels that depend on it, with the other choices as in the architecture. A
-    kernel that depends on several choices counts in equal parts for the share of each, so that shares sum to 100 %.
+    The cost of a candidate is that of all kernels that depend on it, with the other choices as in the architecture. A
+    kernel that depends on several choices counts in equal parts for the share of each, so that the shares sum to 100 %.
 
     Args:
-        columns: Plans by the names of their targets; a single one has no name.
+        columns: Columns by the names of their targets; the name of a single one is empty.
         architecture: Choice -> the index of its candidate.
         probabilities: Probability of each choice's candidate, in the order of the choices.
     """
@@ -64,17 +64,18 @@ def summary_table(
         members = list(group)
         if len(members) > 1 and len(members) < len(rows):
             table.add_section()
-            cells = [cell for name in columns for cell in details[name].total([row for row, _ in members])]
+            cells = [cell for name in columns for cell in details[name].stage_cells([row for row, _ in members])]
             table.add_row(stage, f"{len(members)} choices", *([""] if probabilities else []), *cells, style="bold")
         for row, choice in members:
             candidate = _short(first.candidates[row][architecture[choice]], choice)
-            sure = [f"{probabilities[row]:.1%}"] if probabilities else []
-            table.add_row(choice, candidate, *sure, *(cell for name in columns for cell in details[name].cells(row)))
+            probability = [f"{probabilities[row]:.1%}"] if probabilities else []
+            cells = [cell for name in columns for cell in details[name].cells(row)]
+            table.add_row(choice, candidate, *probability, *cells)
     table.add_section()
     blank = [""] * (2 if probabilities else 1)
     table.add_row("whatever is chosen", *blank, *(cell for item in details.values() for cell in item.fixed()))
     table.add_row(
-        "in all", *blank, *(cell for item in details.values() for cell in (item.number(item.all), "", "", ""))
+        "in all", *blank, *(cell for item in details.values() for cell in (item.number(item.total), "", "", ""))
     )
     for label in ("expected", "target"):
         values = [getattr(column, label) for column in columns.values()]
@@ -87,13 +88,13 @@ def summary_table(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Details:
-    """What the candidates of each choice cost beside the chosen ones of the others."""
+    """What each candidate costs while the other choices keep theirs."""
 
     plan: CostPlan
     picks: list[int]
-    costs: list[list[float]]
-    shares: list[float]
-    all: float
+    costs: list[list[float]]  # of each choice's candidates
+    shares: list[float]  # of each choice in the total
+    total: float
 
     def number(self, value: float) -> str:
         quantity = self.plan.quantity
@@ -101,15 +102,15 @@ class _Details:
 
     def cells(self, row: int) -> list[str]:
         costs, names, choice = self.costs[row], self.plan.candidates[row], self.plan.choices[row]
-        ends = [int(np.argmin(costs)), int(np.argmax(costs))]
+        extremes = [int(np.argmin(costs)), int(np.argmax(costs))]
         return [
             self.number(costs[self.picks[row]]),
-            *(f"{self.number(costs[index])} ({_short(names[index], choice)})" for index in ends),
+            *(f"{self.number(costs[index])} ({_short(names[index], choice)})" for index in extremes),
             f"{self.shares[row]:.1%}",
         ]
 
-    def total(self, rows: Sequence[int]) -> list[str]:
-        """The share of a stage: costs of its choices overlap where a kernel depends on several."""
+    def stage_cells(self, rows: Sequence[int]) -> list[str]:
+        """The share of a stage, without costs: those of its choices overlap where a kernel depends on several."""
         return ["", "", "", f"{sum(self.shares[row] for row in rows):.1%}"]
 
     def fixed(self) -> list[str]:
@@ -117,7 +118,7 @@ class _Details:
             self.number(self.plan.fixed.value),
             "",
             "",
-            f"{self.plan.fixed.value / self.all:.1%}" if self.all else "",
+            f"{self.plan.fixed.value / self.total:.1%}" if self.total else "",
         ]
 
 
@@ -132,11 +133,11 @@ def _details(plan: CostPlan, architecture: Mapping[str, int]) -> _Details:
                 own[row] += term.cost.value / len(term.candidates)
     total = plan.cost(architecture)
     shares = [cost / total if total else 0.0 for cost in own]
-    return _Details(plan=plan, picks=picks, costs=[row.tolist() for row in slopes], shares=shares, all=total)
+    return _Details(plan=plan, picks=picks, costs=[row.tolist() for row in slopes], shares=shares, total=total)
 
 
 def _stage(choice: str) -> str:
-    """``blocks`` of ``blocks.3``, ``stages.1.ops`` of ``stages.1.ops.0``: the name without what numbers it last."""
+    """A choice's name without its last number: ``blocks`` for ``blocks.3``, ``stages.1.ops`` for ``stages.1.ops.0``."""
     return re.sub(r"[.\[]?\d+\]?[^\d]*$", "", choice) or choice
 
 

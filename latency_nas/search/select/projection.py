@@ -1,10 +1,12 @@
-"""The last step of a search under a hard budget: the likeliest architecture that keeps it.
+"""The last step of a search under a hard budget: the most probable architecture that keeps it.
 
-A multiple-choice knapsack: of each choice one candidate, so that the sum of log-probabilities is the greatest while
-each cost stays within its limits. It is solved exactly, as a mixed-integer linear program (HiGHS, by SciPy).
+This is a multiple-choice knapsack: choose one candidate of each choice, so that the sum of log-probabilities is maximal
+and each cost stays within its limits. It is solved exactly, as a mixed-integer linear program (HiGHS, by SciPy). The
+limit of a quantile is not linear; it is approximated by tangents, which are added until the solution keeps it.
 
 References:
     Kellerer, Pferschy and Pisinger, Knapsack Problems, chapter 11 (the multiple-choice knapsack).
+    Kelley, The cutting-plane method for solving convex programs, Journal of the SIAM 8, 1960.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.spread import Spread
 
-__all__ = ["Budget", "likeliest", "project"]
+__all__ = ["Budget", "most_probable_within", "project"]
 
-_OPTIMAL, _INFEASIBLE = 0, 2
+_OPTIMAL, _INFEASIBLE = 0, 2  # SciPy's codes
 
 _NO_SPREAD = "Expected a table with an expected error, or with standard deviations, to keep a quantile of the estimate."
 
@@ -37,13 +39,13 @@ class Budget:
     """The limits of one cost of an architecture.
 
     Args:
-        plan: what the candidates cost.
-        max_cost: in the plan's unit.
-        min_cost: in the plan's unit.
-        n_std: standard deviations of the estimate that are added to it.
+        plan: Plan that says what the candidates cost.
+        max_cost: Upper limit, in the plan's unit.
+        min_cost: Lower limit, in the plan's unit.
+        n_std: Number of standard deviations of the estimate that are added to it before it is compared.
 
     Raises:
-        SearchError: if they are not known.
+        SearchError: if standard deviations are to be added, and the plan has none.
     """
 
     plan: CostPlan
@@ -56,7 +58,7 @@ class Budget:
             raise SearchError(_NO_SPREAD)
 
     def cost(self, architecture: Mapping[str, int]) -> float:
-        """What is held against the limits."""
+        """The cost that is compared with the limits: with `n_std` standard deviations."""
         cost = self.plan.cost(architecture)
         return cost + self.n_std * (self.plan.std(architecture) or 0.0) if self.n_std else cost
 
@@ -65,12 +67,14 @@ class Budget:
         return self.min_cost <= self.cost(architecture) <= self.max_cost
 
 
-def likeliest(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> Architecture | None:
-    """The architecture with the greatest sum of log-probabilities within all budgets; None if none keeps them.
+def most_probable_within(
+    log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]
+) -> Architecture | None:
+    """The architecture with the largest sum of log-probabilities within all budgets; None if none keeps them.
 
     Args:
-        log_probabilities: choice -> the logarithm of each candidate's probability.
-        budgets: over the same choices.
+        log_probabilities: Choice -> the logarithm of each candidate's probability.
+        budgets: Budgets over the same choices.
 
     Returns:
         Choice -> the index of its candidate.
@@ -83,16 +87,23 @@ def likeliest(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequenc
         for budget in budgets:
             if budget.n_std and budget.cost(found) > budget.max_cost:
                 program.limit_at(budget, found)
-        program.exclude(found)  # it may still be within the solver's tolerance
+        program.exclude(found)  # the solver, with its tolerance, may still take it for one that keeps the budgets
 
 
 def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> Architecture:
-    """As `likeliest`, for a search that must not end without.
+    """As `most_probable_within`, but raise an error if no architecture keeps the budgets.
 
     Raises:
         SearchError: if no architecture keeps the budgets.
+
+    Example:
+        >>> from latency_nas.search.plan.cost import Cost
+        >>> costs = (Cost(value=1.0), Cost(value=2.5))
+        >>> plan = CostPlan(choices=("a",), candidates=(("3x3", "5x5"),), costs=(costs,), fixed=Cost(value=4.0))
+        >>> project({"a": [-2.3, -0.1]}, [Budget(plan=plan, max_cost=6.0)])
+        {'a': 0}
     """
-    found = likeliest(log_probabilities, budgets)
+    found = most_probable_within(log_probabilities, budgets)
     if found is None:
         limits = " and ".join(f"up to {budget.max_cost:.6g}" for budget in budgets)
         raise SearchError(f"Expected an architecture of a cost {limits}, but the supernet has none.")
@@ -101,12 +112,17 @@ def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[
 
 @dataclass(slots=True)
 class _Program:
-    """Variables: one for each candidate, 0 or 1; then one for each product of candidates that a plan prices."""
+    """A mixed-integer linear program.
+
+    It has a variable for each candidate, 0 or 1, and then one for each term of a plan: the product of its candidates.
+    """
 
     sizes: dict[str, int]
     objective: NDArray[np.float64]
     rows: list[tuple[list[int], list[float], float, float]]  # indices, coefficients, lower and upper bound
-    summands: dict[int, list[int]] = field(default_factory=dict)  # of a plan, by its id: its candidates and terms
+    summands: dict[int, list[int]] = field(
+        default_factory=dict
+    )  # id of a plan -> variables of its candidates and terms
 
     @classmethod
     def of(cls, log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> _Program:
@@ -134,14 +150,14 @@ class _Program:
             self._bound(budget, slope, lower, upper)
 
     def limit_at(self, budget: Budget, architecture: Mapping[str, int]) -> None:
-        """Add the limit of a quantile that is exact at an architecture (an outer approximation, Kelley 1960)."""
+        """Add a tangent of the limit of a quantile that is exact at an architecture (a cut, Kelley 1960)."""
         plan = budget.plan
         if plan.spread is not None:
-            at = plan.spread.support(plan.summands(plan.one_hot(architecture)))
-            self._bound(budget, _costs(plan) + budget.n_std * at, -inf, budget.max_cost)
+            tangent = plan.spread.support(plan.summands(plan.one_hot(architecture)))
+            self._bound(budget, _costs(plan) + budget.n_std * tangent, -inf, budget.max_cost)
 
     def _bound(self, budget: Budget, slope: NDArray[np.float64], lower: float, upper: float) -> None:
-        """A row: `slope` times what is fixed, the candidates and the terms lies between two bounds."""
+        """Add a row: `slope` times what is fixed, the candidates and the terms is between two bounds."""
         unit = abs(budget.max_cost) or 1.0
         limits = ((lower - slope[0]) / unit, (upper - slope[0]) / unit)
         self.rows.append((self.summands[id(budget.plan)], (slope[1:] / unit).tolist(), *limits))
@@ -155,7 +171,7 @@ class _Program:
         return product
 
     def exclude(self, architecture: Mapping[str, int]) -> None:
-        """Rule one architecture out."""
+        """Exclude one architecture."""
         starts = self.starts()
         chosen = [starts[name] + index for name, index in architecture.items()]
         self.rows.append((chosen, [1.0] * len(chosen), -inf, len(chosen) - 1.0))
@@ -187,9 +203,12 @@ def _costs(plan: CostPlan) -> NDArray[np.float64]:
 
 
 def _limits(budget: Budget) -> Iterator[tuple[NDArray[np.float64], float, float]]:
-    """Linear limits that everything within a budget keeps: costs of what is fixed, of gates and terms; two bounds.
+    """Linear limits that every architecture within a budget keeps.
 
     A standard deviation is not below its tangents (`Spread.support`), and not above the sum of its parts.
+
+    Yields:
+        Coefficients of what is fixed, of the candidates and of the terms; the lower and the upper bound of the sum.
     """
     plan, costs = budget.plan, _costs(budget.plan)
     if not budget.n_std:
@@ -197,18 +216,22 @@ def _limits(budget: Budget) -> Iterator[tuple[NDArray[np.float64], float, float]
         return
     if plan.spread is None:
         raise SearchError(_NO_SPREAD)
-    even = np.repeat(1 / np.diff(plan.offsets), np.diff(plan.offsets))
-    yield costs + budget.n_std * plan.spread.support(plan.summands(even)), -inf, budget.max_cost
+    uniform = plan.summands(np.repeat(1 / np.diff(plan.offsets), np.diff(plan.offsets)))
+    yield costs + budget.n_std * plan.spread.support(uniform), -inf, budget.max_cost
     if budget.min_cost > -inf:
-        yield costs + budget.n_std * _above(plan.spread, plan.summands(even)), budget.min_cost, inf
+        yield costs + budget.n_std * _std_upper_bound(plan.spread, uniform), budget.min_cost, inf
 
 
-def _above(spread: Spread, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A linear bound of the deviation from above: what errs together, and a tangent of the root of the rest."""
+def _std_upper_bound(spread: Spread, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A linear upper bound of the standard deviation.
+
+    The root of a sum of squares is at most the sum of the roots: those of the table's shared error, of the families and
+    of the own variances. The last one is concave in the weights, so that its tangent at `weights` bounds it.
+    """
     shared = (spread.expected_error or 0.0) * MAE_TO_STD * spread.from_table
-    above: NDArray[np.float64] = shared + spread.together.sum(0)
+    slope: NDArray[np.float64] = shared + spread.together.sum(0)
     variance = float(spread.variance @ weights)
     if variance > 0:
-        above = above + spread.variance / (2 * variance**0.5)
-        above[0] += variance**0.5 / 2
-    return above
+        slope = slope + spread.variance / (2 * variance**0.5)
+        slope[0] += variance**0.5 / 2  # what is fixed has the weight 1: this is the tangent's constant
+    return slope

@@ -1,4 +1,4 @@
-"""The choices of a supernet: where it chooses, among what, and by which weights."""
+"""`Choice`: one decision of a supernet, with its candidates and their weights."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Candidates = tuple[str | None, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One decision of a supernet: which of its candidates, in one place or, where weights are shared, in several.
+    """One decision of a supernet between candidates: in one place or, where weights are shared, in several.
 
     Args:
         module: Name of the choice: the module that chooses, or any other name.
-        candidates: Names of the candidates' modules, None for one that is switched off; for a supernet that is
-            configured, its options as text.
+        candidates: Names of the candidates' modules, with None for a candidate that runs nothing; or, for a supernet
+            that is configured, the options as text.
         weights: Function of the supernet that gives a tensor of shape ``(candidates,)``, differentiable; None where a
             configuration is sampled, which `LatencyLoss.price` prices.
         logits: Whether `weights` are architecture parameters that a softmax is still to normalise; otherwise they are
             gates that are used as they are.
         others: Candidates of the other places that the same weights decide, as in DARTS's cells.
-        sample: Place where the gates that the current forward pass draws are caught, for supernets that draw them.
+        sample: Catcher of the gates that the current forward pass draws; None where none are drawn.
 
     Example:
         >>> choice = Choice(module="blocks.0", candidates=("blocks.0.ops.0", "blocks.0.ops.1", None))
@@ -35,7 +35,7 @@ class Choice:
         ('blocks.0.ops.0', 'blocks.0.ops.1', 'blocks.0.2 (none)')
 
     Raises:
-        SearchError: if there are fewer than two candidates, or another number of them in another place.
+        SearchError: if there are fewer than two candidates, or the places have different numbers of them.
     """
 
     module: str
@@ -57,12 +57,12 @@ class Choice:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The candidates' names; one that is switched off has that of its place."""
+        """The names of the candidates; one that runs nothing is named by its index."""
         return tuple(name or f"{self.module}.{index} (none)" for index, name in enumerate(self.candidates))
 
     @property
     def places(self) -> dict[str, Candidates]:
-        """The candidates of each place, by a name of its own."""
+        """Name of each place -> its candidates."""
         if not self.others:
             return {self.module: self.candidates}
         return {_parent(place): place for place in (self.candidates, *self.others)}
@@ -70,12 +70,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class ParameterOf:
-    """Reads architecture parameters from a module of the supernet; a class, so that a loss can be pickled.
+    """Reads architecture parameters from a module of the supernet. It is a class so that a loss can be pickled.
 
     Args:
         module: Name of the module.
         parameter: Name of its parameter, or of another attribute that is a tensor.
-        row: Row of a matrix; None for all of the parameter.
+        row: Row of a matrix; None for the whole parameter.
     """
 
     module: str
@@ -83,7 +83,7 @@ class ParameterOf:
     row: int | None = None
 
     def __call__(self, supernet: Any) -> Any:
-        """The parameters, a tensor of shape ``(candidates,)``."""
+        """The architecture parameters, of shape ``(candidates,)``."""
         tensor = self.whole(supernet)
         if self.row is not None:
             return tensor[self.row]
@@ -99,7 +99,12 @@ class ParameterOf:
 
 @dataclass(frozen=True, slots=True)
 class GatesOf:
-    """Reads one choice's gates from a function that gives those of all."""
+    """Reads the gates of one choice from a function that gives those of all choices.
+
+    Args:
+        gates: Function of the supernet that gives the gates of each choice by its name.
+        key: Name of the choice.
+    """
 
     gates: Callable[[Any], Mapping[str, Any]]
     key: str
@@ -116,15 +121,15 @@ def _parent(candidates: Candidates) -> str:
 
 
 def check_names(supernet: Any, choices: Sequence[Choice], modules: Iterable[str]) -> None:
-    """Check that the choices are named once each, and that their candidates are modules of the supernet.
+    """Check that each choice is named once, and that candidates are modules of the supernet.
 
     Args:
         supernet: Network that is searched.
-        choices: Where it chooses.
+        choices: Choices of the supernet.
         modules: Names of its modules.
 
     Raises:
-        SearchError: if they are not.
+        SearchError: if a choice is named twice, or a candidate is no module of the supernet.
     """
     if not choices:
         raise SearchError("Expected at least one choice, but got none.")

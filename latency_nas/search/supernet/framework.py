@@ -1,4 +1,4 @@
-"""`Framework`: what reading and searching a supernet needs of the framework that it is written in."""
+"""`Framework`: the operations on a supernet that depend on the framework in which it is written."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Framework"]
 class Framework(ABC):
     """The framework of a supernet: torch or Paddle."""
 
-    softmax: str  # of a tensor {0}, as a user writes it
-    styles: Mapping[str, Callable[[Any], tuple[Choice, ...]]]  # what a style looks like -> finds its choices
+    softmax: str  # the expression for the softmax of a tensor {0}, as a user writes it
+    styles: Mapping[str, Callable[[Any], tuple[Choice, ...]]]  # description of a style -> function that finds choices
 
     @abstractmethod
     def is_module(self, value: Any) -> bool:
@@ -26,7 +26,7 @@ class Framework(ABC):
 
     @abstractmethod
     def modules(self, supernet: Any) -> dict[str, Any]:
-        """The modules of a supernet by name, itself among them under the empty name."""
+        """The modules of a supernet by name, with the supernet itself under the empty name."""
 
     @abstractmethod
     def read(
@@ -37,22 +37,22 @@ class Framework(ABC):
         run: Callable[[Any], Any] | None = None,
         choices: Mapping[str, Sequence[str | None]] | None = None,
     ) -> OpGraph:
-        """Read a network once. It is not changed.
+        """Read a network by running it once. It is not changed.
 
         Args:
             network: Module to read.
             example_input: Input of its forward.
             run: Function that calls the network once, instead of `example_input`.
-            choices: Name of each place where it chooses -> the names of the candidates' modules.
+            choices: Name of each place of a choice -> the names of the candidates' modules.
         """
 
     @abstractmethod
     def unchanged(self, supernet: Any) -> AbstractContextManager[None]:
-        """Evaluation mode inside; afterwards the supernet is as it was."""
+        """A context with the supernet in evaluation mode, which restores the supernet at its end."""
 
     @abstractmethod
     def inventory(self, supernet: Any) -> Inventory:
-        """What a supernet has that could hold candidates or architecture parameters."""
+        """The parts of a supernet that could hold candidates or architecture parameters."""
 
     @abstractmethod
     def raise_above(self, supernet: Any, parameter: ParameterOf, index: int, margin: float) -> None:

@@ -1,4 +1,4 @@
-"""Reads the weights of all choices from a supernet, in every step: so it looks nothing up that it can keep."""
+"""Reads the weights of all choices from a supernet. That happens in every step, so places are looked up only once."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
-from latency_nas.search.supernet.architecture_parameters import whole
+from latency_nas.search.supernet.architecture_parameters import gathered
 from latency_nas.search.supernet.choice import Choice, GatesOf, ParameterOf
 
 __all__ = ["GateReader", "GivenWeights", "WeightReader"]
 
-_HERE = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ranks
+_UNSHARDED = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ranks
 
-_Path = tuple[Sequence[Any], Sequence[str], list[nn.Module]]
-_Held = tuple[Sequence[Any], Sequence[str]]
-_NOWHERE: _Path = ((), (), [])
+_Path = tuple[Sequence[Any], Sequence[str], list[nn.Module]]  # for each module: the dict that it is in, its key, itself
+_Places = tuple[Sequence[Any], Sequence[str]]  # for each parameter: the dict that it is in, and its key
+_NO_PATH: _Path = ((), (), [])
 
 
 class WeightReader(ABC):
     """Reads the weights of all choices, in every step."""
 
-    logits_of_drawn: Sequence[bool] | None = None  # of each choice, whether what was drawn is logits; None: not read
+    logits_of_drawn: Sequence[bool] | None = (
+        None  # for each choice, whether `sampled` gives logits; None: never sampled
+    )
 
     @property
     @abstractmethod
@@ -36,31 +38,31 @@ class WeightReader(ABC):
 
     @abstractmethod
     def weights(self) -> tuple[Tensor, Tensor | None]:
-        """Numbers of any shape, and which of them, flat, belong to the choices; None: all, in order."""
+        """A tensor of any shape, and the flat indices of the choices' weights in it; None for all, in order."""
 
     @abstractmethod
     def sampled(self) -> Tensor:
-        """As `weights`, but what was drawn, for the choices that draw."""
+        """The weights, flat; for choices that draw gates, the gates that were drawn."""
 
     def release(self) -> None:
-        """Catch no more."""
+        """Stop catching samples."""
         return
 
 
 class GateReader(WeightReader):
-    """The weights of all choices, of the tensors that hold them.
+    """Reads weights from the parameters of a torch module, or by functions of it.
 
-    Parameters are read from the modules that own them, which are found once and again when a module was replaced. They
-    are joined by torch's own `stack` or `cat`, whose gradients are taken apart again without Python.
+    Parameters are read from the modules that own them. These are looked up once, and again after a module was replaced.
+    The parameters are joined by torch's own `stack` or `cat`, whose backward pass needs no Python.
 
     Args:
         supernet: Network that is searched.
         choices: Choices whose weights are read.
-        sampled: Whether what the supernet drew in its forward is preferred, where there is some.
+        sampled: Whether gates that the supernet drew in its forward take precedence.
     """
 
     def __init__(self, supernet: nn.Module, choices: Sequence[Choice], *, sampled: bool) -> None:
-        self.supernet = (supernet,)  # in a tuple: this is no part of it
+        self.supernet = (supernet,)  # in a tuple, so that it is no submodule of anything
         self.choices = tuple(choices)
         self.samples = [choice.sample for choice in choices if choice.sample is not None] if sampled else []
         if sampled:
@@ -68,13 +70,13 @@ class GateReader(WeightReader):
         self._forget()
 
     def _forget(self) -> None:
-        self._path = _NOWHERE  # of each module on the way: its parent's children, its name, and itself
-        self._held: _Held | None = None  # of each parameter: the dictionary that it is in, and its name
-        self._alike = False  # whether there are several parameters, of one shape
+        self._path = _NO_PATH  # the modules on the way to the parameters, to notice when one is replaced
+        self._places: _Places | None = None
+        self._same_shape = False  # whether there are several parameters, all of one shape
         self._picks: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_path": _NOWHERE, "_held": None, "_picks": None}
+        return {**vars(self), "_path": _NO_PATH, "_places": None, "_picks": None}
 
     def watch(self) -> None:
         """Begin to catch samples."""
@@ -82,7 +84,7 @@ class GateReader(WeightReader):
             sample.watch(self.supernet[0])
 
     def release(self) -> None:
-        """Catch no more."""
+        """Stop catching samples."""
         for sample in self.samples:
             sample.release()
 
@@ -92,42 +94,44 @@ class GateReader(WeightReader):
         return bool(self.samples) and torch.is_grad_enabled() and all(item.gates is not None for item in self.samples)
 
     def weights(self) -> tuple[Tensor, Tensor | None]:
-        """Numbers of any shape, and which of them, flat, belong to the choices; None: all, in order.
+        """A tensor of any shape, and the flat indices of the choices' weights in it; None for all, in order.
 
         Raises:
-            SearchError: if there are none, or not one for each candidate.
+            SearchError: if a choice has no weights, or not one for each candidate.
         """
         children, keys, modules = self._path
-        if self._held is not None and list(map(dict.get, children, keys)) == modules:
+        if self._places is not None and list(map(dict.get, children, keys)) == modules:
             try:
-                tensors = list(map(getitem, *self._held))
-                here = tensors if _HERE.issuperset(map(type, tensors)) else list(map(whole, tensors))
-                return torch.stack(here) if self._alike else _joined(here), self._picks
-            except KeyError:
+                tensors = list(map(getitem, *self._places))
+                full = tensors if _UNSHARDED.issuperset(map(type, tensors)) else list(map(gathered, tensors))
+                return torch.stack(full) if self._same_shape else _joined(full), self._picks
+            except KeyError:  # a parameter was removed: look all of them up again
                 pass
         self._forget()
         functions = [choice.weights for choice in self.choices]
         if all(isinstance(function, ParameterOf) for function in functions):
-            self._check(self._called(functions))
+            self._check(self._evaluated(functions))
             self._find([function for function in functions if isinstance(function, ParameterOf)])
             return self.weights()
-        called = self._called(functions)
-        self._check(called)
-        return _joined(called), None
+        vectors = self._evaluated(functions)
+        self._check(vectors)
+        return _joined(vectors), None
 
     def sampled(self) -> Tensor:
-        """As `weights`, but what was drawn, for the choices that draw."""
-        called = [
-            self._called([choice.weights])[0] if choice.sample is None or choice.sample.gates is None
+        """The weights, flat; for choices that draw gates, the gates that were drawn."""
+        vectors = [
+            self._evaluated([choice.weights])[0] if choice.sample is None or choice.sample.gates is None
             else choice.sample.gates.reshape(-1)
             for choice in self.choices
         ]  # fmt: skip
-        self._check(called)
-        return _joined(called)
+        self._check(vectors)
+        return _joined(vectors)
 
-    def _called(self, functions: Sequence[Callable[[nn.Module], Tensor] | None]) -> list[Tensor]:
+    def _evaluated(self, functions: Sequence[Callable[[nn.Module], Tensor] | None]) -> list[Tensor]:
         supernet = self.supernet[0]
-        given: dict[int, Any] = {}  # what gives the gates of all choices is called once
+        given: dict[
+            int, Any
+        ] = {}  # id of a function that gives the gates of all choices -> its result: it is called once
         tensors = []
         for function in functions:
             if function is None:
@@ -138,17 +142,17 @@ class GateReader(WeightReader):
             if isinstance(function, GatesOf):
                 key = id(function.gates)
                 given[key] = given[key] if key in given else function.gates(supernet)
-                tensors.append(whole(given[key][function.key]))
+                tensors.append(gathered(given[key][function.key]))
             else:
-                tensors.append(whole(function(supernet)))
+                tensors.append(gathered(function(supernet)))
         return tensors
 
     def _find(self, parameters: Sequence[ParameterOf]) -> None:
-        """Keep where the parameters are."""
+        """Look up where the parameters are, for the steps to come."""
         root = self.supernet[0]
         path: dict[str, tuple[Any, str, nn.Module]] = {}
-        held: dict[tuple[str, str], tuple[Any, str]] = {}
-        begins: dict[tuple[str, str], int] = {}
+        places: dict[tuple[str, str], tuple[Any, str]] = {}
+        begins: dict[tuple[str, str], int] = {}  # index of a parameter's first number, when all are joined
         picks, n = [], 0
         for parameter in parameters:
             module, name = root, ""
@@ -158,10 +162,10 @@ class GateReader(WeightReader):
                 module = path[name][2]
             source = parameter.module, parameter.parameter
             tensor = getattr(module, parameter.parameter)
-            if source not in held:
+            if source not in places:
                 own = vars(module)["_parameters"]
                 owner = own if parameter.parameter in own else vars(module)
-                held[source], begins[source] = (owner, parameter.parameter), n
+                places[source], begins[source] = (owner, parameter.parameter), n
                 n += tensor.numel()
             width = tensor.numel() if parameter.row is None else tensor[0].numel()
             picks.append(begins[source] + (parameter.row or 0) * width + np.arange(width))
@@ -169,9 +173,9 @@ class GateReader(WeightReader):
         in_order = np.array_equal(joined, np.arange(n))
         self._picks = None if in_order else torch.from_numpy(joined).to(tensor.device)
         children, keys, modules = zip(*path.values(), strict=True) if path else ((), (), ())
-        owners, names = zip(*held.values(), strict=True)
-        self._path, self._held = (children, keys, list(modules)), (owners, names)
-        self._alike = len({owner[key].shape for owner, key in held.values()}) == 1 < len(held)
+        owners, names = zip(*places.values(), strict=True)
+        self._path, self._places = (children, keys, list(modules)), (owners, names)
+        self._same_shape = len({owner[key].shape for owner, key in places.values()}) == 1 < len(places)
 
     def _check(self, tensors: Sequence[Tensor]) -> None:
         for tensor, choice in zip(tensors, self.choices, strict=True):
@@ -193,7 +197,7 @@ class GivenWeights(WeightReader):
     """Weights that a function gives.
 
     Args:
-        give: Function that gives them all, flat.
+        give: Function that gives the weights of all choices, flat.
     """
 
     drawn = False
@@ -202,7 +206,7 @@ class GivenWeights(WeightReader):
         self.give = give
 
     def weights(self) -> tuple[Tensor, None]:
-        """All of them."""
+        """The weights, flat, all of which belong to the choices in order."""
         return self.give(), None
 
     def sampled(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a supernet of no known style has, and the shortest lines that name its choices."""
+"""For a supernet of no known style: what it has, and the shortest lines of code that name its choices."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Inventory:
 
 
 def lines_for(found: Inventory, softmax: str) -> str:
-    """The shortest lines that would name the choices of such a supernet.
+    """The shortest lines of code that would name the choices of such a supernet.
 
     Args:
-        found: What it has.
+        found: Parts of the supernet.
         softmax: Softmax of a tensor ``{0}``, as a user of the framework writes it.
     """
     for vector, length in found.vectors.items():
@@ -52,7 +52,7 @@ def lines_for(found: Inventory, softmax: str) -> str:
                 f"with the {n_rows} lists in the order of the rows",
             )
     weights = next(iter([*found.matrices, *found.vectors]), None)
-    if weights is not None:  # of no list's length: of widths, depths or other options
+    if weights is not None:  # no list has as many modules, so these are weights of widths, depths or other options
         row = f"{_expression('net', weights)}{'[0]' if weights in found.matrices else ''}"
         n = found.matrices[weights][1] if weights in found.matrices else found.vectors[weights]
         return _attach(
@@ -77,7 +77,7 @@ def lines_for(found: Inventory, softmax: str) -> str:
 
 
 def _group_beside(vector: str, length: int, found: Inventory) -> str | None:
-    """The expression of as many modules as a vector is long: those beside it first."""
+    """The expression of modules as many as a vector's numbers, preferably in the same module as the vector."""
     owner = vector.rpartition(".")[0]
     lists = [name for name, n in found.lists.items() if n == length]
     near = [name for name in lists if name.rpartition(".")[0] == owner]

@@ -1,4 +1,4 @@
-"""`measure_supernet`: the latency table of a supernet's own candidates."""
+"""`measure_supernet`: the latency table of a supernet's candidates."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ def measure_supernet(
     runner: Runner | None = None,
     on_progress: Progress | None = None,
 ) -> LatencyTable:
-    """Measure, inside whole networks, what every candidate of a supernet costs. The supernet is not changed.
+    """Measure what every candidate of a supernet costs inside whole networks. The supernet is not changed.
 
-    Random architectures in which each candidate stands `times` times are profiled op by op.
+    Random architectures are profiled op by op; each candidate occurs in `times` of them.
 
     Args:
         supernet: Network that is searched.
-        example_input: What its forward takes.
-        choices: Where it chooses; by default what `find_choices` recognises.
-        times: Number of architectures in which each candidate stands.
-        engine: Engine, or its name; the registry's default for None.
-        device: What the datasheet calls the device.
+        example_input: Input of its forward.
+        choices: Choices of the supernet; by default those that `find_choices` recognises.
+        times: Number of architectures in which each candidate occurs.
+        engine: Engine, or its name; None for the registry's default.
+        device: Name of the device for the datasheet.
         threads: Number of threads of the engine.
         precision: Precision of the arithmetic.
-        rounds: Repetitions of each architecture.
+        rounds: Number of repetitions of each architecture.
         seed: Seed of the architectures, the order and the weights.
-        runner: Where the networks run; this machine by default.
-        on_progress: Called after each repetition with the repetitions so far and in all.
+        runner: Runner of the networks; by default one on this machine.
+        on_progress: Function that is called after each repetition, with the number of repetitions so far and in all.
 
     Returns:
-        The table, its datasheet filled in.
+        The table, with its datasheet.
 
     Raises:
         SearchError: if the choices are not recognised, or one does not run.
         InputMismatchError: if the input does not fit a layer.
-        MeasureError: as `measure_table`.
+        MeasureError: in the cases of `measure_table`.
 
     Example:
         >>> table = measure_supernet(supernet, torch.randn(1, 3, 32, 32))    # doctest: +SKIP

@@ -27,7 +27,7 @@ class Groups:
 
         Args:
             supernet: Network that is searched.
-            modules: Its modules by name.
+            modules: Modules of the supernet by name.
 
         Raises:
             SearchError: if a candidate is no module of the supernet, or the gates are those of other choices.
@@ -79,8 +79,8 @@ def groups_of(modules_by_name: Mapping[str, Iterable[Any]], *, gates: Gates | No
     """Say where a supernet chooses among modules, for `LatencyLoss.attach(choices=...)`.
 
     Args:
-        modules_by_name: Name of each choice -> the modules that are its candidates, such as a ``ModuleList``, the
-            values of a ``ModuleDict`` or a list; None stands for a candidate that runs nothing.
+        modules_by_name: Candidates of each choice by its name: modules in a ``ModuleList``, a ``ModuleDict`` or a list,
+            with None for a candidate that runs nothing.
         gates: Function of the supernet that gives the weights of each choice by its name. The weights of one choice sum
             to one and carry gradients. Leave it out where the supernet samples paths, which `LatencyLoss.price` prices.
 
@@ -102,10 +102,10 @@ def options_of(options: Mapping[str, Sequence[Any]], configure: Configure, *, ga
     """Say how a supernet is configured (elastic kernels, widths ...), for `LatencyLoss.attach(choices=...)`.
 
     Args:
-        options: Name of each choice -> its options.
+        options: Options of each choice by its name.
         configure: Function of the supernet and a configuration (choice -> option) that sets the configuration and
-            returns what runs: the supernet itself, or a module that was taken out of it. A pair of a module and its
-            example input where the input depends on the configuration, such as a resolution.
+            returns what runs: the supernet itself, or a module that was taken out of it. Where the input depends on the
+            configuration, as a resolution does, it returns a pair of the module and its example input.
         gates: Function of the supernet that gives the weights of each choice by its name, as in `groups_of`.
 
     Example:
@@ -117,13 +117,13 @@ def options_of(options: Mapping[str, Sequence[Any]], configure: Configure, *, ga
 
 
 def _check_gates(gates: Gates | None, supernet: Any, choices: Mapping[str, Any]) -> None:
-    """Call `gates` once, to see that it gives weights for each of the choices."""
+    """Call `gates` once, to check that it gives weights for each of the choices."""
     if gates is None:
         return
     given = gates(supernet)
     if given.keys() != choices.keys():
-        missing, more = sorted(choices.keys() - given.keys()), sorted(given.keys() - choices.keys())
+        missing, unknown = sorted(choices.keys() - given.keys()), sorted(given.keys() - choices.keys())
         raise SearchError(
             f"Expected `gates` to give weights for each of the {len(choices)} choices and no more, but it lacks "
-            f"{', '.join(missing) or 'none'} and has {', '.join(more) or 'none'} besides."
+            f"{', '.join(missing) or 'none'} and has {', '.join(unknown) or 'none'} besides."
         )

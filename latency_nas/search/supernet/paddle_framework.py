@@ -107,15 +107,15 @@ class GumbelSample(Sample):
     """Catches what ``paddle.nn.functional.gumbel_softmax`` gives inside the forward of a layer."""
 
     def watch(self, supernet: nn.Layer) -> None:
-        """From now on, catch; the hooks are the only thing that is added to the supernet."""
+        """Catch gates from now on, by hooks on the layer."""
         self.release()
         layer = dict(supernet.named_sublayers(include_self=True))[self.module]
         enter, leave = layer.register_forward_pre_hook(self._begin), layer.register_forward_post_hook(self._end)
         self._release = [enter.remove, leave.remove, self._end]
 
     def _begin(self, *_: Any) -> None:
-        self._end()  # of a forward that failed
-        self.gates = None  # of the step before
+        self._end()  # an earlier forward may have failed and not ended
+        self.gates = None  # those of the step before
         original = self._original = nn.functional.gumbel_softmax
 
         def caught(*args: Any, **kwargs: Any) -> Any:
@@ -134,7 +134,7 @@ class GumbelSample(Sample):
 
 def _own_parameters(layer: nn.Layer) -> dict[str, Any]:
     """The parameters that a layer owns itself."""
-    return {name: value for name, value in layer._parameters.items() if value is not None}  # noqa: SLF001 - no other way
+    return {name: value for name, value in layer._parameters.items() if value is not None}  # noqa: SLF001 - there is no public way
 
 
 PADDLE: Final[Framework] = _Paddle()

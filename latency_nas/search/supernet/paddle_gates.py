@@ -1,4 +1,4 @@
-"""Reads the weights of a Paddle supernet's choices, for the loss that is computed in torch."""
+"""Reads the weights of a Paddle supernet's choices for the loss, which is computed in torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["PaddleGateReader"]
 
 
 class PaddleGateReader(WeightReader):
-    """The weights that were taken last, as tensors of torch.
+    """Copies weights from Paddle to torch by `take`, and gives the last copy.
 
     Args:
         supernet: Layer that is searched.
-        choices: Where it chooses.
-        sampled: Whether what the supernet drew in its forward is preferred, where there is some.
+        choices: Choices of the supernet.
+        sampled: Whether gates that the supernet drew in its forward take precedence.
     """
 
     def __init__(self, supernet: Any, choices: Sequence[Choice], *, sampled: bool) -> None:
@@ -33,7 +33,7 @@ class PaddleGateReader(WeightReader):
 
     @property
     def has_weights(self) -> bool:
-        """Whether there are weights: configurations that are sampled have none."""
+        """Whether all choices have weights; where configurations are sampled, they have none."""
         return all(choice.weights is not None for choice in self._choices)
 
     def watch(self) -> None:
@@ -42,17 +42,19 @@ class PaddleGateReader(WeightReader):
             sample.watch(self._supernet)
 
     def release(self) -> None:
-        """Catch no more."""
+        """Stop catching samples."""
         for sample in self._samples:
             sample.release()
 
     def parameters(self) -> list[Any]:
-        """The weights of the choices, a tensor of Paddle each.
+        """The weights of each choice, as tensors of Paddle.
 
         Raises:
             SearchError: if a choice has none.
         """
-        given: dict[int, Any] = {}  # what gives the gates of all choices is called once
+        given: dict[
+            int, Any
+        ] = {}  # id of a function that gives the gates of all choices -> its result: it is called once
         weights = []
         for choice in self._choices:
             function = choice.weights
@@ -70,7 +72,7 @@ class PaddleGateReader(WeightReader):
         return weights
 
     def sample(self) -> list[Any] | None:
-        """What the supernet drew in the current step, with the weights of choices that do not draw; None if nothing."""
+        """The gates that were drawn in the current step, or the weights of choices that draw none; None without any."""
         samples = [choice.sample for choice in self._choices]
         if not self._samples or any(sample.gates is None for sample in self._samples):
             return None
@@ -83,11 +85,11 @@ class PaddleGateReader(WeightReader):
         """Use these weights from now on.
 
         Args:
-            parameters: Weights of all choices, flat, a tensor of Paddle.
-            sample: What was drawn, in the same order; None if nothing was.
+            parameters: Weights of all choices, flat, as a tensor of Paddle.
+            sample: Gates that were drawn, in the same order; None if none were.
 
         Returns:
-            Leaves of torch's graph: of the weights, and of what was drawn.
+            Two leaves of torch's graph: the weights, and the drawn gates.
         """
         self._weights = torch.from_numpy(parameters.numpy()).requires_grad_()
         drawn = self._weights.detach() if sample is None else torch.from_numpy(sample.numpy())
@@ -101,9 +103,9 @@ class PaddleGateReader(WeightReader):
         return self._sample is not None
 
     def weights(self) -> tuple[torch.Tensor, None]:
-        """All of them, flat."""
+        """The weights, flat, all of which belong to the choices in order."""
         return self._weights, None
 
     def sampled(self) -> torch.Tensor:
-        """As `weights`, but what was drawn."""
+        """The gates that were drawn, flat; the weights if none were."""
         return self._weights if self._sample is None else self._sample

@@ -1,7 +1,7 @@
-"""`Sample`: the gates that a supernet drew in the step that is under way, caught where they pass by.
+"""`Sample`: catches the gates that a supernet draws in the current step.
 
-A supernet that draws its gates (Gumbel-softmax, GDAS's straight-through argmax) weighs its candidates by one sample;
-the price of the step is that of the same sample, not of another one.
+A supernet that draws its gates (Gumbel-softmax, GDAS's straight-through argmax) weighs its candidates by one sample.
+The step is priced by the same sample.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Sample:
     """Catches gates while the supernet runs.
 
     Args:
-        module: the name of the module that the gates pass through.
-        argument: the name of the argument of `method` that they are; None: they are what
-            `torch.nn.functional.gumbel_softmax` gives inside the module's forward.
-        row: of a matrix of gates, the row.
-        method: which of the module's methods is given them.
+        module: Name of the module that draws the gates or gets them as an argument.
+        argument: Name of the argument of `method` that is the gates; None for the result of
+            `torch.nn.functional.gumbel_softmax` inside the module's forward.
+        row: Row of a matrix of gates; None for all that is caught.
+        method: Name of the module's method that gets them.
 
     Example:
         >>> Choice(module="a", candidates=("a.0", "a.1"), weights=..., sample=Sample("a"))   # doctest: +SKIP
@@ -42,7 +42,7 @@ class Sample:
         self._mode: _GumbelCatcher | None = None
 
     def watch(self, supernet: nn.Module) -> None:
-        """From now on, catch; the hooks are the only thing that is added to the supernet.
+        """Catch gates from now on. Nothing but hooks (or a wrapped method) is added to the supernet.
 
         Raises:
             SearchError: if the module has no such method or argument.
@@ -55,7 +55,7 @@ class Sample:
             self._release = [enter.remove, leave.remove]
             return
         method = getattr(module, self.method, None)
-        shared = method if isinstance(method, _Wrapped) else None  # by the samples of other rows
+        shared = method if isinstance(method, _Wrapped) else None  # the sample of another row has wrapped it already
         method = shared.method if shared else method
         names = list(inspect.signature(method).parameters) if method is not None else []
         if self.argument not in names:
@@ -70,21 +70,21 @@ class Sample:
         else:
             wrapped = vars(module)[self.method] = shared or _Wrapped(method)
             wrapped.samples.append((self, index))
-            self._release = [lambda: wrapped.leave(self, module)]
+            self._release = [lambda: wrapped.remove(self, module)]
 
     def release(self) -> None:
-        """Catch no more."""
+        """Stop catching gates."""
         for release in self._release:
             release()
         self._release, self.gates = [], None
 
     def catch(self, gates: Any) -> None:
-        """Keep what passed by."""
+        """Store gates, or their row."""
         if isinstance(gates, Tensor):
             self.gates = gates if self.row is None else gates[self.row]
 
     def _enter(self, *_: Any) -> None:
-        self.gates = None  # of the step before
+        self.gates = None  # those of the step before
         self._mode = _GumbelCatcher(self)
         self._mode.__enter__()  # type: ignore[no-untyped-call]
 
@@ -98,7 +98,7 @@ class Sample:
 
 
 class _Catch:
-    """A forward pre-hook that gives one argument to a sample."""
+    """A forward pre-hook that passes one argument to a sample."""
 
     def __init__(self, sample: Sample, index: int) -> None:
         self.sample, self.index = sample, index
@@ -109,7 +109,7 @@ class _Catch:
 
 
 class _Wrapped:
-    """A method that is not forward, and so has no hooks, whose arguments are given to samples."""
+    """A method other than forward, which has no hooks, wrapped so that its arguments are passed to samples."""
 
     def __init__(self, method: Any) -> None:
         self.method = method
@@ -120,15 +120,15 @@ class _Wrapped:
             sample.catch(args[index] if index < len(args) else kwargs.get(str(sample.argument)))
         return self.method(*args, **kwargs)
 
-    def leave(self, sample: Sample, module: nn.Module) -> None:
-        """Give no more to `sample`; the last one takes the wrapping away."""
+    def remove(self, sample: Sample, module: nn.Module) -> None:
+        """Remove a sample; with the last one the wrapping is removed as well."""
         self.samples = [item for item in self.samples if item[0] is not sample]
         if not self.samples:
             vars(module).pop(sample.method, None)
 
 
 class _GumbelCatcher(TorchFunctionMode):
-    """Gives what `gumbel_softmax` returns to a sample."""
+    """Passes what `gumbel_softmax` returns to a sample."""
 
     def __init__(self, sample: Sample) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A supernet as a search sees it: its choices, recognised, and its graph with every candidate of each."""
+"""Recognises the choices of a supernet, and reads its graph with every candidate of each choice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from latency_nas.search.supernet.torch_framework import TORCH
 
 __all__ = ["find_choices", "framework_of", "read_choices", "read_supernet"]
 
-_MAX_RUNS = 20  # of a supernet that samples what it runs
-_N_LISTED = 6
+_MAX_RUNS = 20  # runs of a supernet that samples what it runs
+_N_LISTED = 6  # names in a list of an error message
 
 
 def framework_of(supernet: Any) -> Framework:
@@ -29,7 +29,7 @@ def framework_of(supernet: Any) -> Framework:
     """
     if isinstance(supernet, nn.Module):
         return TORCH
-    paddle = sys.modules.get("paddle")  # a layer cannot be there before Paddle is
+    paddle = sys.modules.get("paddle")  # without Paddle there are no layers, and it is not imported for this
     if paddle is not None and isinstance(supernet, paddle.nn.Layer):
         from latency_nas.search.supernet.paddle_framework import PADDLE
 
@@ -46,7 +46,7 @@ def find_choices(supernet: Any) -> tuple[Choice, ...]:
         supernet: Module of torch, or layer of Paddle.
 
     Raises:
-        SearchError: if it is of no known style; the message lists what was found, and the lines that name the choices.
+        SearchError: if it is of no known style; the message lists what was found, and lines that name the choices.
     """
     framework = framework_of(supernet)
     for find in framework.styles.values():
@@ -68,7 +68,7 @@ def read_supernet(
     Args:
         supernet: Module of torch, or layer of Paddle.
         example_input: Input of its forward.
-        choices: Where it chooses; by default what `find_choices` recognises.
+        choices: Choices of the supernet; by default those that `find_choices` recognises.
 
     Returns:
         The graph, in which each choice is left open, and the choices in the order in which they run.
@@ -89,7 +89,10 @@ def read_supernet(
 def read_choices(
     network: Any, choices: Sequence[Choice], example_input: Any, run: Callable[[Any], Any] | None = None
 ) -> tuple[OpGraph, tuple[Choice, ...]]:
-    """As `read_supernet`, also by a function that runs the supernet; one that samples is run until all choices ran."""
+    """As `read_supernet`, but with `run`, a function that runs the supernet, instead of `example_input`.
+
+    A supernet that samples what it runs is run again until every choice has run.
+    """
     framework = framework_of(network)
     places = {name: place for choice in choices for name, place in choice.places.items()}
     not_run: list[str] = []
@@ -103,7 +106,7 @@ def read_choices(
 
 
 def _listed(found: Inventory) -> str:
-    """What a supernet has, in a sentence."""
+    """The parts of a supernet in a sentence."""
     parts = {
         "lists of modules": [f"`{name}` ({n} modules)" for name, n in found.lists.items()],
         "parameter vectors": [f"`{name}` ({n})" for name, n in found.vectors.items()],

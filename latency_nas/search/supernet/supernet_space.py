@@ -1,4 +1,4 @@
-"""The architectures of a supernet, its choices recognised or named: what an engine runs for each."""
+"""Makes the `Space` of a supernet whose choices are recognised or named: what an engine runs for each architecture."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _Calls = Callable[[Mapping[str, int]], Sequence[KernelCall]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedSpace:
-    """The architectures of a supernet, and what they are named by.
+    """The architectures of a supernet, with its choices and options.
 
     Args:
-        space: What the engine runs for each architecture.
-        choices: Where the supernet chooses: among modules, in the order in which they run; then among options.
-        options: Options of each choice of a supernet that is configured.
+        space: Kernels that the engine runs for each architecture.
+        choices: Choices among modules, in the order in which they run, then choices among options.
+        options: Options of each choice, for a supernet that is configured.
     """
 
     space: Space
@@ -52,7 +52,7 @@ def supernet_space(
         supernet: Module of torch, or layer of Paddle.
         example_input: Input of its forward.
         fuse: Function that gives the kernels of a graph.
-        choices: Where it chooses; None for a style that is recognised.
+        choices: Choices of the supernet; None for a style that is recognised.
         run: Function that calls the supernet once.
         derive: Function of the supernet and an architecture that gives the network that is deployed for it.
 
@@ -82,7 +82,7 @@ def supernet_space(
 
 
 class _Configured:
-    """What the engine runs for a configuration, and for the candidates that are chosen among its modules."""
+    """Gives what the engine runs for a configuration and the candidates that are chosen among its modules."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class _Configured:
         self._supernet, self._example_input, self._fuse, self._run = supernet, example_input, fuse, run
         self._elastic, self._among_modules = elastic, among_modules
         self._framework = framework_of(supernet)
-        self._of_modules: dict[tuple[int, ...], _Calls] = {}  # of each configuration
+        self._calls: dict[tuple[int, ...], _Calls] = {}  # of each configuration that was read
 
     def __call__(self, architecture: Mapping[str, int]) -> Sequence[KernelCall]:
         if not self._among_modules:
@@ -104,15 +104,15 @@ class _Configured:
                 network, example = self._configured(architecture)
                 return self._fuse(self._framework.read(network, example, run=self._run))
         key = tuple(architecture[name] for part in self._elastic for name in part.options)
-        if key not in self._of_modules:
+        if key not in self._calls:
             with self._framework.unchanged(self._supernet):
                 network, example = self._configured(architecture)
                 graph, found = read_choices(network, self._among_modules, example, self._run)
-            self._of_modules[key] = graph_space(graph, found, self._fuse).calls
-        return self._of_modules[key](architecture)
+            self._calls[key] = graph_space(graph, found, self._fuse).calls
+        return self._calls[key](architecture)
 
     def _configured(self, architecture: Mapping[str, int]) -> tuple[Any, Any]:
-        """What runs, and its example input."""
+        """The configured network, and its example input."""
         network, example = self._supernet, self._example_input
         for part in self._elastic:
             config = {name: values[architecture[name]] for name, values in part.options.items()}
@@ -127,7 +127,7 @@ class _Configured:
 
 
 class _Derived:
-    """What the engine runs for the network that a user's function derives."""
+    """Gives what the engine runs for the network that a user's function derives."""
 
     def __init__(self, supernet: Any, example_input: Any, fuse: Fuse, derive: Derive) -> None:
         self._supernet, self._example_input, self._fuse, self._derive = supernet, example_input, fuse, derive
@@ -144,12 +144,12 @@ class _Derived:
 def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
     """The architectures of a supernet that holds its candidates as modules.
 
-    A candidate that gives zeros, or is None, is free; what it enters, such as the sum of a node, is priced as if it
-    were there, as the networks that DARTS and NAS-Bench-201 derive run it.
+    A candidate that gives zeros, or is None, costs nothing. The op that takes its output, such as the sum of a node, is
+    priced with this input, since the networks that DARTS and NAS-Bench-201 derive run it.
 
     Args:
-        graph: Graph of the supernet, with its places as choices.
-        choices: Choices, each of which decides one or more places.
+        graph: Graph of the supernet, which has a choice for each place.
+        choices: Choices, each of one or more places.
         fuse: Function that gives the kernels of a graph.
     """
     places = {name: (choice.module, place) for choice in choices for name, place in choice.places.items()}
@@ -168,7 +168,7 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
 
 
 def _parts(supernet: Any, choices: Choices | None, modules: Mapping[str, Any]) -> tuple[list[Choice], list[Options]]:
-    """Choices among modules, and what names those among options."""
+    """The choices among modules, and the `Options` that name the choices among options."""
     if choices is None:
         return list(find_choices(supernet)), []
     found: list[Choice] = []

@@ -65,7 +65,7 @@ class _Torch(Framework):
 
     @torch.no_grad()
     def raise_above(self, supernet: nn.Module, parameter: ParameterOf, index: int, margin: float) -> None:
-        numbers = parameter(supernet)  # a view
+        numbers = parameter(supernet)  # a view, so that the parameter itself is changed
         numbers[index] = numbers.max() + margin
 
 

@@ -52,10 +52,10 @@ def run(net: Any, latency: LatencyLoss, steps: range, n_steps: int = 60) -> None
 def test_a_search_lands_by_itself() -> None:
     net, latency = made(schedule=Schedule(discretization=0.5, final_temperature=0.2))
     assert not 0.97 * latency.target_ms <= latency.argmax_ms() <= latency.target_ms
-    likeliest = latency.project(within=0.03)
+    most_probable = latency.project(within=0.03)
     run(net, latency, range(60))
     assert 0.97 * latency.target_ms <= latency.argmax_ms() <= latency.target_ms
-    assert latency.architecture() == likeliest == latency.discretize(within=0.03)
+    assert latency.architecture() == most_probable == latency.discretize(within=0.03)
     assert min(latency.gates().max(1).values) > 0.9
 
 

@@ -115,7 +115,7 @@ def test_gates_are_the_softmax_padded_with_zeros() -> None:
     np.testing.assert_allclose(gates, expected, rtol=1e-12)
 
 
-def test_a_low_temperature_leaves_the_likeliest_architecture() -> None:
+def test_a_low_temperature_leaves_the_most_probable_architecture() -> None:
     supernet = ChainNet()
     loss = loss_of(supernet)
     assert abs(loss.expected_ms().item() - loss.argmax_ms()) > 0.1

@@ -19,7 +19,7 @@ from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.plan.cost import Cost, Term
 from latency_nas.search.plan.gates import PackedPlan
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import Budget, likeliest
+from latency_nas.search.select.projection import Budget, most_probable_within
 from latency_nas.search.select.reach import reach
 from tests.search.supernet.test_styles import STYLES, TOKENS, Zero
 from tests.supernets import MadeUp
@@ -91,7 +91,7 @@ def random_plan(seed: int, sizes: tuple[int, ...] = (3, 4, 2, 3)) -> CostPlan:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_likeliest_and_reach_are_those_of_a_complete_search(seed: int) -> None:
+def test_most_probable_and_reach_are_those_of_a_complete_search(seed: int) -> None:
     plan, random = random_plan(seed), np.random.default_rng(seed)
     n_std = 1.3
     every = [dict(zip(plan.choices, row, strict=True)) for row in product(*(range(len(c)) for c in plan.candidates))]
@@ -107,7 +107,7 @@ def test_likeliest_and_reach_are_those_of_a_complete_search(seed: int) -> None:
         max_cost = float(np.quantile(held, quantile))
         min_cost = float(np.quantile(held, quantile / 2))
         for lower in (-inf, min_cost):
-            found = likeliest(scores, [Budget(plan=plan, max_cost=max_cost, min_cost=lower, n_std=n_std)])
+            found = most_probable_within(scores, [Budget(plan=plan, max_cost=max_cost, min_cost=lower, n_std=n_std)])
             within = (held <= max_cost) & (held >= lower)
             assert found is not None
             assert sum(scores[name][index] for name, index in found.items()) == pytest.approx(totals[within].max())

@@ -14,7 +14,7 @@ from scipy.optimize import milp
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.cost import Cost, Term
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import Budget, likeliest, project
+from latency_nas.search.select.projection import Budget, most_probable_within, project
 from tests.supernets import ChainNet, all_architectures, loss_of
 
 
@@ -59,16 +59,16 @@ def by_brute_force(scores: dict[str, list[float]], budgets: list[Budget]) -> dic
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("n_budgets", [1, 2])
-def test_the_likeliest_of_all_that_keep_the_budgets(seed: int, n_budgets: int) -> None:
+def test_the_most_probable_of_all_that_keep_the_budgets(seed: int, n_budgets: int) -> None:
     rng = np.random.default_rng(seed)
     plans = [random_plan(rng, (4, 3, 5, 2)) for _ in range(n_budgets)]
     scores = random_scores(rng, plans[0])
     for share in (0.15, 0.4, 0.8):
         limits = [bounds[0] + share * (bounds[1] - bounds[0]) for bounds in (plan.bounds_ms() for plan in plans)]
         budgets = [Budget(plan=plan, max_cost=limit) for plan, limit in zip(plans, limits, strict=True)]
-        assert likeliest(scores, budgets) == by_brute_force(scores, budgets)
+        assert most_probable_within(scores, budgets) == by_brute_force(scores, budgets)
         narrow = [replace(budget, min_cost=0.97 * budget.max_cost) for budget in budgets]
-        assert likeliest(scores, narrow) == by_brute_force(scores, narrow)
+        assert most_probable_within(scores, narrow) == by_brute_force(scores, narrow)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -80,9 +80,9 @@ def test_terms_of_several_choices_and_the_spread_count(seed: int) -> None:
     for n_std in (0.0, 1.28):
         for share in (0.3, 0.6):
             budget = Budget(plan=plan, max_cost=cheapest + share * (dearest - cheapest), n_std=n_std)
-            assert likeliest(scores, [budget]) == by_brute_force(scores, [budget])
+            assert most_probable_within(scores, [budget]) == by_brute_force(scores, [budget])
             narrow = [replace(budget, min_cost=0.97 * budget.max_cost)]
-            assert likeliest(scores, narrow) == by_brute_force(scores, narrow)
+            assert most_probable_within(scores, narrow) == by_brute_force(scores, narrow)
 
 
 def test_exactly_on_the_budget_is_within_it_and_a_hair_above_is_not() -> None:
@@ -91,9 +91,9 @@ def test_exactly_on_the_budget_is_within_it_and_a_hair_above_is_not() -> None:
     scores = {name: [0.0, -1.0, -2.0] for name in plan.choices}
     best = {"c0": 0, "c1": 0}
     limit = plan.latency_ms(best)
-    assert likeliest(scores, [Budget(plan=plan, max_cost=limit)]) == best
+    assert most_probable_within(scores, [Budget(plan=plan, max_cost=limit)]) == best
     below = [Budget(plan=plan, max_cost=float(np.nextafter(limit, 0)))]
-    assert likeliest(scores, below) == by_brute_force(scores, below) != best
+    assert most_probable_within(scores, below) == by_brute_force(scores, below) != best
 
 
 def test_only_the_cheapest_architecture_keeps_its_own_cost() -> None:

@@ -13,7 +13,7 @@ from latency_nas.search.supernet.styles.single_path import find_single_paths
 
 __all__ = ["STYLES"]
 
-# what a style looks like -> finds the choices of a supernet of that style, and else gives none
+# description of a style -> function that finds the choices of a supernet of that style, and none in others
 STYLES: dict[str, Callable[[nn.Module], tuple[Choice, ...]]] = {
     "a module with a list of candidates and a parameter vector of its own": find_per_op_alphas,
     "matrices with a row for each list of candidates in a cell": find_shared_matrix,

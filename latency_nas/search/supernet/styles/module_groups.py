@@ -12,13 +12,13 @@ ModuleGroup = nn.ModuleList | nn.ModuleDict
 
 
 def module_groups(module: nn.Module) -> Iterator[tuple[str, ModuleGroup]]:
-    """The lists and dictionaries of two or more modules that `module` holds, itself or in its parts, by name."""
-    for name, held in module.named_modules():
-        if isinstance(held, ModuleGroup) and len(held) > 1:
-            yield name, held
+    """The lists and dictionaries of two or more modules inside `module`, with their names."""
+    for name, group in module.named_modules():
+        if isinstance(group, ModuleGroup) and len(group) > 1:
+            yield name, group
 
 
-def names_in(path: str, held: ModuleGroup) -> tuple[str | None, ...]:
+def names_in(path: str, group: ModuleGroup) -> tuple[str | None, ...]:
     """The names of the modules of a list; None for those that are None."""
     prefix = f"{path}." if path else ""
-    return tuple(None if module is None else f"{prefix}{key}" for key, module in vars(held)["_modules"].items())
+    return tuple(None if module is None else f"{prefix}{key}" for key, module in vars(group)["_modules"].items())

@@ -10,34 +10,34 @@ from latency_nas.search.supernet.styles.module_groups import ModuleGroup, names_
 
 __all__ = ["find_per_op_alphas", "vectors_of"]
 
-_TELLING = ("alpha", "theta", "arch")  # in the name of the one that is meant, where several would fit
+_USUAL_NAMES = ("alpha", "theta", "arch")  # parts of the usual names, by which one of several vectors is selected
 
 
 def find_per_op_alphas(supernet: nn.Module) -> tuple[Choice, ...]:
     """Modules with one list of candidates and one parameter vector of the same length.
 
     As in FBNet (arXiv 1812.03443), TF-NAS (arXiv 2008.05314) and ProxylessNAS (arXiv 1812.00332), whose binary gates
-    are a second such vector: of several, the one called alpha, theta or arch is meant. The weight of a candidate is the
-    softmax of the parameter, or the sample that `gumbel_softmax` draws in its forward.
+    are a second such vector. Of several vectors, the one called alpha, theta or arch is taken. The weights of the
+    candidates are the softmax of the parameter, or the sample that `gumbel_softmax` draws in the module's forward.
     """
     found = []
     for name, module in supernet.named_modules():
         lists = [
-            (key, held)
-            for key, held in vars(module)["_modules"].items()
-            if isinstance(held, ModuleGroup) and len(held) > 1
+            (key, group)
+            for key, group in vars(module)["_modules"].items()
+            if isinstance(group, ModuleGroup) and len(group) > 1
         ]
         if len(lists) != 1:
             continue
-        ((key, held),) = lists
-        fitting = [vector for vector in vectors_of(module) if getattr(module, vector).numel() == len(held)]
-        telling = [vector for vector in fitting if any(word in vector.lower() for word in _TELLING)]
-        chosen = fitting if len(fitting) == 1 else telling
+        ((key, group),) = lists
+        fitting = [vector for vector in vectors_of(module) if getattr(module, vector).numel() == len(group)]
+        usual = [vector for vector in fitting if any(word in vector.lower() for word in _USUAL_NAMES)]
+        chosen = fitting if len(fitting) == 1 else usual
         if len(chosen) == 1:
             path = f"{name}.{key}" if name else key
             weights = ParameterOf(name, chosen[0])
             sample = Sample(name)
-            found.append(Choice(module=name, candidates=names_in(path, held), weights=weights, sample=sample))
+            found.append(Choice(module=name, candidates=names_in(path, group), weights=weights, sample=sample))
     return tuple(found)
 
 

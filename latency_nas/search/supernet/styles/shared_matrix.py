@@ -13,37 +13,40 @@ from latency_nas.search.supernet.styles.module_groups import ModuleGroup, module
 
 __all__ = ["find_shared_matrix", "matrices_of"]
 
-_REDUCING = "reduc"  # in the name of the matrix of reduction cells
-_GATES = ("weights", "weightss", "hardwts", "gates", "probs")  # what the argument is called that hands gates down
+_REDUCING = "reduc"  # part of the name of the matrix of reduction cells
+_GATES = ("weights", "weightss", "hardwts", "gates", "probs")  # usual names of the argument that is the gates
 
-Row = tuple[ParameterOf, str]  # how it is read, and its name
+Row = tuple[ParameterOf, str]  # the row of a matrix, and its name
 
 
 def find_shared_matrix(supernet: nn.Module) -> tuple[Choice, ...]:
     """Cells with as many lists of candidates as a matrix has rows, and as many candidates as it has columns.
 
-    As in DARTS (arXiv 1806.09055), where it is a plain tensor and no parameter, PC-DARTS (arXiv 1907.05737), and the
-    cells of NAS-Bench-201 (arXiv 2001.00326) with GDAS (arXiv 1910.04465); also where the matrix is a list of smaller
-    ones, a node each. The rows belong to the lists of a cell in their order, or in that of the cell's `edge2index`.
-    With two matrices, the one with "reduc" in its name belongs to cells whose attribute `reduction` is true.
+    As in DARTS (arXiv 1806.09055), where the matrix is a plain tensor and no parameter, PC-DARTS (arXiv 1907.05737),
+    and the cells of NAS-Bench-201 (arXiv 2001.00326) with GDAS (arXiv 1910.04465). The matrix may also be a list of
+    smaller ones, one for each node. The rows belong to the lists of a cell in their order, or in that of the cell's
+    `edge2index`. With two matrices, the one with "reduc" in its name belongs to cells whose attribute `reduction` is
+    true.
 
-    The architecture is the largest weight of each row. DARTS itself goes on from there: it leaves out the zero
-    operation and keeps two edges a node, which the plan prices as what is left of the choices.
+    The architecture is the largest weight of each row. DARTS itself goes on from there: it keeps only two edges of each
+    node. An edge that is left out is priced as one with the zero operation, which costs nothing.
     """
     found = []
     matrices = matrices_of(supernet)
     for name, rows in matrices.items():
         width = rows[0][0](supernet).numel()
-        alike = [
-            other for other, its in matrices.items() if (len(its), its[0][0](supernet).numel()) == (len(rows), width)
+        same_shape = [
+            other
+            for other, its_rows in matrices.items()
+            if (len(its_rows), its_rows[0][0](supernet).numel()) == (len(rows), width)
         ]
         cells = _cells(supernet, len(rows), width)
-        if len(alike) > 1:
+        if len(same_shape) > 1:
             cells = [item for item in cells if _is_reduction(item[1]) == (_REDUCING in name.lower())]
         places: dict[int, list[Candidates]] = defaultdict(list)
         for path, cell, lists in cells:
-            for number, (key, held) in enumerate(lists):
-                places[_row_of(cell, key, number)].append(names_in(f"{path}.{key}" if path else key, held))
+            for number, (key, group) in enumerate(lists):
+                places[_row_of(cell, key, number)].append(names_in(f"{path}.{key}" if path else key, group))
         if not cells or sorted(places) != list(range(len(rows))):
             continue
         for number, (weights, label) in enumerate(rows):
@@ -54,14 +57,14 @@ def find_shared_matrix(supernet: nn.Module) -> tuple[Choice, ...]:
 
 
 def matrices_of(supernet: nn.Module) -> dict[str, list[Row]]:
-    """The matrices that could hold architecture parameters, by name: their rows."""
+    """The matrices that could be architecture parameters: name -> rows."""
     found: dict[str, list[Row]] = {}
     for path, module in supernet.named_modules():
         prefix = f"{path}." if path else ""
         if isinstance(module, nn.ParameterList):
-            held = [(key, tensor) for key, tensor in module.named_parameters(recurse=False)]
-            if held and all(tensor.dim() == 2 for _, tensor in held):
-                rows = [(key, row) for key, tensor in held for row in range(len(tensor))]
+            tensors = list(module.named_parameters(recurse=False))
+            if tensors and all(tensor.dim() == 2 for _, tensor in tensors):
+                rows = [(key, row) for key, tensor in tensors for row in range(len(tensor))]
                 found[path] = [(ParameterOf(path, key, row), f"{path}.{key}[{row}]") for key, row in rows]
             continue
         plain = {key: value for key, value in vars(module).items() if isinstance(value, Tensor) and value.requires_grad}
@@ -74,23 +77,23 @@ def matrices_of(supernet: nn.Module) -> dict[str, list[Row]]:
 
 
 def _cells(supernet: nn.Module, n_rows: int, width: int) -> list[tuple[str, nn.Module, list[tuple[str, ModuleGroup]]]]:
-    """The innermost modules that hold `n_rows` lists of `width` candidates: name, module, and its lists by name.
+    """The innermost modules with `n_rows` lists of `width` candidates: name, module, and its lists with their names.
 
-    Lists are no cells: what says of which kind a cell is stands beside them.
+    A list itself is never a cell, since it cannot have the attribute `reduction`.
     """
     found = []
     for path, module in supernet.named_modules():
         if isinstance(module, ModuleGroup):
             continue
-        every = [(key, held) for key, held in module_groups(module) if len(held) == width]
-        lists = [item for item in every if not any(other.startswith(f"{item[0]}.") for other, _ in every)]
+        fitting = [(key, group) for key, group in module_groups(module) if len(group) == width]
+        lists = [item for item in fitting if not any(other.startswith(f"{item[0]}.") for other, _ in fitting)]
         if len(lists) == n_rows:
             found.append((path, module, lists))
 
-    def holds(path: str, inner: str) -> bool:
+    def contains(path: str, inner: str) -> bool:
         return inner != path and inner.startswith(f"{path}." if path else "")
 
-    return [item for item in found if not any(holds(item[0], other[0]) for other in found)]
+    return [item for item in found if not any(contains(item[0], other[0]) for other in found)]
 
 
 def _is_reduction(cell: nn.Module) -> bool:
@@ -104,7 +107,7 @@ def _row_of(cell: nn.Module, key: str, number: int) -> int:
 
 
 def _sample_of(supernet: nn.Module, candidates: Candidates, row: int) -> Sample | None:
-    """Where the gates of a row pass by: the argument of the module that mixes, or of the cell around it."""
+    """Catches the gates of a row: they are an argument of the module that mixes the candidates, or of its cell."""
     path = next(name for name in candidates if name is not None)
     for _ in range(3):
         path = path.rpartition(".")[0]

@@ -11,15 +11,15 @@ __all__ = ["find_single_paths"]
 
 
 def find_single_paths(supernet: nn.Module) -> tuple[Choice, ...]:
-    """Lists of lists of candidates, of which the forward takes one each, as in SPOS (arXiv 1904.00420).
+    """Lists of lists of candidates: the forward runs one candidate of each inner list, as in SPOS (arXiv 1904.00420).
 
-    There are no weights: `LatencyLoss.price` prices what is sampled.
+    There are no weights; paths are sampled, and `LatencyLoss.price` prices them.
     """
     found = []
     for path, outer in supernet.named_modules():
         if isinstance(outer, nn.ModuleList):
-            for key, held in vars(outer)["_modules"].items():
-                if isinstance(held, ModuleGroup) and len(held) > 1:
+            for key, group in vars(outer)["_modules"].items():
+                if isinstance(group, ModuleGroup) and len(group) > 1:
                     name = f"{path}.{key}" if path else key
-                    found.append(Choice(module=name, candidates=names_in(name, held)))
+                    found.append(Choice(module=name, candidates=names_in(name, group)))
     return tuple(found)
