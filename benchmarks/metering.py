@@ -1,12 +1,14 @@
 """This library's meter beside mnn-meter 2.2.0: how fast each makes a table, and how well the tables predict.
 
+    python benchmarks/metering.py demo
     python benchmarks/metering.py speed --mmt-python ENV/bin/python
     python benchmarks/metering.py accuracy --mmt-python ENV/bin/python [--space resnet18]
 
 ENV is an environment with ``mnn-meter==2.2.0`` and ``tabulate`` beside this library's own packages. Both tools run the
 same ops, repeats and threads, one after the other on the same machine. The machine must be idle: a network that takes
 longer than the scheduler's slice shares the processor with other processes, which shows in the repeat noise. Networks
-are measured before and after the table is made, so that this noise includes changes in between.
+are measured before and after the table is made, so that this noise includes changes in between. ``demo`` needs no such
+environment: it measures the table of ``make demo`` and checks it on 20 networks that were not metered.
 """
 
 from __future__ import annotations
@@ -94,6 +96,21 @@ def speed(options: argparse.Namespace, folder: Path) -> None:
           f"{wall_s / theirs['inference_s']:.2f}")  # fmt: skip
 
 
+def demo(options: argparse.Namespace, folder: Path) -> None:
+    """The table of ``make demo``: its error on networks that were not metered, beside the repeat noise."""
+    del folder
+    sys.path.append(str(HERE.parent / "examples"))
+    import torch
+    from search_digits import INPUT_SHAPE, build_table
+    from supernet import Supernet
+
+    from latency_nas.search.supernet.supernet import read_supernet
+
+    graph, _ = read_supernet(Supernet(), torch.zeros(INPUT_SHAPE))
+    table, found = build_table(graph, times=options.contexts, rounds=options.rounds)
+    print(f"{found}\n{table.datasheet.notes}")
+
+
 def accuracy(options: argparse.Namespace, folder: Path) -> None:
     """Networks that were not metered, predicted and measured, space by space."""
     errors: list[tuple[float, float]] = []
@@ -164,7 +181,7 @@ def summary(name: str, errors: list[tuple[float, float]]) -> str:
 def main() -> None:
     """One of the two."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "accuracy"])
+    parser.add_argument("what", choices=["demo", "speed", "accuracy"])
     parser.add_argument("--mmt-python", default=sys.executable)
     parser.add_argument("--times", type=int, default=30)
     parser.add_argument("--threads", type=int, default=1)
@@ -174,7 +191,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        {"speed": speed, "accuracy": accuracy}[options.what](options, Path(folder))
+        {"demo": demo, "speed": speed, "accuracy": accuracy}[options.what](options, Path(folder))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ SLOW = (
     "compat/test_mmt.py",
     "cli/test_measure.py",
     "engine",
+    "estimate/test_uncertainty.py",
     "graph/onnx/test_reader.py",
     "graph/test_twins.py",
     "graph/paddle/test_reader.py",

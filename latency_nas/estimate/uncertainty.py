@@ -4,7 +4,8 @@ There are three kinds of errors, which are assumed to be independent of each oth
 
 1. The table's shared error. Where the error of whole networks is known (a datasheet's `expected_error`), all kernels
    from the table have one common relative error, with the standard deviation e. The datasheet gives the mean absolute
-   error m; for a normal distribution e = sqrt(pi/2) m.
+   error m; for a normal distribution e = sqrt(pi/2) m. A measured table has m from its own networks, each left out
+   (`latency_nas.measure.left_out`), until `check_table` replaces it.
 2. Own errors. Where the error of whole networks is not known, each kernel from the table has an independent error with
    the standard deviation of its row.
 3. Errors of regressed kernels. Those of one family come from one regression and are taken to be fully correlated; those

@@ -166,5 +166,6 @@ def _metered(
         Session.create(Path(folder, "session.sqlite"), work_items, options) as session,
         given_or_local(runner, options.engine) as device,
     ):
+        session.write_without_waiting()
         run_session(session, device, on_progress=on_progress, strict=True)
         yield session

@@ -17,7 +17,7 @@ from latency_nas.kernel import Kernel
 from latency_nas.measure.repetition import DriftFilter, Repetition
 from latency_nas.table import Entry
 
-__all__ = ["Drift", "NetworkTimes", "aggregate", "entries_of", "spread", "summarise"]
+__all__ = ["Drift", "NetworkTimes", "aggregate", "entries_of", "ops_without_callbacks", "spread", "summarise"]
 
 _MAD_TO_STD = 1.4826  # of a normal distribution
 _MIN_SHARE = 0.05  # an op keeps at least this part of its time when the callback's is subtracted
@@ -144,6 +144,12 @@ def _callback_ms(times: Sequence[NetworkTimes]) -> float:
     return max(0.0, float(np.median([(item.ops_ms.sum() - item.latency_ms) / len(item.ops_ms) for item in times])))
 
 
+def ops_without_callbacks(times: Sequence[NetworkTimes]) -> list[NDArray[np.float64]]:
+    """Time of each op of each network, minus the cost of a callback."""
+    overhead = _callback_ms(times)
+    return [np.maximum(item.ops_ms - overhead, _MIN_SHARE * item.ops_ms) for item in times]
+
+
 def entries_of(networks: Sequence[Sequence[Kernel]], times: Sequence[NetworkTimes]) -> dict[Kernel, Entry]:
     """Times of kernels from the networks that run them.
 
@@ -155,12 +161,11 @@ def entries_of(networks: Sequence[Sequence[Kernel]], times: Sequence[NetworkTime
         Kernel -> the median over the places where it was timed, minus the cost of a callback. Its standard deviation
         is over these places; with one place only, over repetitions; with one repetition only, it is None.
     """
-    overhead = _callback_ms(times)
     samples: dict[Kernel, list[tuple[float, float]]] = defaultdict(list)
     counts: dict[Kernel, int] = defaultdict(int)
-    for network, item in zip(networks, times, strict=True):
-        for kernel, op_ms, std_ms in zip(network, item.ops_ms, item.ops_std_ms, strict=True):
-            samples[kernel].append((max(op_ms - overhead, _MIN_SHARE * op_ms), std_ms))
+    for network, item, ops_ms in zip(networks, times, ops_without_callbacks(times), strict=True):
+        for kernel, op_ms, std_ms in zip(network, ops_ms, item.ops_std_ms, strict=True):
+            samples[kernel].append((op_ms, std_ms))
             counts[kernel] += item.n_samples
     entries = {}
     for kernel, places in samples.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from latency_nas.errors import MeasureError
 from latency_nas.kernel import Kernel
+from latency_nas.measure.left_out import left_out_error
 from latency_nas.measure.repetition import DriftFilter, Repetition, Statistic, repetition_of
 from latency_nas.measure.session.session import Session
 from latency_nas.measure.times import Drift, NetworkTimes, aggregate, entries_of
@@ -95,6 +96,7 @@ def build_table(session: Session, statistic: Statistic = "median", *, batch: int
     runs += f" ({session.fact('samples')})" * bool(session.fact("samples"))
     power = "" if repetition.power_mode == "normal" else repetition.power_mode
     governor, emulated = session.fact("governor"), session.fact("emulated") == "True"
+    error, n_left_out = left_out_error(result.kernels, result.times)
     here = f"{'emulated' if emulated else session.fact('at') or 'this machine'} ({session.fact('machine')})"
     datasheet = Datasheet(
         device=options.device or here,
@@ -114,6 +116,8 @@ def build_table(session: Session, statistic: Statistic = "median", *, batch: int
             f"{len(result.times)} {_how(session, result)} of {repetition.n_runs} runs each"
             + (f", of {options.source}" if options.source else ""),
         ),
+        expected_error=error,
+        expected_error_method="" if error is None else f"{n_left_out} metered networks, each left out",
         yardstick_ms=result.drift.yardstick_ms,
         emulated=emulated,
         notes=str(result.drift),

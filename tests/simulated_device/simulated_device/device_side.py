@@ -76,7 +76,7 @@ class Network:
         ops, self.input_shape = self._file.ops, self._file.input_shape
         self.memory_mb = working_set_bytes(ops) / 2**20
         _THE_MACHINE.time_ms += _OPENING_MS + sum(op.weight_bytes for op in ops) / _BYTES_A_MS
-        lies = _THE_MACHINE.jitter() / 2  # where its memory happens to lie
+        lies = _THE_MACHINE.jitter() / 5  # where its memory happens to lie
         self._costs = [cost * exp(lies + _THE_MACHINE.jitter() / 2) for cost in self._file.costs_ms]
         self._n_runs = 0
 
