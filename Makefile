@@ -22,7 +22,7 @@ lint: | $(VENV)/installed
 	$(BIN)/lint-imports
 
 # The tests of a file share what they set up, and run in one process.
-PARALLEL := -n auto --dist loadfile
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 check: lint
 	$(BIN)/pytest $(PARALLEL) -m "not slow" $(ARGS)

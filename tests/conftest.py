@@ -44,11 +44,17 @@ SLOW = (
 )
 
 
+# Files that take minutes: they begin first, so that no process waits for them in the end.
+LONG = ("test_search_digits.py", "test_examples.py", "measure/test_meter.py", "integrate/test_lightning_ranks.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests below `SLOW` as slow."""
-    for item in items:
-        if item.path.is_relative_to(HERE) and item.path.relative_to(HERE).as_posix().startswith(SLOW):
+    """Mark the tests below `SLOW` as slow, and put those of `LONG` files first."""
+    names = {item: item.path.relative_to(HERE).as_posix() for item in items if item.path.is_relative_to(HERE)}
+    for item, name in names.items():
+        if name.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: names.get(item) not in LONG)
 
 
 @pytest.fixture(scope="session")
