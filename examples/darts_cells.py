@@ -30,7 +30,7 @@ def relu_conv_bn(channels: int, kernel: int) -> nn.Sequential:
 
 
 class MixedOp(nn.Module):
-    """Candidates only: their weights are an argument (DARTS, arXiv 1806.09055)."""
+    """Mixes candidates by weights that are an argument (DARTS, arXiv 1806.09055)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Cell(nn.Module):
 
 
 class Supernet(nn.Module):
-    """Every cell is wired by the same rows of `alphas`: a plain tensor, as DARTS has it, no parameter."""
+    """All cells use the same rows of `alphas`, which is a plain tensor and no parameter, as in DARTS."""
 
     def __init__(self, n_cells: int = 3, channels: int = 8) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Supernet(nn.Module):
 
 
 class Search(LightningModule):
-    """Optimises by hand, so it calls the loss itself; the callback does the rest."""
+    """Optimises by hand, so it calls the loss itself; the callback does everything else."""
 
     def __init__(self, supernet: Supernet, latency: LatencyLoss) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from latency_nas import AugmentedLagrangian, LatencyCallback, LatencyLoss, LatencyTable, Schedule, measure_supernet
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
-N_TRAIN = 1437  # of 1,797 images
+N_TRAIN = 1437  # images to train on; the other 360 are for the test
 
 
 class InvertedBottleneck(nn.Sequential):
@@ -53,7 +53,7 @@ class MixedOp(nn.Module):
 
 
 class Supernet(nn.Sequential):
-    """Stem, stages of mixed ops, head. It knows nothing of latency."""
+    """Stem, stages of mixed ops, head. Nothing here depends on latency."""
 
     def __init__(self, channels: tuple[int, ...] = (8, 16, 32), n_blocks: int = 2) -> None:
         layers, c_in = [], 1
@@ -72,7 +72,7 @@ class Search(LightningModule):
         super().__init__()
         self.supernet = supernet
 
-    def is_arch_step(self, batch: list[Tensor], batch_idx: int) -> bool:  # the callback asks
+    def is_arch_step(self, batch: list[Tensor], batch_idx: int) -> bool:  # called by the callback
         return batch_idx % 2 == 1 and self.current_epoch >= self.trainer.max_epochs // 4
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
@@ -113,14 +113,14 @@ def search(latency: LatencyLoss, supernet: Supernet, epochs: int, *, discretizat
 
 @torch.no_grad()
 def accuracy(supernet: Supernet, architecture: dict[str, int]) -> float:
-    """Of one architecture, on images that no step has seen: with the supernet's weights, but its own batch norms."""
+    """The accuracy of one architecture on test images, with the supernet's weights and its own statistics."""
     images, labels = digits()
     layers = copy.deepcopy(supernet).named_children()
     found = nn.Sequential(*(layer.ops[architecture[k]] if k in architecture else layer for k, layer in layers))
     for module in found.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
-            module.momentum = None  # the mean of all batches
+            module.momentum = None  # statistics are then the mean of all batches
     found.train()(images[:N_TRAIN])
     return float((found.eval()(images[N_TRAIN:]).argmax(1) == labels[N_TRAIN:]).float().mean())
 
@@ -140,7 +140,7 @@ def main() -> None:
     search(latency, supernet, epochs=16)
     print(f"target {latency.target_ms:.4f} ms, argmax architecture {latency.argmax_ms():.4f} ms")
     found = latency.discretize(within=0.03)  # the most probable architecture from 3 % below the target up to it
-    print(f"landed on {latency.argmax_ms():.4f} ms, {accuracy(supernet, found):.1%} right: {found}")
+    print(f"discretized to {latency.argmax_ms():.4f} ms, {accuracy(supernet, found):.1%} accurate: {found}")
 
 
 if __name__ == "__main__":

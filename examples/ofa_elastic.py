@@ -3,7 +3,7 @@
     python examples/ofa_elastic.py [TABLE]
 
 TABLE is the name or the file of a latency table; without one, this machine is measured (by MNN). There are no
-architecture parameters, so nothing is added to the loss: a target in milliseconds says which configurations are tried.
+architecture parameters, so nothing is added to the loss: configurations are filtered by a target in milliseconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Config = dict[str, Any]
 
 
 class ElasticConv(nn.Module):
-    """Uses the middle of its kernel and the first of its channels (OFA, arXiv 1908.09791)."""
+    """Uses the middle of its kernel and the first channels (OFA, arXiv 1908.09791)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ def pick(supernet: Supernet, latency: LatencyLoss, target_ms: float, n_tried: in
 
 
 def measure(supernet: Supernet) -> LatencyTable:
-    """Every kernel is met in networks of all kernel sizes and pairs of widths."""
+    """Measure networks of all kernel sizes and pairs of widths: they contain every kernel."""
     networks = []
     for kernel, first, second in itertools.product(KERNELS, WIDTHS, WIDTHS):
         widths = {"width0": first, "width1": second}

@@ -2,7 +2,7 @@
 
     python examples/paddle_supernet.py --target 0.5
 
-The supernet knows nothing of latency: what makes it searchable is a parameter `alpha` in each `MixedOp`.
+The supernet does not depend on latency: what makes it searchable is a parameter `alpha` in each `MixedOp`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def stripes(n: int) -> tuple[paddle.Tensor, paddle.Tensor]:
 
 
 def search(latency: PaddleLatencyLoss, supernet: Supernet, *, steps: int) -> None:
-    """Weights and architecture together; the three calls are attach, combine and step."""
+    """Train weights and architecture parameters together; the three calls are attach, combine and step."""
     alphas = [block.alpha for block in supernet.blocks]
     weights = [parameter for name, parameter in supernet.named_parameters() if not name.endswith("alpha")]
     optimizers = (
@@ -82,7 +82,7 @@ def search(latency: PaddleLatencyLoss, supernet: Supernet, *, steps: int) -> Non
 def main(argv: list[str] | None = None) -> PaddleLatencyLoss:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", default="SD865", help="name or file of a latency table (default: %(default)s)")
-    parser.add_argument("--target", type=float, default=0.5, help="between the cheapest (0) and the dearest (1)")
+    parser.add_argument("--target", type=float, default=0.5, help="share between the cheapest and the dearest")
     parser.add_argument("--steps", type=int, default=150)
     options = parser.parse_args(argv)
     paddle.seed(0)

@@ -78,7 +78,7 @@ class Alternate:
 
 
 class Search(LightningModule):
-    """Trains weights and architecture parameters in turn. It knows nothing of latency: the callback does."""
+    """Trains weights and architecture parameters in turn. The callback adds the latency."""
 
     def __init__(self, supernet: Supernet) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Search(LightningModule):
 
 
 class EpochProgress(Callback):
-    """Tells a progress bar of each epoch."""
+    """Advances a progress bar after each epoch."""
 
     def __init__(self, on_progress: Callable[[int, int], None]) -> None:
         self.on_progress = on_progress
@@ -121,11 +121,11 @@ class EpochProgress(Callback):
 
 def build_table(graph: OpGraph, times: int, rounds: int) -> tuple[LatencyTable, Accuracy]:
     """A latency table of this machine for every candidate, checked on architectures that were not metered."""
-    plan = covering_architectures(graph.choices, times=times)
-    others = random_architectures(graph.choices, N_HELD_OUT, seed=1, unlike=plan)
-    with progress_bar(f"metering {len(plan)} networks") as on_progress:
+    metered = covering_architectures(graph.choices, times=times)
+    others = random_architectures(graph.choices, N_HELD_OUT, seed=1, unlike=metered)
+    with progress_bar(f"metering {len(metered)} networks") as on_progress:
         table = measure_table(
-            [graph.extract(architecture) for architecture in plan], rounds=rounds, on_progress=on_progress
+            [graph.extract(architecture) for architecture in metered], rounds=rounds, on_progress=on_progress
         )
     with progress_bar(f"checking on {len(others)} others") as on_progress:
         return check_table(
@@ -134,7 +134,7 @@ def build_table(graph: OpGraph, times: int, rounds: int) -> tuple[LatencyTable, 
 
 
 def search(supernet: Supernet, latency: LatencyLoss, batches: Alternate, epochs: int) -> list[dict[str, float]]:
-    """Search; gives expected and argmax latency over the epochs."""
+    """Search, and give the figures of each epoch."""
     callback = LatencyCallback(latency, final_temperature=0.1)
     with progress_bar("searching") as on_progress:
         trainer = Trainer(
@@ -165,7 +165,7 @@ def train_on(network: nn.Module, datasets: list[TensorDataset], epochs: int) -> 
 
 
 def accuracy_of(network: nn.Module, dataset: TensorDataset) -> float:
-    """The share of images that are classified rightly."""
+    """The share of images that are classified correctly."""
     images, labels = dataset.tensors
     network.eval()
     with torch.no_grad():
@@ -227,24 +227,27 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="latency to reach (default: half-way between the cheapest and the dearest architecture)",
     )
     parser.add_argument(
-        "--weight", type=float, default=2.0, help="of the latency term; 0 switches it off (default: %(default)s)"
+        "--weight", type=float, default=2.0, help="weight of the latency term; 0 switches it off (default: %(default)s)"
     )
-    parser.add_argument("--epochs", type=int, default=24, help="of the search (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=24, help="number of epochs of the search (default: %(default)s)")
     parser.add_argument(
-        "--train-epochs", type=int, default=12, help="of the network that was found (default: %(default)s)"
+        "--train-epochs",
+        type=int,
+        default=12,
+        help="number of epochs of the training (default: %(default)s)",
     )
     parser.add_argument(
         "--times", type=int, default=6, help="networks in which each candidate is metered (default: %(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=8, help="repetitions of each network (default: %(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of weights, data order and sampling (default: %(default)s)"
+        "--seed", type=int, default=0, help="seed of weights, data order and sampling (default: %(default)s)"
     )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("runs/digits"),
-        help="folder of table, network and page (default: %(default)s)",
+        help="folder for table, network and page (default: %(default)s)",
     )
     return parser.parse_args(arguments)
 

@@ -1,6 +1,6 @@
 """A supernet of searchable mobile inverted-bottleneck blocks for 32 x 32 grey images.
 
-It knows nothing of latency: what makes it searchable is an architecture parameter `alpha` in each `MixedBlock`.
+Nothing here depends on latency: what makes it searchable is an architecture parameter `alpha` in each `MixedBlock`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STEM, HEAD, N_CLASSES = 16, 192, 10
 def conv_bn(
     c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: bool = True
 ) -> nn.Sequential:
-    """Convolution, batch norm and, if asked for, ReLU6."""
+    """Convolution, batch norm and, with `act`, ReLU6."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), *([nn.ReLU6()] if act else []))
 
@@ -69,7 +69,7 @@ class Supernet(nn.Module):
     """Stem, nine mixed blocks in three stages, head: 6^3 x 7^6 = 25 million architectures.
 
     Args:
-        stages: (channels, blocks) of each stage.
+        stages: Number of channels and of blocks of each stage.
     """
 
     def __init__(self, stages: tuple[tuple[int, int], ...] = STAGES) -> None:
@@ -103,7 +103,7 @@ class Supernet(nn.Module):
         return [block for block in self.blocks if isinstance(block, MixedBlock)]
 
     def architecture_parameters(self) -> list[nn.Parameter]:
-        """One for each choice."""
+        """The architecture parameter of each choice."""
         return [block.alpha for block in self.mixed_blocks()]
 
     def labels(self) -> dict[str, tuple[str, ...]]:
@@ -114,7 +114,7 @@ class Supernet(nn.Module):
         """The network of one architecture, which shares its weights with the supernet.
 
         Args:
-            architecture: the name of each mixed block, ``"blocks.0"`` -> the index of its candidate.
+            architecture: Name of each mixed block, such as ``"blocks.0"`` -> the index of its candidate.
         """
         blocks = zip(self.mixed_blocks(), architecture.values(), strict=True)
         layers = {

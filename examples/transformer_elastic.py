@@ -26,7 +26,7 @@ OPTIONS = {f"{kind}{layer}": options for layer in range(N_LAYERS)
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward; a mask may weigh heads and hidden units."""
+    """Attention and feed-forward; masks may weight the heads and the hidden units."""
 
     def __init__(self, n_heads: int, width: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
 
 
 class Supernet(Encoder):
-    """The largest encoder; unit number i counts with the probability that the width is above i (as in FBNetV2)."""
+    """The largest encoder; unit i is weighted by the probability that the width is above i (as in FBNetV2)."""
 
     def __init__(self) -> None:
         super().__init__([max(HEADS)] * N_LAYERS, [max(WIDTHS)] * N_LAYERS)
@@ -110,7 +110,7 @@ def search(supernet: Supernet, latency: Targets, n_steps: int, batch_size: int =
 
 
 def measure(supernet: Supernet) -> LatencyTable:
-    """Networks that are the same in all layers hold every kernel."""
+    """Measure networks whose layers are all the same: they contain every kernel."""
     configs = [
         {name: heads if name.startswith("heads") else width for name in OPTIONS}
         for heads, width in itertools.product(HEADS, WIDTHS)

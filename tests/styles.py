@@ -1,6 +1,6 @@
-"""Small supernets in the styles of the literature, each with the network that one of its architectures is.
+"""Small supernets in the styles of the literature, each with a method that gives the network of an architecture.
 
-Each is written as its authors hold choices, weights and samples, and knows nothing of latency.
+They have choices, weights and samples in the same places as the authors' code, and know nothing of latency.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class DartsMixedOp(nn.Module):
 
 
 class PartialMixedOp(DartsMixedOp):
-    """Only half of the channels are convolved; the others go round, and all are shuffled."""
+    """Only half of the channels are convolved; the others bypass the op, and all are shuffled."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__(channels // 2, stride)
@@ -180,7 +180,7 @@ class DerivedDarts(nn.Module):
 
 
 class Nb201Cell(nn.Module):
-    """Four nodes, an edge between each two; `edge2index` says which row an edge has."""
+    """Four nodes, with an edge between each two; `edge2index` gives the row of an edge."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,8 +294,8 @@ class Chain(nn.Module):
 
     def subnet(self, architecture: Architecture) -> nn.Module:
         lists = [(name, self.get_submodule(name)) for name in architecture]
-        found = [next((part for part in held.children() if isinstance(part, nn.ModuleList)), held) for _, held in lists]
-        picked = [held[architecture[name]] for held, (name, _) in zip(found, lists, strict=True)]
+        groups = [next((part for part in op.children() if isinstance(part, nn.ModuleList)), op) for _, op in lists]
+        picked = [group[architecture[name]] for group, (name, _) in zip(groups, lists, strict=True)]
         return nn.Sequential(self.stem, *picked, self.head)
 
 
@@ -327,7 +327,7 @@ class Fbnet(Chain):
 
 
 class MixedEdge(nn.Module):
-    """Binary gates; the path that is active runs, the others add nothing."""
+    """Binary gates: only the active path contributes to the output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -373,7 +373,7 @@ class Spos(Chain):
 
 
 class Nested(Chain):
-    """One candidate of the second block chooses in its turn; one of the first is switched off."""
+    """One candidate of the second block has choices itself; one of the first runs nothing."""
 
     def __init__(self) -> None:
         first, second = FbnetMixedOp(), FbnetMixedOp()
@@ -553,10 +553,10 @@ class FbnetV2(nn.Module):
 
 
 class BigNas(nn.Module):
-    """Elastic resolution, and each stage's width, depth, kernel and expansion; widths meet where stages do.
+    """Elastic resolution, and each stage's width, depth, kernel and expansion.
 
-    As in BigNAS (arXiv 2003.11142) and AttentiveNAS (arXiv 2011.09011), whose supernet is told which subnet is active,
-    and gives it as a network of its own.
+    As in BigNAS (arXiv 2003.11142) and AttentiveNAS (arXiv 2011.09011): the caller sets the active subnet, and the
+    supernet can give it as a separate network.
     """
 
     OPTIONS: ClassVar = {
@@ -578,7 +578,7 @@ class BigNas(nn.Module):
         self.config = dict(config)
 
     def active(self) -> list[tuple[SlicedBlock, dict[str, int]]]:
-        """Each block that runs, and how."""
+        """Each block that runs, and its sizes."""
         kinds = ("width", "kernel", "expansion")
         return [
             (self.blocks[2 * stage + number], {kind: self.config[f"{kind}{stage}"] for kind in kinds})
@@ -636,13 +636,13 @@ def static_block(c_in: int, width: int, kernel: int, expansion: int) -> nn.Modul
 
 
 class DenseNas(nn.Module):
-    """Blocks of growing width, each followed by one of the next two: which are passed is searched, and their operators.
+    """Blocks of growing width, each followed by one of the next two; the path and the operators are searched.
 
-    `betas` weigh where a block leads to, `alphas` the operators of each block.
+    `betas` weigh the blocks that follow each block, `alphas` its operators.
     """
 
     WIDTHS: ClassVar = (4, 4, 6, 8, 10)
-    LEADS_TO: ClassVar = {0: (1, 2), 1: (2, 3), 2: (3, 4)}  # from the third only to the last
+    LEADS_TO: ClassVar = {0: (1, 2), 1: (2, 3), 2: (3, 4)}  # the third block leads only to the last
     OPTIONS: ClassVar = {
         **{f"next{block}": following for block, following in LEADS_TO.items()},
         **{f"op{block}": (1, 3, 5) for block in range(1, 5)},

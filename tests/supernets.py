@@ -1,4 +1,4 @@
-"""Small supernets to search, and latency tables that price every kernel of one with made-up but unlike latencies."""
+"""Small supernets to search, and latency tables that price every kernel of one with made-up, distinct latencies."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from latency_nas.table import Datasheet, Entry, LatencyTable
 
 DATASHEET = Datasheet(device="No device", engine="MNN", method="imported", threads=1, notes="made up for tests")
 EXAMPLE = torch.zeros(1, 1, 8, 8)
-SIZES = (3, 2, 4)  # of the choices of the default `ChainNet`: 24 architectures
+SIZES = (3, 2, 4)  # numbers of candidates in the default `ChainNet`: 24 architectures
 
 
 def conv_relu(c_in: int, c_out: int, kernel: int) -> nn.Sequential:
-    """Begins with a convolution and ends with an activation, so that nothing is fused across its borders."""
+    """A block that begins with a convolution and ends with an activation: nothing is fused across its borders."""
     return nn.Sequential(
         nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()
     )
@@ -45,7 +45,7 @@ def candidates_of(channels: int, size: int) -> list[nn.Module]:
 
 
 class MixedOp(nn.Module):
-    """FBNet's style: its own candidates and its own parameter; runs all and sums them by softmax."""
+    """FBNet's style: candidates and a parameter; the output is the sum of all candidates, weighted by softmax."""
 
     def __init__(self, candidates: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -61,9 +61,9 @@ class ChainNet(nn.Module):
     """Stem, a chain of `MixedOp`, head.
 
     Args:
-        sizes: the number of candidates of each.
-        channels: of every layer.
-        ops: instead of `sizes`, the mixed ops themselves.
+        sizes: Number of candidates of each mixed op.
+        channels: Number of channels of every layer.
+        ops: Mixed ops, instead of `sizes`.
     """
 
     def __init__(self, sizes: Sequence[int] = SIZES, channels: int = 4, ops: Sequence[nn.Module] = ()) -> None:
@@ -100,7 +100,7 @@ class WeightedOp(nn.Module):
 
 
 class MatrixNet(ChainNet):
-    """A chain whose architecture parameters are one matrix on the root, as in DARTS a plain tensor, a row a choice."""
+    """A chain whose architecture parameters are one matrix on the root: a plain tensor, as in DARTS."""
 
     def __init__(self, n_choices: int = 3, size: int = 3) -> None:
         super().__init__(ops=[WeightedOp(candidates_of(4, size)) for _ in range(n_choices)])
@@ -113,7 +113,7 @@ class MatrixNet(ChainNet):
         return self.head(x)
 
     def choices(self, *, logits: bool = True) -> list[Choice]:
-        """Named one by one; with `logits` off, the rows themselves are the gates."""
+        """The choices, named one by one; without `logits`, the rows themselves are the gates."""
         return [
             Choice(
                 module=f"blocks.{row}",
@@ -126,7 +126,7 @@ class MatrixNet(ChainNet):
 
 
 def made_up_ms(kernel: Kernel) -> float:
-    """A latency from 0.01 to 1.01 ms that is the kernel's own."""
+    """A latency from 0.01 to 1.01 ms, by a hash of the kernel."""
     return 0.01 + int.from_bytes(hashlib.sha256(kernel.key.encode()).digest()[:6]) / 2**48
 
 
@@ -141,15 +141,15 @@ def all_architectures(sizes: Mapping[str, int]) -> list[dict[str, int]]:
 
 
 def graph_of(supernet: nn.Module, example: Tensor = EXAMPLE, choices: Sequence[Choice] | None = None) -> OpGraph:
-    """The supernet's graph with its choices open."""
+    """The graph of the supernet, with all candidates."""
     return read_torch(supernet, example, choices=names_of(choices or find_choices(supernet)))
 
 
 def table_of(supernet: nn.Module, example: Tensor = EXAMPLE, choices: Sequence[Choice] | None = None) -> LatencyTable:
-    """A table of every kernel that the supernet has, also of those that only two neighbouring candidates make."""
+    """A table of every kernel of the supernet, including those that two neighbouring candidates are fused to."""
     graph = graph_of(supernet, example, choices)
-    most = max(graph.choices.values())
-    pairs = itertools.product(range(most), repeat=2)
+    max_size = max(graph.choices.values())
+    pairs = itertools.product(range(max_size), repeat=2)
     architectures = [
         {name: pair[number % 2] % size for number, (name, size) in enumerate(graph.choices.items())} for pair in pairs
     ]
@@ -163,7 +163,7 @@ def plan_of(
     example: Tensor = EXAMPLE,
     choices: Sequence[Choice] | None = None,
 ) -> CostPlan:
-    """The supernet's plan."""
+    """The plan of the supernet."""
     found = choices or find_choices(supernet)
     return make_plan(graph_space(graph_of(supernet, example, found), found, fuse), LatencyEstimator(table))
 
@@ -176,22 +176,22 @@ def loss_of(
     at: float = 0.5,
     **options: float | str,
 ) -> LatencyLoss:
-    """A loss attached to the supernet, with a target that lies `at` this part of the way to its dearest network."""
+    """A loss attached to the supernet, with a target at the share `at` between the cheapest and the dearest network."""
     loss = LatencyLoss(table_of(supernet, example, choices), **options)
     loss.attach(supernet, example, choices=choices)
-    aim(loss, at)
+    set_target(loss, at)
     return loss
 
 
-def aim(loss: LatencyLoss, share: float = 0.5) -> float:
-    """Set the target at this part of the way from the cheapest to the dearest network; gives it in the loss's unit."""
+def set_target(loss: LatencyLoss, share: float = 0.5) -> float:
+    """Set the target to a share of the way from the cheapest to the dearest network, and give it."""
     cheapest, dearest = loss.plan.bounds()
     loss.target = cheapest + share * (dearest - cheapest)
     return loss.target
 
 
 def snapshot(supernet: nn.Module) -> dict[str, Any]:
-    """All that attaching could change, in a form that compares by value."""
+    """Everything that attaching could change, compared by value."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
     tensors = [*supernet.named_parameters(), *supernet.named_buffers()]
     return {
@@ -206,7 +206,7 @@ def snapshot(supernet: nn.Module) -> dict[str, Any]:
 
 
 class MadeUp(LatencyEstimator):
-    """Prices whatever kernel there is by a latency of its own."""
+    """Prices every kernel by its made-up latency."""
 
     def __init__(self) -> None:
         super().__init__(LatencyTable({}, DATASHEET))

@@ -19,7 +19,7 @@ from latency_nas.estimate.accuracy import Accuracy
 from latency_nas.graph import OpGraph
 from latency_nas.verdict.verdict import Verdict, verify
 from tests.patience import patiently, table_disturbance
-from tests.supernets import aim
+from tests.supernets import set_target
 
 EXAMPLE = torch.zeros(search_digits.INPUT_SHAPE)
 EPOCHS = 8
@@ -57,7 +57,7 @@ def searched(table: Path, share: float, weight: float = 2.0) -> tuple[Supernet, 
     seed_everything(0, verbose=False)
     supernet, latency = Supernet(), LatencyLoss(str(table), weight=weight)
     latency.attach(supernet, EXAMPLE)
-    aim(latency, share)
+    set_target(latency, share)
     weights, architecture, _ = search_digits.digits()
     search_digits.search(supernet, latency, search_digits.Alternate(weights, architecture), EPOCHS)
     return supernet, latency

@@ -34,7 +34,7 @@ from tests.bare_interpreter import bare_interpreter
 from tests.cli.test_main import run_main
 from tests.other_package import install, on_the_path
 from tests.ssh_server import ssh_server
-from tests.supernets import EXAMPLE, ChainNet, aim, all_architectures, graph_of
+from tests.supernets import EXAMPLE, ChainNet, all_architectures, graph_of, set_target
 
 YAML = """
 latency_nas: 1
@@ -254,7 +254,7 @@ def test_a_search_is_steered_by_it(table: LatencyTable) -> None:
     ):
         alone = LatencyEstimator(table).predict(supernet.subnet(architecture), EXAMPLE)
         assert latency.plan.latency_ms(architecture) == pytest.approx(alone.latency_ms, rel=1e-9)
-    target_ms = aim(latency)
+    target_ms = set_target(latency)
     latency().backward()
     assert all(alpha.grad is not None for alpha in supernet.alphas())
     found = latency.discretize()
@@ -321,7 +321,7 @@ def test_a_session_from_an_op_space_to_a_table(start: tuple[object, ...], tmp_pa
     put_aside = "put aside: torch.nn.Tanh() on [1, 8, 8, 8]: MeasureError: Expected ops out of add, batch_norm, "
     output = run(*start, "--device", "Toy board")
     assert put_aside in output
-    assert re.search(r"the largest network held 0\.\d MB at its peak\n", output)
+    assert re.search(r"the largest network used 0\.\d MB at its peak\n", output)
     assert "going on with " in run("measure", tmp_path / "ops.yaml", "-s", tmp_path / "s.sqlite")
     assert built(tmp_path / "s.sqlite").datasheet.device == "Toy board"
 

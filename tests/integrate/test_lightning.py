@@ -26,7 +26,7 @@ from tests.supernets import EXAMPLE, ChainNet, loss_of, table_of
 N_BATCHES, LR = 4, 0.5
 BOTH = pytest.mark.parametrize("lib", [lightning.pytorch, pytorch_lightning], ids=lambda lib: lib.__name__)
 
-# Lightning's own affairs
+# warnings that concern only Lightning
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`training_step` returned `None`"),
     pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning"),
@@ -35,7 +35,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Layers are so small here that a second thread only waits, and makes sums come out in another order."""
+    """Layers are so small here that a second thread only waits, and changes the order of sums."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -230,7 +230,7 @@ def test_training_step_is_restored(lib: ModuleType) -> None:
 
 
 class Interrupted(Exception):  # noqa: N818
-    """Stands for whatever ends a training early."""
+    """Any exception that ends a training early."""
 
 
 @BOTH
@@ -305,7 +305,7 @@ def test_manual_optimization_of_a_module_that_does_not_hold_the_loss_is_refused(
 # --- temperature, history, logs
 
 
-def test_a_final_temperature_that_is_none() -> None:
+def test_a_final_temperature_of_zero_is_refused() -> None:
     with pytest.raises(SearchError) as caught:
         LatencyCallback(loss_of(make_net()), final_temperature=0.0)
     assert str(caught.value) == "Expected `final_temperature` to be a positive number, but got 0.0."
@@ -330,7 +330,7 @@ def test_temperature_falls_geometrically_over_steps(lib: ModuleType) -> None:
 
 
 def entropies(net: ChainNet) -> dict[str, float]:
-    """Of the softmax of each architecture parameter, in nats, and their mean, by the names of the logs."""
+    """The entropy of the softmax of each architecture parameter, in nats, and their mean, by the names of the logs."""
     found = {}
     for name, parameter in net.named_parameters():
         if name.endswith(".alpha"):
@@ -341,7 +341,7 @@ def entropies(net: ChainNet) -> dict[str, float]:
 
 
 @BOTH
-def test_history_and_logs_say_where_the_search_stands(lib: ModuleType) -> None:
+def test_history_and_logs_give_the_state_of_the_search(lib: ModuleType) -> None:
     net = make_net()
     loss = loss_of(net, at=0.1, weight=3.0)
     callback = LatencyCallback(loss)
@@ -408,11 +408,11 @@ def test_a_temperature_set_by_hand_is_resumed(lib: ModuleType, tmp_path: Path) -
     assert [figures["latency/temperature"] for figures in other.history] == [0.25] * 3
 
 
-# --- of which Lightning
+# --- which of the two Lightnings
 
 
 def run_python(program: str) -> str:
-    """What a program prints in an interpreter of its own, with the tests' import path."""
+    """Run a program in a new interpreter, with the tests' import path, and give what it prints."""
     program = f"import sys\nsys.path[:0] = {sys.path}\n{program}"
     result = subprocess.run(  # noqa: S603
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=2000, check=False,
@@ -422,7 +422,7 @@ def run_python(program: str) -> str:
     return result.stdout.strip()
 
 
-def test_with_both_imported_a_callback_is_of_both() -> None:
+def test_with_both_imported_a_callback_works_with_both() -> None:
     callback = LatencyCallback(loss_of(make_net()))
     assert isinstance(callback, lightning.pytorch.Callback)
     assert isinstance(callback, pytorch_lightning.Callback)
@@ -440,7 +440,7 @@ print(isinstance(callback, Callback), "{other}" in sys.modules)
 @pytest.mark.parametrize(
     ("mine", "other"), [("lightning.pytorch", "pytorch_lightning"), ("pytorch_lightning", "lightning.pytorch")]
 )
-def test_with_one_imported_a_callback_is_of_that_and_the_other_is_left_alone(mine: str, other: str) -> None:
+def test_with_one_imported_a_callback_works_with_it_and_the_other_is_not_imported(mine: str, other: str) -> None:
     assert run_python(ALONE.format(mine=mine, other=other)) == "True False"
 
 

@@ -51,7 +51,7 @@ def constraint(every: int = 1) -> AugmentedLagrangian:
 
 
 class Manual(LightningModule):
-    """Weights and architecture have an optimizer each; the loss is the module's own."""
+    """Weights and architecture parameters have an optimizer each; the module calls the loss itself."""
 
     def __init__(self, net: nn.Module, latency: LatencyLoss | None) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Forgetful(Manual):
         self.optimizers()[0].step()
 
 
-def test_manual_optimization_that_forgets_the_loss_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_manual_optimization_that_forgets_the_loss_gets_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     net = make_net()
     with caplog.at_level(logging.WARNING, logger="latency_nas"):
         fit(LIB, Forgetful(net, loss_of(net)), LatencyCallback(), max_epochs=1)
@@ -107,7 +107,7 @@ def test_manual_optimization_that_forgets_the_loss_is_told_so(caplog: pytest.Log
     )
 
 
-def test_a_module_without_a_loss_is_told_so() -> None:
+def test_a_module_without_a_loss_is_refused() -> None:
     with pytest.raises(SearchError) as caught:
         fit(LIB, make_module(LIB, make_net()), LatencyCallback())
     assert str(caught.value) == (
@@ -129,7 +129,7 @@ def test_a_training_step_that_calls_the_loss_itself_gets_nothing_added() -> None
 
 
 class Alternating(LightningModule):
-    """One optimizer; weights and architecture require a gradient in turn. Says so by a method, if asked to."""
+    """One optimizer for both; with `toggles`, weights and architecture parameters require a gradient in turn."""
 
     def __init__(self, net: ChainNet, *, toggles: bool) -> None:
         super().__init__()
@@ -147,18 +147,18 @@ class Alternating(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=LR)
 
 
-def odd(module: Any, batch: Any, batch_idx: int) -> bool:
+def is_odd(module: Any, batch: Any, batch_idx: int) -> bool:
     return batch_idx % 2 == 1
 
 
-@pytest.mark.parametrize("told_by", ["requires_grad", "function", "method"])
-def test_the_term_joins_steps_of_the_architecture_only(told_by: str) -> None:
+@pytest.mark.parametrize("criterion", ["requires_grad", "function", "method"])
+def test_the_term_joins_steps_of_the_architecture_only(criterion: str) -> None:
     net = make_net()
-    module = Alternating(net, toggles=told_by == "requires_grad")
-    if told_by == "method":
+    module = Alternating(net, toggles=criterion == "requires_grad")
+    if criterion == "method":
         module.is_arch_step = lambda batch, batch_idx: batch_idx % 2 == 1
     loss = loss_of(net, at=0.1, penalty=constraint())
-    callback = LatencyCallback(loss, apply_to="arch", arch_step=odd if told_by == "function" else None)
+    callback = LatencyCallback(loss, apply_to="arch", arch_step=is_odd if criterion == "function" else None)
     fit(LIB, module, callback)
     assert loss.n_terms == int(loss.penalty.n_steps) == 4
 
@@ -184,7 +184,7 @@ def test_accumulated_gradients_are_one_step() -> None:
 @pytest.mark.filterwarnings("ignore:You passed `Trainer:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*AMP with fp16 is not supported on CPU.*")
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "bf16-true"])
-def test_precision_leaves_multipliers_whole(precision: str) -> None:
+def test_precision_does_not_round_multipliers(precision: str) -> None:
     net = dearest_first(make_net())
     loss = loss_of(net, at=0.2, penalty=constraint())
     module = make_module(LIB, net, lambda task_loss, _: task_loss)
@@ -208,17 +208,17 @@ def test_a_compiled_supernet_trains_as_it_does_uncompiled() -> None:
     assert loss.penalty.multiplier.item() == pytest.approx(other.penalty.multiplier.item(), rel=1e-6) != 0
 
 
-# --- stopping, telling
+# --- stopping, and what is logged
 
 
-def test_a_search_that_has_arrived_is_stopped() -> None:
+def test_a_stable_search_on_its_target_is_stopped() -> None:
     net = make_net()
     loss = loss_of(net, at=0.0)  # the argmax architecture is the cheapest one
     trainer = fit(LIB, make_module(LIB, net), LatencyCallback(loss, stop_after=2), max_epochs=9)
     assert trainer.current_epoch == 3  # the first, and two more like it
-    dear = dearest_first(make_net())
-    off_target = loss_of(dear, at=0.0, weight=0.0)
-    trainer = fit(LIB, make_module(LIB, dear), LatencyCallback(off_target, stop_after=2), max_epochs=4)
+    other = dearest_first(make_net())
+    off_target = loss_of(other, at=0.0, weight=0.0)
+    trainer = fit(LIB, make_module(LIB, other), LatencyCallback(off_target, stop_after=2), max_epochs=4)
     assert trainer.current_epoch == 4
 
 
@@ -267,7 +267,7 @@ def test_what_is_no_latency_is_not_called_so() -> None:
 
 
 class PlainAlphas(LightningModule):
-    """DARTS's way: the architecture parameters are a plain tensor, with an optimizer that knows it."""
+    """As in DARTS: the architecture parameters are a plain tensor, which the optimizer is given explicitly."""
 
     def __init__(self, net: MatrixNet) -> None:
         super().__init__()
@@ -385,7 +385,7 @@ def test_arguments_out_of_range(options: dict[str, Any], message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_there_is_no_loss_before_the_module_is_seen() -> None:
+def test_there_is_no_loss_before_setup() -> None:
     read: Callable[[], Any] = lambda: LatencyCallback().loss  # noqa: E731
     with pytest.raises(SearchError) as caught:
         read()

@@ -42,7 +42,7 @@ def attached(net: MatrixNet) -> LatencyLoss:
 
 
 def run(program: str, *arguments: object) -> str:
-    """Run a program in an interpreter of its own, with the tests' import path; what it prints."""
+    """Run a program in a new interpreter, with the tests' import path, and give what it prints."""
     program = f"import sys\nsys.path[:0] = {sys.path}\n{program}"
     command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
     result = subprocess.run(  # noqa: S603
@@ -67,7 +67,7 @@ class Module(LightningModule):
         self.latency = attached(self.net)
 
     def setup(self, stage):
-        self.net.matrix.data += self.trainer.global_rank  # begun differently on each rank
+        self.net.matrix.data += self.trainer.global_rank  # different at the start on each rank
 
     def training_step(self, batch, batch_idx):
         return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])

@@ -16,7 +16,7 @@ from tests.supernets import ChainNet, loss_of
 TARGET_MS = 4.0
 
 
-def moved(constraint: Constraint, *latencies_ms: float) -> Constraint:
+def updated_by(constraint: Constraint, *latencies_ms: float) -> Constraint:
     for latency_ms in latencies_ms:
         constraint.update(lambda latency_ms=latency_ms: latency_ms, TARGET_MS)
     return constraint
@@ -40,29 +40,29 @@ def test_terms_are_their_formulas(latency_ms: float) -> None:
     assert learned(value, TARGET_MS).item() == pytest.approx(multiplier * violation, abs=1e-15)
 
 
-def test_multipliers_move_by_the_violation_of_the_argmax() -> None:
+def test_updates_are_by_the_violation_of_the_argmax() -> None:
     latencies_ms = (6.0, 5.0, 3.0, 2.0)  # g = 0.5, 0.25, -0.25, -0.5
-    equality = moved(AugmentedLagrangian("equality", rho=2.0, every=1), *latencies_ms)
+    equality = updated_by(AugmentedLagrangian("equality", rho=2.0, every=1), *latencies_ms)
     assert equality.multiplier.item() == 0.0
-    inequality = moved(AugmentedLagrangian("inequality", rho=2.0, every=1), *latencies_ms, 6.0)
+    inequality = updated_by(AugmentedLagrangian("inequality", rho=2.0, every=1), *latencies_ms, 6.0)
     assert inequality.multiplier.item() == 1.0  # 1, 1.5, 1, 0, 1
-    low = moved(AugmentedLagrangian("inequality", rho=2.0, every=1), 2.0)
+    low = updated_by(AugmentedLagrangian("inequality", rho=2.0, every=1), 2.0)
     assert low.multiplier.item() == 0.0
-    assert moved(LearnedWeight(0.5), 2.0).multiplier.item() == -0.25
+    assert updated_by(LearnedWeight(0.5), 2.0).multiplier.item() == -0.25
 
 
-def test_only_every_so_many_steps_count() -> None:
-    asked = []
+def test_only_one_of_several_steps_is_an_update() -> None:
+    calls: list[int] = []
     constraint = AugmentedLagrangian(every=3)
-    moves = [constraint.update(lambda: asked.append(1) or 6.0, TARGET_MS) for _ in range(7)]
-    assert moves == [False, False, True, False, False, True, False]
-    assert len(asked) == 2
+    updated = [constraint.update(lambda: calls.append(1) or 6.0, TARGET_MS) for _ in range(7)]
+    assert updated == [False, False, True, False, False, True, False]
+    assert len(calls) == 2
     assert constraint.multiplier.item() == 1.0
 
 
 def test_rho_grows_where_the_violation_does_not_shrink() -> None:
     constraint = AugmentedLagrangian("equality", growth=2.0, max_rho=3.0, shrinkage=0.5, every=1)
-    rhos = [moved(constraint, latency_ms).rho.item() for latency_ms in (8.0, 5.0, 5.0, 5.0, 4.0)]
+    rhos = [updated_by(constraint, latency_ms).rho.item() for latency_ms in (8.0, 5.0, 5.0, 5.0, 4.0)]
     assert rhos == [1.0, 1.0, 2.0, 3.0, 3.0]
 
 
@@ -129,7 +129,7 @@ def test_a_warm_up_leaves_the_multiplier_alone() -> None:
     assert loss.penalty.multiplier.item() == pytest.approx(0.01 * (loss.argmax_ms() / loss.target_ms - 1), rel=1e-12)
 
 
-def test_half_precision_leaves_the_state_whole() -> None:
+def test_half_precision_does_not_round_the_state() -> None:
     loss = loss_of(ChainNet(), penalty="equality").to(torch.bfloat16)
     assert {tensor.dtype for name, tensor in loss.state_dict().items() if "n_steps" not in name} == {torch.float64}
 

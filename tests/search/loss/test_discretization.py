@@ -13,12 +13,12 @@ from latency_nas.search.loss.discretization_term import discretization_term
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.targets import Targets
-from tests.supernets import EXAMPLE, ChainNet, aim, loss_of, table_of
+from tests.supernets import EXAMPLE, ChainNet, loss_of, set_target, table_of
 
 SIZES = (5,) * 5
 
 
-def test_the_gradient_is_the_gates_less_the_architecture() -> None:
+def test_the_gradient_is_gates_minus_architecture() -> None:
     theta = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     temperature = torch.tensor(0.3, dtype=torch.float64)
     gates = (theta / temperature).softmax(1)
@@ -28,7 +28,7 @@ def test_the_gradient_is_the_gates_less_the_architecture() -> None:
     torch.testing.assert_close(gradient, (gates - one_hot).detach(), rtol=1e-12, atol=1e-12)
 
 
-def made(**options: Any) -> tuple[Any, LatencyLoss]:
+def make(**options: Any) -> tuple[Any, LatencyLoss]:
     torch.manual_seed(0)
     net = ChainNet(SIZES)
     latency = loss_of(net, at=0.6, weight=0.0, penalty="hinge", **options)
@@ -49,8 +49,8 @@ def run(net: Any, latency: LatencyLoss, steps: range, n_steps: int = 60) -> None
     latency.step(progress=1.0)
 
 
-def test_a_search_lands_by_itself() -> None:
-    net, latency = made(schedule=Schedule(discretization=0.5, final_temperature=0.2))
+def test_a_search_ends_on_its_target_by_itself() -> None:
+    net, latency = make(schedule=Schedule(discretization=0.5, final_temperature=0.2))
     assert not 0.97 * latency.target_ms <= latency.argmax_ms() <= latency.target_ms
     most_probable = latency.project(within=0.03)
     run(net, latency, range(60))
@@ -60,35 +60,35 @@ def test_a_search_lands_by_itself() -> None:
 
 
 def test_without_it_nothing_moves() -> None:
-    net, latency = made(schedule=Schedule(final_temperature=0.2))
+    net, latency = make(schedule=Schedule(final_temperature=0.2))
     before = latency.architecture()
     run(net, latency, range(60))
     assert latency.architecture() == before
 
 
 def test_an_argmax_on_target_is_kept() -> None:
-    _, latency = made(schedule=Schedule(discretization=1.0))
+    _, latency = make(schedule=Schedule(discretization=1.0))
     latency.discretize(within=0.03)
     assert latency.set_point() == latency.architecture()
 
 
-def test_a_resumed_search_is_drawn_alike() -> None:
+def test_a_resumed_search_has_the_same_term() -> None:
     schedule = Schedule(discretization=0.8, final_temperature=0.2)
-    net, latency = made(schedule=schedule)
+    net, latency = make(schedule=schedule)
     run(net, latency, range(60))
-    first, before = made(schedule=schedule)
+    first, before = make(schedule=schedule)
     for step in range(30):
         run(first, before, range(step, step + 1))
         before.step(progress=(step + 1) / 60)
-    second, after = made(schedule=schedule)
+    second, after = make(schedule=schedule)
     second.load_state_dict(first.state_dict())
     after.load_state_dict(before.state_dict())
     assert after.discretizes
     assert after().item() == before().item() > 0
 
 
-def test_a_factor_is_joined_by_a_term() -> None:
-    _, latency = made(schedule=Schedule(discretization=0.5))
+def test_the_term_is_added_to_the_product_with_a_factor() -> None:
+    _, latency = make(schedule=Schedule(discretization=0.5))
     factored = loss_of(ChainNet(SIZES), at=0.6, penalty="fbnet", schedule=Schedule(discretization=0.5))
     assert factored.combine(torch.tensor(2.0)).item() == pytest.approx(2 * factored.factor().item(), rel=1e-6)
     factored.step(progress=0.75)
@@ -109,8 +109,8 @@ def test_several_targets_are_drawn_to_one_architecture() -> None:
     phone = LatencyLoss(table_of(net), weight=0.0, penalty="hinge", schedule=schedule)
     latency = Targets({"phone": phone, "size": params})
     latency.attach(net, EXAMPLE)
-    aim(phone, 0.6)
-    aim(params, 0.7)
+    set_target(phone, 0.6)
+    set_target(params, 0.7)
     latency.step(progress=0.9)
     latency()
     assert phone.set_point() == params.set_point()

@@ -51,7 +51,7 @@ class TorchMixed(torch.nn.Module):
 
 
 class TorchNet(torch.nn.Module):
-    """`path` is which candidate of each block runs, where the network is configured."""
+    """Runs only the candidates in `path`, one of each block, where the network is configured."""
 
     def __init__(self, *, sampled: bool = False) -> None:
         super().__init__()
@@ -97,13 +97,13 @@ class PaddleNet(paddle.nn.Layer):
 
 
 class Framework:
-    """What the tests need of a framework."""
+    """The loss, the network and the functions of one framework."""
 
     def __init__(self, loss: type, net: type, example: Any, softmax: Callable[[Any], Any]) -> None:
         self.loss, self.net, self.example, self.softmax = loss, net, example, softmax
 
     def attached(self, net: Any = None, *, how: Mapping[str, Any] | None = None, **options: Any) -> tuple[Any, Any]:
-        """A supernet with known parameters, and a loss that is attached to it, its target in the middle."""
+        """A supernet with known parameters, and a loss attached to it, with its target in the middle."""
         net = self.net() if net is None else net
         set_alphas(net)
         latency = self.loss(MadeUp(), **options)
@@ -138,7 +138,7 @@ def gradients(net: Any) -> np.ndarray:
 
 
 def prices_ms(plan: CostPlan) -> list[float]:
-    """Of all architectures."""
+    """The prices of all architectures."""
     paths = itertools.product(range(4), repeat=N_BLOCKS)
     return [plan.latency_ms(dict(zip(plan.choices, path, strict=True))) for path in paths]
 
@@ -246,7 +246,7 @@ def test_modules_and_options_together(framework: Framework) -> None:
 
 
 def test_a_derived_network_is_what_is_priced(framework: Framework) -> None:
-    """Here the deployed network runs each chosen candidate alone, with a stem of its own."""
+    """Here the deployed network is a new one, with the path of the architecture."""
 
     def derive(net: Any, architecture: Architecture) -> Any:
         deployed = framework.net()
@@ -312,7 +312,7 @@ def test_a_factor_of_the_users_own(framework: Framework) -> None:
     assert number(latency.combine(task)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_quantile_is_what_is_controlled(framework: Framework) -> None:
+def test_the_quantile_is_compared_with_the_target(framework: Framework) -> None:
     net = framework.net()
     rows = {item.kernel: Entry(latency_ms=item.value, std_ms=0.1 * item.value) for item in
             kernels_of(framework.attached(net)[1])}  # fmt: skip
@@ -397,7 +397,7 @@ def latency_schedule(latency: Any) -> Schedule:
     return loss.schedule
 
 
-# --- what is said
+# --- figures and messages
 
 
 def test_figures_and_summary_are_the_same_in_both() -> None:

@@ -235,7 +235,7 @@ def test_rows_of_a_matrix_add_only_their_selection() -> None:
     assert not few - many
 
 
-# --- attaching leaves the supernet alone
+# --- attaching does not change the supernet
 
 
 class Restless(ChainNet):
@@ -459,14 +459,14 @@ def test_a_target_out_of_reach() -> None:
         LatencyLoss(table, target_ms).attach(supernet, EXAMPLE)
 
 
-def test_bounds_as_the_message_shows_them_are_within_reach() -> None:
+def test_the_bounds_in_the_message_are_within_reach() -> None:
     supernet = ChainNet(channels=8)
     table = table_of(supernet)
     with pytest.raises(SearchError) as caught:
         LatencyLoss(table, 1e6).attach(supernet, EXAMPLE)
     cheapest, dearest = plan_of(supernet, table).bounds_ms()
-    shown = [float(text) for text in re.findall(r"[\d.]+(?= ms \()", str(caught.value))]
-    assert cheapest <= shown[0] < shown[1] <= dearest
+    bounds = [float(text) for text in re.findall(r"[\d.]+(?= ms \()", str(caught.value))]
+    assert cheapest <= bounds[0] < bounds[1] <= dearest
 
 
 @pytest.mark.parametrize(
@@ -526,17 +526,17 @@ def test_a_choice_that_does_not_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "shown"),
+    ("lengths", "shape"),
     [((2, 2, 4), "(2,)"), ((2, 3, 4), "(2,)"), (((1, 3), 2, 4), "(1, 3)")],
     ids=["too few", "too few with the right sum", "not a vector"],
 )
-def test_weights_of_another_shape(lengths: tuple[Any, ...], shown: str) -> None:
+def test_weights_of_another_shape(lengths: tuple[Any, ...], shape: str) -> None:
     supernet = ChainNet()
     choices = [
         replace(choice, weights=lambda net, length=length: torch.zeros(length))
         for choice, length in zip(find_choices(supernet), lengths, strict=True)
     ]
-    sizes = f"{{'blocks.0': {shown}, 'blocks.1': ({lengths[1]},), 'blocks.2': (4,)}}"
+    sizes = f"{{'blocks.0': {shape}, 'blocks.1': ({lengths[1]},), 'blocks.2': (4,)}}"
     message = f"Expected a vector with a weight for each candidate of each choice, but got {sizes}."
     assert attach_error(supernet, choices) == (SearchError, message)
 

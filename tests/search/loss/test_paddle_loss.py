@@ -181,11 +181,11 @@ def test_plan_is_the_estimator_on_each_subnet(mix: str) -> None:
     for _ in range(4):
         indices = [draw.randrange(4) for _ in range(3)]
         alone = estimator.price(fuse(read_layer(Subnet(supernet, indices), input_shape=SHAPE), "MNN"))
-        planned = latency.plan.latency_ms(dict(zip(latency.plan.choices, indices, strict=True)))
-        assert planned == pytest.approx(alone.latency_ms, abs=1e-9)
+        found_ms = latency.plan.latency_ms(dict(zip(latency.plan.choices, indices, strict=True)))
+        assert found_ms == pytest.approx(alone.latency_ms, abs=1e-9)
 
 
-def test_candidate_that_gives_nothing_is_free() -> None:
+def test_candidate_that_gives_zeros_is_free() -> None:
     latency = attached(PaddleNet(extra=Zero))
     for costs in latency.plan.costs_ms:
         assert costs[4] == 0.0 < min(costs[:3])
@@ -286,13 +286,13 @@ def test_what_is_no_latency_is_not_called_so() -> None:
         "latency/expected_params", "latency/argmax_params", "latency/target_params", "latency/temperature",
         "latency/entropy",
     }  # fmt: skip
-    for ask in (size.expected_ms, size.argmax_ms, lambda: size.target_ms):
+    for use in (size.expected_ms, size.argmax_ms, lambda: size.target_ms):
         with pytest.raises(QuantityError):
-            ask()
+            use()
 
 
-@pytest.mark.filterwarnings("ignore:When training, we now always track:UserWarning")  # Paddle's own, of each BatchNorm
-def test_example_lands_on_its_target(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.filterwarnings("ignore:When training, we now always track:UserWarning")  # Paddle warns at each BatchNorm
+def test_example_ends_near_its_target(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     supernet = paddle_supernet.Supernet()
     kernels = set()
     graph = read_layer(

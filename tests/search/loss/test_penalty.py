@@ -60,7 +60,7 @@ def test_value_and_slope(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_nothing_to_pay_on_the_target(name: str) -> None:
+def test_penalties_are_zero_on_the_target(name: str) -> None:
     assert PENALTIES[name](torch.tensor(TARGET_MS), TARGET_MS) == 0
 
 
@@ -154,17 +154,17 @@ def test_a_factor_cannot_be_added() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "cheapest_ms", "target_ms", "least"),
+    ("factor", "cheapest_ms", "target_ms", "smallest"),
     [(FBNet(), 0.9, 4.0, "0.9"), (ProxylessLog(), 0.5, 4.0, "0.5"), (ProxylessLog(), 2.0, 1.0, "1")],
 )
 def test_a_logarithm_from_one_millisecond_down_is_refused(
-    factor: FBNet | ProxylessLog, cheapest_ms: float, target_ms: float, least: str
+    factor: FBNet | ProxylessLog, cheapest_ms: float, target_ms: float, smallest: str
 ) -> None:
     with pytest.raises(SearchError) as caught:
         factor.check(cheapest_ms, target_ms, LATENCY)
     assert str(caught.value) == (
         f"Expected latencies above 1 ms, since {type(factor).__name__}'s formula takes a power of log(LAT), but got "
-        f"{least} ms (the cheapest architecture or the target): choose another penalty, or price a larger batch."
+        f"{smallest} ms (the cheapest architecture or the target): choose another penalty, or price a larger batch."
     )
     factor.check(1.001, 1.1, LATENCY)
 

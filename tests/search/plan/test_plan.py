@@ -1,4 +1,4 @@
-"""The cost plan against networks that are really taken out of their supernets and priced whole."""
+"""The cost plan against networks that are extracted from their supernets and priced as wholes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fused(network: nn.Module, example: Tensor = EXAMPLE) -> list[Kernel]:
 
 
 def folded(kernel: int) -> Kernel:
-    """What is left of convolution, batch norm and ReLU."""
+    """The kernel that convolution, batch norm and ReLU are fused to."""
     shape, pad = (1, 4, 8, 8), (kernel // 2,) * 4
     return Kernel.of(
         "conv2d", [shape], [shape], kernel=(kernel, kernel), stride=(1, 1), pad=pad, dilation=(1, 1), group=1, bias=1,
@@ -60,7 +60,7 @@ def folded(kernel: int) -> Kernel:
 
 
 def brute_force(supernet: ChainNet, table: LatencyTable) -> list[tuple[dict[str, int], float]]:
-    """Every architecture, and the price of the network that it is."""
+    """Every architecture, and the price of its network."""
     architectures = all_architectures(graph_of(supernet).choices)
     return [(architecture, priced(supernet.subnet(architecture), table)) for architecture in architectures]
 
@@ -123,7 +123,7 @@ def test_a_choice_that_runs_twice_costs_twice() -> None:
         ({"a": 0, "b": -1}, "Expected a candidate of `b` from 0 to 1, but got -1."),
     ],
 )
-def test_architectures_that_are_none(architecture: dict[str, int], message: str) -> None:
+def test_invalid_architectures_are_refused(architecture: dict[str, int], message: str) -> None:
     with pytest.raises(SearchError) as caught:
         PLAN.latency_ms(architecture)
     assert str(caught.value) == message
@@ -138,7 +138,7 @@ def bare_conv(kernel: int = 3) -> nn.Module:
 
 
 def test_fusion_into_a_fixed_follower_belongs_to_the_candidate() -> None:
-    """A ReLU is free after a convolution and a kernel of its own after an identity: the choice's doing alone."""
+    """A ReLU is free after a convolution and a kernel of its own after an identity; one choice decides which."""
     supernet = ChainNet(ops=[MixedOp([bare_conv(), nn.Identity()]), nn.ReLU()])
     table = table_of(supernet)
     plan = plan_of(supernet, table)
@@ -186,10 +186,10 @@ def test_all_that_has_no_price_is_in_one_error() -> None:
     supernet = ChainNet([4])  # convolutions of 3, 5 and 7, and an identity: no network has two of them
     table = table_of(supernet)
     missing = [folded(kernel).key for kernel in (5, 7)]
-    less = LatencyTable({key: entry for key, entry in table.entries.items() if key not in missing}, DATASHEET)
-    assert len(less) == len(table) - 2
+    incomplete = LatencyTable({key: entry for key, entry in table.entries.items() if key not in missing}, DATASHEET)
+    assert len(incomplete) == len(table) - 2
     with pytest.raises(MissingKernelError) as caught:
-        plan_of(supernet, less)
+        plan_of(supernet, incomplete)
     assert str(caught.value) == (
         f"2 of {len(table)} different kernels have no price in unsaved table (No device: MNN on CPU, fp32, 1 thread, "
         f"batch 1, imported): {missing[0]} (layer `blocks.0.ops.1.0`); {missing[1]} (layer `blocks.0.ops.2.0`). "
@@ -201,14 +201,14 @@ def test_all_that_has_no_price_is_in_one_error() -> None:
 def test_all_that_is_left_out_is_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     supernet = ChainNet([4, 4])
     table = table_of(supernet)
-    less = LatencyTable({key: row for key, row in table.entries.items() if key != folded(5).key}, DATASHEET)
+    incomplete = LatencyTable({key: row for key, row in table.entries.items() if key != folded(5).key}, DATASHEET)
     graph = graph_of(supernet)
     with caplog.at_level("WARNING"):
-        make_plan(graph_space(graph, find_choices(supernet), fuse), LatencyEstimator(less, on_missing="warn"))
+        make_plan(graph_space(graph, find_choices(supernet), fuse), LatencyEstimator(incomplete, on_missing="warn"))
     assert [record.getMessage().split(" different")[0] for record in caplog.records] == [f"1 of {len(table)}"]
 
 
-def test_made_up_latencies_are_unlike() -> None:
+def test_made_up_latencies_are_distinct() -> None:
     table = table_of(ChainNet())
     latencies_ms = {entry.latency_ms for entry in table.entries.values()}
     assert len(latencies_ms) == len(table) > 5

@@ -1,4 +1,4 @@
-"""The plan shown, saved, loaded; and what gates it takes."""
+"""Plans as text and as files, and the gates that they accept."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PLAN = CostPlan(
 )
 
 
-def test_a_plan_is_shown_a_line_a_candidate() -> None:
-    """± of what the table holds is its expected error of 1 %, as a standard deviation."""
+def test_the_text_of_a_plan_has_a_line_for_each_candidate() -> None:
+    """The ± of a cost from the table is the table's expected error of 1 %, as a standard deviation."""
     assert PLAN.table().splitlines() == [
         "choice  candidate             ms        ±  source",
         "        (fixed)           8.0000   0.1003  table",
@@ -54,7 +54,7 @@ def test_a_saved_plan_is_the_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(arrays["offsets"], [0, 2, 4])
 
 
-def test_files_of_before_plans_had_a_quantity_are_of_milliseconds() -> None:
+def test_files_from_before_plans_had_a_quantity_are_in_milliseconds() -> None:
     assert CostPlan.load(GOLDEN / "milliseconds.npz") == PLAN
     bare = CostPlan.load(GOLDEN / "bare_milliseconds.npz")
     assert bare.quantity == LATENCY
@@ -73,7 +73,7 @@ def test_a_saved_plan_keeps_its_quantity(tmp_path: Path) -> None:
 def test_a_plan_of_a_count_has_no_milliseconds() -> None:
     plan, architecture = replace(PLAN, quantity=PARAMS), {"a": "wide", "b": "relu"}
     gates = plan.one_hot(architecture)
-    asked = {
+    uses = {
         "costs_ms": ("costs", lambda: plan.costs_ms),
         "fixed_ms": ("fixed", lambda: plan.fixed_ms),
         "expected_ms": ("expected", lambda: plan.expected_ms(gates)),
@@ -82,9 +82,9 @@ def test_a_plan_of_a_count_has_no_milliseconds() -> None:
         "std_ms": ("std", lambda: plan.std_ms(architecture)),
         "bounds_ms": ("bounds", lambda: plan.bounds_ms()),
     }
-    for name, (instead, ask) in asked.items():
+    for name, (instead, use) in uses.items():
         with pytest.raises(QuantityError) as caught:
-            ask()
+            use()
         assert str(caught.value) == (
             f"Expected a latency where `{name}` is used, but got parameters in params: use `{instead}`."
         )
@@ -153,7 +153,7 @@ def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
         ([np.inf, 0.0, np.nan, 1.0], "Expected finite gates, but those of `a`, `b` are NaN or infinite."),
     ],
 )
-def test_gates_that_are_none(gates: list[float], message: str) -> None:
+def test_invalid_gates_are_refused(gates: list[float], message: str) -> None:
     for call in (PLAN.expected_ms, PLAN.gradient_ms):
         with pytest.raises(SearchError) as caught:
             call(gates)

@@ -1,4 +1,4 @@
-"""Plans of parameters against the parameters of the networks that are taken out of their supernets."""
+"""Plans of parameters against the parameters of networks that are extracted from their supernets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from latency_nas.errors import QuantityError, SearchError
 from latency_nas.kernel import QUANTITIES
 from latency_nas.search.loss.targets import Targets
 from latency_nas.search.plan.plan import CostPlan
-from tests.supernets import EXAMPLE, ChainNet, MixedOp, aim, all_architectures, conv_relu, loss_of, table_of
+from tests.supernets import EXAMPLE, ChainNet, MixedOp, all_architectures, conv_relu, loss_of, set_target, table_of
 
 PARAMS = QUANTITIES["parameters"]
 
 
-def own(module: nn.Module) -> int:
-    """Of modules that share one, it counts once."""
+def n_parameters(module: nn.Module) -> int:
+    """The number of parameters; one that several modules share counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -35,7 +35,7 @@ def loss_of_params(net: nn.Module, **options: Any) -> LatencyLoss:
 def brute_force(net: ChainNet, plan: CostPlan) -> dict[tuple[int, ...], int]:
     sizes = dict(zip(plan.choices, map(len, plan.candidates), strict=True))
     architectures = all_architectures(sizes)
-    return {tuple(architecture.values()): own(net.subnet(architecture)) for architecture in architectures}
+    return {tuple(architecture.values()): n_parameters(net.subnet(architecture)) for architecture in architectures}
 
 
 def test_the_plan_is_exact() -> None:
@@ -51,7 +51,7 @@ def test_the_plan_is_exact() -> None:
 
 
 def test_a_parameter_that_two_choices_share_counts_once() -> None:
-    """A layer of its own in each choice, with one weight in both: a term of both choices takes it off again."""
+    """Each choice has its own layer, with one weight in both: a term of both choices subtracts it."""
     first, second = (MixedOp([conv_relu(4, 4, 1), conv_relu(4, 4, kernel)]) for kernel in (3, 5))
     shared = second.ops[0][0].weight = first.ops[0][0].weight
     net = ChainNet(ops=[first, second])
@@ -63,7 +63,7 @@ def test_a_parameter_that_two_choices_share_counts_once() -> None:
     assert plan.terms
 
 
-def test_of_an_elastic_weight_the_part_counts_that_is_read() -> None:
+def test_only_the_part_of_an_elastic_weight_that_is_read_counts() -> None:
     supernet = Supernet()
     loss = LatencyLoss(ResourceCounter("params"))
     loss.attach(supernet, ELASTIC_EXAMPLE, choices=options_of(OPTIONS, lambda net, config: net.configured(config)))
@@ -74,7 +74,7 @@ def test_of_an_elastic_weight_the_part_counts_that_is_read() -> None:
 
 
 def n_elastic(config: dict[str, int]) -> int:
-    """The stem, then each stage's convolutions, then the classifier's columns."""
+    """The parameters of the stem, of each stage's convolutions, and of the classifier's columns."""
     n_params, c_in = 8 * 9 + 8, 8
     for stage in range(2):
         depth, kernel, width = (config[f"{kind}{stage}"] for kind in ("depth", "kernel", "width"))
@@ -83,7 +83,7 @@ def n_elastic(config: dict[str, int]) -> int:
     return n_params + 10 * c_in + 10
 
 
-def test_a_target_has_the_unit_of_what_is_counted() -> None:
+def test_a_target_has_the_unit_of_the_count() -> None:
     net = ChainNet()
     loss = loss_of_params(net, target=1000)
     cheapest, dearest = loss.plan.bounds()
@@ -108,21 +108,26 @@ def test_a_loss_of_a_count_has_no_milliseconds() -> None:
         LatencyLoss(ResourceCounter("params"), 1000)
     assert str(caught.value) == refusal("target_ms", "target")
     loss = loss_of_params(ChainNet())
-    asked = {"target_ms": "target", "expected_ms": "expected", "std_ms": "std", "argmax_ms": "argmax_cost"}
-    for name, instead in asked.items():
+    names = {"target_ms": "target", "expected_ms": "expected", "std_ms": "std", "argmax_ms": "argmax_cost"}
+    for name, instead in names.items():
         with pytest.raises(QuantityError) as caught:
-            ask_for(loss, name)
+            use(loss, name)
         assert str(caught.value) == refusal(name, instead)
     with pytest.raises(QuantityError) as caught:
         loss.target_ms = 1000
     assert str(caught.value) == refusal("target_ms", "target")
-    assert loss.argmax_cost() == loss.price(loss.architecture()).value == own(net_of(loss).subnet(loss.architecture()))
+    assert (
+        loss.argmax_cost()
+        == loss.price(loss.architecture()).value
+        == n_parameters(net_of(loss).subnet(loss.architecture()))
+    )
     assert float(loss.std().detach()) == 0.0
 
 
-def ask_for(loss: LatencyLoss, name: str) -> None:
-    value = getattr(loss, name)
-    value()
+def use(loss: LatencyLoss, name: str) -> None:
+    """Read a property, or call a method."""
+    method = getattr(loss, name)
+    method()
 
 
 def net_of(loss: LatencyLoss) -> ChainNet:
@@ -153,7 +158,7 @@ def test_a_search_for_parameters_moves_towards_its_target() -> None:
     torch.manual_seed(0)
     net = ChainNet()
     loss = loss_of_params(net, penalty="hinge")
-    aim(loss, 0.3)
+    set_target(loss, 0.3)
     before = float(loss.expected().detach())
     optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     for _ in range(10):
@@ -168,7 +173,7 @@ def test_figures_and_summary_name_each_unit() -> None:
     net = ChainNet()
     latency = Targets({"phone": loss_of(net, at=0.5), "size": LatencyLoss(ResourceCounter("params"))})
     latency.attach(net, EXAMPLE)
-    aim(latency.by_name()["size"])
+    set_target(latency.by_name()["size"])
     figures = latency.figures()
     named = sorted(name for name in figures if name.count("/") == 2 and "entropy" not in name)
     assert named == [
@@ -180,7 +185,7 @@ def test_figures_and_summary_name_each_unit() -> None:
     head = ["choice", "candidate", "probability"]
     assert cells_of(table)[0] == [*head, "phone (ms)", *beside, "size (params)", *beside]
     (total,) = [row for row in cells_of(table) if row[0] == "in all"]
-    assert total[7] == f"{own(net.subnet(latency.architecture())):,}"
+    assert total[7] == f"{n_parameters(net.subnet(latency.architecture())):,}"
     assert cells_of(loss_of(net, at=0.5).summary())[0] == [*head, "ms", *beside]
 
 
@@ -189,7 +194,7 @@ def cells_of(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]] for line in lines if line]
 
 
-def test_a_factor_breaks_below_one_of_any_unit() -> None:
+def test_a_factor_is_undefined_below_one_of_any_unit() -> None:
     loss = LatencyLoss(ResourceCounter("params"), penalty="fbnet")
     with pytest.raises(SearchError) as caught:
         loss.attach(nn.Sequential(MixedOp([nn.ReLU(), nn.Sigmoid()])), EXAMPLE)

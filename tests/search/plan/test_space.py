@@ -1,4 +1,4 @@
-"""Plans of supernets whose candidates are given as graphs, of whichever framework; all without torch."""
+"""Plans of supernets whose candidates are given as graphs, without torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def chain(*ops: str) -> OpGraph:
     )
 
 
-# the same names in each: what tells them apart is the choice and the candidate
+# graphs with equal names of nodes: only the choice and the candidate distinguish them
 CHOICES: dict[str, dict[str, OpGraph | None]] = {
     "a": {"relu": chain("relu"), "two": chain("exp", "abs"), "skip": None},
     "b": {"relu": chain("relu"), "gelu": chain("gelu")},
@@ -77,7 +77,7 @@ def test_no_choice(choices: dict[str, dict[str, OpGraph | None]], message: str) 
 
 
 def test_a_space_of_whole_networks_sees_what_is_folded() -> None:
-    """Here nothing is folded, but two operators meet only where both are chosen."""
+    """Here nothing is folded, but two operators run in one network only where both are chosen."""
     networks = {(0, 0): chain("relu"), (0, 1): chain("exp"), (1, 0): chain("abs"), (1, 1): chain("exp", "gelu")}
     kernels = [call.kernel for graph in networks.values() for call in fuse(graph, "MNN")]
     entries = {kernel: Entry(latency_ms=made_up_ms(kernel)) for kernel in kernels}

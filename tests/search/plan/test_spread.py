@@ -62,8 +62,8 @@ def test_every_style_has_one_deviation(style: str, error: float | None) -> None:
         assert plan.std(architecture) == pytest.approx(estimate.std, rel=1e-9)
         gates = torch.from_numpy(plan.one_hot(architecture))
         assert float(packed.std_of(gates)) == pytest.approx(estimate.std, rel=1e-9)
-        held = Budget(plan=plan, max_cost=inf, n_std=2.0).cost(architecture)
-        assert held == pytest.approx(estimate.value + 2 * estimate.std, rel=1e-9)
+        cost = Budget(plan=plan, max_cost=inf, n_std=2.0).cost(architecture)
+        assert cost == pytest.approx(estimate.value + 2 * estimate.std, rel=1e-9)
 
 
 def deployed(estimator: PartlyRegressed, network: nn.Module, example: torch.Tensor) -> Estimate:
@@ -74,7 +74,7 @@ def deployed(estimator: PartlyRegressed, network: nn.Module, example: torch.Tens
 
 
 def random_plan(seed: int, sizes: tuple[int, ...] = (3, 4, 2, 3)) -> CostPlan:
-    """A plan with terms, whose costs err in all three ways."""
+    """A plan with terms, whose costs have errors of all three kinds."""
     random = np.random.default_rng(seed)
 
     def cost() -> Cost:
@@ -95,20 +95,20 @@ def test_most_probable_and_reach_are_those_of_a_complete_search(seed: int) -> No
     plan, random = random_plan(seed), np.random.default_rng(seed)
     n_std = 1.3
     every = [dict(zip(plan.choices, row, strict=True)) for row in product(*(range(len(c)) for c in plan.candidates))]
-    held = np.array([plan.cost(row) + n_std * (plan.std(row) or 0.0) for row in every])
-    least, most = reach(plan, n_std)
-    assert least == pytest.approx(held.min(), rel=2e-4)
-    assert held.min() <= most <= held.max() + 1e-9
+    costs = np.array([plan.cost(row) + n_std * (plan.std(row) or 0.0) for row in every])
+    lowest, highest = reach(plan, n_std)
+    assert lowest == pytest.approx(costs.min(), rel=2e-4)
+    assert costs.min() <= highest <= costs.max() + 1e-9
     scores = {
         name: random.normal(size=len(names)).tolist() for name, names in zip(plan.choices, plan.candidates, strict=True)
     }
     totals = np.array([sum(scores[name][index] for name, index in row.items()) for row in every])
     for quantile in (0.1, 0.5, 0.9):
-        max_cost = float(np.quantile(held, quantile))
-        min_cost = float(np.quantile(held, quantile / 2))
+        max_cost = float(np.quantile(costs, quantile))
+        min_cost = float(np.quantile(costs, quantile / 2))
         for lower in (-inf, min_cost):
             found = most_probable_within(scores, [Budget(plan=plan, max_cost=max_cost, min_cost=lower, n_std=n_std)])
-            within = (held <= max_cost) & (held >= lower)
+            within = (costs <= max_cost) & (costs >= lower)
             assert found is not None
             assert sum(scores[name][index] for name, index in found.items()) == pytest.approx(totals[within].max())
 

@@ -19,7 +19,7 @@ from tests.supernets import ChainNet, all_architectures, loss_of
 
 
 def random_plan(rng: np.random.Generator, sizes: tuple[int, ...], n_terms: int = 0) -> CostPlan:
-    """With `n_terms`, terms of two and three choices, some of them negative, and a spread of everything."""
+    """A plan whose costs have errors, with `n_terms` terms of two and three choices, some of them negative."""
     names = tuple(f"c{number}" for number in range(len(sizes)))
     begins = np.cumsum([0, *sizes])
 
@@ -120,7 +120,7 @@ def test_nothing_keeps_the_budget() -> None:
 
 
 def test_a_large_space_takes_few_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of branch and bound: 9^22 architectures would take for ever by looking at them."""
+    """Nodes of branch and bound; 9^22 architectures are too many to look at each."""
     counts = []
 
     def counted(*args: Any, **options: Any) -> Any:
@@ -155,7 +155,7 @@ def test_a_loss_projects_onto_its_target() -> None:
     assert probabilities == pytest.approx([1.0] * 3)
 
 
-def test_an_empty_neighbourhood_of_the_target_is_left_out() -> None:
+def test_without_architectures_near_the_target_all_below_it_count() -> None:
     loss = loss_of(ChainNet(), at=0.5)
     assert loss.project(within=1e-9) == loss.project(within=None)
 

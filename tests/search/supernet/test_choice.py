@@ -1,4 +1,4 @@
-"""Where a supernet chooses: recognised, or named by hand."""
+"""The choices of a supernet: recognised, or named by hand."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_root_that_chooses_is_recognised() -> None:
     assert (choice.module, choice.candidates) == ("", ("ops.0", "ops.1", "ops.2"))
 
 
-class Odd(nn.Module):
+class Unrecognised(nn.Module):
     """A list of three modules beside parameters of some lengths."""
 
     def __init__(self, *lengths: int) -> None:
@@ -89,9 +89,11 @@ class Odd(nn.Module):
     ],
     ids=["no parameter", "another length", "two that fit"],
 )
-def test_what_was_found_and_the_lines_to_write_are_said(lengths: tuple[int, ...], vectors: str, lines: str) -> None:
+def test_the_message_gives_what_was_found_and_the_lines_to_write(
+    lengths: tuple[int, ...], vectors: str, lines: str
+) -> None:
     with pytest.raises(SearchError) as caught:
-        find_choices(nn.Sequential(nn.ReLU(), Odd(*lengths)))
+        find_choices(nn.Sequential(nn.ReLU(), Unrecognised(*lengths)))
     assert str(caught.value) == NOTHING_FOUND.format(
         kind="Sequential", lists="`1.ops` (3 modules)", vectors=vectors, matrices="none", lines=lines
     )

@@ -1,4 +1,4 @@
-"""Architectures by index, by name and by option: what `LatencyLoss.price` takes each for."""
+"""Architectures by index, by name and by option, as `LatencyLoss.price` reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.plan.architecture import Architecture
 from tests.search.supernet.test_styles import fbnet, ofa
 from tests.styles import Fbnet, Ofa
-from tests.supernets import MadeUp, aim
+from tests.supernets import MadeUp, set_target
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def message_of(latency: LatencyLoss, config: dict[str, object]) -> str:
 
 
 def test_integers_are_options_where_options_are(elastic: LatencyLoss) -> None:
-    indices = Architecture(dict.fromkeys(elastic.plan.choices, 1))  # each the second option
+    indices = Architecture(dict.fromkeys(elastic.plan.choices, 1))  # the second option of each
     options = elastic.config(indices)
     assert options["depth0"] == 2
     assert options["kernel0"] == 5
@@ -70,7 +70,7 @@ def test_a_plan_without_its_supernet_takes_no_number_that_could_be_both(elastic:
 def test_what_is_found_is_indices() -> None:
     latency = LatencyLoss(MadeUp())
     fbnet(latency, Fbnet())
-    aim(latency)
+    set_target(latency)
     for found in (latency.architecture(), latency.project(), latency.discretize()):
         assert isinstance(found, Architecture)
         assert cost(latency, found) == cost(latency, dict(found)) == pytest.approx(latency.plan.latency_ms(found))

@@ -1,4 +1,4 @@
-"""Every style of supernet: found or named, priced exactly, left as it was, and its gates the ones that it uses."""
+"""Every style of supernet: choices recognised or named, exact prices, no changes, and the gates that it uses."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ ids = pytest.mark.parametrize("style", STYLES)
 
 @pytest.fixture(scope="module")
 def attached() -> dict[str, Attached]:
-    """Each style's supernet, with a loss attached: made once."""
+    """A supernet of each style with a loss attached, made once for all tests."""
     made: dict[str, Attached] = {}
     for style, (make, attach, _) in STYLES.items():
         torch.manual_seed(0)
@@ -102,7 +102,7 @@ def state_of(net: nn.Module) -> dict[str, Any]:
 
 
 def price(network: nn.Module, example: Tensor) -> float:
-    """The estimator's, but that zeros are free."""
+    """The estimator's price, except that zeros are free."""
     kernels = MadeUp().predict(network, example).kernels
     return sum(item.latency_ms for item in kernels if not isinstance(network.get_submodule(item.layer), Zero))
 
@@ -142,7 +142,7 @@ def forward(net: nn.Module) -> None:
 
 
 def drawn_by(net: Any) -> list[Tensor]:
-    """What a supernet says that it drew."""
+    """The gates that a supernet drew last."""
     return list(net.drawn) if isinstance(net, Nb201) else [block.drawn for block in net.blocks]
 
 
@@ -170,7 +170,7 @@ def test_the_sample_that_weighted_a_step_prices_it(style: str) -> None:
         assert all(gradient.abs().max() > 0 for gradient in gradients)
         seen.add(round(expected_ms.item(), 9))
     assert len({*seen, round(at_rest, 9)}) > 2
-    with torch.no_grad():  # nobody's step: the parameters themselves
+    with torch.no_grad():  # this is no training step: the parameters themselves give the gates
         assert latency.expected_ms().item() == pytest.approx(at_rest, rel=1e-12)
     latency.detach()
     assert all(not module._forward_pre_hooks and not module._forward_hooks for module in net.modules())
@@ -239,7 +239,7 @@ def test_effective_widths_are_interpolated(attached: dict[str, Attached]) -> Non
     assert {len(term.candidates) for term in by_width.plan.terms} == {2}
     with torch.no_grad():
         net.alphas.zero_()
-        net.alphas[:, 1] = 20.0  # the middle width, all but surely
+        net.alphas[:, 1] = 20.0  # the middle width, almost certainly
     middle = latency.plan.latency_ms(dict.fromkeys(latency.plan.choices, 1))
     assert by_width.expected_ms().item() == pytest.approx(middle, rel=1e-6)
     (gradient,) = torch.autograd.grad(by_width.expected_ms(), [net.alphas])
