@@ -30,7 +30,7 @@ check: lint
 test: $(VENV)/installed $(LITE) lint
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
-# torch goes first and by its exact version: any other way of asking pulls gigabytes of CUDA packages.
+# torch is installed first and by its exact version; otherwise gigabytes of CUDA packages are downloaded.
 $(VENV)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0

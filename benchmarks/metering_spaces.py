@@ -144,7 +144,7 @@ _MOBILE = (  # channels in, channels out, stride
 _MOBILE_CANDIDATES = ((3, 3), (5, 6), (3, 6))  # kernel, expansion
 _CELLS = ((24, 48, 2), (48, 48, 1), (48, 48, 1), (48, 96, 2), (96, 96, 1), (96, 96, 1), (96, 192, 2), (192, 192, 1))
 
-_LEAVES: Mapping[type[nn.Module], tuple[str, ...]] = {
+_ARGUMENTS: Mapping[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
     nn.BatchNorm2d: ("num_features",),
     nn.MaxPool2d: ("kernel_size", "stride", "padding"),
@@ -266,5 +266,5 @@ def _entry(found: list[tuple[dict[str, Any], list[int]]]) -> dict[str, Any]:
 def _arguments(module: nn.Module) -> dict[str, Any]:
     if isinstance(module, _Block):
         return {"spec": list(module.spec)}
-    values = {name: getattr(module, name) for name in _LEAVES.get(type(module), ())}
+    values = {name: getattr(module, name) for name in _ARGUMENTS.get(type(module), ())}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -1,7 +1,7 @@
 """Latency-aware neural architecture search: tables, estimates and a differentiable loss.
 
-The public names are listed in ``__init__.pyi``. Each is imported when first used, so that ``import latency_nas`` pulls
-in neither torch nor an engine. ``from latency_nas import *`` leaves out the names that need an extra of their own.
+The public names are listed in ``__init__.pyi``. Each is imported when first used, so that ``import latency_nas``
+imports neither torch nor an engine. ``from latency_nas import *`` leaves out the names that need an extra of their own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``import latency_nas`` is cheap, and its public names come when they are asked for."""
+"""``import latency_nas`` is cheap, and its public names are imported when first used."""
 
 from __future__ import annotations
 
@@ -192,8 +192,8 @@ def _circles(edges: Iterable[tuple[str, str]]) -> list[list[str]]:
     row, column = (list(map(names.index, side)) for side in zip(*pairs, strict=True))
     matrix = coo_array(([1] * len(pairs), (row, column)), shape=(len(names), len(names)))
     _, labels = connected_components(matrix, connection="strong")
-    held = {label: [name for name, its in zip(names, labels, strict=True) if its == label] for label in set(labels)}
-    return sorted(group for group in held.values() if len(group) > 1)
+    groups = {label: [name for name, its in zip(names, labels, strict=True) if its == label] for label in set(labels)}
+    return sorted(group for group in groups.values() if len(group) > 1)
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:

@@ -121,7 +121,7 @@ def measure(
         peaks_mb = [times.memory_mb for times in result.times if times.memory_mb is not None]
         console.print(f"{len(set().union(*result.kernels))} kernels in {len(result.times)} networks; {result.drift}")
         if peaks_mb:
-            console.print(f"the largest network held {max(peaks_mb):.1f} MB at its peak")
+            console.print(f"the largest network used {max(peaks_mb):.1f} MB at its peak")
         console.print(f"next: latency-nas table build {session} -o TABLE")
 
 

@@ -19,7 +19,7 @@ app = typer.Typer(name="table", help="Latency tables as files.", no_args_is_help
 
 _File = Annotated[str, typer.Argument(help="A table's file, or the name of a named table.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
-_Format = Annotated[str, typer.Option("--format", help="Format of the file, where suffix and content do not tell.")]
+_Format = Annotated[str, typer.Option("--format", help="Format of the file, where suffix and content do not show it.")]
 _Options = Annotated[
     list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Option of the format. Can be repeated.")
 ]

@@ -35,7 +35,7 @@ _Path = str | os.PathLike[str]
 
 _DATA_TYPES = ("fp32", "int8", "fp16")
 _ENGINE = ("paddle-lite", "2.11")  # with the dialect that PaddleSlim's keys follow
-_N_SHOWN = 5
+_N_LISTED = 5
 
 
 class TableLatencyPredictor:
@@ -124,7 +124,7 @@ class TableLatencyPredictor:
             )
         sheet = self.table.datasheet
         if (sheet.engine.casefold(), sheet.dialect) != _ENGINE:
-            # The rows are not PaddleSlim's, so its optimiser does not tell which kernels run.
+            # The rows are not PaddleSlim's, so its optimiser does not say which kernels run.
             return self._estimator.predict(read_paddle(model_file, param_file, input_shape=input_shape))
         ops = _ops(model_file, param_file, input_shape)
         calls = [KernelCall(kernel=_kernel(op, str(model_file)), layer="", nodes=()) for op in ops]
@@ -137,10 +137,10 @@ class TableLatencyPredictor:
         keys = list(dict.fromkeys(write_paddleslim_key(op) or op.type for op in missing))
         if not keys:
             return
-        more = f"; and {len(keys) - _N_SHOWN} more" if len(keys) > _N_SHOWN else ""
+        more = f"; and {len(keys) - _N_LISTED} more" if len(keys) > _N_LISTED else ""
         raise MissingKernelError(
             f"{len(missing)} of {n_ops} operators have no price in {self.table.name}: "
-            f"{'; '.join(keys[:_N_SHOWN])}{more}. "
+            f"{'; '.join(keys[:_N_LISTED])}{more}. "
             f"Measure them, or call set_predictor_state(True) to have them estimated from the table's rows."
         )
 

@@ -2,7 +2,7 @@
 
 A network's price is a sum over classes of kernels: the source table's price t_nc of a class times the class's scale.
 So log T_n = log(sum_c exp(a + d_c) t_nc) + error. The logarithm `a` of the common scale is free. The penalty
-(d_c / strength)^2 pulls the classes' deviations d_c to 0, where they keep the ratios of the source. Errors count by
+(d_c / strength)^2 shrinks the classes' deviations d_c to 0, where they keep the ratios of the source. Errors count by
 Huber's loss, so that one badly measured network does not decide the result. The strength is the one with the smallest
 leave-one-network-out error; with fewer than five networks it is 0: one scale for all classes.
 

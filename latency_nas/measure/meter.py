@@ -57,7 +57,7 @@ def measure_networks(
         n_runs: Timed runs in a repetition.
         profile: Whether each op is timed as well; networks must then be graphs, and the engine must run exactly the
             kernels that they fuse to.
-        yardstick_ms: Undisturbed time of the yardstick that latencies are expressed at: that of the table they will be
+        yardstick_ms: Stable time of the yardstick that latencies are expressed at: that of the table they will be
             compared with. By default this session's own.
         max_drift: Part by which the yardstick may move within a repetition, or lie above its stable time, before the
             repetition is made again.

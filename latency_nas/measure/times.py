@@ -112,7 +112,7 @@ def aggregate(
     Args:
         repetitions: Repetitions of each network; read once.
         drift_filter: Filter that has noted all of them.
-        rounds: Number of stable repetitions of a network that the session aims at.
+        rounds: Number of stable repetitions of each network that the session is to reach.
         n_runs: Number of timed runs in a repetition.
         yardstick_ms: Time of the yardstick that latencies are expressed at; None for its stable time here.
         min_rounds: Number of repetitions after which a network may be finished early; `rounds` by default.

@@ -43,7 +43,7 @@ def write_page(
         labels: Short name of each candidate, by the name of the choice.
         history: Logged figures of each epoch of the search.
         table: Latency table that the search used.
-        accuracy: Accuracy of the table on held-out networks, of which it knew nothing.
+        accuracy: Accuracy of the table on networks that were not metered.
         test_accuracy: Accuracy of the network on test images, from 0 to 1.
         n_test: Number of these test images.
 

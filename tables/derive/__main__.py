@@ -17,7 +17,7 @@ from latency_nas.table import load_table, save_table
 
 _HERE = Path(__file__).resolve().parents[1]
 
-_SHOWN = ("SD865/threads=1",)  # tables of other phones have the same rows with other scales
+_CHECKED = ("SD865/threads=1",)  # tables of other phones have the same rows with other scales
 
 
 def main(folder: Path, target: Path) -> None:
@@ -26,7 +26,9 @@ def main(folder: Path, target: Path) -> None:
         path = target / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_table(with_fitted_forms(replace(table, fitted=None)), path)
-    accuracies = {name: regressor_accuracy(load_table(target / f"{name}.parquet"), beside_peer=True) for name in _SHOWN}
+    accuracies = {
+        name: regressor_accuracy(load_table(target / f"{name}.parquet"), beside_peer=True) for name in _CHECKED
+    }
     write_page(target / "README.md", tables, scores, accuracies)
 
 

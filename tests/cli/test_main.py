@@ -1,4 +1,4 @@
-"""The command line as a whole: help, version, and how an error is shown."""
+"""The command line as a whole: help, version, and how an error is printed."""
 
 from __future__ import annotations
 

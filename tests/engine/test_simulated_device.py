@@ -43,7 +43,7 @@ def conv(channels: int, size: int = 14, kernel: int = 3) -> Kernel:
     return Kernel.of("conv2d", [shape], [shape], **attrs)
 
 
-def undisturbed_ms(graph: OpGraph, slowness: float = 0.0) -> list[float]:
+def noiseless_ms(graph: OpGraph, slowness: float = 0.0) -> list[float]:
     """What the ops of a network cost by the formulas, while the machine is slower by this logarithm."""
     from simulated_device.costs import in_network_ms, slowing
     from simulated_device.engine import op_of
@@ -64,7 +64,7 @@ def test_it_runs_the_kernels_that_its_rules_give(graphs: list[OpGraph], tmp_path
         assert runner.hello()["processor"] == "Simulated processor"
 
 
-def test_the_same_asked_twice_gives_the_same_and_another_moment_gives_another(graphs: list[OpGraph]) -> None:
+def test_measuring_twice_gives_the_same_and_another_moment_gives_another(graphs: list[OpGraph]) -> None:
     def at(row: int) -> list[float]:
         with moment(row):
             return [item.latency_ms for item in measure_networks(graphs, engine="simulated", rounds=2)[0]]
@@ -90,7 +90,7 @@ def test_context_changes_a_kernel_by_a_few_percent(graphs: list[OpGraph]) -> Non
 
     ratios: dict[Kernel, list[float]] = {}
     for graph in graphs:
-        for call, cost in zip(fuse(graph, "simulated"), undisturbed_ms(graph), strict=True):
+        for call, cost in zip(fuse(graph, "simulated"), noiseless_ms(graph), strict=True):
             ratios.setdefault(call.kernel, []).append(cost / true_kernel_ms(call.kernel))
     spreads = [float(np.std(values)) for values in ratios.values() if len(values) > 3]
     assert 0.005 < median(spreads) < 0.03
@@ -121,7 +121,7 @@ def test_the_first_run_is_slow_and_timing_ops_takes_time(
     expected_ms = sum(overhead_ms(op_of(call.kernel)) for call in fuse(graphs[0], "simulated"))
     assert extra_ms == pytest.approx(expected_ms, rel=0.2)
     whole_ms = median(np.median(item["whole_ms"]) for item in raw)
-    assert whole_ms == pytest.approx(sum(undisturbed_ms(graphs[0], median(trace("fast")))), rel=0.02)
+    assert whole_ms == pytest.approx(sum(noiseless_ms(graphs[0], median(trace("fast")))), rel=0.02)
 
 
 def test_a_regime_changes_a_network_more_than_the_yardstick_and_all_of_a_space_alike(graphs: list[OpGraph]) -> None:
@@ -131,7 +131,7 @@ def test_a_regime_changes_a_network_more_than_the_yardstick_and_all_of_a_space_a
     slow, fast = (median(trace(regime)) for regime in ("slow", "fast"))
 
     def ratio(graph: OpGraph) -> float:
-        return sum(undisturbed_ms(graph, slow)) / sum(undisturbed_ms(graph, fast))
+        return sum(noiseless_ms(graph, slow)) / sum(noiseless_ms(graph, fast))
 
     yardstick = ratio(yardstick_graph())
     assert 1.4 < yardstick < 1.7

@@ -32,8 +32,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / folder, copy / folder, ignore=unwanted)
     (copy / "tables").symlink_to(ROOT / "tables")
     shutil.copy(ROOT / "pyproject.toml", copy)
-    (copy / "MNN.py").write_text("raise AssertionError('nothing may ask for MNN')")
-    (copy / "_tools.py").write_text("raise AssertionError('nothing may ask for its converter')")
+    (copy / "MNN.py").write_text("raise AssertionError('nothing may import MNN')")
+    (copy / "_tools.py").write_text("raise AssertionError('nothing may import its converter')")
     install(copy / "tests" / "toy_engine", copy)
     return copy
 

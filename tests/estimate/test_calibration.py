@@ -72,7 +72,7 @@ def test_scales_that_made_the_times_are_found() -> None:
     assert not one[1:].any()
 
 
-def test_scales_are_the_least_of_the_penalised_huber_loss() -> None:
+def test_scales_minimise_the_penalised_huber_loss() -> None:
     """The second route: SciPy's minimiser, of the loss as it is written."""
     parts_ms, measured_ms, _ = random_networks(12, noise=0.1)
     measured_ms[3] *= 1.5  # one that Huber's loss counts linearly

@@ -115,7 +115,7 @@ def test_many_missing_kernels_are_counted() -> None:
 
 
 def test_a_regressed_kernel_says_so_and_is_near() -> None:
-    """Trained on one resolution of MobileNetV2 and ResNet18, asked for another, on a device that is a formula."""
+    """Trained on one resolution of MobileNetV2 and ResNet18, used for another, on a device that is a formula."""
     table = table_of(MobileNet(), ResNet18(), std=0.0)
     estimate = LatencyEstimator(table, on_missing="regress").predict(MobileNet(), input_shape=(1, 3, 80, 80))
     truth = sum(roofline_ms(item.kernel) for item in estimate.kernels)
@@ -194,7 +194,7 @@ def test_derived_table_is_said_once_in_one_line(
     )
 
 
-def test_derived_table_regresses_what_it_lacks_unless_told_otherwise() -> None:
+def test_derived_table_regresses_what_it_lacks_by_default() -> None:
     assert LatencyEstimator(derived_table()).on_missing == "regress"
     estimate = LatencyEstimator(derived_table()).predict(nn.ReLU(), input_shape=(1, 8, 10, 11))
     assert estimate.sources == {"table": 0, "regressed": 1, "missing": 0}

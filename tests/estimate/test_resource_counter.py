@@ -145,7 +145,7 @@ def onnx_count(network: nn.Module, *example: Tensor) -> float:
 
 def test_an_onnx_file_with_a_tied_weight_and_bare_parameters() -> None:
     assert onnx_count(Tied(), CASES["a tied embedding"][1][0]) == 64_000
-    with_mask = own(Tokens()) + 9 * 16  # the file does not tell a table that is multiplied with from a parameter
+    with_mask = own(Tokens()) + 9 * 16  # in the file, a factor looks like a parameter
     assert onnx_count(Tokens(), torch.zeros(1, 8, 16)) == with_mask
 
 

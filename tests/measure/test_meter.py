@@ -44,19 +44,19 @@ def supernet_graph() -> OpGraph:
 
 
 @pytest.fixture(scope="module")
-def plan(supernet_graph: OpGraph) -> list[dict[str, int]]:
+def architectures(supernet_graph: OpGraph) -> list[dict[str, int]]:
     return covering_architectures(supernet_graph.choices, times=5)
 
 
 @pytest.fixture(scope="module")
-def metered(supernet_graph: OpGraph, plan: list[dict[str, int]]) -> list[OpGraph]:
-    return [supernet_graph.extract(architecture) for architecture in plan]
+def metered(supernet_graph: OpGraph, architectures: list[dict[str, int]]) -> list[OpGraph]:
+    return [supernet_graph.extract(architecture) for architecture in architectures]
 
 
 @pytest.fixture(scope="module")
-def others(supernet_graph: OpGraph, plan: list[dict[str, int]]) -> list[OpGraph]:
-    architectures = random_architectures(supernet_graph.choices, 20, seed=9, unlike=plan)
-    return [supernet_graph.extract(architecture) for architecture in architectures]
+def others(supernet_graph: OpGraph, architectures: list[dict[str, int]]) -> list[OpGraph]:
+    drawn = random_architectures(supernet_graph.choices, 20, seed=9, unlike=architectures)
+    return [supernet_graph.extract(architecture) for architecture in drawn]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def repeat(yardstick_ms: float, whole_ms: float, moved: float = 0.0) -> Repetiti
     return Repetition(yardstick_ms, moved, whole_ms, np.array([whole_ms / 2, whole_ms / 2]))
 
 
-def test_a_table_of_this_machine_holds_every_kernel_that_was_met_and_says_how(metered: list[OpGraph]) -> None:
+def test_a_table_of_this_machine_has_every_kernel_of_the_networks_and_a_datasheet(metered: list[OpGraph]) -> None:
     table = measure_table(metered[:12], device="test machine", rounds=2)
     assert set(table) == {call.kernel for graph in metered[:12] for call in fuse(graph, "MNN")}
     assert all(0 < row.latency_ms < np.inf and row.n_samples >= 12 for row in table.entries.values())
@@ -106,7 +106,7 @@ def test_rows_are_what_kernels_truly_cost_in_their_places(metered: list[OpGraph]
     shared = np.median(list(errors.values()))  # all are expressed at one speed of the machine
     assert abs(shared) < 0.05
     assert np.abs(np.array(list(errors.values())) - shared).mean() < 0.03
-    assert max(abs(error - shared) for error in errors.values()) < 0.15  # the least, of 2 us, beside 1 us of profiling
+    assert max(abs(error - shared) for error in errors.values()) < 0.15  # the shortest takes 2 us, beside 1 us of profiling
 
 
 def test_networks_that_were_not_metered_are_predicted_within_three_percent(
@@ -139,14 +139,14 @@ def test_sixteen_times_the_work_takes_longer() -> None:
     assert drift.n_repetitions == 6 + drift.n_repeated
 
 
-def test_a_kernel_that_was_met_once_has_the_spread_of_its_repetitions() -> None:
+def test_a_kernel_that_occurs_once_has_the_spread_of_its_repetitions() -> None:
     net = nn.Sequential(nn.Conv2d(8, 32, 3), nn.ReLU(), nn.Conv2d(32, 16, 3))
     table = measure_table([read_torch(net, input_shape=(1, 8, 32, 32))], engine="simulated", rounds=4)
     assert all(row.std_ms is not None and 0 < row.std_ms < 0.1 * row.latency_ms for row in table.entries.values())
     assert LatencyEstimator(table).predict(net, input_shape=(1, 8, 32, 32)).std_ms is not None
 
 
-def test_progress_is_told_to_the_end() -> None:
+def test_progress_is_reported_to_the_end() -> None:
     seen: list[tuple[int, int]] = []
     networks = [read_torch(Snippet(lambda net, x: functional.relu(net.a(x))), input_shape=(1, 8, 8, 8))]
     measure_networks(networks, engine="simulated", rounds=3, on_progress=lambda done, total: seen.append((done, total)))
@@ -155,9 +155,9 @@ def test_progress_is_told_to_the_end() -> None:
 
 
 def test_a_network_that_the_rules_do_not_cover_is_refused() -> None:
-    odd = read_torch(Snippet(lambda net, x: net.a(x).mean((1, 2, 3))), input_shape=(1, 8, 8, 8))
+    uncovered = read_torch(Snippet(lambda net, x: net.a(x).mean((1, 2, 3))), input_shape=(1, 8, 8, 8))
     with pytest.raises(MeasureError) as caught:
-        measure_table([odd], rounds=1)
+        measure_table([uncovered], rounds=1)
     assert str(caught.value) == (
         "Expected MNN to run the kernels that the fusion rules give for networks[0], but op 2 is "
         "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 512, 1),)) and not "
@@ -202,7 +202,7 @@ def test_what_cannot_be_measured_is_refused(
     assert str(caught.value) == message
 
 
-def test_the_batch_size_lands_in_the_datasheet() -> None:
+def test_the_batch_size_is_in_the_datasheet() -> None:
     table = measure_table([read_torch(nn.Conv2d(8, 8, 3), input_shape=(4, 8, 8, 8))], rounds=1)
     assert table.datasheet.batch == 4
 
@@ -264,7 +264,7 @@ def test_calling_back_is_what_the_ops_sum_to_above_the_whole() -> None:
     assert _callback_ms([times(1.0, 10), times(2.0, 30), times(0.5, 5)]) == pytest.approx(0.001)
 
 
-def test_a_lone_stable_repetition_does_not_speak_for_a_network() -> None:
+def test_a_single_stable_repetition_is_not_used_alone() -> None:
     """The network was slowed by a third in the only repetition of which the yardstick was stable."""
     repetitions = [repeat(1.0, 5.3)] + [
         repeat(1.2 + 0.01 * number, 4.0 * (1.2 + 0.01 * number)) for number in range(15)

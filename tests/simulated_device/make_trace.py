@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
-FIRST, N_ROWS = 4800, 2400  # 59 s with calm, slow and mixed seconds
+FIRST, N_ROWS = 4800, 2400  # 59 s with fast, slow and mixed seconds
 HERE = Path(__file__).parent
 
 
 def derived(recording: Path) -> np.ndarray:
-    """How much slower than undisturbed, in ten-thousandths of a logarithm: ``(rows, 8)``, in order of time.
+    """How much slower than its stable time everything was, in ten-thousandths of a logarithm: ``(rows, 8)``, by time.
 
-    What was timed is divided by its own undisturbed time, its tenth percentile. Networks are slowed by more than the
-    yardstick is; so that one speed tells both, their logarithms are scaled to the yardstick's spread.
+    Times are divided by their tenth percentile, the stable time. Networks are slowed by more than the yardstick is;
+    their logarithms are scaled to the yardstick's spread, so that one speed describes both.
     """
     table = parquet.read_table(recording)
     logs = np.log(np.stack([table[name].to_numpy().astype(float) for name in table.column_names], axis=1))

@@ -60,7 +60,7 @@ def test_instruction_sets(machine: str, architecture: str) -> None:
         {},
         {"engine": "mnn"},
         {"processor": "intel xeon PROCESSOR"},
-        {"threads": None, "batch": None, "precision": "", "power_mode": ""},  # what a device side does not tell
+        {"threads": None, "batch": None, "precision": "", "power_mode": ""},  # what a device side does not report
     ],
 )
 def test_the_same_device_and_engine(fields: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ __all__ = ["LAYERS"]
 
 
 def _window(call: Call, kernel: Shape, *, transposed: bool = False) -> Attrs:
-    """Kernel, stride, dilation and padding. The padding is computed where the node only asks to keep the size."""
+    """Kernel, stride, dilation and padding. The padding is computed where the node only says that the size is kept."""
     n_axes = len(kernel)
     stride, dilation = (tuple(call.attrs.get(name, (1,) * n_axes)) for name in ("strides", "dilations"))
     pad = tuple(call.attrs.get("pads", (0,) * 2 * n_axes))

@@ -230,7 +230,7 @@ def _run(
         kind = type(model.get_submodule(where[-1]) if where else model).__name__
         if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
             raise GraphError(
-                f"Expected a forward that does not depend on values, but {layer} ({kind}) asks for one ({error}): "
+                f"Expected a forward that does not depend on values, but {layer} ({kind}) reads one ({error}): "
                 f"take `.item()`, `bool(tensor)` and the like out of it."
             ) from error
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _tensors((args, kwargs)))

@@ -12,7 +12,7 @@ __all__ = ["Architecture", "indices_of"]
 
 
 class Architecture(dict[str, int]):
-    """Choice -> the index of its candidate. The type tells it from a configuration, whose options may be numbers."""
+    """Choice -> the index of its candidate; a type, since a configuration (choice -> option) may have numbers, too."""
 
 
 def indices_of(

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = b"latency_nas"
-_N_SHOWN = 3  # impossible rows that a warning names
+_N_LISTED = 3  # impossible rows that a warning names
 _COLUMNS = {"kernel": pa.string(), "latency_ms": pa.float64(), "std_ms": pa.float64(), "n_samples": pa.int64()}
 
 
@@ -202,6 +202,6 @@ def _entries(source: Path, columns: dict[str, list[Any]], sheet: Datasheet) -> d
         except TableError as error:
             implausible.append(f"row {number}, {key}: {error}")
     if implausible:
-        more = f"; and {len(implausible) - _N_SHOWN} more" if len(implausible) > _N_SHOWN else ""
-        logger.warning("%s holds impossible times: %s%s.", source, "; ".join(implausible[:_N_SHOWN]), more)
+        more = f"; and {len(implausible) - _N_LISTED} more" if len(implausible) > _N_LISTED else ""
+        logger.warning("%s holds impossible times: %s%s.", source, "; ".join(implausible[:_N_LISTED]), more)
     return entries

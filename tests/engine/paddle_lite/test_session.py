@@ -54,7 +54,7 @@ def built(folder: Path) -> LatencyTable:
 
 @pytest.mark.usefixtures("lite_python")
 def test_on_this_machine(start: tuple[object, ...], tmp_path: Path) -> None:
-    assert "MB at its peak" not in run_command(*start, "--device", "Example board")  # Paddle-Lite does not tell
+    assert "MB at its peak" not in run_command(*start, "--device", "Example board")  # Paddle-Lite does not report it
     assert built(tmp_path).datasheet.device == "Example board"
 
 

@@ -1,4 +1,4 @@
-"""Asks PaddleSlim 2.6.0 for its keys, and writes them down beside the programs that it was asked about.
+"""Computes keys with PaddleSlim 2.6.0, and writes them beside the programs that they are of.
 
 It needs an environment of its own, made with CPython 3.9 (the last that PaddleSlim's optimiser has wheels for):
 
@@ -107,7 +107,7 @@ class Shaped:
 
 
 class Stub:
-    """An operator, to the extent that ``get_key_from_op`` asks."""
+    """An operator, with what ``get_key_from_op`` reads of it."""
 
     def __init__(self, type_, inputs, outputs, attrs):
         self._type, self._attrs = type_, attrs

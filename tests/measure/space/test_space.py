@@ -167,7 +167,7 @@ kernels:
     assert read_space(tmp_path / "ops.yaml").items[-1] == Kernel.of("relu", [(1, 16)], [(1, 16)])
 
 
-def test_modules_that_do_not_import_and_constructors_that_raise_are_told_apart(tmp_path: Path) -> None:
+def test_modules_that_do_not_import_and_constructors_that_raise_have_different_errors(tmp_path: Path) -> None:
     path = tmp_path / "ops.yaml"
     path.write_text("no_such_module:\n  A: {no_params: true, input_shape: [[1]]}")
     with pytest.raises(OpSpaceError) as caught:

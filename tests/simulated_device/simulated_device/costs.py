@@ -98,17 +98,17 @@ def slowing(ops: Sequence[Op]) -> list[float]:
 
 def overhead_ms(op: Op) -> float:
     """What timing adds to an op."""
-    least, most = _PROFILED_MS
-    return least + (most - least) * _drawn(f"profiling {op.key}")
+    low, high = _PROFILED_MS
+    return low + (high - low) * _drawn(f"profiling {op.key}")
 
 
 def working_set_bytes(ops: Sequence[Op]) -> int:
-    """Weights, and the activations of the op that has most."""
+    """The bytes of all weights, and of the activations of the op that has the largest."""
     return sum(op.weight_bytes for op in ops) + max(op.read_bytes + op.written_bytes for op in ops)
 
 
 def in_network_ms(ops: Sequence[Op]) -> list[float]:
-    """What the ops of a network cost in it, undisturbed.
+    """What the ops of a network cost in it, without noise.
 
     - After another op a kernel takes up to 4 % more or less, whichever that is.
     - What it reads comes from memory if the op before did not write it, or wrote more than the cache holds.

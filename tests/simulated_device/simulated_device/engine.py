@@ -45,7 +45,7 @@ def op_of(kernel: Kernel, name: str = "") -> Op:
 
 
 def true_kernel_ms(kernel: Kernel) -> float:
-    """What a kernel truly costs, in no context and undisturbed."""
+    """The true cost of a kernel, without context and noise."""
     return true_ms(op_of(kernel))
 
 

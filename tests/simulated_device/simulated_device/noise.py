@@ -1,6 +1,6 @@
 """The machine's speed and its jitter: replayed from a trace that was recorded on a shared machine with two cores.
 
-``trace.int16`` holds how much slower than undisturbed that machine was, as ten-thousandths of a logarithm, eight
+``trace.int16`` holds how much slower than its stable time that machine was, as ten-thousandths of a logarithm, eight
 numbers for each of its rounds of 24.5 ms (``make_trace.py`` derives it).
 """
 
@@ -43,13 +43,13 @@ class Machine:
 
     def __init__(self, regime: str = "mixed", row: int = 0) -> None:
         self._trace = trace(regime)
-        calm = [pair for pair in pairwise(trace("fast")) if max(pair) < _FAST + _FAST]  # bursts are in the trace itself
-        self._jitter = [(after - before) / 2**0.5 for before, after in calm]
+        fast = [pair for pair in pairwise(trace("fast")) if max(pair) < _FAST + _FAST]  # bursts are in the trace itself
+        self._jitter = [(after - before) / 2**0.5 for before, after in fast]
         self._random = random.Random(f"{regime}@{row}")
         self.time_ms = row * N_A_ROW * _STEP_MS
 
     def slowness(self) -> float:
-        """The logarithm of how much slower than undisturbed it is now."""
+        """The logarithm of how much slower than its stable time it is now."""
         return self._trace[int(self.time_ms / _STEP_MS) % len(self._trace)]
 
     def jitter(self) -> float:

@@ -115,7 +115,7 @@ def test_a_file_is_known_by_its_suffix_or_by_its_content(tmp_path: Path, name: s
         (b"<!DOCTYPE html><html>", "a web page (HTML or XML): was it downloaded?"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS: fetch the file itself"),
         (pickle.dumps([1]), "a pickle"),
-        (b"SQLite format 3\0...", "a metering session (SQLite), of which `latency-nas table build` makes a table"),
+        (b"SQLite format 3\0...", "a metering session (SQLite); `latency-nas table build` makes a table of it"),
         (b"PK\x03\x04", "a ZIP archive, which has to be unpacked"),
         (b"\x1f\x8b\x08", "a gzip archive, which has to be unpacked"),
         (b"\x08\x07\x12\x07pytorch\x00", "binary data of no known kind"),

@@ -17,7 +17,7 @@ from latency_nas.table.whole_file import whole_file
 
 __all__ = ["export_paddleslim"]
 
-_N_SHOWN = 5
+_N_LISTED = 5
 
 
 def export_paddleslim(
@@ -92,8 +92,8 @@ def _lost(table: LatencyTable, n_refused: int, n_ambiguous: int) -> tuple[str, .
 
 
 def _refusal(table: LatencyTable, reasons: dict[str, str]) -> str:
-    named = "; ".join(f"{key} ({reason})" for key, reason in list(reasons.items())[:_N_SHOWN])
-    more = f"; and {len(reasons) - _N_SHOWN} more" if len(reasons) > _N_SHOWN else ""
+    named = "; ".join(f"{key} ({reason})" for key, reason in list(reasons.items())[:_N_LISTED])
+    more = f"; and {len(reasons) - _N_LISTED} more" if len(reasons) > _N_LISTED else ""
     return (
         f"Expected kernels that PaddleSlim's format can express, but {len(reasons)} of {table.name} cannot be "
         f"expressed: {named}{more}. Pass partial=True (--partial) to write the others."

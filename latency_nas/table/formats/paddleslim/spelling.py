@@ -164,7 +164,7 @@ def paddleslim_keys(kernel: Kernel, *, dialect: Dialect = "2022") -> tuple[str, 
         ('relu in=(1, 8) out=(1, 8)',)
     """
     if kernel.dtype not in (_BITS if kernel.op in _WITH_PRECISION else ("fp32",)):
-        raise KernelError(f"a key of {kernel.op} does not tell {kernel.dtype}")
+        raise KernelError(f"a key of {kernel.op} does not contain the type {kernel.dtype}")
     if kernel.op.startswith("paddle."):
         ops = [_paddles_own(kernel)]
     elif kernel.op in _OPS:

@@ -82,7 +82,7 @@ def test_spellings(kernel: Kernel, keys: tuple[str, ...]) -> None:
     ("kernel", "reason"),
     [
         (Kernel.of("raster", [(1, 8)], [(1, 8)], source="packed", target="plain"), "PaddleSlim has no key for raster"),
-        (Kernel.of("relu", [(1, 8)], [(1, 8)], dtype="fp16"), "a key of relu does not tell fp16"),
+        (Kernel.of("relu", [(1, 8)], [(1, 8)], dtype="fp16"), "a key of relu does not contain the type fp16"),
         (Kernel.of("add", [(1, 8)], [(1, 8)], scalar=1), "an operand that is a number has no key"),
         (
             Kernel.of("add", [(1, 8)] * 2, [(1, 8)], act="relu6"),

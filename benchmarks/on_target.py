@@ -1,16 +1,18 @@
-"""Where searches land: constraints, a weight tuned at one target, and the penalties of the literature.
+"""How near to their targets searches end: constraints, a weight tuned at one target, the penalties of the literature.
 
-    python benchmarks/landing.py [--epochs 12] [--seeds 3] [--processes 1] [--output runs/landing]
+    python benchmarks/on_target.py [--epochs 12] [--seeds 3] [--processes 1] [--output runs/on_target]
 
-Each row is one way to hold a search to its target, over targets x seeds of `examples/fbnet_chain.py`, with every
-search's argmax against its target, first as the search leaves it, and below as `LatencyLoss.land` does: the likeliest
-architecture that is not above the target and, if there is one, at most 3 % below it. Constraints are shown with and
-without `Schedule(discretization=...)`, which draws the parameters to such an architecture; all other rows are without.
+Each row is one way to steer a search to its target, over targets x seeds of `examples/fbnet_chain.py`. It gives how far
+the argmax of every search is from its target: first at the end of the search, and in the line below after
+`LatencyLoss.discretize`, with the most probable architecture that is not above the target and, if there is one, at most
+3 % below it. Constraints have rows with and without `Schedule(discretization=...)`, which draws the parameters to such
+an architecture; all other rows are without.
 
-The fixed weight is tuned at one target: from small to large, until a search with the first seed lands within 3 %. The
+The fixed weight is tuned at one target: from small to large, until a search with the first seed ends within 3 %. The
 argmax jumps, so that a weight a little larger need not give an architecture a little faster. The latency table is
 of this machine, times 1000: FBNet's and ProxylessNAS's formulas take the logarithm of the latency in milliseconds,
-which must be positive. It and each finished search are kept in the output folder: what was cut off goes on there.
+which must be positive. The table and each finished search are kept in the output folder, so that an interrupted run
+can be continued.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from latency_nas import LatencyLoss, LatencyTable, load_table, save_table
 from latency_nas.search.loss.constraint import AugmentedLagrangian
 from latency_nas.table import Entry
 
-TARGETS = (0.3, 0.5, 0.7)  # of the way from the cheapest to the dearest architecture
+TARGETS = (0.3, 0.5, 0.7)  # shares of the way from the cheapest to the dearest architecture
 TUNED_AT = 0.3
 TRIED = np.geomspace(5e-3, 2e-2, 9).round(5).tolist()  # weights of the linear penalty
 DISCRETIZATION = 0.4
@@ -64,7 +66,7 @@ WAYS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 class Search(NamedTuple):
-    """One search: how, for which part of the way to the dearest architecture, from which seed, how long."""
+    """One search: its way, its target as a share of the way to the dearest architecture, its seed and its length."""
 
     way: str
     share: float
@@ -73,15 +75,15 @@ class Search(NamedTuple):
     weight: float | None = None
 
 
-class Landed(NamedTuple):
-    """How far the argmax is from the target, as a share, before and after landing; and how accurate the latter is."""
+class Result(NamedTuple):
+    """How far the argmax is from the target, as a share, before and after `discretize`, and the accuracy after it."""
 
     before: float
     after: float
     accuracy: float
 
 
-def land(search: Search, table_file: Path) -> Landed:
+def run_search(search: Search, table_file: Path) -> Result:
     """Search once."""
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -97,7 +99,7 @@ def land(search: Search, table_file: Path) -> Landed:
     )
     before = latency.argmax_ms() / target_ms - 1
     found = latency.discretize(within=0.03)
-    return Landed(before, latency.argmax_ms() / target_ms - 1, fbnet_chain.accuracy(supernet, found))
+    return Result(before, latency.argmax_ms() / target_ms - 1, fbnet_chain.accuracy(supernet, found))
 
 
 class Searches:
@@ -109,15 +111,15 @@ class Searches:
         if not self.table_file.exists():
             save_table(measure(), self.table_file)
         lines = self.file.read_text().splitlines() if self.file.exists() else []
-        read = [json.loads(line) for line in lines if line.endswith("]]")]  # not one that was cut off
-        self.finished = {Search(*search): Landed(*landed) for search, landed in read}
+        read = [json.loads(line) for line in lines if line.endswith("]]")]  # a line may have been cut off
+        self.finished = {Search(*search): Result(*result) for search, result in read}
         self.pool = ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn"))
 
-    def run(self, searches: Iterable[Search]) -> list[Landed]:
+    def run(self, searches: Iterable[Search]) -> list[Result]:
         """The results of searches, in the same order."""
         wanted = list(searches)
         new = [search for search in wanted if search not in self.finished]
-        pending = {search: self.pool.submit(land, search, self.table_file) for search in new}
+        pending = {search: self.pool.submit(run_search, search, self.table_file) for search in new}
         for search, future in pending.items():
             self.finished[search] = future.result()
             with self.file.open("a") as file:
@@ -134,25 +136,25 @@ def measure() -> LatencyTable:
 
 
 def tune(searches: Searches, epochs: int) -> float:
-    """The first weight of the linear penalty that lands on one target with one seed, or the nearest."""
+    """The first weight of the linear penalty with which one search ends on one target, or the nearest."""
     tried: dict[float, float] = {}
     for weight in TRIED:
-        (landed,) = searches.run([Search(TUNED, TUNED_AT, 0, epochs, weight)])
-        tried[weight] = landed.before
-        if abs(landed.before) <= 0.03:
+        (result,) = searches.run([Search(TUNED, TUNED_AT, 0, epochs, weight)])
+        tried[weight] = result.before
+        if abs(result.before) <= 0.03:
             break
     text = ", ".join(f"{weight:.3g}: {off:+.1%}" for weight, off in tried.items())
     print(f"\nlinear weights tried at target {TUNED_AT}, seed 0: {text}\n")
     return min(tried, key=lambda weight: abs(tried[weight]))
 
 
-def show(way: str, landed: list[Landed], n_seeds: int) -> None:
-    """One line for the argmax architectures, one for the landed ones."""
-    for label, number in ((way, 0), ("  landed", 1)):
-        offs = [each[number] for each in landed]
+def show(way: str, results: list[Result], n_seeds: int) -> None:
+    """Print a line for the argmax architectures, and one for those after `discretize`."""
+    for label, number in ((way, 0), ("  discretized", 1)):
+        offs = [result[number] for result in results]
         cells = [" ".join(f"{off:+7.1%}" for off in offs[i : i + n_seeds]) for i in range(0, len(offs), n_seeds)]
         n_within, worst, miss = sum(abs(off) <= 0.03 for off in offs), max(offs), fmean(map(abs, offs))
-        accuracy = f"{fmean(each.accuracy for each in landed):6.1%}" if number else ""
+        accuracy = f"{fmean(result.accuracy for result in results):6.1%}" if number else ""
         figures = f"{n_within:2d}/{len(offs)} {worst:+7.1%} {miss:6.1%} {accuracy}"
         print(f"{label:31} | {' | '.join(cells)} | {figures}", flush=True)
 
@@ -163,7 +165,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=Path("runs/landing"))
+    parser.add_argument("--output", type=Path, default=Path("runs/on_target"))
     parser.add_argument("--ways", nargs="*", default=list(WAYS), choices=list(WAYS), metavar="WAY")
     options = parser.parse_args()
     searches = Searches(options.output, options.processes)

@@ -1,9 +1,9 @@
-"""Where searches land: targets x seeds on the digits example, each network that was found exported and measured.
+"""How near to their targets searches end, by measurement: targets x seeds on the digits example.
 
-    python benchmarks/landing_measured.py [--epochs 24] [--seeds 2] [--output runs/landing_measured]
+    python benchmarks/on_target_measured.py [--epochs 24] [--seeds 2] [--output runs/on_target_measured]
 
-Prints, for each search, the target, the argmax architecture's predicted latency and its measured one; then the same
-with the penalty off.
+Each network that was found is exported and measured. Prints the target, the predicted and the measured latency of each
+search's argmax architecture; then the same with the penalty off.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from latency_nas import LatencyLoss, LatencyTable, read_supernet
 from latency_nas.verdict.verdict import Verdict, verify
 
 
-def land(table: LatencyTable, target_ms: float, weight: float, seed: int, options: argparse.Namespace) -> Verdict:
-    """Search once, and measure what was found."""
+def search(table: LatencyTable, target_ms: float, weight: float, seed: int, options: argparse.Namespace) -> Verdict:
+    """Search once, and measure the network that was found."""
     seed_everything(seed, verbose=False)
     supernet, example = Supernet(), torch.zeros(search_digits.INPUT_SHAPE)
     latency = LatencyLoss(table, target_ms, weight=weight)
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=Path("runs/landing_measured"))
+    parser.add_argument("--output", type=Path, default=Path("runs/on_target_measured"))
     options = parser.parse_args()
     graph, _ = read_supernet(Supernet(), torch.zeros(search_digits.INPUT_SHAPE))
     table, accuracy = search_digits.build_table(graph, times=6, rounds=8)
@@ -51,7 +51,7 @@ def main() -> None:
         print(f"\nweight {weight}\n{'target':>9} {'seed':>5} {'predicted':>10} {'measured':>9} {'off target':>11}")
         for target_ms in targets:
             for seed in range(options.seeds):
-                verdict = land(table, target_ms, weight, seed, options)
+                verdict = search(table, target_ms, weight, seed, options)
                 found = f"{verdict.estimate.latency_ms:10.4f} {verdict.measured.latency_ms:9.4f}"
                 print(f"{target_ms:9.3f} {seed:5d} {found} {verdict.off_target:+11.1%}", flush=True)
 
