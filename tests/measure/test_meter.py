@@ -106,7 +106,7 @@ def test_rows_are_what_kernels_truly_cost_in_their_places(metered: list[OpGraph]
     shared = np.median(list(errors.values()))  # all are expressed at one speed of the machine
     assert abs(shared) < 0.05
     assert np.abs(np.array(list(errors.values())) - shared).mean() < 0.03
-    assert max(abs(error - shared) for error in errors.values()) < 0.15  # the shortest takes 2 us, beside 1 us of profiling
+    assert max(abs(error - shared) for error in errors.values()) < 0.15  # the shortest: 2 us, beside 1 us of profiling
 
 
 def test_networks_that_were_not_metered_are_predicted_within_three_percent(
