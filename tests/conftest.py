@@ -37,6 +37,7 @@ SLOW = (
     "tables",
     "test_docs.py",
     "test_examples.py",
+    "test_fbnet_chain.py",
     "test_import.py",
     "test_public_names.py",
     "test_readme.py",
@@ -45,7 +46,13 @@ SLOW = (
 
 
 # Files that take minutes: they begin first, so that no process waits for them in the end.
-LONG = ("test_search_digits.py", "test_examples.py", "measure/test_meter.py", "integrate/test_lightning_ranks.py")
+LONG = (
+    "test_search_digits.py",
+    "test_fbnet_chain.py",
+    "test_examples.py",
+    "measure/test_meter.py",
+    "integrate/test_lightning_ranks.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
