@@ -91,6 +91,6 @@ class Target:
         min_cost = -inf if within is None else self.value * (1 - within)
         return Budget(plan=plan, max_cost=self.value, min_cost=min_cost, n_std=self.n_std)
 
-    def controlled(self, plan: CostPlan, architecture: Mapping[str, int]) -> float:
+    def compared_cost(self, plan: CostPlan, architecture: Mapping[str, int]) -> float:
         """The cost of an architecture that is compared with the target: the estimate, or the quantile of it."""
         return Budget(plan=plan, max_cost=inf, n_std=self.n_std).cost(architecture)

@@ -267,7 +267,7 @@ class Term(Float64State, ABC):
 
     def argmax_controlled(self) -> float:
         """The cost of the most probable architecture that is compared with the target: the estimate or its quantile."""
-        return self._target.controlled(self.plan, most_probable(self.flat_gates(), self.plan))
+        return self._target.compared_cost(self.plan, most_probable(self.flat_gates(), self.plan))
 
     def on_target(self, tolerance: float) -> bool:
         """Whether the most probable architecture is within this share of the target; true without a target."""

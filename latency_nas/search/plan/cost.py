@@ -19,8 +19,8 @@ class Cost:
         variance: Sum of the variances of independent errors; None where one of them is not known.
         together: Sum of the standard deviations of each family of regressed kernels, whose errors are fully correlated
             (see `latency_nas.estimate.uncertainty`).
-        source: Least sure source of its kernels' prices: ``"table"``, ``"counted"``, ``"regressed"`` or ``"missing"``;
-            ``"none"`` where nothing runs.
+        source: The least certain source of its kernels' prices, of ``"table"``, ``"counted"``, ``"regressed"`` and
+            ``"missing"``; ``"none"`` where nothing runs.
         kernels: Prices of its kernels, whose sum is `value`; None where they are not known.
     """
 
