@@ -59,7 +59,7 @@ def measuring(net: nn.Module, x: Tensor) -> nas.LatencyTable:
 
 
 def estimating(net: nn.Module, x: Tensor, table: nas.LatencyTable) -> nas.Estimate:
-    estimate = nas.LatencyEstimator(table, on_missing="regress").predict(net, x)
+    estimate = nas.LatencyEstimator(Path("table.parquet"), on_missing="regress").predict(net, x)
     assert_type(estimate, nas.Estimate)
     assert_type(estimate.latency_ms, float)
     assert_type(estimate.std_ms, float | None)

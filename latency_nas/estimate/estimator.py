@@ -60,7 +60,7 @@ class LatencyEstimator:
 
     quantity: Quantity = LATENCY
 
-    def __init__(self, table: LatencyTable | str, *, on_missing: OnMissing | None = None) -> None:
+    def __init__(self, table: LatencyTable | str | os.PathLike[str], *, on_missing: OnMissing | None = None) -> None:
         if on_missing is not None and on_missing not in get_args(OnMissing):
             raise TableError(f"Expected `on_missing` to be error, regress or warn, but got {on_missing!r}.")
         self.table = table if isinstance(table, LatencyTable) else load_table(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ __all__ = ["write_page"]
 
 
 def write_page(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     title: str,
     verdict: Verdict,
@@ -72,9 +73,10 @@ def write_page(
         test_accuracy=test_accuracy,
         n_test=n_test,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return target
 
 
 def _rows(datasheet: Datasheet) -> dict[str, str]:

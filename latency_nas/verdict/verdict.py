@@ -62,7 +62,7 @@ class Verdict:
 def verify(
     model: nn.Module,
     example_input: Tensor,
-    table: LatencyTable | str,
+    table: LatencyTable | str | os.PathLike[str],
     *,
     target_ms: float,
     file: str | os.PathLike[str],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ class LatencyLoss(Term, SingleTerm):
 
     def __init__(
         self,
-        table: LatencyTable | str | LatencyEstimator,
+        table: LatencyTable | str | os.PathLike[str] | LatencyEstimator,
         target_ms: float | None = None,
         *,
         target: float | None = None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from latency_nas.errors import MissingExtraError, SearchError
+from latency_nas.estimate import LatencyEstimator
 from latency_nas.kernel import Quantity
 from latency_nas.search.loss.latency_term import Check, check_count
 from latency_nas.search.loss.loss import LatencyLoss
@@ -19,6 +21,7 @@ from latency_nas.search.plan.pricing import N_CHECKED, make_plan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.naming import Choices
 from latency_nas.search.supernet.supernet_space import Derive, supernet_space
+from latency_nas.table import LatencyTable
 
 try:
     import paddle
@@ -55,7 +58,12 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
         >>> loss.backward(); optimizer.step(); latency.step(epoch / epochs)  # doctest: +SKIP
     """
 
-    def __init__(self, table: Any, target_ms: float | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        table: LatencyTable | str | os.PathLike[str] | LatencyEstimator,
+        target_ms: float | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__()
         self.torch_loss = LatencyLoss(table, target_ms, **options)
         self.choices: tuple[Choice, ...] = ()

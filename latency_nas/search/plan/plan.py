@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from functools import cached_property
 from itertools import accumulate, chain
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -283,7 +283,7 @@ class CostPlan:
         ]
         return plan_text([("", "(fixed)", self.fixed), *flat, *together], self.quantity, self.expected_error)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as NumPy's ``.npz``: its packed arrays, and all else as one text in JSON; no pickle."""
         unit = self.quantity.suffix
         arrays = {"offsets": self.offsets, f"costs_{unit}": self.flat_costs, "term_gates": self.term_gates}
@@ -291,7 +291,7 @@ class CostPlan:
         write_plan(path, fields, {**arrays, f"term_costs_{unit}": self.term_costs})
 
     @classmethod
-    def load(cls, path: str | Path) -> CostPlan:
+    def load(cls, path: str | os.PathLike[str]) -> CostPlan:
         """Read what `save` wrote.
 
         Raises:

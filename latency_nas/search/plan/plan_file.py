@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
@@ -25,7 +26,7 @@ _Plan = TypeVar("_Plan")
 _DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error)
 
 
-def write_plan(path: str | Path, plan: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_plan(path: str | os.PathLike[str], plan: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write a plan.
 
     Args:
@@ -51,7 +52,7 @@ def write_plan(path: str | Path, plan: Mapping[str, Any], arrays: Mapping[str, N
         np.savez_compressed(file, allow_pickle=False, plan=np.frombuffer(text.encode(), np.uint8), **arrays)
 
 
-def read_plan(path: str | Path, make: Callable[..., _Plan]) -> _Plan:
+def read_plan(path: str | os.PathLike[str], make: Callable[..., _Plan]) -> _Plan:
     """Read what `write_plan` of this version or an earlier one wrote.
 
     Args:
