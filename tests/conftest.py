@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Tests run in as many processes as there are cores. Threads of torch would wait for each other's turns on these cores:
+# an epoch of a search takes six times as long beside other work. Processes that tests start get the same.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from latency_nas.engine.paddle_lite.environment import find_lite_python
 from latency_nas.errors import MissingExtraError

@@ -42,5 +42,6 @@ def test_a_constraint_with_a_schedule_ends_within_the_bound_and_stays_there(shar
     assert 0.97 * target_ms <= estimate.latency_ms <= target_ms
     with moment(1800):
         verdict = verify(network, fbnet_chain.EXAMPLE, table, target_ms=target_ms, file=tmp_path / "network.simulated")
-    assert abs(verdict.measured.latency_ms - estimate.latency_ms) <= 1.645 * (estimate.std_ms or 0)
-    assert abs(verdict.off_target) < 0.06
+    assert estimate.std_ms is not None
+    assert abs(verdict.measured.latency_ms - estimate.latency_ms) <= 3 * estimate.std_ms  # one in ten is outside 1.6
+    assert abs(verdict.off_target) < 0.10

@@ -33,14 +33,15 @@ from tests.simulation import moment, simulated_device
 from tests.supernets import set_target
 
 EXAMPLE = torch.zeros(search_digits.INPUT_SHAPE)
-EPOCHS = 8
+STAGES = ((24, 2), (48, 2))  # of the searches on the simulated device: half the blocks
+EPOCHS = 3
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one whole run leaves behind."""
     folder = tmp_path_factory.mktemp("digits")
-    arguments = ["--epochs", "2", "--train-epochs", "1", "--times", "2", "--rounds", "2", "--output"]
+    arguments = ["--epochs", "1", "--train-epochs", "1", "--times", "2", "--rounds", "2", "--output"]
     search_digits.run(search_digits.parse([*arguments, str(folder)]), Console(quiet=True))
     return folder
 
@@ -90,7 +91,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def table(installed: None) -> LatencyTable:
     """As the example makes one."""
-    graph, _ = read_supernet(Supernet(), EXAMPLE)
+    graph, _ = read_supernet(Supernet(STAGES), EXAMPLE)
     plan = covering_architectures(graph.choices, times=4)
     others = random_architectures(graph.choices, 20, seed=1, unlike=plan)
     metered, held_out = ([graph.extract(architecture) for architecture in some] for some in (plan, others))
@@ -108,7 +109,7 @@ def test_the_table_is_within_three_percent(table: LatencyTable) -> None:
 def searched(table: LatencyTable, share: float, weight: float = 2.0) -> tuple[Supernet, LatencyLoss]:
     """Search for a target that lies at `share` of the way from the cheapest to the dearest network."""
     seed_everything(0, verbose=False)
-    supernet, latency = Supernet(), LatencyLoss(table, weight=weight)
+    supernet, latency = Supernet(STAGES), LatencyLoss(table, weight=weight)
     latency.attach(supernet, EXAMPLE)
     set_target(latency, share)
     weights, architecture, _ = search_digits.digits()
