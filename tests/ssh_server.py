@@ -79,7 +79,7 @@ def ssh_server(folder: Path) -> Iterator[Server]:
     options = ("-o", f"IdentityFile={folder}/key", "-o", f"UserKnownHostsFile={folder}/known", "-F", "none")
     ssh = Ssh(host=f"{getpass.getuser()}@127.0.0.1", port=port, options=(*options, "-o", "StrictHostKeyChecking=no"))
     try:
-        for _ in range(100):
+        for _ in range(2000):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             time.sleep(0.05)

@@ -4,29 +4,54 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+
+from latency_nas.engine import registry
+from tests.simulation import simulated_device
 
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_code_runs_from_top_to_bottom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def run_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names of the README's code after it ran from top to bottom."""
+    monkeypatch.chdir(folder)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    scope: dict[str, object] = {"__name__": "readme"}
+    assert len(blocks) == 6
+    scope: dict[str, Any] = {"__name__": "readme"}
+    torch.manual_seed(0)
     for block in blocks:
         exec(compile(block, str(README), "exec"), scope)  # noqa: S102
-    assert len(blocks) == 6
-    assert all(
-        scope["plan"].latency_ms(one) <= scope["latency"].target_ms
-        for one in scope["within"]  # type: ignore[attr-defined]
-    )
-    assert scope["estimate"].coverage == 1.0  # type: ignore[attr-defined]
-    assert scope["estimate"].latency_ms == pytest.approx(scope["latency"].argmax_ms(), abs=1e-9)  # type: ignore[attr-defined]
+    return scope
+
+
+def check_code(scope: dict[str, Any]) -> None:
+    """Whatever a table says, what was found keeps the target, and the parts of the library agree."""
+    assert all(scope["plan"].latency_ms(one) <= scope["latency"].target_ms for one in scope["within"])
+    assert scope["estimate"].coverage == 1.0
+    assert scope["estimate"].latency_ms == pytest.approx(scope["latency"].argmax_ms(), abs=1e-9)
+
+
+def test_the_code_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = run_code(tmp_path, monkeypatch)
+    check_code(scope)
+    assert scope["table"].datasheet.engine == "MNN"
+
+
+def test_the_search_of_the_code_ends_on_its_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the simulated device, since a table of this machine depends on what else it does."""
+    (tmp_path / "site").mkdir()
+    with simulated_device(tmp_path / "site"):
+        monkeypatch.setattr(registry, "_ENGINES", {"simulated": "simulated_device.engine:Simulated"})
+        scope = run_code(tmp_path, monkeypatch)
+    check_code(scope)
+    assert scope["table"].datasheet.engine == "Simulated Device"
     expected, argmax = map(float, re.findall(r"([\d.]+) ms", capsys.readouterr().out.splitlines()[0]))
-    assert expected == pytest.approx(float(scope["latency"].target_ms), rel=0.1)  # type: ignore[attr-defined]
+    assert expected == pytest.approx(float(scope["latency"].target_ms), rel=0.1)
     assert argmax > 0
 
 
