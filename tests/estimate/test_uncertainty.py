@@ -25,6 +25,7 @@ from latency_nas import (
     read_supernet,
 )
 from latency_nas.engine import fuse
+from latency_nas.estimate.calibration import NetworkTime, calibrate
 from latency_nas.estimate.uncertainty import Z90
 from latency_nas.graph import OpGraph
 from tests.simulation import moment, simulated_device
@@ -48,11 +49,13 @@ class Trial:
         measured_ms: of each network.
         metered: Estimates and half-widths of their 90 % intervals by the table as it was metered.
         checked: The same by the table after a check.
+        calibrated: The same by the table calibrated by the networks of that check.
     """
 
     measured_ms: np.ndarray
     metered: tuple[np.ndarray, np.ndarray]
     checked: tuple[np.ndarray, np.ndarray]
+    calibrated: tuple[np.ndarray, np.ndarray]
 
 
 @cache
@@ -78,7 +81,11 @@ def trial(space: str, row: int, regime: str) -> Trial:
     with moment(row, regime):
         table = measure_table(metered, engine="simulated", rounds=4)
     with moment((row + 777) % 2400):
-        checked, _ = check_table(table, networks[:N_CHECKED], rounds=4)
+        checked, accuracy = check_table(table, networks[:N_CHECKED], rounds=4)
+    runs = [
+        NetworkTime(name=f"network {number}", kernels=fuse(network, "simulated"), latency_ms=ms)
+        for number, (network, ms) in enumerate(zip(networks[:N_CHECKED], accuracy.measured_ms, strict=True))
+    ]
     with moment((row + 1555) % 2400):
         times, _ = measure_networks(
             networks[N_CHECKED:], engine="simulated", rounds=6, yardstick_ms=table.datasheet.yardstick_ms
@@ -90,7 +97,7 @@ def trial(space: str, row: int, regime: str) -> Trial:
         return np.array([item.latency_ms for item in found]), Z90 * np.array([item.std_ms for item in found])
 
     measured_ms = np.array([item.latency_ms for item in times])
-    return Trial(measured_ms, estimates(table), estimates(checked))
+    return Trial(measured_ms, *map(estimates, (table, checked, calibrate(table, runs)[0])))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +106,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Trial]]:
         yield [trial(space, *when) for space in SPACES for when in MOMENTS]
 
 
-@pytest.mark.parametrize("which", ["metered", "checked"])
+@pytest.mark.parametrize("which", ["metered", "checked", "calibrated"])
 def test_the_interval_holds_nine_tenths_and_is_no_wider_than_it_must_be(which: str, trials: list[Trial]) -> None:
     """Beside it stands a perfect model: what 90 % of the networks of each trial are truly off by."""
     inside, widths = [], []
