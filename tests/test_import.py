@@ -123,6 +123,16 @@ assert random.getstate() != before[0], "this check can fail"
     _run(code)
 
 
+def test_the_callback_is_of_whichever_lightning_is_imported_by_then() -> None:
+    code = """
+import latency_nas, pytorch_lightning
+assert issubclass(latency_nas.LatencyCallback, pytorch_lightning.Callback)
+import lightning.pytorch
+assert issubclass(latency_nas.LatencyCallback, lightning.pytorch.Callback)
+"""
+    _run(code)
+
+
 def test_a_star_import_needs_no_extra() -> None:
     names = json.loads(_run(f"{WITHOUT_EXTRAS}\nfrom latency_nas import *\nprint(json.dumps(sorted(globals())))"))
     assert {"LatencyLoss", "Targets", "measure_supernet", "load_table"} <= set(names)
