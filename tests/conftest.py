@@ -55,6 +55,7 @@ LONG = (
     "test_search_digits.py",
     "test_fbnet_chain.py",
     "test_examples.py",
+    "estimate/test_uncertainty.py",
     "measure/test_meter.py",
     "integrate/test_lightning_ranks.py",
 )

@@ -54,7 +54,7 @@ def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: P
             cluster.remove_node(nodes.pop(), allow_graceful=False)
             killed.append(n_repetitions)
 
-    with new_session(tmp_path / "s.sqlite", KERNELS[:12], rounds=3, stop_at=None, max_drift=1e6) as session:
+    with new_session(tmp_path / "s.sqlite", KERNELS[:12], rounds=3, stop_at=None) as session:
         run_session(session, RayRunner("pi4"), on_progress=kill)
         assert killed == [5]
         assert session.problems() == {}
