@@ -156,7 +156,8 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
 
     def _scalar(self, of: Callable[[], torch.Tensor], *, drawn: bool = True) -> Any:
         reader = self._attached()
-        parameters, sample = reader.parameters(), reader.sample() if drawn else None
+        parameters = reader.parameters()
+        sample = reader.sample(parameters) if drawn else None
         return _Scalar.apply(_joined(parameters), _joined(sample or parameters), sample is not None, self, of)
 
     # --- the course of the search

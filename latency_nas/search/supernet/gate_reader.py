@@ -15,7 +15,7 @@ from latency_nas.errors import SearchError
 from latency_nas.search.supernet.architecture_parameters import gathered
 from latency_nas.search.supernet.choice import Choice, GatesOf, ParameterOf
 
-__all__ = ["GateReader", "GivenWeights", "WeightReader"]
+__all__ = ["GateReader", "GivenWeights", "WeightReader", "evaluate"]
 
 _UNSHARDED = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ranks
 
@@ -128,24 +128,7 @@ class GateReader(WeightReader):
         return _joined(vectors)
 
     def _evaluated(self, functions: Sequence[Callable[[nn.Module], Tensor] | None]) -> list[Tensor]:
-        supernet = self.supernet[0]
-        given: dict[
-            int, Any
-        ] = {}  # id of a function that gives the gates of all choices -> its result: it is called once
-        tensors = []
-        for function in functions:
-            if function is None:
-                raise SearchError(
-                    "Expected choices with weights, but this supernet's configurations are sampled: "
-                    "price one by latency.price(config)."
-                )
-            if isinstance(function, GatesOf):
-                key = id(function.gates)
-                given[key] = given[key] if key in given else function.gates(supernet)
-                tensors.append(gathered(given[key][function.key]))
-            else:
-                tensors.append(gathered(function(supernet)))
-        return tensors
+        return list(map(gathered, evaluate(functions, self.supernet[0])))
 
     def _find(self, parameters: Sequence[ParameterOf]) -> None:
         """Look up where the parameters are, for the steps to come."""
@@ -186,6 +169,33 @@ class GateReader(WeightReader):
                 raise SearchError(
                     f"Expected a vector with a weight for each candidate of each choice, but got {sizes}."
                 )
+
+
+def evaluate(functions: Sequence[Callable[[Any], Any] | None], supernet: Any) -> list[Any]:
+    """The weights of each choice, as tensors of the supernet's framework.
+
+    Args:
+        functions: Function that gives the weights of each choice. One that gives the gates of all is called once.
+        supernet: Network that is searched.
+
+    Raises:
+        SearchError: if a choice has no weights.
+    """
+    given: dict[int, Any] = {}  # id of a function that gives the gates of all choices -> its result
+    tensors = []
+    for function in functions:
+        if function is None:
+            raise SearchError(
+                "Expected choices with weights, but this supernet's configurations are sampled: "
+                "price one by latency.price(config)."
+            )
+        if isinstance(function, GatesOf):
+            key = id(function.gates)
+            given[key] = given[key] if key in given else function.gates(supernet)
+            tensors.append(given[key][function.key])
+        else:
+            tensors.append(function(supernet))
+    return tensors
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

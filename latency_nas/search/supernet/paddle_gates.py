@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from latency_nas.errors import SearchError
-from latency_nas.search.supernet.choice import Choice, GatesOf
-from latency_nas.search.supernet.gate_reader import WeightReader
+from latency_nas.search.supernet.choice import Choice
+from latency_nas.search.supernet.gate_reader import WeightReader, evaluate
 
 __all__ = ["PaddleGateReader"]
 
@@ -52,33 +51,20 @@ class PaddleGateReader(WeightReader):
         Raises:
             SearchError: if a choice has none.
         """
-        given: dict[
-            int, Any
-        ] = {}  # id of a function that gives the gates of all choices -> its result: it is called once
-        weights = []
-        for choice in self._choices:
-            function = choice.weights
-            if function is None:
-                raise SearchError(
-                    "Expected choices with weights, but this supernet's configurations are sampled: "
-                    "price one by latency.price(config)."
-                )
-            if isinstance(function, GatesOf):
-                key = id(function.gates)
-                given[key] = given[key] if key in given else function.gates(self._supernet)
-                weights.append(given[key][function.key].flatten())
-            else:
-                weights.append(function(self._supernet).flatten())
-        return weights
+        return [item.flatten() for item in evaluate([choice.weights for choice in self._choices], self._supernet)]
 
-    def sample(self) -> list[Any] | None:
-        """The gates that were drawn in the current step, or the weights of choices that draw none; None without any."""
+    def sample(self, parameters: Sequence[Any]) -> list[Any] | None:
+        """The gates that were drawn in the current step, or the weights of choices that draw none; None without any.
+
+        Args:
+            parameters: Weights of each choice, as `parameters` gives them.
+        """
         samples = [choice.sample for choice in self._choices]
         if not self._samples or any(sample.gates is None for sample in self._samples):
             return None
         return [
             own if sample is None or sample.gates is None else sample.gates.flatten()
-            for own, sample in zip(self.parameters(), samples, strict=True)
+            for own, sample in zip(parameters, samples, strict=True)
         ]
 
     def take(self, parameters: Any, sample: Any = None) -> list[torch.Tensor]:
