@@ -29,7 +29,8 @@ def run_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def check_code(scope: dict[str, Any]) -> None:
     """Whatever a table says, what was found keeps the target, and the parts of the library agree."""
-    assert all(scope["plan"].latency_ms(one) <= scope["latency"].target_ms for one in scope["within"])
+    target_ms = scope["latency"].target_ms + 1e-9  # sums of the same costs in another order
+    assert all(scope["plan"].latency_ms(one) <= target_ms for one in scope["within"])
     assert scope["estimate"].coverage == 1.0
     assert scope["estimate"].latency_ms == pytest.approx(scope["latency"].argmax_ms(), abs=1e-9)
 

@@ -37,7 +37,8 @@ def network_variance(from_table: Any, own: Any, together: Any, expected_error: f
     Args:
         from_table: Sum of the costs t from the table.
         own: Sum of the variances s^2 of own errors.
-        together: Sum of the standard deviations of each family of regressed kernels, of shape ``(families,)``.
+        together: Sum of the standard deviations of each family of regressed kernels, of shape ``(families,)``, or
+            ``(families, networks)`` for several networks.
         expected_error: Mean absolute relative error of the table's whole networks; None where it is not known.
 
     Example:
@@ -46,7 +47,7 @@ def network_variance(from_table: Any, own: Any, together: Any, expected_error: f
         25.0
     """
     shared = (expected_error or 0.0) * MAE_TO_STD * from_table
-    return shared**2 + own + (together**2).sum()
+    return shared**2 + own + (together**2).sum(0)
 
 
 def family_of(kernel: Any) -> str:

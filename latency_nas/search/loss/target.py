@@ -11,7 +11,7 @@ from statistics import NormalDist
 from latency_nas.errors import QuantityError, SearchError
 from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import Budget
+from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.reach import reach
 
 __all__ = ["Target"]
@@ -79,7 +79,7 @@ class Target:
             return f"{self.quantity.number(bound)} {self.quantity.unit}"
         return f"{Context(prec=_N_DIGITS, rounding=mode).create_decimal(bound)} {self.quantity.unit}"
 
-    def budget(self, plan: CostPlan, *, within: float | None = None) -> Budget:
+    def budget(self, plan: CostPlan, *, within: float | None = None) -> Limit:
         """The target as limits: not above it, and not more than the share `within` below it.
 
         Raises:
@@ -89,8 +89,8 @@ class Target:
             name = "target_ms" if self.quantity.is_latency else "target"
             raise SearchError(f"Expected a target for the projection, but `{name}` is None.")
         min_cost = -inf if within is None else self.value * (1 - within)
-        return Budget(plan=plan, max_cost=self.value, min_cost=min_cost, n_std=self.n_std)
+        return Limit(plan=plan, max_cost=self.value, min_cost=min_cost, n_std=self.n_std)
 
     def compared_cost(self, plan: CostPlan, architecture: Mapping[str, int]) -> float:
         """The cost of an architecture that is compared with the target: the estimate, or the quantile of it."""
-        return Budget(plan=plan, max_cost=inf, n_std=self.n_std).cost(architecture)
+        return Limit(plan=plan, max_cost=inf, n_std=self.n_std).cost(architecture)

@@ -24,7 +24,7 @@ from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.target import Target
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import Budget
+from latency_nas.search.select.budget import Limit
 
 __all__ = ["Term"]
 
@@ -140,7 +140,7 @@ class Term(Float64State, ABC):
         """The target and the plan."""
         return self._target, self.plan
 
-    def budget(self, *, within: float | None = None) -> Budget:
+    def budget(self, *, within: float | None = None) -> Limit:
         """The target as limits: not above it, and not more than the share `within` below it."""
         return self._target.budget(self.plan, within=within)
 

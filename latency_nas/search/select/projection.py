@@ -26,49 +26,15 @@ from latency_nas.estimate.uncertainty import MAE_TO_STD
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.spread import Spread
+from latency_nas.search.select.budget import Limit
 
-__all__ = ["Budget", "most_probable_within", "project"]
+__all__ = ["most_probable_within", "project"]
 
 _OPTIMAL, _INFEASIBLE = 0, 2  # SciPy's codes
 
-_NO_SPREAD = "Expected a table with an expected error, or with standard deviations, to keep a quantile of the estimate."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """The limits of one cost of an architecture.
-
-    Args:
-        plan: Plan that says what the candidates cost.
-        max_cost: Upper limit, in the plan's unit.
-        min_cost: Lower limit, in the plan's unit.
-        n_std: Number of standard deviations of the estimate that are added to it before it is compared.
-
-    Raises:
-        SearchError: if standard deviations are to be added, and the plan has none.
-    """
-
-    plan: CostPlan
-    max_cost: float
-    min_cost: float = -inf
-    n_std: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.n_std and self.plan.spread is None:
-            raise SearchError(_NO_SPREAD)
-
-    def cost(self, architecture: Mapping[str, int]) -> float:
-        """The cost that is compared with the limits: with `n_std` standard deviations."""
-        cost = self.plan.cost(architecture)
-        return cost + self.n_std * (self.plan.std(architecture) or 0.0) if self.n_std else cost
-
-    def keeps(self, architecture: Mapping[str, int]) -> bool:
-        """Whether an architecture is within the limits, exactly."""
-        return self.min_cost <= self.cost(architecture) <= self.max_cost
-
 
 def most_probable_within(
-    log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]
+    log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Limit]
 ) -> Architecture | None:
     """The architecture with the largest sum of log-probabilities within all budgets; None if none keeps them.
 
@@ -90,7 +56,7 @@ def most_probable_within(
         program.exclude(found)  # the solver, with its tolerance, may still take it for one that keeps the budgets
 
 
-def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> Architecture:
+def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Limit]) -> Architecture:
     """As `most_probable_within`, but raise an error if no architecture keeps the budgets.
 
     Raises:
@@ -100,7 +66,7 @@ def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[
         >>> from latency_nas.search.plan.cost import Cost
         >>> costs = (Cost(value=1.0), Cost(value=2.5))
         >>> plan = CostPlan(choices=("a",), candidates=(("3x3", "5x5"),), costs=(costs,), fixed=Cost(value=4.0))
-        >>> project({"a": [-2.3, -0.1]}, [Budget(plan=plan, max_cost=6.0)])
+        >>> project({"a": [-2.3, -0.1]}, [Limit(plan=plan, max_cost=6.0)])
         {'a': 0}
     """
     found = most_probable_within(log_probabilities, budgets)
@@ -125,7 +91,7 @@ class _Program:
     )  # id of a plan -> variables of its candidates and terms
 
     @classmethod
-    def of(cls, log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Budget]) -> _Program:
+    def of(cls, log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Limit]) -> _Program:
         sizes = {name: len(values) for name, values in log_probabilities.items()}
         scores = np.concatenate([np.asarray(values, float) - max(values) for values in log_probabilities.values()])
         program = cls(sizes, -scores, [])
@@ -139,7 +105,7 @@ class _Program:
         """The index of the first candidate of each choice."""
         return dict(zip(self.sizes, accumulate(self.sizes.values(), initial=0), strict=False))
 
-    def limit(self, budget: Budget) -> None:
+    def limit(self, budget: Limit) -> None:
         """Add the rows of a budget, in units of its upper limit."""
         plan, starts = budget.plan, self.starts()
         gates = [starts[name] + number for name, costs in zip(plan.choices, plan.costs, strict=True)
@@ -149,14 +115,14 @@ class _Program:
         for slope, lower, upper in _limits(budget):
             self._bound(budget, slope, lower, upper)
 
-    def limit_at(self, budget: Budget, architecture: Mapping[str, int]) -> None:
+    def limit_at(self, budget: Limit, architecture: Mapping[str, int]) -> None:
         """Add a tangent of the limit of a quantile that is exact at an architecture (a cut, Kelley 1960)."""
         plan = budget.plan
         if plan.spread is not None:
             tangent = plan.spread.support(plan.summands(plan.one_hot(architecture)))
             self._bound(budget, _costs(plan) + budget.n_std * tangent, -inf, budget.max_cost)
 
-    def _bound(self, budget: Budget, slope: NDArray[np.float64], lower: float, upper: float) -> None:
+    def _bound(self, budget: Limit, slope: NDArray[np.float64], lower: float, upper: float) -> None:
         """Add a row: `slope` times what is fixed, the candidates and the terms is between two bounds."""
         unit = abs(budget.max_cost) or 1.0
         limits = ((lower - slope[0]) / unit, (upper - slope[0]) / unit)
@@ -202,7 +168,7 @@ def _costs(plan: CostPlan) -> NDArray[np.float64]:
     return np.concatenate([[plan.fixed.value], plan.flat_costs, plan.term_costs])
 
 
-def _limits(budget: Budget) -> Iterator[tuple[NDArray[np.float64], float, float]]:
+def _limits(budget: Limit) -> Iterator[tuple[NDArray[np.float64], float, float]]:
     """Linear limits that every architecture within a budget keeps.
 
     A standard deviation is not below its tangents (`Spread.support`), and not above the sum of its parts.
@@ -215,7 +181,7 @@ def _limits(budget: Budget) -> Iterator[tuple[NDArray[np.float64], float, float]
         yield costs, budget.min_cost, budget.max_cost
         return
     if plan.spread is None:
-        raise SearchError(_NO_SPREAD)
+        return
     uniform = plan.summands(np.repeat(1 / np.diff(plan.offsets), np.diff(plan.offsets)))
     yield costs + budget.n_std * plan.spread.support(uniform), -inf, budget.max_cost
     if budget.min_cost > -inf:

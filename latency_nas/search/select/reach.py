@@ -7,7 +7,8 @@ from math import inf
 import numpy as np
 
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import Budget, most_probable_within
+from latency_nas.search.select.budget import Limit
+from latency_nas.search.select.projection import most_probable_within
 
 __all__ = ["reach"]
 
@@ -31,12 +32,10 @@ def reach(plan: CostPlan, n_std: float = 0.0) -> tuple[float, float]:
     cheapest, dearest = plan.bounds()
     if not n_std:
         return cheapest, dearest
-    unbounded = Budget(plan=plan, max_cost=inf, n_std=n_std)
+    unbounded = Limit(plan=plan, max_cost=inf, n_std=n_std)
     scores = {name: [-cost.value for cost in costs] for name, costs in zip(plan.choices, plan.costs, strict=True)}
     lowest = unbounded.cost({name: int(np.argmax(values)) for name, values in scores.items()})
     highest = unbounded.cost({name: int(np.argmin(values)) for name, values in scores.items()})
-    while lower := most_probable_within(
-        scores, [Budget(plan=plan, max_cost=lowest - _STEP * abs(lowest), n_std=n_std)]
-    ):
+    while lower := most_probable_within(scores, [Limit(plan=plan, max_cost=lowest - _STEP * abs(lowest), n_std=n_std)]):
         lowest = unbounded.cost(lower)
     return lowest, max(lowest, highest)

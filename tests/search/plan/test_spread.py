@@ -19,7 +19,8 @@ from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.plan.cost import Cost, Term
 from latency_nas.search.plan.gates import PackedPlan
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import Budget, most_probable_within
+from latency_nas.search.select.budget import Limit
+from latency_nas.search.select.projection import most_probable_within
 from latency_nas.search.select.reach import reach
 from tests.search.supernet.test_styles import STYLES, TOKENS, Zero
 from tests.supernets import MadeUp
@@ -62,7 +63,7 @@ def test_every_style_has_one_deviation(style: str, error: float | None) -> None:
         assert plan.std(architecture) == pytest.approx(estimate.std, rel=1e-9)
         gates = torch.from_numpy(plan.one_hot(architecture))
         assert float(packed.std_of(gates)) == pytest.approx(estimate.std, rel=1e-9)
-        cost = Budget(plan=plan, max_cost=inf, n_std=2.0).cost(architecture)
+        cost = Limit(plan=plan, max_cost=inf, n_std=2.0).cost(architecture)
         assert cost == pytest.approx(estimate.value + 2 * estimate.std, rel=1e-9)
 
 
@@ -107,7 +108,7 @@ def test_most_probable_and_reach_are_those_of_a_complete_search(seed: int) -> No
         max_cost = float(np.quantile(costs, quantile))
         min_cost = float(np.quantile(costs, quantile / 2))
         for lower in (-inf, min_cost):
-            found = most_probable_within(scores, [Budget(plan=plan, max_cost=max_cost, min_cost=lower, n_std=n_std)])
+            found = most_probable_within(scores, [Limit(plan=plan, max_cost=max_cost, min_cost=lower, n_std=n_std)])
             within = (costs <= max_cost) & (costs >= lower)
             assert found is not None
             assert sum(scores[name][index] for name, index in found.items()) == pytest.approx(totals[within].max())

@@ -12,35 +12,12 @@ import torch
 from scipy.optimize import milp
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.projection import Budget, most_probable_within, project
+from latency_nas.search.select.budget import Limit
+from latency_nas.search.select.projection import most_probable_within, project
+from tests.random_plans import random_plan
 from tests.supernets import ChainNet, all_architectures, loss_of
-
-
-def random_plan(rng: np.random.Generator, sizes: tuple[int, ...], n_terms: int = 0) -> CostPlan:
-    """A plan whose costs have errors, with `n_terms` terms of two and three choices, some of them negative."""
-    names = tuple(f"c{number}" for number in range(len(sizes)))
-    begins = np.cumsum([0, *sizes])
-
-    def cost(latency_ms: float) -> Cost:
-        return Cost(value=latency_ms, from_table=latency_ms, variance=float(rng.uniform(0, 0.01)))
-
-    def term(number: int) -> Term:
-        chosen = np.sort(rng.choice(len(sizes), 2 + number % 2, replace=False))
-        gates = tuple(int(begins[choice] + rng.integers(sizes[choice])) for choice in chosen)
-        return Term(candidates=gates, cost=cost(float(rng.uniform(-0.5, 1.0))))
-
-    costs_ms = tuple(tuple(map(float, rng.uniform(0.1, 2.0, n))) for n in sizes)
-    fixed_ms = float(rng.uniform(0, 3))
-    return CostPlan(
-        choices=names,
-        candidates=tuple(tuple(f"{name}.{index}" for index in range(n)) for name, n in zip(names, sizes, strict=True)),
-        terms=tuple(term(number) for number in range(n_terms)),
-        costs=tuple(tuple(map(cost, costs)) for costs in costs_ms),
-        fixed=cost(fixed_ms),
-        expected_error=0.05,
-    )
 
 
 def random_scores(rng: np.random.Generator, plan: CostPlan) -> dict[str, list[float]]:
@@ -50,7 +27,7 @@ def random_scores(rng: np.random.Generator, plan: CostPlan) -> dict[str, list[fl
     }
 
 
-def by_brute_force(scores: dict[str, list[float]], budgets: list[Budget]) -> dict[str, int] | None:
+def by_brute_force(scores: dict[str, list[float]], budgets: list[Limit]) -> dict[str, int] | None:
     picks = itertools.product(*(range(len(values)) for values in scores.values()))
     architectures = [dict(zip(scores, pick, strict=True)) for pick in picks]
     kept = [item for item in architectures if all(budget.keeps(item) for budget in budgets)]
@@ -65,7 +42,7 @@ def test_the_most_probable_of_all_that_keep_the_budgets(seed: int, n_budgets: in
     scores = random_scores(rng, plans[0])
     for share in (0.15, 0.4, 0.8):
         limits = [bounds[0] + share * (bounds[1] - bounds[0]) for bounds in (plan.bounds_ms() for plan in plans)]
-        budgets = [Budget(plan=plan, max_cost=limit) for plan, limit in zip(plans, limits, strict=True)]
+        budgets = [Limit(plan=plan, max_cost=limit) for plan, limit in zip(plans, limits, strict=True)]
         assert most_probable_within(scores, budgets) == by_brute_force(scores, budgets)
         narrow = [replace(budget, min_cost=0.97 * budget.max_cost) for budget in budgets]
         assert most_probable_within(scores, narrow) == by_brute_force(scores, narrow)
@@ -79,7 +56,7 @@ def test_terms_of_several_choices_and_the_spread_count(seed: int) -> None:
     cheapest, dearest = plan.bounds_ms()
     for n_std in (0.0, 1.28):
         for share in (0.3, 0.6):
-            budget = Budget(plan=plan, max_cost=cheapest + share * (dearest - cheapest), n_std=n_std)
+            budget = Limit(plan=plan, max_cost=cheapest + share * (dearest - cheapest), n_std=n_std)
             assert most_probable_within(scores, [budget]) == by_brute_force(scores, [budget])
             narrow = [replace(budget, min_cost=0.97 * budget.max_cost)]
             assert most_probable_within(scores, narrow) == by_brute_force(scores, narrow)
@@ -91,8 +68,8 @@ def test_exactly_on_the_budget_is_within_it_and_a_hair_above_is_not() -> None:
     scores = {name: [0.0, -1.0, -2.0] for name in plan.choices}
     best = {"c0": 0, "c1": 0}
     limit = plan.latency_ms(best)
-    assert most_probable_within(scores, [Budget(plan=plan, max_cost=limit)]) == best
-    below = [Budget(plan=plan, max_cost=float(np.nextafter(limit, 0)))]
+    assert most_probable_within(scores, [Limit(plan=plan, max_cost=limit)]) == best
+    below = [Limit(plan=plan, max_cost=float(np.nextafter(limit, 0)))]
     assert most_probable_within(scores, below) == by_brute_force(scores, below) != best
 
 
@@ -100,13 +77,13 @@ def test_only_the_cheapest_architecture_keeps_its_own_cost() -> None:
     plan = random_plan(np.random.default_rng(1), (4, 4, 4))
     scores = random_scores(np.random.default_rng(1), plan)
     cheapest = {name: int(np.argmin(costs)) for name, costs in zip(plan.choices, plan.costs_ms, strict=True)}
-    assert project(scores, [Budget(plan=plan, max_cost=plan.bounds_ms()[0])]) == cheapest
+    assert project(scores, [Limit(plan=plan, max_cost=plan.bounds_ms()[0])]) == cheapest
 
 
 def test_a_quantile_needs_a_spread() -> None:
     plan = replace(random_plan(np.random.default_rng(2), (2, 2)), fixed=Cost(value=1.0, variance=None))
     with pytest.raises(SearchError) as caught:
-        Budget(plan=plan, max_cost=1.0, n_std=1.0)
+        Limit(plan=plan, max_cost=1.0, n_std=1.0)
     assert str(caught.value) == (
         "Expected a table with an expected error, or with standard deviations, to keep a quantile of the estimate."
     )
@@ -115,7 +92,7 @@ def test_a_quantile_needs_a_spread() -> None:
 def test_nothing_keeps_the_budget() -> None:
     plan = random_plan(np.random.default_rng(2), (2, 2))
     with pytest.raises(SearchError) as caught:
-        project(random_scores(np.random.default_rng(2), plan), [Budget(plan=plan, max_cost=0.01)])
+        project(random_scores(np.random.default_rng(2), plan), [Limit(plan=plan, max_cost=0.01)])
     assert str(caught.value) == "Expected an architecture of a cost up to 0.01, but the supernet has none."
 
 
@@ -133,7 +110,7 @@ def test_a_large_space_takes_few_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = random_plan(rng, (9,) * 22)
     scores = random_scores(rng, plan)
     limit = sum(plan.bounds_ms()) / 2 * 0.8
-    found = project(scores, [Budget(plan=plan, max_cost=limit)])
+    found = project(scores, [Limit(plan=plan, max_cost=limit)])
     assert sum(counts) < 1000
     assert 0.97 * limit < plan.latency_ms(found) <= limit
 
