@@ -216,11 +216,11 @@ class CostPlan:
         Raises:
             SearchError: if too many choices depend on each other at once.
         """
-        smallest, largest = extreme_sums(self._tables(), [len(names) for names in self.candidates], self.choices)
+        smallest, largest = extreme_sums(self.cost_tables(), [len(names) for names in self.candidates], self.choices)
         return self.fixed.value + smallest, self.fixed.value + largest
 
-    def _tables(self) -> list[Table]:
-        """An array of costs for each choice, and one for each set of choices that share terms."""
+    def cost_tables(self) -> list[Table]:
+        """Costs, without what is fixed: an array for each choice, and one for each set of choices that share terms."""
         terms: dict[tuple[int, ...], NDArray[np.float64]] = {}
         for term in self.terms:
             flat = np.sort(term.candidates)

@@ -1,0 +1,40 @@
+"""Random architectures of a plan, drawn uniformly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from latency_nas.errors import SearchError
+from latency_nas.search.plan.many import Rows
+from latency_nas.search.plan.plan import CostPlan
+
+__all__ = ["sample_architectures"]
+
+
+def sample_architectures(plan: CostPlan, n: int, *, seed: int) -> Rows:
+    """`n` random architectures, independent of each other, each of the space equally likely.
+
+    Args:
+        plan: Plan whose choices and candidates are drawn.
+        n: Number of architectures.
+        seed: Seed of the random numbers.
+
+    Returns:
+        Indices of candidates, of the smallest unsigned integers that hold them, of shape ``(n, choices)``.
+
+    Raises:
+        SearchError: if `n` is negative.
+
+    Example:
+        >>> from latency_nas.search.plan.cost import Cost
+        >>> costs = (Cost(value=1.0), Cost(value=2.5))
+        >>> plan = CostPlan(choices=("a",), candidates=(("3x3", "5x5"),), costs=(costs,), fixed=Cost(value=4.0))
+        >>> rows = sample_architectures(plan, 1000, seed=0)
+        >>> rows.shape, rows.dtype, bool(400 < rows.sum() < 600)
+        ((1000, 1), dtype('uint8'), True)
+    """
+    if n < 0:
+        raise SearchError(f"Expected the number of architectures to be 0 or more, but got {n}.")
+    sizes = np.diff(plan.offsets)
+    dtype = np.min_scalar_type(int(sizes.max()) - 1)
+    return np.random.default_rng(seed).integers(0, sizes, (n, len(sizes)), dtype=dtype)
