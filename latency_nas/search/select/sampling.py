@@ -1,14 +1,19 @@
-"""Random architectures of a plan, drawn uniformly."""
+"""Random architectures of a plan, drawn independently, and their costs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
 
-__all__ = ["sample_architectures"]
+__all__ = ["sample_architectures", "sampled_costs"]
+
+_BATCH = 65_536  # architectures
 
 
 def sample_architectures(plan: CostPlan, n: int, *, seed: int) -> Rows:
@@ -38,3 +43,28 @@ def sample_architectures(plan: CostPlan, n: int, *, seed: int) -> Rows:
     sizes = np.diff(plan.offsets)
     dtype = np.min_scalar_type(int(sizes.max()) - 1)
     return np.random.default_rng(seed).integers(0, sizes, (n, len(sizes)), dtype=dtype)
+
+
+def sampled_costs(plan: CostPlan, weights: Sequence[NDArray[np.float64]], n: int, *, seed: int) -> NDArray[np.float64]:
+    """The costs of `n` random architectures, of shape ``(n,)``.
+
+    Args:
+        plan: Plan that says what the candidates cost.
+        weights: Probabilities of each choice's candidates.
+        n: Number of architectures.
+        seed: Seed of the random numbers.
+    """
+    random, tables = np.random.default_rng(seed), plan.cost_tables()
+    costs = np.full(n, plan.fixed.value)
+    for begin in range(0, n, _BATCH):
+        batch = costs[begin : begin + _BATCH]
+        columns = [_drawn(random, part, len(batch)) for part in weights]
+        for rows, table in tables:
+            batch += table[tuple(columns[row] for row in rows)]
+    return costs
+
+
+def _drawn(random: np.random.Generator, weights: NDArray[np.float64], n: int) -> NDArray[np.intp]:
+    if (weights == weights[0]).all():
+        return random.integers(0, len(weights), n)
+    return random.choice(len(weights), n, p=weights)
