@@ -29,7 +29,7 @@ from latency_nas.search.plan.dependence import depends_on
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.space import Space
 
-__all__ = ["N_CHECKED", "make_plan"]
+__all__ = ["N_CHECKED", "cost_of", "make_plan"]
 
 N_CHECKED = 8  # architectures on which a plan is confirmed
 _MAX_ROUNDS = 24
@@ -184,14 +184,14 @@ def _cost_plan(
             tables[layer.choices][cell] += [item.at(name) for item in kernels[number]]
     has_error = priced.expected_error is not None
     costs = [
-        tuple(_cost(tables[row,].get((index,), []), has_error) for index in range(size))
+        tuple(cost_of(tables[row,].get((index,), []), has_error) for index in range(size))
         for row, size in enumerate(known.sizes)
     ]
     offsets = np.cumsum([0, *known.sizes]).tolist()
     terms = [
         Term(
             candidates=tuple(offsets[row] + index for row, index in zip(rows, cell, strict=True)),
-            cost=_cost(run, has_error),
+            cost=cost_of(run, has_error),
         )
         for rows, table in tables.items()
         if len(rows) > 1
@@ -202,14 +202,14 @@ def _cost_plan(
         choices=tuple(space.candidates),
         candidates=tuple(space.candidates.values()),
         costs=tuple(costs),
-        fixed=_cost(tables[()].get((), []), has_error),
+        fixed=cost_of(tables[()].get((), []), has_error),
         terms=tuple(terms),
         expected_error=priced.expected_error,
         quantity=priced.quantity,
     )
 
 
-def _cost(run: Sequence[KernelEstimate], has_error: bool) -> Cost:
+def cost_of(run: Sequence[KernelEstimate], has_error: bool) -> Cost:
     """The cost of some kernels, with the parts of its error (see `latency_nas.estimate.uncertainty`).
 
     Args:

@@ -1,0 +1,257 @@
+"""Filters candidates files that are larger than memory, part by part, and resumes where it was interrupted.
+
+A part is some row groups of a file. What passes is kept in a folder beside the output until all parts are done; then
+the output is written at once. A process that is killed leaves the folder, and the same call goes on with what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from latency_nas.errors import SearchError
+from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.budget import Budget
+from latency_nas.search.select.candidates_file import candidates_files, check_columns, opened, rows_of_batch
+from latency_nas.search.select.outcome import PASSED, UNCERTAIN, BudgetFilter
+from latency_nas.table.whole_file import whole_file
+
+__all__ = ["OUTCOME", "FilePart", "filter_files", "filter_part", "parts_of"]
+
+OUTCOME = "outcome"  # column of the output that tells passed from uncertain
+_NAMES = ("failed", "uncertain", "passed")
+_PART_ROWS = 1 << 21
+_BATCH_ROWS = 1 << 16
+_GROUP_ROWS = 1 << 20  # rows of a row group of the output
+
+Progress = Callable[[int, int], None]  # called with (rows done, rows in all)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePart:
+    """Some row groups of a candidates file.
+
+    Args:
+        file: Parquet file.
+        row_groups: Numbers of the row groups.
+        n_rows: Number of their rows.
+    """
+
+    file: Path
+    row_groups: tuple[int, ...]
+    n_rows: int
+
+
+def filter_files(
+    source: Path,
+    budgets: Sequence[Budget],
+    *,
+    output: Path | None,
+    keep_uncertain: bool,
+    threads: int,
+    on_progress: Progress | None,
+) -> NDArray[np.int64]:
+    """Filter a candidates file or a folder of them.
+
+    Args:
+        source: Parquet file or folder.
+        budgets: Budgets over the choices that the files have columns for.
+        output: Parquet file to write what passed to; None to count only.
+        keep_uncertain: Whether what is uncertain is written, too, with a column `outcome`.
+        threads: Number of threads.
+        on_progress: Function that is called with the numbers of rows done and in all.
+
+    Returns:
+        Numbers of failed, uncertain and passed candidates.
+
+    Raises:
+        SearchError: if a file cannot be used, or `output` was begun with other arguments.
+    """
+    files = candidates_files(source)
+    schema = _common_schema(files, budgets[0].plan, adds_outcome=keep_uncertain and output is not None)
+    parts = [part for file in files for part in parts_of(file)]
+    folder = None if output is None else output.with_name(f"{output.name}.parts")
+    if folder is not None:
+        _begin(folder, _settings(files, budgets, keep_uncertain))
+    packed = BudgetFilter.of(budgets)
+
+    def run(number: int) -> NDArray[np.int64]:
+        target = None if folder is None else folder / f"{number:06}"
+        return filter_part(parts[number], packed, target, keep_uncertain=keep_uncertain)
+
+    counts = np.zeros(3, np.int64)
+    done, total = 0, sum(part.n_rows for part in parts)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for part, found in zip(parts, pool.map(run, range(len(parts))), strict=True):
+                counts += found
+                done += part.n_rows
+                if on_progress is not None:
+                    on_progress(done, total)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if folder is not None and output is not None:
+        _assemble(folder, len(parts), _output_schema(schema, keep_uncertain), output)
+    return counts
+
+
+def parts_of(file: Path) -> tuple[FilePart, ...]:
+    """The parts of a file: consecutive row groups of about two million rows together."""
+    with opened(file) as parquet:
+        sizes = [parquet.metadata.row_group(number).num_rows for number in range(parquet.metadata.num_row_groups)]
+    parts: list[FilePart] = []
+    groups: list[int] = []
+    for number, _ in enumerate(sizes):
+        groups.append(number)
+        n_rows = sum(sizes[group] for group in groups)
+        if n_rows >= _PART_ROWS or number == len(sizes) - 1:
+            parts.append(FilePart(file=file, row_groups=tuple(groups), n_rows=n_rows))
+            groups = []
+    return tuple(parts)
+
+
+def filter_part(
+    part: FilePart, packed: BudgetFilter, target: Path | None, *, keep_uncertain: bool
+) -> NDArray[np.int64]:
+    """Filter one part; if it was done before, only its numbers are read.
+
+    Args:
+        part: Part of a file.
+        packed: Budgets.
+        target: Path without suffix for the rows that are kept (``.arrow``) and the numbers (``.json``); None to count
+            only.
+        keep_uncertain: Whether what is uncertain is kept, too, with a column `outcome`.
+
+    Returns:
+        Numbers of failed, uncertain and passed candidates.
+    """
+    if target is None:
+        return sum((_counts(outcomes) for _, outcomes in _batches(part, packed, only_choices=True)), _counts([]))
+    record = target.with_suffix(".json")
+    if record.exists():
+        return np.array(json.loads(record.read_text()), np.int64)
+    counts, writer = _counts([]), None
+    with whole_file(target.with_suffix(".arrow")) as partial, pa.OSFile(str(partial), "wb") as sink:
+        for batch, outcomes in _batches(part, packed, only_choices=False):
+            counts += _counts(outcomes)
+            kept = _kept(batch, outcomes, keep_uncertain)
+            if writer is None:
+                writer = pa.ipc.new_stream(sink, kept.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+            if kept.num_rows:
+                writer.write_batch(kept)
+        if writer is not None:
+            writer.close()
+    with whole_file(record) as partial:
+        partial.write_text(json.dumps(counts.tolist()))
+    return counts
+
+
+def _batches(
+    part: FilePart, packed: BudgetFilter, *, only_choices: bool
+) -> Iterator[tuple[pa.RecordBatch, NDArray[np.uint8]]]:
+    columns = list(packed.plan.choices) if only_choices else None
+    with opened(part.file) as parquet:
+        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=part.row_groups, columns=columns, use_threads=False):
+            yield batch, packed.outcomes(rows_of_batch(batch, packed.plan, part.file))
+
+
+def _counts(outcomes: Any) -> NDArray[np.int64]:
+    return np.bincount(outcomes, minlength=3).astype(np.int64) if len(outcomes) else np.zeros(3, np.int64)
+
+
+def _kept(batch: pa.RecordBatch, outcomes: NDArray[np.uint8], keep_uncertain: bool) -> pa.RecordBatch:
+    if not keep_uncertain:
+        return batch.filter(pa.array(outcomes == PASSED))
+    names = pa.DictionaryArray.from_arrays(pa.array(outcomes.view(np.int8)), pa.array(_NAMES))
+    return batch.append_column(OUTCOME, names).filter(pa.array(outcomes >= UNCERTAIN))
+
+
+def _output_schema(schema: pa.Schema, keep_uncertain: bool) -> pa.Schema:
+    return schema.append(pa.field(OUTCOME, pa.dictionary(pa.int8(), pa.string()))) if keep_uncertain else schema
+
+
+def _common_schema(files: Sequence[Path], plan: CostPlan, *, adds_outcome: bool) -> pa.Schema:
+    """The schema that all files have."""
+    schema = None
+    for file in files:
+        with opened(file) as parquet:
+            found = parquet.schema_arrow
+        check_columns(found, plan, file)
+        if adds_outcome and OUTCOME in found.names:
+            raise SearchError(
+                f"Expected no column `{OUTCOME}` in {file} where uncertain candidates are kept: rename it."
+            )
+        if schema is not None and not found.equals(schema):
+            raise SearchError(f"Expected files of the same columns and types, but {file} differs from {files[0]}.")
+        schema = found
+    return schema
+
+
+# --- resuming
+
+
+def _settings(files: Sequence[Path], budgets: Sequence[Budget], keep_uncertain: bool) -> dict[str, Any]:
+    """What has to be equal for a filter to be resumed."""
+    return {
+        "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "budgets": [
+            [fingerprint(budget.plan), repr(budget.min_cost), repr(budget.max_cost), budget.confidence]
+            for budget in budgets
+        ],
+        "keep_uncertain": keep_uncertain,
+        "part_rows": _PART_ROWS,
+    }
+
+
+def fingerprint(plan: CostPlan) -> str:
+    """A hash of everything that a plan's costs and errors are computed from."""
+    return hashlib.sha256(repr(plan).encode()).hexdigest()
+
+
+def _begin(folder: Path, settings: dict[str, Any]) -> None:
+    file = folder / "settings.json"
+    if file.exists():
+        before = json.loads(file.read_text())
+        differing = [name for name, value in settings.items() if before.get(name) != value]
+        if differing:
+            raise SearchError(
+                f"Expected the arguments of the interrupted filter in {folder}, but its {' and '.join(differing)} "
+                f"differ: delete this folder to begin anew."
+            )
+        return
+    with whole_file(file) as partial:
+        partial.write_text(json.dumps(settings))
+
+
+def _assemble(folder: Path, n_parts: int, schema: pa.Schema, output: Path) -> None:
+    """Write the output from the rows of all parts, and remove the folder."""
+    partial = folder / "whole.parquet"
+    with pq.ParquetWriter(partial, schema) as writer:
+        waiting: list[pa.RecordBatch] = []
+        for batch in _kept_batches(folder, n_parts):
+            waiting.append(batch)
+            if sum(one.num_rows for one in waiting) >= _GROUP_ROWS:
+                writer.write_table(pa.Table.from_batches(waiting, schema).unify_dictionaries())
+                waiting = []
+        if waiting:
+            writer.write_table(pa.Table.from_batches(waiting, schema).unify_dictionaries())
+    partial.replace(output)
+    shutil.rmtree(folder)
+
+
+def _kept_batches(folder: Path, n_parts: int) -> Iterator[pa.RecordBatch]:
+    for number in range(n_parts):
+        with pa.memory_map(str(folder / f"{number:06}.arrow")) as source:
+            if source.size():
+                yield from pa.ipc.open_stream(source)
