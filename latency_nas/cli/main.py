@@ -11,6 +11,7 @@ from rich.console import Console
 import latency_nas
 from latency_nas.cli import measure, space, table, tables
 from latency_nas.cli.calibrate import calibrate
+from latency_nas.cli.filter import filter_candidates, sample
 from latency_nas.cli.predict import predict
 from latency_nas.errors import LatencyNASError
 
@@ -27,6 +28,8 @@ app.command("tables")(tables.list_tables)
 app.command("predict")(predict)
 app.command("calibrate")(calibrate)
 app.command("measure")(measure.measure)
+app.command("filter")(filter_candidates)
+app.command("sample")(sample)
 app.add_typer(space.app)
 app.add_typer(table.app)
 

@@ -53,21 +53,24 @@ def read_candidates(path: str | os.PathLike[str], plan: CostPlan) -> Rows:
     return np.concatenate(rows)
 
 
-def write_candidates(path: str | os.PathLike[str], plan: CostPlan, rows: ArrayLike) -> None:
+def write_candidates(path: str | os.PathLike[str], plan: CostPlan, rows: ArrayLike | Iterator[Rows]) -> None:
     """Write architectures as a candidates file of indices.
 
     Args:
         path: Parquet file to write.
         plan: Plan that names the choices.
-        rows: Indices of candidates, of any type of integers, of shape ``(architectures, choices)``.
+        rows: Indices of candidates, of any type of integers, of shape ``(architectures, choices)``; or an iterator of
+            such arrays, each of which becomes a row group.
 
     Raises:
         SearchError: if the rows have another shape or type, or an index is no candidate.
     """
-    checked = check_rows(plan, rows).astype(index_dtype(plan), copy=False)
-    columns = [pa.array(np.ascontiguousarray(column)) for column in checked.T]
-    with whole_file(Path(path)) as partial:
-        pq.write_table(pa.table(columns, names=list(plan.choices)), partial)
+    dtype = index_dtype(plan)
+    schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name in plan.choices])
+    with whole_file(Path(path)) as partial, pq.ParquetWriter(partial, schema) as writer:
+        for part in rows if isinstance(rows, Iterator) else (rows,):
+            columns = check_rows(plan, part).astype(dtype, copy=False).T
+            writer.write_table(pa.table(list(map(np.ascontiguousarray, columns)), schema=schema))
 
 
 def candidates_files(path: str | os.PathLike[str]) -> tuple[Path, ...]:
