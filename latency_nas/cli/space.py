@@ -1,18 +1,23 @@
-"""``latency-nas space``: the size of an op space, and the op space of a model."""
+"""``latency-nas space``: the size of an op space, the op space of a model, and the space of a plan at a glance."""
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from latency_nas.cli.options import Allow, EngineName
+from latency_nas.cli.options import Allow, Budgets, EngineName, parse_budget
 
 __all__ = ["app"]
 
-app = typer.Typer(name="space", help="Op spaces: lists of ops to meter.", no_args_is_help=True)
+app = typer.Typer(
+    name="space",
+    help="Op spaces: lists of ops to meter; and spaces of architectures at a glance.",
+    no_args_is_help=True,
+)
 
 
 @app.command("show")
@@ -75,3 +80,29 @@ def from_model(
         kernels_yaml(kernels, f"{title}; copies between layouts occur in every network and are not listed")
     )
     Console(highlight=False, soft_wrap=True).print(f"{output}: {len(kernels)} kernels")
+
+
+@app.command("profile")
+def profile(
+    plan: Annotated[Path, typer.Argument(help="A plan that `CostPlan.save` wrote.")],
+    max_ms: Annotated[float | None, typer.Option(help="Upper limit of the plan's latency.")] = None,
+    min_ms: Annotated[float | None, typer.Option(help="Lower limit of the plan's latency.")] = None,
+    budget: Budgets = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Probability with which each limit has to be kept, from 0.5 to below 1.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random architectures.")] = 0,
+) -> None:
+    """Size of a plan's space, costs of its architectures, the share within budgets, and whether these can be met."""
+    from latency_nas.search.plan.plan import CostPlan
+    from latency_nas.search.select.budget import Budget
+    from latency_nas.search.select.space_profile import profile_space
+
+    loaded = CostPlan.load(plan)
+    budgets = [parse_budget(text, confidence) for text in budget or ()]
+    if max_ms is not None or min_ms is not None:
+        loaded.quantity.check_latency("--max-ms", f"--budget {plan}:max=NUMBER")
+        limits = {"max_cost": inf if max_ms is None else max_ms, "min_cost": -inf if min_ms is None else min_ms}
+        budgets.insert(0, Budget(loaded, **limits, confidence=confidence))
+    found = profile_space(loaded, budgets, seed=seed)
+    Console(highlight=False, soft_wrap=True, markup=False).print(str(found))

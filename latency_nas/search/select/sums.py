@@ -18,13 +18,13 @@ from scipy.signal import fftconvolve
 from latency_nas.search.plan.bounds import Table, extreme_sums
 from latency_nas.search.select.elimination import Elimination, Join, Step
 
-__all__ = ["Grid", "Vector", "common_unit", "exact_sums", "grid_sums", "make_grid", "span_of"]
+__all__ = ["SHORT", "Grid", "Vector", "common_unit", "exact_sums", "grid_sums", "make_grid", "span_of"]
 
 Vector = NDArray[np.float64]
 
 _MAX_DECIMALS = 6  # of costs that are taken for multiples of a unit
 _EXACT_CELLS = 1e-6  # a rounding error of so many cells is one of floating point
-_SHORT = 4096  # shorter vectors are convolved without a transform, which keeps small probabilities exact
+SHORT = 4096  # shorter vectors are convolved without a transform, which keeps small probabilities exact
 _SAME = 1e-13  # share of the largest sum by which floating point may separate equal sums
 
 
@@ -194,6 +194,6 @@ def _shifted(before: Vector, step: Elimination, cells: NDArray[np.int64], weight
 
 
 def _convolved(one: Vector, two: Vector) -> Vector:
-    if max(one.shape[1], two.shape[1]) <= _SHORT:
+    if max(one.shape[1], two.shape[1]) <= SHORT:
         return np.array([np.convolve(first, second) for first, second in zip(one, two, strict=True)])
     return np.asarray(np.maximum(fftconvolve(one, two, axes=1), 0.0))
