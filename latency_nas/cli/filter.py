@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from latency_nas.errors import SearchError
+from latency_nas.cli.options import Budgets, parse_budget, parse_number
 
 if TYPE_CHECKING:
     from latency_nas.search.plan.plan import CostPlan
-    from latency_nas.search.select.budget import Budget
 
 __all__ = ["filter_candidates", "sample"]
 
 _GROUP_ROWS = 1 << 20  # rows of a row group
-_FIELDS = {"max": "max_cost", "min": "min_cost", "confidence": "confidence"}
 
 _Plan = Annotated[Path, typer.Option("--plan", help="Plan that CostPlan.save wrote: NAME.npz.")]
 _Limit = Annotated[float | None, typer.Option(help="Limit of the plan's latency, in milliseconds.")]
@@ -33,10 +31,7 @@ def filter_candidates(
     min_ms: _Limit = None,
     max_cost: _CostLimit = None,
     min_cost: _CostLimit = None,
-    budget: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PLAN:max=X,min=X", help="Further budget, e.g. params.npz:max=3e6. Can be repeated."),
-    ] = None,
+    budget: Budgets = None,
     confidence: Annotated[
         str, typer.Option(help="Probability of keeping, or breaking, each limit; none compares the estimates alone.")
     ] = "0.9",
@@ -55,7 +50,7 @@ def filter_candidates(
     from latency_nas.search.select.filter import filter_by_budget
 
     loaded = CostPlan.load(plan)
-    budgets = [_budget(text) for text in budget or ()]
+    budgets = [parse_budget(text) for text in budget or ()]
     if max_cost is not None or min_cost is not None:
         limits = (inf if max_cost is None else max_cost, -inf if min_cost is None else min_cost)
         budgets.insert(0, Budget(loaded, *limits))
@@ -102,28 +97,5 @@ def _drawn(plan: CostPlan, n: int, seed: int, on_progress: Any) -> Iterator[Any]
         on_progress(begin + size, n)
 
 
-def _budget(text: str) -> Budget:
-    """Parse ``PLAN:max=X,min=X,confidence=X``."""
-    from latency_nas.search.plan.plan import CostPlan
-    from latency_nas.search.select.budget import Budget
-
-    path, _, limits = text.rpartition(":")
-    pairs = [part.partition("=") for part in limits.split(",")]
-    if not path or any(name not in _FIELDS or not value for name, _, value in pairs):
-        raise SearchError(
-            f"Expected --budget to be PLAN:max=X, PLAN:min=X or both, such as params.npz:max=3e6,confidence=0.9, but "
-            f"got {text!r}."
-        )
-    values = {_FIELDS[name]: _number(value, f"--budget {text}") for name, _, value in pairs}
-    return Budget(CostPlan.load(path), **values)
-
-
 def _confidence(text: str, option: str) -> float | None:
-    return None if text == "none" else _number(text, option)
-
-
-def _number(text: str, option: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise SearchError(f"Expected numbers in {option}, but got {text!r}.") from None
+    return None if text == "none" else parse_number(text, option)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +11,9 @@ from latency_nas.errors import SearchError
 if TYPE_CHECKING:
     from latency_nas.search.select.budget import Budget
 
-__all__ = ["Allow", "Budgets", "EngineName", "parse_budget"]
+__all__ = ["Allow", "Budgets", "EngineName", "parse_budget", "parse_number"]
+
+_FIELDS = {"max": "max_cost", "min": "min_cost", "confidence": "confidence"}
 
 EngineName = Annotated[str, typer.Option("--engine", help="The engine; by default the first one of the registry.")]
 Allow = Annotated[
@@ -24,19 +23,16 @@ Allow = Annotated[
 Budgets = Annotated[
     list[str] | None,
     typer.Option(
-        "--budget",
-        metavar="FILE.npz:max=NUMBER[,min=NUMBER]",
-        help="Limits of the cost of another plan, in its unit, such as params.npz:max=3e6. Can be repeated.",
+        "--budget", metavar="PLAN:max=X,min=X", help="Further budget, e.g. params.npz:max=3e6. Can be repeated."
     ),
 ]
 
 
-def parse_budget(text: str, confidence: float | None = None) -> Budget:
-    """A budget from text such as ``params.npz:max=3e6`` or ``phone.npz:max=20,min=15``.
+def parse_budget(text: str) -> Budget:
+    """A budget from text such as ``params.npz:max=3e6`` or ``phone.npz:max=20,min=15,confidence=0.9``.
 
     Args:
-        text: File of a plan, a colon, and an upper limit, a lower limit or both.
-        confidence: Probability with which each limit has to be kept; None compares the estimate itself.
+        text: File of a plan, a colon, and an upper limit, a lower limit or both; and a confidence.
 
     Raises:
         SearchError: if the text has another form, or the limits make no budget.
@@ -44,13 +40,28 @@ def parse_budget(text: str, confidence: float | None = None) -> Budget:
     from latency_nas.search.plan.plan import CostPlan
     from latency_nas.search.select.budget import Budget
 
-    file, _, limits = text.rpartition(":")
+    path, _, limits = text.rpartition(":")
+    pairs = [part.partition("=") for part in limits.split(",")]
+    if not path or any(name not in _FIELDS or not value for name, _, value in pairs):
+        raise SearchError(
+            f"Expected --budget to be PLAN:max=X, PLAN:min=X or both, such as params.npz:max=3e6,confidence=0.9, but "
+            f"got {text!r}."
+        )
+    values = {_FIELDS[name]: parse_number(value, f"--budget {text}") for name, _, value in pairs}
+    return Budget(CostPlan.load(path), **values)
+
+
+def parse_number(text: str, option: str) -> float:
+    """The number that an option has.
+
+    Args:
+        text: Text of the number.
+        option: Name of the option, for the message.
+
+    Raises:
+        SearchError: if the text is no number.
+    """
     try:
-        parts = [(name.strip(), float(number)) for name, number in (part.split("=") for part in limits.split(","))]
+        return float(text)
     except ValueError:
-        parts = []
-    numbers: Mapping[str, float] = dict(parts)
-    if not file or not parts or len(numbers) < len(parts) or not numbers.keys() <= {"max", "min"}:
-        raise SearchError(f"Expected a budget to be FILE.npz:max=NUMBER[,min=NUMBER], but got `{text}`.")
-    plan = CostPlan.load(Path(file))
-    return Budget(plan, max_cost=numbers.get("max", inf), min_cost=numbers.get("min", -inf), confidence=confidence)
+        raise SearchError(f"Expected numbers in {option}, but got {text!r}.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -89,7 +90,8 @@ def profile(
     min_ms: Annotated[float | None, typer.Option(help="Lower limit of the plan's latency.")] = None,
     budget: Budgets = None,
     confidence: Annotated[
-        float | None, typer.Option(help="Probability with which each limit has to be kept, from 0.5 to below 1.")
+        float | None,
+        typer.Option(help="Probability with which each limit has to be kept; without it the estimates are compared."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random architectures.")] = 0,
 ) -> None:
@@ -99,10 +101,11 @@ def profile(
     from latency_nas.search.select.space_profile import profile_space
 
     loaded = CostPlan.load(plan)
-    budgets = [parse_budget(text, confidence) for text in budget or ()]
+    budgets = [parse_budget(text) for text in budget or ()]
     if max_ms is not None or min_ms is not None:
         loaded.quantity.check_latency("--max-ms", f"--budget {plan}:max=NUMBER")
         limits = {"max_cost": inf if max_ms is None else max_ms, "min_cost": -inf if min_ms is None else min_ms}
-        budgets.insert(0, Budget(loaded, **limits, confidence=confidence))
+        budgets.insert(0, Budget(loaded, **limits))
+    budgets = [item if item.confidence is not None else replace(item, confidence=confidence) for item in budgets]
     found = profile_space(loaded, budgets, seed=seed)
     Console(highlight=False, soft_wrap=True, markup=False).print(str(found))

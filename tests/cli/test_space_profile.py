@@ -54,11 +54,19 @@ def test_milliseconds_are_for_latencies(files: dict[str, Path]) -> None:
 
 def test_budgets_from_text(files: dict[str, Path]) -> None:
     file = files["energy"]
-    budget = parse_budget(f"{file}: max = 3e6")
+    budget = parse_budget(f"{file}:max=3e6")
     assert (budget.max_cost, budget.min_cost, budget.confidence) == (3e6, -inf, None)
     assert budget.plan.quantity.unit == "mJ"
-    assert parse_budget(f"{file}:min=2,max=3", 0.8) == Budget(budget.plan, max_cost=3, min_cost=2, confidence=0.8)
-    for text in (f"{file}", f"{file}:max", f"{file}:most=3", f"{file}:max=a", f"{file}:max=1,max=2", ":max=3", ""):
+    assert parse_budget(f"{file}:min=2,max=3,confidence=0.8") == Budget(
+        budget.plan, max_cost=3, min_cost=2, confidence=0.8
+    )
+    for text in (f"{file}", f"{file}:max", f"{file}:most=3", ":max=3", ""):
         with pytest.raises(SearchError) as caught:
             parse_budget(text)
-        assert str(caught.value) == f"Expected a budget to be FILE.npz:max=NUMBER[,min=NUMBER], but got `{text}`."
+        assert str(caught.value) == (
+            "Expected --budget to be PLAN:max=X, PLAN:min=X or both, such as params.npz:max=3e6,confidence=0.9, but "
+            f"got {text!r}."
+        )
+    with pytest.raises(SearchError) as caught:
+        parse_budget(f"{file}:max=a")
+    assert str(caught.value) == f"Expected numbers in --budget {file}:max=a, but got 'a'."

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.architecture import Architecture
-from latency_nas.search.plan.many import Rows, costs_of, stds_of
+from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.distribution import Distribution
+from latency_nas.search.select.outcome import PASSED, BudgetFilter
 from latency_nas.search.select.projection import most_probable_within
 from latency_nas.search.select.sampling import sample_architectures
 from latency_nas.search.select.space_distribution import distribution_of
@@ -22,7 +23,6 @@ from latency_nas.search.select.space_profile_text import profile_text
 
 __all__ = ["Share", "SpaceProfile", "profile_space"]
 
-_BATCH = 8192  # architectures
 _N_FOR_EXAMPLE = 2000  # architectures to draw before a solver is asked
 
 
@@ -79,7 +79,7 @@ def profile_space(
     budgets: Sequence[Budget] = (),
     *,
     max_error: float = 1e-3,
-    n_samples: int = 100_000,
+    n_samples: int = 500_000,
     seed: int = 0,
 ) -> SpaceProfile:
     """The size of a plan's space, the distribution of each cost, and how much of the space keeps the budgets.
@@ -115,7 +115,7 @@ def profile_space(
     together = _of_distribution(budgets, plans, distributions)
     is_known = together is not None and None not in shares
     rows = sample_architectures(plan, _N_FOR_EXAMPLE if is_known else n_samples, seed=seed)
-    kept = [_kept(budget, rows) for budget in budgets]
+    kept = [BudgetFilter.of([budget]).outcomes(rows) == PASSED for budget in budgets]
     all_kept = np.logical_and.reduce(kept)
     return SpaceProfile(
         n_architectures=prod(len(names) for names in plan.candidates),
@@ -183,16 +183,3 @@ def _estimated(n_kept: float, n: int) -> Share:
     error = (cautious * (1 - cautious) / n) ** 0.5
     low, high = max(value - 2 * error, 0.0), min(value + 2 * error, 1.0)
     return Share(value=value, low=low, high=high, method="sampled", standard_error=error)
-
-
-def _kept(budget: Budget, rows: Rows) -> NDArray[np.bool_]:
-    """Which architectures keep a budget, of shape ``(architectures,)``."""
-    kept = np.ones(len(rows), bool)
-    for begin in range(0, len(rows), _BATCH):
-        batch = slice(begin, begin + _BATCH)
-        costs = costs_of(budget.plan, rows[batch])
-        stds = stds_of(budget.plan, rows[batch]) if budget.n_std else None
-        for limit in budget.limits():
-            quantiles = costs if stds is None else costs + limit.n_std * stds
-            kept[batch] &= (quantiles >= limit.min_cost) & (quantiles <= limit.max_cost)
-    return kept
