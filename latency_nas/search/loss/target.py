@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from math import inf
 from statistics import NormalDist
 
@@ -12,11 +11,9 @@ from latency_nas.errors import QuantityError, SearchError
 from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Limit
-from latency_nas.search.select.reach import reach
+from latency_nas.search.select.reach import reach, rounded_within
 
 __all__ = ["Target"]
-
-_N_DIGITS = 4  # digits of the bounds in an error message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +65,12 @@ class Target:
             return
         cheapest, dearest = reach(plan, self.n_std)
         if not cheapest <= self.value <= dearest:
-            low, high = self._rounded(cheapest, ROUND_CEILING), self._rounded(dearest, ROUND_FLOOR)
+            low = rounded_within(self.quantity, cheapest, upwards=True)
+            high = rounded_within(self.quantity, dearest, upwards=False)
             raise SearchError(
                 f"Expected a target that the supernet can reach, from {low} (its cheapest architecture) to {high} (its "
                 f"dearest), but got {self.quantity.rounded(self.value)} {self.quantity.unit}."
             )
-
-    def _rounded(self, bound: float, mode: str) -> str:
-        if not self.quantity.n_decimals:
-            return f"{self.quantity.number(bound)} {self.quantity.unit}"
-        return f"{Context(prec=_N_DIGITS, rounding=mode).create_decimal(bound)} {self.quantity.unit}"
 
     def budget(self, plan: CostPlan, *, within: float | None = None) -> Limit:
         """The target as limits: not above it, and not more than the share `within` below it.

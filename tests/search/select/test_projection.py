@@ -105,7 +105,7 @@ def test_a_large_space_takes_few_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
         counts.append(result.mip_node_count)
         return result
 
-    monkeypatch.setattr("latency_nas.search.select.projection.milp", counted)
+    monkeypatch.setattr("latency_nas.search.select.solve.milp", counted)
     rng = np.random.default_rng(3)
     plan = random_plan(rng, (9,) * 22)
     scores = random_scores(rng, plan)

@@ -1,0 +1,182 @@
+"""`Program`: the best architecture as a mixed-integer linear program.
+
+Choose one candidate of each choice, so that the sum of scores is maximal and some sums of costs stay within limits: a
+multiple-choice knapsack with several constraints. What several candidates add together is a product of their variables,
+which is linear again with a variable and a few rows of its own.
+
+References:
+    Kellerer, Pferschy and Pisinger, Knapsack Problems, chapter 11 (the multiple-choice knapsack).
+    Sherali and Adams, A hierarchy of relaxations between the continuous and convex hull representations for zero-one
+    programming problems, SIAM Journal on Discrete Mathematics 3, 1990: products of variables of whole choices.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+
+from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.plan import CostPlan
+
+__all__ = ["Factors", "Matrix", "Program"]
+
+Factors = tuple[int, ...]  # candidates, counted through all choices, that add something where all of them are chosen
+_Row = tuple[
+    Sequence[int], Sequence[float] | NDArray[np.float64], float, float
+]  # variables, coefficients, lower and upper bound of the sum
+
+_RANGE = 1e3  # of the scores and of the limits that the solver sees: its tolerances, 1e-6, are absolute
+_INF = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of a program: ``lower <= matrix @ variables <= upper``.
+
+    Args:
+        values: Sparse matrix of shape ``(rows, variables)``.
+        lower: Lower bounds, of shape ``(rows,)``.
+        upper: Upper bounds, of shape ``(rows,)``.
+    """
+
+    values: coo_array
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Program:
+    """A score to be maximised, and rows to be kept.
+
+    The variables are a 0 or 1 for each candidate, and then a product for each set of candidates that add something
+    together.
+
+    Args:
+        sizes: Choice -> number of its candidates.
+        scores: Score of each variable.
+        rows: Rows of limits. Those that choose one candidate of each choice and define the products are not among them.
+        products: Candidates of each product -> its variable.
+    """
+
+    sizes: dict[str, int]
+    scores: list[float]
+    rows: list[_Row] = field(default_factory=list)
+    products: dict[Factors, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sizes: Mapping[str, int], scores: Mapping[Factors, float]) -> Program:
+        """The program of scores of candidates, and of sets of candidates of different choices."""
+        program = cls(dict(sizes), [0.0] * sum(sizes.values()))
+        for factors, score in scores.items():
+            program.scores[program.variable(factors)] += score
+        return program
+
+    @property
+    def n_candidates(self) -> int:
+        """Number of candidates of all choices."""
+        return sum(self.sizes.values())
+
+    def starts(self) -> dict[str, int]:
+        """The number of the first candidate of each choice."""
+        return dict(zip(self.sizes, accumulate(self.sizes.values(), initial=0), strict=False))
+
+    def variable(self, factors: Factors) -> int:
+        """The variable that is 1 where all candidates `factors` are chosen."""
+        if len(factors) == 1:
+            return factors[0]
+        if factors not in self.products:
+            self.products[factors] = len(self.scores)
+            self.scores.append(0.0)
+        return self.products[factors]
+
+    def summands(self, plan: CostPlan) -> list[int]:
+        """The variables of the candidates and of the terms of a plan, whose choices may be in another order."""
+        starts = self.starts()
+        gates = [starts[name] + number for name, names in zip(plan.choices, plan.candidates, strict=True)
+                 for number in range(len(names))]  # fmt: skip
+        terms = [self.variable(tuple(sorted({gates[index] for index in term.candidates}))) for term in plan.terms]
+        return gates + terms
+
+    # --- rows
+
+    def bound(self, variables: Sequence[int], slope: NDArray[np.float64], *, lower: float, upper: float) -> None:
+        """Add a row: `slope` times 1 and the variables is between two bounds, of which one is finite."""
+        unit = (abs(upper if upper < _INF else lower) or 1.0) / _RANGE
+        self.rows.append((variables, slope[1:] / unit, (lower - slope[0]) / unit, (upper - slope[0]) / unit))
+
+    def differ(self, architecture: Mapping[str, int], n_choices: int) -> None:
+        """Exclude architectures that differ from one in fewer than `n_choices` choices."""
+        starts = self.starts()
+        chosen = [starts[name] + index for name, index in architecture.items()]
+        self.rows.append((chosen, [1.0] * len(chosen), -_INF, float(len(chosen) - n_choices)))
+
+    def choice_rows(self) -> Matrix:
+        """A row for each choice: one of its candidates is chosen."""
+        starts = self.starts()
+        return self._matrix(
+            [(range(starts[name], starts[name] + size), [1.0] * size, 1.0, 1.0) for name, size in self.sizes.items()]
+        )
+
+    def other_rows(self) -> Matrix:
+        """The rows of the limits and of the products."""
+        return self._matrix([*self.rows, *self._product_rows()])
+
+    def _product_rows(self) -> Iterator[_Row]:
+        """Rows that make each product 1 where all its candidates are chosen, and 0 elsewhere.
+
+        Of the products of candidates of the same choices, at most one is 1. A row may therefore have the sum of those
+        that share all candidates except one, which is a tighter relaxation than a row for each product.
+        """
+        choice = np.repeat(np.arange(len(self.sizes)), list(self.sizes.values())).tolist()
+        shared: dict[tuple[Factors, int], list[int]] = defaultdict(list)
+        last: dict[tuple[Factors, int, Factors], list[int]] = defaultdict(list)
+        for factors, product in self.products.items():
+            choices = tuple(choice[factor] for factor in factors)
+            for position, factor in enumerate(factors):
+                shared[choices, factor].append(product)
+                last[choices, position, factors[:position] + factors[position + 1 :]] += (factor, product)
+        for (_, factor), products in shared.items():
+            yield [*products, factor], [1.0] * len(products) + [-1.0], -_INF, 0.0
+        for (_, _, others), pairs in last.items():
+            variables = [*others, *pairs]
+            yield variables, [1.0] * len(others) + [1.0, -1.0] * (len(pairs) // 2), -_INF, float(len(others))
+
+    def _matrix(self, rows: Sequence[_Row]) -> Matrix:
+        row = np.repeat(np.arange(len(rows)), [len(variables) for variables, *_ in rows])
+        column = np.concatenate([np.asarray(variables, np.intp) for variables, *_ in rows] or [np.zeros(0, np.intp)])
+        values = np.concatenate([np.asarray(slope, np.float64) for _, slope, *_ in rows] or [np.zeros(0)])
+        matrix = coo_array((values, (row, column)), shape=(len(rows), len(self.scores))).tocsr()
+        return Matrix(matrix, np.array([row[2] for row in rows]), np.array([row[3] for row in rows]))
+
+    # --- scores and architectures
+
+    def objective(self) -> tuple[NDArray[np.float64], float]:
+        """The scores in the unit that the solver works in, and that unit."""
+        scores = np.array(self.scores)
+        unit = float(np.ptp(scores) or 1.0) / _RANGE
+        return scores / unit, unit
+
+    def architecture(self, values: ArrayLike) -> Architecture:
+        """The architecture of the variables' values: the largest one of each choice."""
+        vector = np.asarray(values)
+        return Architecture(
+            (name, int(np.argmax(vector[start : start + self.sizes[name]]))) for name, start in self.starts().items()
+        )
+
+    def values(self, architecture: Mapping[str, int]) -> NDArray[np.float64]:
+        """The variables' values of an architecture."""
+        values = np.zeros(len(self.scores))
+        values[[start + architecture[name] for name, start in self.starts().items()]] = 1.0
+        for factors, product in self.products.items():
+            values[product] = values[list(factors)].min()
+        return values
+
+    def score(self, architecture: Mapping[str, int]) -> float:
+        """The score of an architecture."""
+        return float(self.values(architecture) @ self.scores)
