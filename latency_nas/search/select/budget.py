@@ -65,7 +65,7 @@ class Budget:
         """The upper limit and the lower one, of those that there are."""
         upper = Limit(plan=self.plan, max_cost=self.max_cost, n_std=self.n_std)
         lower = Limit(plan=self.plan, min_cost=self.min_cost, n_std=-self.n_std)
-        return (upper,) * (self.max_cost < inf) + (lower,) * (self.min_cost > -inf)
+        return (upper,) * bool(self.max_cost < inf) + (lower,) * bool(self.min_cost > -inf)
 
     def keeps(self, architecture: Mapping[str, int | str]) -> bool:
         """Whether an architecture is within the limits, with the asked confidence.

@@ -1,0 +1,81 @@
+"""Which of many architectures keep budgets, exactly as `Budget.keeps` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_nas.errors import SearchError
+from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.many import Rows, costs_of, stds_of
+from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.budget import Budget, Limit
+
+__all__ = ["Keeps", "architecture_of", "limits_of", "within"]
+
+Keeps = Callable[[Rows], NDArray[np.bool_]]
+
+_ROUNDING = 1e-9  # share of a limit within which rows are compared one by one, since sums differ in their last digits
+
+
+def architecture_of(plan: CostPlan, row: Sequence[int] | NDArray[np.integer]) -> Architecture:
+    """The architecture of one row: choice -> the index of its candidate."""
+    return Architecture(zip(plan.choices, map(int, row), strict=True))
+
+
+def limits_of(plan: CostPlan, budgets: Sequence[Budget]) -> list[Limit]:
+    """The limits of all budgets.
+
+    Raises:
+        SearchError: if a budget is of other choices or candidates than `plan`.
+    """
+    sizes = _sizes(plan)
+    for budget in budgets:
+        if _sizes(budget.plan) != sizes:
+            raise SearchError(
+                f"Expected budgets over the choices and candidates of the plan, but those of the {budget} are others."
+            )
+    return [limit for budget in budgets for limit in budget.limits()]
+
+
+def _sizes(plan: CostPlan) -> dict[str, int]:
+    return {name: len(candidates) for name, candidates in zip(plan.choices, plan.candidates, strict=True)}
+
+
+def within(plan: CostPlan, budgets: Sequence[Budget]) -> Keeps:
+    """A function that says of rows of candidates which keep all budgets.
+
+    Args:
+        plan: Plan whose choices are the columns of the rows.
+        budgets: Budgets over the same choices, in any order.
+
+    Raises:
+        SearchError: if a budget is of other choices or candidates than `plan`.
+    """
+    limits = [
+        (limit, np.array([plan.choices.index(name) for name in limit.plan.choices], np.intp))
+        for limit in limits_of(plan, budgets)
+    ]
+
+    def keeps(rows: Rows) -> NDArray[np.bool_]:
+        kept = np.ones(len(rows), bool)
+        for limit, columns in limits:
+            kept[kept] = _keeps(limit, rows[kept][:, columns])
+        return kept
+
+    return keeps
+
+
+def _keeps(limit: Limit, rows: Rows) -> NDArray[np.bool_]:
+    costs = costs_of(limit.plan, rows)
+    if limit.n_std:
+        costs = costs + limit.n_std * np.asarray(stds_of(limit.plan, rows))
+    kept = np.asarray((limit.min_cost <= costs) & (costs <= limit.max_cost))
+    for bound in (limit.min_cost, limit.max_cost):
+        if abs(bound) < inf:
+            for index in np.flatnonzero(np.abs(costs - bound) <= _ROUNDING * np.maximum(np.abs(costs), abs(bound))):
+                kept[index] = limit.keeps(architecture_of(limit.plan, rows[index]))
+    return kept
