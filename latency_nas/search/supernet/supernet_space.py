@@ -16,7 +16,7 @@ from latency_nas.search.supernet.choice import Choice, check_names
 from latency_nas.search.supernet.naming import Choices, Groups, Options
 from latency_nas.search.supernet.supernet import find_choices, framework_of, read_choices
 
-__all__ = ["Derive", "NamedSpace", "graph_space", "supernet_space"]
+__all__ = ["Derive", "NamedSpace", "graph_space", "parts_of", "supernet_space"]
 
 Derive = Callable[[Any, Architecture], Any]
 _Calls = Callable[[Mapping[str, int]], Sequence[KernelCall]]
@@ -62,7 +62,7 @@ def supernet_space(
     """
     framework = framework_of(supernet)
     modules = framework.modules(supernet)
-    among_modules, elastic = _parts(supernet, choices, modules)
+    among_modules, elastic = parts_of(supernet, choices, modules)
     among_options = [choice for part in elastic for choice in part.choices(supernet)]
     check_names(supernet, [*among_modules, *among_options], [*modules, *_candidates(among_options)])
     calls: _Calls
@@ -167,8 +167,17 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
     return Space(candidates={choice.module: choice.names for choice in choices}, calls=calls)
 
 
-def _parts(supernet: Any, choices: Choices | None, modules: Mapping[str, Any]) -> tuple[list[Choice], list[Options]]:
-    """The choices among modules, and the `Options` that name the choices among options."""
+def parts_of(supernet: Any, choices: Choices | None, modules: Mapping[str, Any]) -> tuple[list[Choice], list[Options]]:
+    """The choices among modules, and the `Options` that name the choices among options.
+
+    Args:
+        supernet: Module of torch, or layer of Paddle.
+        choices: Choices of the supernet; None for a style that is recognised.
+        modules: Modules of the supernet by name.
+
+    Raises:
+        SearchError: if the choices are not recognised, or an item is none.
+    """
     if choices is None:
         return list(find_choices(supernet)), []
     found: list[Choice] = []
