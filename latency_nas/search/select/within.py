@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 import numpy as np
@@ -14,7 +14,7 @@ from latency_nas.search.plan.many import Rows, costs_of, stds_of
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget, Limit
 
-__all__ = ["Keeps", "architecture_of", "limits_of", "within"]
+__all__ = ["Keeps", "architecture_of", "excess", "limits_of", "within"]
 
 Keeps = Callable[[Rows], NDArray[np.bool_]]
 
@@ -39,6 +39,19 @@ def limits_of(plan: CostPlan, budgets: Sequence[Budget]) -> list[Limit]:
                 f"Expected budgets over the choices and candidates of the plan, but those of the {budget} are others."
             )
     return [limit for budget in budgets for limit in budget.limits()]
+
+
+def excess(limit: Limit, architecture: Mapping[str, int]) -> float:
+    """The share by which an architecture exceeds a limit; 0 or less if and only if it keeps it.
+
+    Args:
+        limit: Upper or lower limit, as `limits_of` gives them.
+        architecture: Index of the candidate of each choice.
+    """
+    cost = limit.cost(architecture)
+    upper = limit.max_cost < inf
+    bound = limit.max_cost if upper else limit.min_cost
+    return (cost - bound if upper else bound - cost) / (abs(bound) or 1.0)
 
 
 def _sizes(plan: CostPlan) -> dict[str, int]:
