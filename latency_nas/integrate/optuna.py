@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from latency_nas.search.plan.architecture import Architecture, indices_of
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.best import check_budgets, limits_of
 from latency_nas.search.select.budget import Budget
-from latency_nas.search.select.within import excess, limits_of
+from latency_nas.search.select.within import excess
 
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial, FrozenTrial
@@ -38,7 +39,7 @@ def suggest_architecture(trial: BaseTrial, plan: CostPlan) -> Architecture:
     return _architecture({name: trial.suggest_categorical(name, candidates) for name, candidates in names}, plan)
 
 
-def set_constraints(trial: Any, architecture: Mapping[str, int], budgets: Sequence[Budget] | Budget) -> None:
+def set_constraints(trial: Any, architecture: Mapping[str, int], budgets: Budget | Sequence[Budget]) -> None:
     """Set budgets as constraints of a trial (``trial.set_constraint``, since Optuna 5; before: `constraints_func`).
 
     Args:
@@ -55,7 +56,7 @@ def set_constraints(trial: Any, architecture: Mapping[str, int], budgets: Sequen
             trial.set_constraint(f"{number} {side} {budget.plan.quantity.name}", excess(limit, architecture))
 
 
-def constraints_func(plan: CostPlan, budgets: Sequence[Budget] | Budget) -> Callable[[FrozenTrial], tuple[float, ...]]:
+def constraints_func(plan: CostPlan, budgets: Budget | Sequence[Budget]) -> Callable[[FrozenTrial], tuple[float, ...]]:
     """Budgets as the ``constraints_func`` of a sampler, such as ``TPESampler`` or ``NSGAIISampler``.
 
     Args:
@@ -72,7 +73,7 @@ def constraints_func(plan: CostPlan, budgets: Sequence[Budget] | Budget) -> Call
     Example:
         >>> sampler = NSGAIISampler(constraints_func=constraints_func(plan, budget), seed=0)    # doctest: +SKIP
     """
-    limits = limits_of(plan, [budgets] if isinstance(budgets, Budget) else budgets)
+    limits = limits_of(check_budgets(plan, budgets))
 
     def constraints(trial: FrozenTrial) -> tuple[float, ...]:
         architecture = _architecture(trial.params, plan)

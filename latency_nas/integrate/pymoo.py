@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from latency_nas.errors import MissingExtraError
 from latency_nas.search.plan.many import check_rows, costs_of
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.best import check_budgets, limits_of
 from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.evaluating import finite, in_batches, one_by_one
-from latency_nas.search.select.within import architecture_of, excess, limits_of
+from latency_nas.search.select.within import architecture_of, excess
 
 try:
     from pymoo.core.problem import Problem
@@ -51,12 +52,12 @@ class ArchitectureProblem(Problem):  # type: ignore[misc]
         self,
         plan: CostPlan,
         accuracy: Callable[[Any], Any],
-        budgets: Sequence[Budget] | Budget = (),
+        budgets: Budget | Sequence[Budget] = (),
         *,
         batch: bool = False,
     ) -> None:
         self.plan, self.evaluated = plan, in_batches(accuracy) if batch else one_by_one(accuracy)
-        self.limits = limits_of(plan, [budgets] if isinstance(budgets, Budget) else budgets)
+        self.limits = limits_of(check_budgets(plan, budgets))
         sizes = np.diff(plan.offsets)
         super().__init__(
             n_var=len(sizes), n_obj=2, n_ieq_constr=len(self.limits), xl=np.zeros(len(sizes)), xu=sizes - 1, vtype=int

@@ -85,8 +85,8 @@ def test_budgets_of_other_choices_are_refused() -> None:
     with pytest.raises(SearchError) as caught:
         constraints_func(plan, budget)
     assert str(caught.value) == (
-        "Expected budgets over the choices and candidates of the plan, but those of the latency of at most 2 ms are "
-        "others."
+        "Expected budgets over plans of the same choices and candidates, but `c2` differs in the plan of latency of at "
+        "most 2 ms."
     )
 
 

@@ -16,10 +16,12 @@ from latency_nas.measure.repetition import Progress
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.many import Rows, costs_of
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.best import check_budgets
 from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.evaluating import finite, in_batches, one_by_one
 from latency_nas.search.select.evaluation_file import EvaluationFile
 from latency_nas.search.select.generations import Generations, Row
+from latency_nas.search.select.non_dominated import non_dominated
 from latency_nas.search.select.within import architecture_of
 
 __all__ = ["Evolution", "evolve"]
@@ -59,6 +61,12 @@ class Evolution:
         """The cost of each architecture, in the plan's unit, of shape ``(evaluated,)``."""
         return costs_of(self.plan, self.rows)
 
+    @property
+    def front(self) -> NDArray[np.intp]:
+        """Numbers of the architectures of which no other has a higher accuracy at no higher cost, cheapest first."""
+        numbers = non_dominated(self.costs, self.accuracies, keep_equal=False)
+        return numbers[np.argsort(self.costs[numbers])]
+
     def architecture(self, index: int) -> Architecture:
         """One of the architectures: choice -> the index of its candidate."""
         return architecture_of(self.plan, self.rows[index])
@@ -67,7 +75,7 @@ class Evolution:
 def evolve(
     plan: CostPlan,
     accuracy: Callable[[Any], Any],
-    budgets: Sequence[Budget] | Budget = (),
+    budgets: Budget | Sequence[Budget] = (),
     *,
     n_evaluations: int,
     population: int = 100,
@@ -93,7 +101,7 @@ def evolve(
         plan: Plan that names the choices and candidates.
         accuracy: Function that gives the number to maximise for an architecture (choice -> index of its candidate); or,
             with `batch`, for a list of architectures as many numbers.
-        budgets: Budgets that every architecture keeps; over the same choices as `plan`.
+        budgets: Budgets that every architecture keeps, over plans of the same choices.
         n_evaluations: Number of architectures to evaluate; fewer where no others keep the budgets.
         population: Number of architectures of a generation.
         parent_ratio: Number of parents, as a share of `population`: the best architectures of all generations so far.
@@ -110,8 +118,8 @@ def evolve(
         The best architecture, and all that were evaluated.
 
     Raises:
-        SearchError: if no architecture keeps the budgets, an accuracy is no finite number, an argument is out of range,
-            or the file is of other arguments.
+        SearchError: if no architecture keeps the budgets (the message says what can be reached), an accuracy is no
+            finite number, an argument is out of range, or the file is of other arguments.
 
     Example:
         >>> from latency_nas.search.plan.cost import Cost
@@ -128,7 +136,7 @@ def evolve(
     """
     generations = Generations(
         plan=plan,
-        budgets=(budgets,) if isinstance(budgets, Budget) else tuple(budgets),
+        budgets=check_budgets(plan, budgets),
         population=population,
         parent_ratio=parent_ratio,
         crossover_prob=crossover_prob,

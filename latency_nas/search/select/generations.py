@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.best import limits_of, sizes_of
 from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.projection import most_probable_within
-from latency_nas.search.select.within import limits_of, within
+from latency_nas.search.select.refusal import unreachable
+from latency_nas.search.select.within import within
 
 __all__ = ["Generations", "Row"]
 
@@ -34,7 +36,7 @@ class Generations:
 
     Args:
         plan: Plan that names the choices and candidates.
-        budgets: Budgets that each architecture has to keep.
+        budgets: Budgets that each architecture has to keep, as `check_budgets` gives them.
         population: Number of architectures of a generation.
         parent_ratio: Number of the best architectures so far from which the next ones descend, as a share of
             `population`.
@@ -43,7 +45,7 @@ class Generations:
         seed: Seed of the random numbers.
 
     Raises:
-        SearchError: if an argument is out of range, or a budget is of other choices than the plan.
+        SearchError: if an argument is out of range.
     """
 
     plan: CostPlan
@@ -55,7 +57,6 @@ class Generations:
     seed: int
 
     def __post_init__(self) -> None:
-        limits_of(self.plan, self.budgets)
         if self.population < 1:
             raise SearchError(f"Expected `population` to be 1 or more, but got {self.population}.")
         for name in ("parent_ratio", "crossover_prob", "mutate_prob"):
@@ -90,8 +91,7 @@ class Generations:
         drawn = (self._uniform(random) if parents is None else self._children(random, parents) for _ in range(_N_TRIES))
         found = self._new(drawn, evaluated) or self._new(self._others(random), evaluated)
         if not found and not evaluated:
-            budgets = " and ".join(f"a {budget}" for budget in self.budgets)
-            raise SearchError(f"Expected an architecture with {budgets}, but the plan has none.")
+            raise unreachable(limits_of(self.budgets))
         return found
 
     def _new(self, drawn: Iterator[Rows], evaluated: Mapping[Row, float]) -> list[Row]:
@@ -131,9 +131,9 @@ class Generations:
         if size <= _MAX_LISTED:
             yield np.stack(np.unravel_index(random.permutation(size), self._sizes), axis=1)
             return
-        limits = limits_of(self.plan, self.budgets)
+        limits = limits_of(self.budgets)
         for _ in range(_N_SOLVED):
-            scores = {name: random.random(n).tolist() for name, n in zip(self.plan.choices, self._sizes, strict=True)}
+            scores = {name: random.random(n).tolist() for name, n in sizes_of(self.plan).items()}
             found = most_probable_within(scores, limits)
             if found is None:
                 return

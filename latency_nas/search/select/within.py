@@ -8,13 +8,13 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_nas.errors import SearchError
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.many import Rows, costs_of, stds_of
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.best import limits_of
 from latency_nas.search.select.budget import Budget, Limit
 
-__all__ = ["Keeps", "architecture_of", "excess", "limits_of", "within"]
+__all__ = ["Keeps", "architecture_of", "excess", "within"]
 
 Keeps = Callable[[Rows], NDArray[np.bool_]]
 
@@ -26,26 +26,11 @@ def architecture_of(plan: CostPlan, row: Sequence[int] | NDArray[np.integer]) ->
     return Architecture(zip(plan.choices, map(int, row), strict=True))
 
 
-def limits_of(plan: CostPlan, budgets: Sequence[Budget]) -> list[Limit]:
-    """The limits of all budgets.
-
-    Raises:
-        SearchError: if a budget is of other choices or candidates than `plan`.
-    """
-    sizes = _sizes(plan)
-    for budget in budgets:
-        if _sizes(budget.plan) != sizes:
-            raise SearchError(
-                f"Expected budgets over the choices and candidates of the plan, but those of the {budget} are others."
-            )
-    return [limit for budget in budgets for limit in budget.limits()]
-
-
 def excess(limit: Limit, architecture: Mapping[str, int]) -> float:
     """The share by which an architecture exceeds a limit; 0 or less if and only if it keeps it.
 
     Args:
-        limit: Upper or lower limit, as `limits_of` gives them.
+        limit: Upper or lower limit, as `Budget.limits` gives them.
         architecture: Index of the candidate of each choice.
     """
     cost = limit.cost(architecture)
@@ -54,23 +39,16 @@ def excess(limit: Limit, architecture: Mapping[str, int]) -> float:
     return (cost - bound if upper else bound - cost) / (abs(bound) or 1.0)
 
 
-def _sizes(plan: CostPlan) -> dict[str, int]:
-    return {name: len(candidates) for name, candidates in zip(plan.choices, plan.candidates, strict=True)}
-
-
 def within(plan: CostPlan, budgets: Sequence[Budget]) -> Keeps:
     """A function that says of rows of candidates which keep all budgets.
 
     Args:
         plan: Plan whose choices are the columns of the rows.
-        budgets: Budgets over the same choices, in any order.
-
-    Raises:
-        SearchError: if a budget is of other choices or candidates than `plan`.
+        budgets: Budgets over plans of the same choices, in any order, as `check_budgets` gives them.
     """
     limits = [
         (limit, np.array([plan.choices.index(name) for name in limit.plan.choices], np.intp))
-        for limit in limits_of(plan, budgets)
+        for limit in limits_of(budgets)
     ]
 
     def keeps(rows: Rows) -> NDArray[np.bool_]:
