@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from latency_nas.cli.options import Allow, Budgets, EngineName, parse_budget
+
+if TYPE_CHECKING:
+    from latency_nas.search.select.distribution import Distribution
 
 __all__ = ["app"]
 
@@ -93,7 +96,8 @@ def profile(
         float | None,
         typer.Option(help="Probability with which each limit has to be kept; without it the estimates are compared."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random architectures.")] = 0,
+    figure: Annotated[Path | None, typer.Option(help="SVG file to write: the distribution, with the limits.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random architectures.")] = 0,
 ) -> None:
     """Size of a plan's space, costs of its architectures, the share within budgets, and whether these can be met."""
     from latency_nas.search.plan.plan import CostPlan
@@ -109,3 +113,14 @@ def profile(
     budgets = [item if item.confidence is not None else replace(item, confidence=confidence) for item in budgets]
     found = profile_space(loaded, budgets, seed=seed)
     Console(highlight=False, soft_wrap=True, markup=False).print(str(found))
+    if figure is not None:
+        own = [limit for item in budgets if item.plan == loaded for limit in (item.min_cost, item.max_cost)]
+        _write_figure(figure, found.distributions[0], [limit for limit in own if isfinite(limit)])
+
+
+def _write_figure(path: Path, distribution: Distribution, limits: list[float]) -> None:
+    from latency_nas.report.figure import distribution_figure
+    from latency_nas.table.whole_file import whole_file
+
+    with whole_file(path) as partial:
+        partial.write_text(distribution_figure(distribution, limits), encoding="utf-8")

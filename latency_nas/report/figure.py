@@ -16,8 +16,9 @@ except ImportError as error:
     raise MissingExtraError("Plots need matplotlib: pip install 'latency-nas[report]'") from error
 
 from latency_nas.kernel import LATENCY, Quantity
+from latency_nas.search.select.distribution import Distribution
 
-__all__ = ["layers_figure", "scatter_figure", "search_figure"]
+__all__ = ["distribution_figure", "layers_figure", "scatter_figure", "search_figure"]
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "latency_nas",  # a fixed salt: the same data give the same text
@@ -25,6 +26,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+_BINS = 80  # intervals of a histogram
 _BLUE, _ORANGE, _GREY = "#2563eb", "#ea580c", "#6b7280"
 
 
@@ -92,4 +94,23 @@ def scatter_figure(predicted_ms: Sequence[float], measured_ms: Sequence[float]) 
         axes.scatter(measured_ms, predicted_ms, s=14, color=_BLUE)
         axes.set_xlabel("measured (ms)")
         axes.set_ylabel("predicted (ms)")
+        return _svg(figure)
+
+
+def distribution_figure(distribution: Distribution, limits: Sequence[float] = ()) -> str:
+    """Plot how the architectures of a space are distributed over their costs, with the limits of budgets.
+
+    Args:
+        distribution: Distribution of the cost.
+        limits: Costs, drawn as vertical lines.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 3.2))
+        axes = figure.subplots()
+        edges, shares = distribution.histogram(_BINS)
+        axes.stairs(100 * shares, edges, fill=True, color=_BLUE)
+        for limit in limits:
+            axes.axvline(limit, color=_GREY, linestyle="--", linewidth=1)
+        axes.set_xlabel(_axis(distribution.quantity))
+        axes.set_ylabel("architectures (%)")
         return _svg(figure)

@@ -14,6 +14,7 @@ from latency_nas.cli.main import app
 from latency_nas.cli.options import parse_budget
 from latency_nas.errors import QuantityError, SearchError
 from latency_nas.kernel import QUANTITIES
+from latency_nas.report.figure import distribution_figure
 from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.space_profile import profile_space
 from tests.random_plans import random_plan
@@ -41,6 +42,15 @@ def test_the_command_prints_the_profile(files: dict[str, Path]) -> None:
     sure = [replace(budget, confidence=0.9) for budget in (latency, energy)]
     result = CliRunner().invoke(app, [*arguments, "--confidence", "0.9"], catch_exceptions=False)
     assert result.output == f"{profile_space(latency.plan, sure, seed=5)}\n"
+
+
+def test_the_figure_shows_the_limits(files: dict[str, Path], tmp_path: Path) -> None:
+    target = tmp_path / "figures" / "space.svg"
+    arguments = ["space", "profile", str(files["latency"]), "--max-ms", "7.5", "--figure", str(target)]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    budget = parse_budget(f"{files['latency']}:max=7.5")
+    (distribution,) = profile_space(budget.plan).distributions
+    assert target.read_text() == distribution_figure(distribution, [7.5])
 
 
 def test_milliseconds_are_for_latencies(files: dict[str, Path]) -> None:

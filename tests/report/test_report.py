@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.kernel import QUANTITIES
-from latency_nas.report.figure import layers_figure, scatter_figure, search_figure
+from latency_nas.report.figure import distribution_figure, layers_figure, scatter_figure, search_figure
 from latency_nas.report.page import _rows
 from latency_nas.report.progress import progress_bar
 from latency_nas.report.text import breakdown_table
+from latency_nas.search.select.space_distribution import distribution_of
 from latency_nas.table import Datasheet
 from tests.estimate.test_estimator import table_of
 from tests.networks import ResNet18
+from tests.random_plans import random_plan
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,17 @@ def test_a_figure_of_a_count_names_its_unit() -> None:
     for svg in (search_figure(history, 1e3, params), layers_figure({"stem": 200.0}, params)):
         assert "<!-- parameters (params) -->" in svg
         assert "(ms)" not in svg
+
+
+def test_a_distribution_is_a_histogram_with_limits() -> None:
+    distribution = distribution_of(
+        replace(random_plan(np.random.default_rng(0), (3,) * 6), quantity=QUANTITIES["energy"])
+    )
+    plain, limited = distribution_figure(distribution), distribution_figure(distribution, [7.0, 8.0])
+    assert plain.startswith("<svg")
+    assert "<!-- energy (mJ) -->" in plain
+    assert limited.count("stroke-dasharray: 3.7") == 2
+    assert "stroke-dasharray: 3.7" not in plain
 
 
 def test_a_datasheet_is_listed_without_unstated_fields() -> None:
