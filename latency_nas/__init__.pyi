@@ -29,6 +29,13 @@ from .search.loss.penalty import Factor as Factor
 from .search.loss.schedule import Schedule as Schedule
 from .search.loss.targets import Targets as Targets
 from .search.plan.plan import CostPlan as CostPlan
+from .search.select.distribution import Distribution as Distribution
+from .search.select.sampling import sample_architectures as sample_architectures
+from .search.select.space_distribution import distribution_of as distribution_of
+from .search.select.space_profile import SpaceProfile as SpaceProfile
+from .search.select.space_profile import profile_space as profile_space
+from .search.select.stratified import StratifiedSample as StratifiedSample
+from .search.select.stratified import stratified_architectures as stratified_architectures
 from .search.supernet.choice import Choice as Choice
 from .search.supernet.measuring import measure_supernet as measure_supernet
 from .search.supernet.naming import groups_of as groups_of

@@ -109,3 +109,11 @@ def verdict(net: nn.Module, x: Tensor, table: nas.LatencyTable, folder: Path) ->
     assert_type(found, nas.Verdict)
     candidates = nas.random_architectures({"first": 3}, n=10, seed=0)
     print(found.measured.latency_ms, candidates, nas.write_page)
+
+
+def space(plan: nas.CostPlan) -> nas.StratifiedSample:
+    profile = nas.profile_space(plan)
+    assert_type(profile, nas.SpaceProfile)
+    distribution: nas.Distribution = nas.distribution_of(plan)
+    print(profile, profile.can_be_met, distribution.quantile(0.5), nas.sample_architectures(plan, 10, seed=0))
+    return nas.stratified_architectures(plan, 10, seed=0)
