@@ -12,7 +12,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, log, prod
+from math import ceil, log, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ _MAX_SUMS = 200_000  # different sums of one step in a larger space
 _FIRST_WORK, _MAX_WORK = 2e8, 4e9  # additions: of the first grid, and of the finest one
 _MAX_BYTES = 5e8  # of the sums of a step
 _MAX_CELLS, _MIN_CELLS = 2**20, 2**12  # of a grid
+_MAX_SAMPLES = 10_000_000  # architectures
 _ALPHA = 0.01  # probability that the bound of a sampled distribution does not hold
 _TRANSFORM_ERROR = 1e-9  # of a distribution function, where sums are added by Fourier transforms
 _SPARE = 1.2  # finer than needed, since the bound is not exactly proportional to the width
@@ -137,16 +138,17 @@ def _of_grid(plan: CostPlan, steps: Sequence[Step], grid: Grid, weights: Sequenc
 
 
 def _sampled(plan: CostPlan, weights: Sequence[Vector], max_error: float, seed: int) -> Distribution:
-    n = ceil(log(2 / _ALPHA) / (2 * max_error**2))
+    n = min(ceil(log(2 / _ALPHA) / (2 * max_error**2)), _MAX_SAMPLES)
+    error = sqrt(log(2 / _ALPHA) / (2 * n))
     costs = np.sort(sampled_costs(plan, weights, n, seed=seed))
     return _distribution(
         plan,
         costs,
         np.arange(1, n + 1) / n,
         method="sampled",
-        cdf_error=max_error,
+        cdf_error=error,
         n_samples=n,
-        margin=max_error,
+        margin=error,
         tolerance=_tolerance(costs),
     )
 

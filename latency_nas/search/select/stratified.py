@@ -22,7 +22,7 @@ from latency_nas.search.select.backward import BackwardSampler
 
 __all__ = ["StratifiedSample", "stratified_architectures"]
 
-_BATCH = 16_384  # architectures
+_BATCH, _MIN_BATCH = 16_384, 1024  # architectures
 _MAX_IDLE = 50  # batches without a new architecture, before the rest is taken for empty
 
 
@@ -33,8 +33,8 @@ class StratifiedSample:
     Args:
         rows: Indices of candidates, of shape ``(architectures, choices)``, one interval after the other.
         costs: Cost of each, of shape ``(architectures,)``.
-        edges: Edges of the intervals, of shape ``(intervals + 1,)``. The upper edge belongs to the next interval, and
-            to the last one.
+        edges: Edges of the intervals, of shape ``(intervals + 1,)``. An interval includes its lower edge; the last one
+            includes both.
         counts: Number of architectures drawn from each interval; fewer than asked for where none were found.
         method: Way in which they were drawn: ``"backward"`` (each interval by its distribution) or ``"rejection"``
             (from the whole space, so that rare intervals may stay empty).
@@ -122,7 +122,7 @@ def _backward(
         drawn = [np.zeros((0, len(plan.choices)), np.int64)]
         missing, n_idle = n, 0
         while missing and n_idle < _MAX_IDLE:
-            rows = sampler.draw(low, high, min(2 * missing, _BATCH), random)
+            rows = sampler.draw(low, high, min(max(2 * missing, _MIN_BATCH), _BATCH), random)
             rows = rows[_interval(plan, edges, rows) == number][:missing]
             drawn.append(rows)
             missing, n_idle = missing - len(rows), 0 if len(rows) else n_idle + 1

@@ -199,7 +199,8 @@ def test_wide_graphs_are_sampled() -> None:
     terms = [Term(candidates=(6 * one, 6 * two), cost=Cost(value=float(rng.uniform(-0.3, 0.5)))) for one, two in pairs]
     plan = replace(plan, terms=tuple(terms))
     found = distribution_of(plan, max_error=0.01)
-    assert (found.method, found.cdf_error, found.n_samples) == ("sampled", 0.01, 26492)
+    assert (found.method, found.n_samples) == ("sampled", 26492)
+    assert found.cdf_error == pytest.approx(0.01, rel=1e-4)
     costs = np.sort(costs_of(plan, drawn(plan, 40_000, seed=5)))
     for probability in (0.1, 0.5, 0.9):
         upto = np.searchsorted(costs, found.quantile(probability)) / len(costs)
