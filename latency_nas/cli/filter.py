@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["filter_candidates", "sample"]
 
+_METHODS = {"backward": "backward sampling", "rejection": "rejection: rare intervals may have fewer"}
 _GROUP_ROWS = 1 << 20  # rows of a row group
 
 _Plan = Annotated[Path, typer.Option("--plan", help="Plan that CostPlan.save wrote: NAME.npz.")]
@@ -71,17 +72,37 @@ def sample(
     plan: _Plan,
     output: Annotated[Path, typer.Option("--output", "-o", help="The Parquet file to write.")],
     n: Annotated[int, typer.Option("-n", "--number", min=0, help="Number of architectures.")] = 1_000_000,
+    bins: Annotated[
+        int, typer.Option(min=0, help="Equal intervals of the cost to draw equally from; 0 draws from the whole space.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
 ) -> None:
-    """Draw architectures uniformly and write them as a candidates file."""
+    """Draw architectures, uniformly or by intervals of the cost, and write them as a candidates file."""
     from latency_nas.report.progress import progress_bar
     from latency_nas.search.plan.plan import CostPlan
     from latency_nas.search.select.candidates_file import write_candidates
 
     loaded = CostPlan.load(plan)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if bins:
+        _sample_by_intervals(loaded, output, -(-n // bins), bins, seed, console)
+        return
     with progress_bar("drawing", Console(stderr=True)) as on_progress:
         write_candidates(output, loaded, _drawn(loaded, n, seed, on_progress))
-    Console(highlight=False, soft_wrap=True).print(f"{output}: {n:,} architectures", markup=False)
+    console.print(f"{output}: {n:,} architectures")
+
+
+def _sample_by_intervals(plan: CostPlan, output: Path, n: int, bins: int, seed: int, console: Console) -> None:
+    """Write `n` architectures of each interval of the cost."""
+    from latency_nas.search.select.candidates_file import write_candidates
+    from latency_nas.search.select.stratified import stratified_architectures
+
+    drawn = stratified_architectures(plan, n, bins=bins, seed=seed)
+    write_candidates(output, plan, drawn.rows)
+    console.print(f"{output}: {len(drawn.rows):,} architectures, drawn by {_METHODS[drawn.method]}")
+    for low, high, count in zip(drawn.edges, drawn.edges[1:], drawn.counts, strict=False):
+        unit = plan.quantity.unit
+        console.print(f"{plan.quantity.rounded(low)} to {plan.quantity.rounded(high)} {unit}: {count:,}")
 
 
 def _drawn(plan: CostPlan, n: int, seed: int, on_progress: Any) -> Iterator[Any]:

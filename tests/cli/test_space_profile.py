@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from latency_nas.cli.options import parse_budget
 from latency_nas.errors import QuantityError, SearchError
 from latency_nas.kernel import QUANTITIES
 from latency_nas.report.figure import distribution_figure
+from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget
+from latency_nas.search.select.candidates_file import read_candidates
 from latency_nas.search.select.space_profile import profile_space
+from latency_nas.search.select.stratified import stratified_architectures
 from tests.random_plans import random_plan
 
 
@@ -51,6 +55,18 @@ def test_the_figure_shows_the_limits(files: dict[str, Path], tmp_path: Path) -> 
     budget = parse_budget(f"{files['latency']}:max=7.5")
     (distribution,) = profile_space(budget.plan).distributions
     assert target.read_text() == distribution_figure(distribution, [7.5])
+
+
+def test_a_sample_by_intervals_of_the_cost(files: dict[str, Path], tmp_path: Path) -> None:
+    target, plan = tmp_path / "candidates.parquet", CostPlan.load(files["latency"])
+    arguments = ["sample", "--plan", str(files["latency"]), "-o", str(target), "-n", "40", "--bins", "4", "--seed", "2"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    expected = stratified_architectures(plan, 10, bins=4, seed=2)
+    np.testing.assert_array_equal(read_candidates(target, plan), expected.rows)
+    lines = result.output.splitlines()
+    assert lines[0] == f"{target}: 40 architectures, drawn by backward sampling"
+    edges = [f"{edge:.4g}" for edge in expected.edges]
+    assert lines[1:] == [f"{low} to {high} ms: 10" for low, high in pairwise(edges)]
 
 
 def test_milliseconds_are_for_latencies(files: dict[str, Path]) -> None:
