@@ -13,7 +13,7 @@ import lazy_loader
 
 __version__ = "0.1.0"
 
-_NEED_AN_EXTRA = {"LatencyCallback", "PaddleLatencyCallback", "PaddleLatencyLoss", "write_page"}
+_NEED_AN_EXTRA = {"ArchitectureProblem", "LatencyCallback", "PaddleLatencyCallback", "PaddleLatencyLoss", "write_page"}
 
 _import_name, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [name for name in _names if name not in _NEED_AN_EXTRA]

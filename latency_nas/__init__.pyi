@@ -13,7 +13,11 @@ from .graph.architectures import covering_architectures as covering_architecture
 from .graph.architectures import random_architectures as random_architectures
 from .graph.reader import read_model as read_model
 from .integrate.lightning import LatencyCallback as LatencyCallback
+from .integrate.optuna import constraints_func as constraints_func
+from .integrate.optuna import set_constraints as set_constraints
+from .integrate.optuna import suggest_architecture as suggest_architecture
 from .integrate.paddle import PaddleLatencyCallback as PaddleLatencyCallback
+from .integrate.pymoo import ArchitectureProblem as ArchitectureProblem
 from .kernel import Kernel as Kernel
 from .kernel import Quantity as Quantity
 from .measure.meter import measure_networks as measure_networks
@@ -30,6 +34,9 @@ from .search.loss.schedule import Schedule as Schedule
 from .search.loss.targets import Targets as Targets
 from .search.plan.plan import CostPlan as CostPlan
 from .search.select.distribution import Distribution as Distribution
+from .search.select.evolution import Evolution as Evolution
+from .search.select.evolution import evolve as evolve
+from .search.select.replacements import score_replacements as score_replacements
 from .search.select.sampling import sample_architectures as sample_architectures
 from .search.select.space_distribution import distribution_of as distribution_of
 from .search.select.space_profile import SpaceProfile as SpaceProfile

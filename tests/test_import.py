@@ -16,8 +16,9 @@ import latency_nas
 
 HEAVY = ("MNN", "lightning", "numpy", "onnx", "pyarrow", "pytorch_lightning", "sklearn", "torch")
 TABLES_NEED = {"numpy", "pyarrow"}
-OPTIONAL = ("MNN", "lightning", "matplotlib", "onnx", "onnxscript", "pytorch_lightning")
+OPTIONAL = ("MNN", "lightning", "matplotlib", "onnx", "onnxscript", "optuna", "pymoo", "pytorch_lightning")
 NEED_AN_EXTRA = {
+    "ArchitectureProblem": "ArchitectureProblem needs pymoo: pip install 'latency-nas[pymoo]'",
     "LatencyCallback": "LatencyCallback needs Lightning: pip install 'latency-nas[lightning]'",
     "write_page": "Plots need matplotlib: pip install 'latency-nas[report]'",
 }

@@ -97,6 +97,21 @@ def searching(net: nn.Module, x: Tensor, table: nas.LatencyTable) -> nas.CostPla
     return plan
 
 
+def evolving(net: nn.Module, plan: nas.CostPlan, batches: list[Tensor]) -> nas.Evolution:
+    scores = nas.score_replacements(net, lambda net, batch: net(batch).mean(), batches, path="scores.jsonl")
+    assert_type(scores, dict[str, list[float]])
+
+    def accuracy(architecture: Mapping[str, int]) -> float:
+        return sum(scores[name][index] for name, index in architecture.items())
+
+    found = nas.evolve(plan, accuracy, n_evaluations=1000, seed=1)
+    assert_type(found, nas.Evolution)
+    assert_type(found.accuracy, float)
+    print(found.best, found.estimate, found.front, nas.ArchitectureProblem(plan, accuracy))
+    print(nas.suggest_architecture, nas.set_constraints, nas.constraints_func(plan, ()))
+    return found
+
+
 def in_paddle(net: Any, x: Any) -> nas.Estimate:
     latency = nas.PaddleLatencyLoss("SD865", target_ms=20.0)
     assert_type(latency.attach(net, x), nas.CostPlan)
