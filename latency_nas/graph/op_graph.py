@@ -99,6 +99,15 @@ class OpGraph:
         outputs = tuple([values[index].shape for index in node.outputs])
         return shared_kernel(node.op, inputs, outputs, tuple(node.attrs.items()), values[node.outputs[0]].dtype)
 
+    def without_dead_nodes(self) -> OpGraph:
+        """The graph without the nodes that no output depends on: no exporter writes them, and no engine runs them."""
+        needed, kept = set(self.outputs), []
+        for node in reversed(self.nodes):
+            if not needed.isdisjoint(node.outputs):
+                kept.append(node)
+                needed.update(node.inputs)
+        return self if len(kept) == len(self.nodes) else replace(self, nodes=tuple(reversed(kept)))
+
     def extract(self, architecture: Mapping[str, int]) -> OpGraph:
         """The graph of one architecture: each choice is replaced by the candidate of that index, others are removed.
 
@@ -120,10 +129,9 @@ class OpGraph:
                 picked = node.inputs[architecture[str(node.attrs["name"])]]
                 chosen[node.outputs[0]] = chosen.get(picked, picked)
         outputs = tuple(chosen.get(index, index) for index in self.outputs)
-        needed, kept = set(outputs), []
-        for node in reversed(self.nodes):
-            if node.op != CHOICE and not needed.isdisjoint(node.outputs):
+        nodes = []
+        for node in self.nodes:
+            if node.op != CHOICE:
                 inputs = tuple(chosen.get(index, index) for index in node.inputs)
-                kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
-                needed.update(inputs)
-        return replace(self, nodes=tuple(reversed(kept)), outputs=outputs)
+                nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        return replace(self, nodes=tuple(nodes), outputs=outputs).without_dead_nodes()

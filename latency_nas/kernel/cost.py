@@ -7,9 +7,9 @@ from math import prod
 from typing import cast
 
 from latency_nas.kernel.kernel import Kernel
-from latency_nas.kernel.vocabulary import DTYPES, SPATIAL_AXES
+from latency_nas.kernel.vocabulary import DTYPES, OPS, SPATIAL_AXES
 
-__all__ = ["n_bytes", "n_flops", "n_macs", "n_params"]
+__all__ = ["is_memory_bound", "n_bytes", "n_flops", "n_macs", "n_params"]
 
 
 def _area(kernel: Kernel) -> int:
@@ -43,14 +43,37 @@ def _length(kernel: Kernel) -> int:
     """Number of products that are summed into one element of a matmul's output."""
     # A constant that multiplies from the left is not among the inputs: the sum is over its last axis,
     # which is the last but one of the only input.
-    return kernel.inputs[0][-1 if len(kernel.inputs) > 1 else -2]
+    return kernel.inputs[0][-1 if len(kernel.inputs) > 1 or "constant" in kernel.attributes else -2]
+
+
+def _constant_factor(kernel: Kernel) -> int:
+    """Number of elements of a matmul's constant; one that differs along the batch is as large as the batch."""
+    if len(kernel.inputs) > 1:
+        return 0
+    return kernel.outputs[0][-1 if "constant" in kernel.attributes else -2] * _length(kernel)
+
+
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+def _recurrent_params(kernel: Kernel) -> int:
+    """Two matrices and two biases for each gate and direction."""
+    hidden, directions = (cast(int, kernel.attributes.get(name, 1)) for name in ("hidden", "directions"))
+    return directions * _GATES[kernel.op] * hidden * (kernel.inputs[0][-1] + hidden + 2)
+
+
+def _recurrent_macs(kernel: Kernel) -> int:
+    hidden, directions = (cast(int, kernel.attributes.get(name, 1)) for name in ("hidden", "directions"))
+    *batch, features = kernel.inputs[0]
+    return prod(batch) * directions * _GATES[kernel.op] * hidden * (features + hidden)
 
 
 # Number of parameters of each op that has some.
 _PARAMS: dict[str, Callable[[Kernel], int]] = {
     **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("conv")), _conv_params),
     "linear": _linear_params,
-    "matmul": lambda k: 0 if len(k.inputs) > 1 else k.outputs[0][-2] * _length(k),
+    "matmul": _constant_factor,
+    **dict.fromkeys(_GATES, _recurrent_params),
     "batch_norm": lambda k: 4 * k.inputs[0][1],
     "layer_norm": lambda k: 2 * _normalised(k),
     "rms_norm": _normalised,
@@ -69,13 +92,32 @@ _MACS: dict[str, Callable[[Kernel], int]] = {
     },
     "linear": lambda k: prod(k.outputs[0]) * k.inputs[0][-1],
     "matmul": lambda k: prod(k.outputs[0]) * _length(k),
+    **dict.fromkeys(_GATES, _recurrent_macs),
 }
 
 # Ops that move data and compute nothing.
 _MOVES = frozenset({
     "concat", "stack", "split", "slice", "pad", "reshape", "transpose", "expand", "tile", "gather", "embedding",
-    "shuffle_channel", "raster",
+    "shuffle_channel", "raster", "index", "scatter", "roll", "flip", "im2col",
 })  # fmt: skip
+
+
+_KNOWN = frozenset({*OPS, "paddle.scale"})
+
+# Ops of the vocabulary whose time is not that of the memory that they touch, though they do no multiply-accumulates.
+_COMPUTE = frozenset({"grid_sample"})
+
+
+def is_memory_bound(kernel: Kernel) -> bool:
+    """Whether the time of a kernel is mostly that of the memory that it touches: copies, activations, additions.
+
+    Only ops that are known to be so are; an op outside the vocabulary may compute anything.
+
+    Example:
+        >>> is_memory_bound(Kernel.of("relu", [(1, 8)], [(1, 8)])), is_memory_bound(Kernel.of("onnx.If", [], [(1, 8)]))
+        (True, False)
+    """
+    return kernel.op in _KNOWN and kernel.op not in _MACS and kernel.op not in _COMPUTE
 
 
 def n_macs(kernel: Kernel) -> int:

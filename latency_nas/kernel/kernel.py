@@ -146,7 +146,14 @@ class Kernel:
             raise KernelError(
                 f"Expected {self.op} to have an input and an output of {min_rank} sizes or more, but got {shapes}."
             )
-        axis, rank = dict(self.attrs).get("axis", 0), len(self.inputs[0])
+        attributes = dict(self.attrs)
+        for name in ("hidden", "directions"):
+            size = attributes.get(name, 1)
+            if not isinstance(size, int) or size < 1:
+                raise KernelError(
+                    f"Expected `{name}` of {self.op} to be a positive integer, but got {short_repr(size)}."
+                )
+        axis, rank = attributes.get("axis", 0), len(self.inputs[0])
         if not isinstance(axis, int) or not 0 <= axis < rank:
             raise KernelError(
                 f"Expected `axis` of {self.op} to be an integer from 0 to {rank - 1}, but got {short_repr(axis)}."

@@ -11,6 +11,7 @@ _CONV: Attributes = (("dilation", "group", "kernel", "pad", "stride"), ("act", "
 _CONV_TRANSPOSE: Attributes = (_CONV[0], ("act", "bias", "output_pad"))
 _POOL: Attributes = (("kernel", "pad", "stride", "type"), ("ceil", "dilation", "global"))
 _REDUCE: Attributes = (("axes",), ("keepdim",))
+_RECURRENT: Attributes = (("hidden",), ("directions",))
 _BINARY: Attributes = ((), ("act", "scalar"))
 
 # op -> (required attributes, optional attributes). A source that does not record an optional attribute leaves it out:
@@ -26,9 +27,11 @@ OPS: dict[str, Attributes] = {
     "pool1d": _POOL,
     "pool2d": _POOL,
     "pool3d": _POOL,
-    # products; a matmul with one input multiplies this input from the left by a constant
+    # products; a matmul with one input multiplies it by a constant: from the left, unless `constant` says right
     "linear": ((), ("act", "bias")),
-    "matmul": _NONE,
+    "matmul": ((), ("constant",)),
+    # a layer over a sequence, of shape (steps, batch, features); with two directions, both read it
+    **dict.fromkeys(("lstm", "gru", "rnn"), _RECURRENT),
     # norms; `axis` is the first normalised axis, where that is not the last axis
     "batch_norm": ((), ("act",)),
     "layer_norm": ((), ("axis",)),
@@ -38,13 +41,16 @@ OPS: dict[str, Attributes] = {
     # two operands; `scalar` is 1 where one of them is a number
     **dict.fromkeys(("add", "sub", "mul", "div", "pow", "mod", "maximum", "minimum"), _BINARY),
     **dict.fromkeys(("equal", "not_equal", "greater", "greater_equal", "less", "less_equal"), _BINARY),
-    **dict.fromkeys(("logical_and", "logical_or"), _BINARY),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), _BINARY),
     "where": ((), ("scalar",)),
     # one operand
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "mish", "hard_swish"), _NONE),
     **dict.fromkeys(("hard_sigmoid", "sigmoid", "swish", "tanh", "gelu", "softplus", "clip"), _NONE),
     **dict.fromkeys(("exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sin", "cos"), _NONE),
-    **dict.fromkeys(("abs", "neg", "sign", "floor", "ceil", "round", "logical_not"), _NONE),
+    **dict.fromkeys(("abs", "neg", "sign", "floor", "ceil", "round", "logical_not", "is_nan"), _NONE),
+    **dict.fromkeys(("tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "trunc"), _NONE),
+    **dict.fromkeys(("expm1", "exp2", "log1p", "log2", "celu", "softsign", "threshold", "is_inf", "trilu"), _NONE),
+    **dict.fromkeys(("hard_shrink", "soft_shrink", "log_sigmoid"), _NONE),
     "softmax": ((), ("axis",)),
     "log_softmax": ((), ("axis",)),
     "cumsum": ((), ("axis",)),
@@ -65,6 +71,13 @@ OPS: dict[str, Attributes] = {
     "tile": _NONE,
     "gather": (("axis",), ()),
     "embedding": _NONE,
+    "index": _NONE,
+    "scatter": _NONE,
+    "roll": _NONE,
+    "flip": (("axes",), ()),
+    "im2col": _NONE,
+    # samples between pixels
+    "grid_sample": _NONE,
     "shuffle_channel": (("group",), ()),
     "raster": (("source", "target"), ()),
     # between types
@@ -81,6 +94,6 @@ SPATIAL_AXES = {f"{op}{n}d": n for op in ("conv", "conv_transpose", "pool") for 
 
 # other op whose work is computed from its shapes -> minimum rank of its first input and output
 MIN_RANKS = {
-    "linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1, "group_norm": 2, "instance_norm": 2,
-    "prelu": 1,
+    "linear": 1, "matmul": 2, "lstm": 3, "gru": 3, "rnn": 3, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1,
+    "group_norm": 2, "instance_norm": 2, "prelu": 1,
 }  # fmt: skip

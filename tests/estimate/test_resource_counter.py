@@ -209,3 +209,20 @@ def test_an_unknown_resource_is_refused() -> None:
     assert str(caught.value) == (
         "Expected `resource` to be one of macs, params, weight_bytes, kept_bytes, but got 'flops'."
     )
+
+
+@pytest.mark.parametrize(
+    ("equation", "sizes", "expected"),
+    [("bsd,dhk->bshk", (16, 4, 8), 2 * 5 * 16 * 32), ("bsd,dk->bsk", (16, 4), 2 * 5 * 16 * 4),
+     ("bsd,bdk->bsk", (2, 16, 4), 2 * 5 * 16 * 4), ("bsd,d->bs", (16,), 2 * 5 * 16)],
+)  # fmt: skip
+def test_products_with_weights_of_any_rank(equation: str, sizes: tuple[int, ...], expected: int) -> None:
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(sizes))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.einsum(equation, x, self.weight)
+
+    assert ResourceCounter("macs").predict(Product(), torch.rand(2, 5, 16)).value == expected

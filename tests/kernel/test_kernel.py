@@ -38,7 +38,7 @@ values: st.SearchStrategy[AttrValue] = st.one_of(
 # Ops whose first input and first output must have a minimum rank.
 MIN_SIZES = {
     "linear": 1, "matmul": 2, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1, "group_norm": 2, "instance_norm": 2,
-    "prelu": 1,
+    "prelu": 1, "lstm": 3, "gru": 3, "rnn": 3,
 }  # fmt: skip
 # Ops whose shapes and windows are checked, and their number of spatial axes.
 WINDOWED = {f"{op}{n}d": n for op in ("conv", "conv_transpose", "pool") for n in (1, 2, 3)}
@@ -73,7 +73,8 @@ def kernels(draw: st.DrawFn) -> Kernel:
         if op in MIN_SIZES:
             first = st.lists(all_sizes, min_size=MIN_SIZES[op], max_size=MAX_SIZES).map(tuple)
             inputs, outputs = (draw(first), *inputs), (draw(first), *outputs)
-            strategies = {"axis": st.integers(0, len(inputs[0]) - 1)}
+            size = st.integers(1, 4096)
+            strategies = {"axis": st.integers(0, len(inputs[0]) - 1), "hidden": size, "directions": size}
     attrs = tuple((name, draw(strategies.get(name, values))) for name in draw(st.permutations(present)))
     return Kernel(op=op, inputs=inputs, outputs=outputs, attrs=attrs, dtype=draw(st.sampled_from(list(DTYPES))))
 

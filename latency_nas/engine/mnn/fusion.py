@@ -31,7 +31,7 @@ _PACKED = frozenset({"conv2d", "conv_transpose2d", "pool2d", "batch_norm", "resi
 _POINTWISE = frozenset({  # run in the layout of their input
     "relu", "relu6", "leaky_relu", "hard_swish", "sigmoid", "swish", "tanh", "gelu",
 })  # fmt: skip
-_VIEWS = frozenset({"reshape", "transpose", "concat", "split", "slice"})
+_VIEWS = frozenset({"reshape", "transpose", "concat", "split", "slice", "roll", "flip"})
 
 
 @dataclass(frozen=True, slots=True)

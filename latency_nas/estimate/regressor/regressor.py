@@ -16,7 +16,7 @@ from latency_nas.estimate.regressor.fit_cache import read_family, stored_forms, 
 from latency_nas.estimate.regressor.fitted_family import FittedFamily, Regressed
 from latency_nas.estimate.regressor.form_selection import FormSelection
 from latency_nas.estimate.regressor.forms_file import FamilyKey, StoredForms, write_forms
-from latency_nas.kernel import Kernel, n_macs
+from latency_nas.kernel import Kernel, is_memory_bound, n_macs
 from latency_nas.table import LatencyTable
 
 __all__ = ["KernelRegressor", "with_fitted_forms"]
@@ -25,14 +25,15 @@ logger = logging.getLogger(__name__)
 
 _MIN_ROWS = 8  # with fewer rows, a family is not regressed
 _SMALL = "ops that only touch memory"
+_COMPUTED = frozenset({"fp32", "fp16", "bf16", "int8"})  # types that engines compute networks in
 
 
 class KernelRegressor:
     """Prices kernels of the families for which a table has enough rows.
 
     If the table carries fitted forms (`with_fitted_forms`), these are used; if not, a family is fitted when it is first
-    needed. Families without multiplications (copies, additions, activations) that have too few rows share one model,
-    since their cost is mostly the memory that they touch.
+    needed. Families that are known to be memory-bound (copies, additions, activations) and have too few rows share one
+    model. An op outside the vocabulary has no price: it may compute anything.
 
     Args:
         table: Table whose rows are used.
@@ -119,10 +120,14 @@ class KernelRegressor:
         return replace(guess, latency_ms=guess.latency_ms * scale, std_ms=guess.std_ms * scale)
 
     def _key(self, kernel: Kernel) -> FamilyKey | None:
-        own, small = (kernel.family, kernel.dtype), (_SMALL, kernel.dtype)
+        """The family that prices a kernel; None if there is none. Integers that are only moved count by their bytes."""
+        own = (kernel.family, kernel.dtype)
         if own in self._keys:
             return own
-        return small if small in self._keys and not n_macs(kernel) else None
+        if not is_memory_bound(kernel):
+            return None
+        small = (_SMALL, kernel.dtype if kernel.dtype in _COMPUTED else "fp32")
+        return small if small in self._keys else None
 
     def _family(self, key: FamilyKey) -> FittedFamily:
         if key not in self._fitted:

@@ -22,7 +22,8 @@ class Step:
     Args:
         op: Name of the op.
         attrs: Attributes of the op.
-        inputs: Positions among the inputs of the ONNX node; None for all.
+        inputs: Positions among the inputs of the ONNX node, followed by the outputs of the steps before; None for all
+            inputs at the first step, and for the output of the step before at the others.
         shape: Shape of the output, if another step follows.
     """
 

@@ -64,27 +64,41 @@ def _pool(call: Call) -> Step:
     return Step(f"pool{len(spatial)}d", {"type": kind, **attrs})
 
 
-def _matmul(call: Call) -> Step:
-    """Read a product: linear if weights are on the right, a matmul of one input if a constant is on the left."""
+def _matmul(call: Call) -> Step | list[Step]:
+    """Read a product: linear if weights are a matrix on the right, a matmul of one input if a factor is constant."""
     left, right = (0, 3) if call.op == "QLinearMatMul" else (0, 1)
-    if min(len(call.shape(left)), len(call.shape(right))) < 2:
+    ranks = len(call.shape(left)), len(call.shape(right))
+    if ranks[0] < 2 or ranks[1] < 1:
         return Step(f"onnx.{call.op}", {})
+    if ranks[1] == 1:  # a vector, as a matrix of one column
+        column = (*call.outputs[0], 1)
+        return [Step("linear" if call.constant(right) else "matmul", {"bias": 0} if call.constant(right) else {}, None,
+                     column), Step("reshape", {})]  # fmt: skip
     if call.constant(right):
         _check_width(call.shape(left)[-1], call.shape(right)[-2])
-        known = len(call.shape(right)) == 2
-        return Step("linear", {"bias": 0}) if known else Step(f"onnx.{call.op}", {})
-    return Step(f"onnx.{call.op}" if call.constant(left) and len(call.shape(left)) > 2 else "matmul", {})
+        return Step("linear", {"bias": 0}) if ranks[1] == 2 else Step("matmul", {"constant": "right"})
+    return Step("matmul", {})
 
 
-def _gemm(call: Call) -> Step:
+def _gemm(call: Call) -> list[Step]:
+    """Read a product of matrices and the addition of a bias, with a transposition of the first matrix if it asks so."""
     _check_width(
         call.shape()[-2 if call.attrs.get("transA") else -1], call.shape(1)[-1 if call.attrs.get("transB") else -2]
     )
-    weights_known = call.constant(1) and (not call.has(2) or call.constant(2)) and not call.attrs.get("transA")
-    return Step("linear", {"bias": int(call.has(2))}) if weights_known else Step("onnx.Gemm", {})
+    before = []
+    if call.attrs.get("transA"):
+        before = [Step("transpose", {"perm": (1, 0)}, (0,), call.shape()[::-1])]
+    position = len(call.shapes) if before else 0
+    if call.constant(1) and (not call.has(2) or call.constant(2)):
+        rest = tuple(range(1, sum(shape is not None for shape in call.shapes)))
+        return [*before, Step("linear", {"bias": int(call.has(2))}, (position, *rest) if before else None)]
+    product = Step("matmul", {}, (position, 1), call.outputs[0])
+    return (
+        [*before, product, Step("add", {}, (position + 1 if before else 3, 2))] if call.has(2) else [*before, product]
+    )
 
 
-LAYERS: Mapping[str, Callable[[Call], Step]] = {
+LAYERS: Mapping[str, Callable[[Call], Step | list[Step]]] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "QLinearConv"), _conv),
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"), _pool),
     **dict.fromkeys(("MatMul", "QLinearMatMul"), _matmul),

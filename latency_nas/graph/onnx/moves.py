@@ -21,6 +21,8 @@ def _slice(call: Call) -> Step:
     firsts = [min(max(s + n if s < 0 else s, 0), n) for s, n in zip(starts, sizes, strict=True)]
     if len(ends) != len(starts) or len(steps) != len(starts):
         raise ValueError("its starts, ends and steps do not fit each other")
+    if set(steps) == {-1} and call.outputs[0] == call.shape():
+        return Step("flip", {"axes": tuple(sorted(axes))})
     attrs: Attrs = {"axes": tuple(axes), "starts": tuple(firsts)}
     return Step("slice", attrs | ({"steps": tuple(steps)} if set(steps) != {1} else {}))
 
@@ -82,5 +84,10 @@ MOVES: Mapping[str, Callable[[Call], Step | list[Step]]] = {
     **dict.fromkeys(("Resize", "Upsample"), _resize),
     "Transpose": _transpose,
     "Gather": _gather,
+    "GatherElements": lambda call: Step("gather", {"axis": axis_of(call.attrs.get("axis", 0), call.shape())}),
+    "GatherND": lambda call: Step("index", {}),
+    **dict.fromkeys(("ScatterND", "ScatterElements", "Scatter"), lambda call: Step("scatter", {})),
+    "GridSample": lambda call: Step("grid_sample", {}),
+    "Trilu": lambda call: Step("trilu", {}),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _depth_to_space),
 }

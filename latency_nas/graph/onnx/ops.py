@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
+import numpy as np
+
 from latency_nas.graph.onnx.call import Attrs, Call, Step, axis_of
 from latency_nas.graph.onnx.layers import LAYERS
 from latency_nas.graph.onnx.moves import MOVES
@@ -36,10 +38,18 @@ def _reduce(call: Call) -> Step:
     return Step(_REDUCTIONS[call.op], {"axes": tuple(axes), "keepdim": int(call.attrs.get("keepdims", 1))})
 
 
-def _binary(call: Call) -> Step:
-    if len(call.shapes) != 2 and call.op in {"Max", "Min", "Sum"}:
-        return Step(f"onnx.{call.op}", {})
-    return Step(_BINARY[call.op], _scalar(call))
+def _binary(call: Call) -> Step | list[Step]:
+    """Read an op of two operands, or a chain of them where the node takes more."""
+    op, n = _BINARY[call.op], len(call.shapes)
+    if n == 1:
+        return Step("reshape", {})  # the operand itself
+    if n == 2:
+        return Step(op, _scalar(call))
+    made, steps = call.shape(), []
+    for position in range(1, n):
+        made = np.broadcast_shapes(made, call.shape(position))
+        steps.append(Step(op, {}, (0 if position == 1 else n + position - 2, position), made))
+    return steps
 
 
 def _scalar(call: Call) -> Attrs:
@@ -69,12 +79,16 @@ _UNARY = {
     "Round": "round", "Not": "logical_not", "BatchNormalization": "batch_norm", "CumSum": "cumsum",
     "InstanceNormalization": "instance_norm", "QuantizeLinear": "quantize", "DequantizeLinear": "dequantize",
     "Cast": "cast", "Expand": "expand", "Tile": "tile", "Reshape": "reshape", "Flatten": "reshape",
-    "Squeeze": "reshape", "Unsqueeze": "reshape",
+    "Squeeze": "reshape", "Unsqueeze": "reshape", "IsNaN": "is_nan", "IsInf": "is_inf", "Tan": "tan", "Asin": "asin",
+    "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh",
+    "Atanh": "atanh", "Celu": "celu", "Softsign": "softsign", "ThresholdedRelu": "threshold", "Swish": "swish",
+    "BitwiseNot": "logical_not",
 }  # fmt: skip
 _BINARY = {
     "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "Mod": "mod", "Max": "maximum",
     "Min": "minimum", "Sum": "add", "Equal": "equal", "Greater": "greater", "GreaterOrEqual": "greater_equal",
     "Less": "less", "LessOrEqual": "less_equal", "And": "logical_and", "Or": "logical_or",
+    "Xor": "logical_xor", "BitwiseAnd": "logical_and", "BitwiseOr": "logical_or", "BitwiseXor": "logical_xor",
 }  # fmt: skip
 _REDUCTIONS = {f"Reduce{name}": f"reduce_{name.lower()}" for name in ("Mean", "Sum", "Max", "Min", "Prod")}
 

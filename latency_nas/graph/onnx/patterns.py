@@ -15,7 +15,7 @@ __all__ = ["canonicalize"]
 def _guarded_softmax(found: Patterns, position: int) -> None:
     """Remove Where(IsNaN(s), 0, s), by which torch's exporter protects attention from rows that are fully masked."""
     node = found.nodes[position]
-    test, source = found.made_by(node.inputs[0], "onnx.IsNaN"), node.inputs[-1]
+    test, source = found.made_by(node.inputs[0], "is_nan"), node.inputs[-1]
     if test is None or test.inputs[0] != source or found.nodes[found.maker.get(source, position)].op != "softmax":
         return
     found.remove(test, node)

@@ -2,7 +2,8 @@
 
 Limitations:
 1. Weights are never read, only their shapes. A file whose external data is missing can be read.
-2. `If`, `Loop`, `Scan` and other ops outside of the vocabulary become ``onnx.If`` and so on, without their bodies.
+2. `If`, `Loop`, `Scan` and other ops outside of the vocabulary become ``onnx.If`` and so on, without their bodies. They
+   have no price, in any mode.
 3. Groups of nodes by which older exporters write one op are merged only where `latency_nas.graph.onnx.patterns` has a
    pattern for them.
 4. Parameters are recognised by their readers: see `latency_nas.graph.onnx.parameters`.
@@ -11,6 +12,7 @@ Limitations:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from latency_nas.graph.onnx.call import Call, Step
 from latency_nas.graph.onnx.model import OnnxModel, load, python_value, title
 from latency_nas.graph.onnx.ops import IDENTITY, read_call
 from latency_nas.graph.onnx.patterns import canonicalize
+from latency_nas.graph.onnx.recurrent import RECURRENT, Recurrent, read_recurrent
 from latency_nas.graph.onnx.shapes import complete
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.parameters import ParameterPart
@@ -100,21 +103,32 @@ class _Builder:
             self.index[outputs[0]] = self.add(sources[0])
             return
         call = self.call(node, sources, outputs) if standard else None
+        if call is not None and node.op_type in RECURRENT and (layer := read_recurrent(call)):
+            self._place_recurrent(node, layer)
+            return
         steps = read_call(call) if call else [Step(f"onnx.{node.domain}.{node.op_type}", {})]
-        inputs = tuple([self.add(name) for name in sources if name])
+        known = [self.add(name) for name in sources if name]
+        inputs = tuple(known)
         for step in steps[:-1]:
-            taken = inputs if step.inputs is None else tuple(inputs[position] for position in step.inputs)
             made = self._new(step.shape, self.model.tensors[outputs[0]][1])
-            self.append(node, step, taken, (made,))
+            self.append(node, step, _taken(step, inputs, known), (made,))
+            known.append(made)
             inputs = (made,)
         last = steps[-1]
+        inputs = _taken(last, inputs, known)
         shape, kind = self.model.tensors[outputs[0]]
         source = self.values[inputs[0]] if inputs else None
+        if last.op == "reshape" and source is not None and prod(source.shape) != prod(shape):
+            raise InputMismatchError(
+                f"it makes {list(shape)} of {list(source.shape)}, which has another number of elements: it is fixed "
+                f"for another input shape"
+            )
         if (
             source is not None
             and not source.constant
             and (
-                (last.op in _IDLE_IF_SAME_SHAPE and source.shape == shape)
+                (last.op in _IDLE_IF_SAME_SHAPE and source.shape == shape and "steps" not in last.attrs)
+                or (last.op == "pad" and not any(last.attrs["pads"]))  # type: ignore[arg-type]
                 or (last.op == "cast" and source.dtype == _DTYPES.get(kind))
             )
         ):
@@ -122,6 +136,19 @@ class _Builder:
             return
         kept = outputs[:1] if last.op.endswith(_ONE_OUTPUT) else outputs
         self.append(node, last, inputs, tuple([self.add(name) for name in kept]))
+
+    def _place_recurrent(self, node: onnx.NodeProto, layer: Recurrent) -> None:
+        """Append a recurrent layer, and the copies of its output by which the file names sequences and last states."""
+        used = tuple([self.add(name) for name in node.input[:4] if name])
+        sequence = self._new(layer.shape, self.model.tensors[node.input[0]][1])
+        self.append(node, layer.step, used, (sequence,))
+        for position, name in enumerate(node.output):
+            source = sequence
+            for step in layer.outputs[position] if name else ():
+                is_last = step is layer.outputs[position][-1]
+                made = self.add(name) if is_last else self._new(step.shape, self.model.tensors[name][1])
+                self.append(node, step, (source,), (made,))
+                source = made
 
     def append(self, node: onnx.NodeProto, step: Step, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         layer = node.name or node.output[0]
@@ -132,6 +159,10 @@ class _Builder:
         self.nodes.append(
             Node(name=name, op=step.op, attrs=step.attrs, inputs=inputs, outputs=outputs, modules=(layer,))
         )
+
+
+def _taken(step: Step, inputs: tuple[int, ...], known: Sequence[int]) -> tuple[int, ...]:
+    return inputs if step.inputs is None else tuple(known[position] for position in step.inputs)
 
 
 def read_onnx(
@@ -171,7 +202,7 @@ def read_onnx(
             nodes=tuple(builder.nodes),
             inputs=tuple(builder.index[name] for name in model.inputs),
             outputs=tuple(builder.add(name) for name in model.outputs),
-        )
+        ).without_dead_nodes()
     )
     for made in graph.nodes:
         _check(model, graph, made)

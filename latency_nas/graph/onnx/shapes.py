@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, fold
+from latency_nas.graph.onnx.declared import drop_stale_shapes
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, static_shape, take_weight, title
 
 __all__ = ["complete"]
@@ -84,6 +85,7 @@ def complete(model: OnnxModel) -> None:
         GraphError: if the model lacks a tensor, has a cycle, or a shape stays unknown.
     """
     model.nodes = _in_order(model, model.nodes)
+    drop_stale_shapes(model)
     _fold(model)
     n_unknown = len(_unknown(model))
     for _ in range(_MAX_ROUNDS):

@@ -288,4 +288,4 @@ class _Builder:
             raise GraphError(f"Expected {self.source} to have inputs and outputs (feed, fetch), but it lacks them.")
         values, nodes = tuple(self.values), tuple(self.nodes)
         graph = OpGraph(values=values, nodes=nodes, inputs=tuple(self.inputs), outputs=tuple(self.outputs))
-        return in_int8(with_biases(graph), always=_QUANTISED)
+        return in_int8(with_biases(graph), always=_QUANTISED).without_dead_nodes()

@@ -91,15 +91,33 @@ _UNARY = {
     "sigmoid": "sigmoid", "silu": "swish", "tanh": "tanh", "gelu": "gelu", "softplus": "softplus", "exp": "exp",
     "log": "log", "sqrt": "sqrt", "rsqrt": "rsqrt", "reciprocal": "reciprocal", "erf": "erf", "sin": "sin",
     "cos": "cos", "abs": "abs", "neg": "neg", "sign": "sign", "floor": "floor", "ceil": "ceil", "round": "round",
-    "logical_not": "logical_not",
+    "logical_not": "logical_not", "bitwise_not": "logical_not", "isnan": "is_nan", "isinf": "is_inf", "tan": "tan",
+    "asin": "asin", "acos": "acos", "atan": "atan", "sinh": "sinh", "cosh": "cosh", "asinh": "asinh", "acosh": "acosh",
+    "atanh": "atanh", "trunc": "trunc", "expm1": "expm1", "exp2": "exp2", "log1p": "log1p", "log2": "log2",
+    "celu": "celu", "softsign": "softsign", "threshold": "threshold", "hardshrink": "hard_shrink",
+    "softshrink": "soft_shrink", "log_sigmoid": "log_sigmoid", "tril": "trilu", "triu": "trilu",
 }  # fmt: skip
 _BINARY = {
     "add": "add", "sub": "sub", "rsub": "sub", "mul": "mul", "div": "div", "pow": "pow", "remainder": "mod",
     "fmod": "mod", "maximum": "maximum", "minimum": "minimum", "eq": "equal", "ne": "not_equal", "gt": "greater",
     "ge": "greater_equal", "lt": "less", "le": "less_equal", "logical_and": "logical_and",
-    "logical_or": "logical_or", "where": "where",
+    "logical_or": "logical_or", "logical_xor": "logical_xor", "bitwise_and": "logical_and", "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor", "where": "where",
 }  # fmt: skip
 _SAME_DATA = ("view", "reshape", "_unsafe_view", "unsqueeze", "squeeze", "flatten", "unflatten", "view_as")
+_SCATTERS = (
+    "index_put",
+    "_index_put_impl",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "masked_scatter",
+    "slice_scatter",
+    "select_scatter",
+)
 _RESIZE = {
     "linear": ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "_upsample_bilinear2d_aa"),
     "cubic": ("upsample_bicubic2d", "_upsample_bicubic2d_aa"),
@@ -130,9 +148,6 @@ _READ: dict[str, Callable[..., Read]] = {
     **{name: _plain(op) for name, op in _UNARY.items()},
     **{name: _plain(op) for name, op in _BINARY.items()},
     "masked_fill": _plain("where"),
-    "bitwise_and": lambda x, *_: ("logical_and" if x.dtype == torch.bool else "aten.bitwise_and", {}),
-    "bitwise_or": lambda x, *_: ("logical_or" if x.dtype == torch.bool else "aten.bitwise_or", {}),
-    "bitwise_not": lambda x: ("logical_not" if x.dtype == torch.bool else "aten.bitwise_not", {}),
     "hardtanh": lambda x, low=-1.0, high=1.0: _clamp(x, low, high),
     "clamp": _clamp,
     "clamp_min": _clamp,
@@ -162,6 +177,15 @@ _READ: dict[str, Callable[..., Read]] = {
     "expand": _plain("expand"),
     "repeat": _plain("tile"),
     "index_select": lambda x, dim, _: ("gather", {"axis": dim % x.dim()}),
+    "gather": lambda x, dim, *_, **__: ("gather", {"axis": dim % max(1, x.dim())}),
+    "index": _plain("index"),
+    **dict.fromkeys(_SCATTERS, _plain("scatter")),
+    "roll": _plain("roll"),
+    "flip": lambda x, dims: ("flip", {"axes": tuple(sorted(dim % x.dim() for dim in dims))}),
+    "copy": _plain("expand"),
+    "im2col": _plain("im2col"),
+    "grid_sampler_2d": _plain("grid_sample"),
+    "grid_sampler_3d": _plain("grid_sample"),
     "embedding": _plain("embedding"),
     "_to_copy": _plain("cast"),
     "quantize_per_tensor": _plain("quantize"),
@@ -177,7 +201,7 @@ IDENTITY = frozenset({
 # ops that use only the shape of their inputs
 SHAPE_ONLY = frozenset({
     "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
-    "new_full", "new_empty",
+    "new_full", "new_empty", "fill", "zero",
 })  # fmt: skip
 
 _PRODUCTS = frozenset({"linear", "matmul", "mm", "bmm", "addmm"})
@@ -195,10 +219,8 @@ def _product(name: str, args: Sequence[Any], constant: Callable[[Tensor], bool])
     if min(left.dim(), right.dim()) < 2 or (bias is not None and not constant(bias)):
         return None
     if constant(right) and not constant(left):
-        return ("linear", {"bias": int(bias is not None)}) if right.dim() == 2 else (f"aten.{name}", {})
-    if name in {"linear", "addmm"}:
-        return None
-    return (f"aten.{name}", {}) if constant(left) and left.dim() > 2 else ("matmul", {})
+        return ("linear", {"bias": int(bias is not None)}) if right.dim() == 2 else ("matmul", {"constant": "right"})
+    return None if name in {"linear", "addmm"} else ("matmul", {})
 
 
 def read_op(func: Any, args: Any, kwargs: Any, constant: Callable[[Tensor], bool]) -> tuple[str, Attrs] | None:

@@ -140,17 +140,27 @@ def read_torch(
         stack.enter_context(torch.inference_mode())  # then torch dispatches whole ops, such as `linear`
         stack.enter_context(recorder)
         result = _run(model, args, kwargs, recorder, run)
-    outputs = _tensors(result)
-    return OpGraph(
-        values=tuple(recorder.values),
-        nodes=tuple(recorder.nodes),
-        inputs=tuple(indices),
-        outputs=tuple(recorder.find(tensor) for tensor in outputs),
-    )
+    outputs = _outputs(result)
+    if not outputs and run is None:
+        raise GraphError(f"Expected a forward that returns tensors, but {type(model).__name__} returns {type(result)}.")
+    found = tuple(recorder.find(tensor) for tensor in outputs)  # may add nodes
+    graph = OpGraph(values=tuple(recorder.values), nodes=tuple(recorder.nodes), inputs=tuple(indices), outputs=found)
+    return graph.without_dead_nodes() if outputs else graph
 
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
+
+
+def _outputs(result: Any, depth: int = 4) -> list[Tensor]:
+    """The tensors in what a forward returned, also in the attributes of its objects."""
+    found: list[Tensor] = []
+    for item in tree_flatten(result)[0]:
+        if isinstance(item, Tensor):
+            found.append(item)
+        elif depth and hasattr(item, "__dict__"):
+            found += _outputs([*item.values()] if isinstance(item, Mapping) else vars(item), depth - 1)
+    return found
 
 
 @contextmanager

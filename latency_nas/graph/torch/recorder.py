@@ -19,7 +19,9 @@ from latency_nas.graph.op_graph import Node, Value
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, name_of, read_op
 from latency_nas.graph.torch.parameter_trace import ParameterTrace
+from latency_nas.graph.torch.recurrent import read_recurrent
 from latency_nas.graph.torch.rewrites import REWRITES
+from latency_nas.graph.torch.written import WrittenMemory, written_by
 from latency_nas.kernel import OPS
 
 __all__ = ["Recorder"]
@@ -91,6 +93,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.modules: list[str] = []
         self.failed_in: list[str] | None = None
         self.choices: CandidateCalls | None = None
+        self.memory = WrittenMemory(self)
         self._index: dict[int, int] = {}  # id of a fake tensor -> value
         self._fake: dict[int, Tensor] = {}  # id of a real tensor -> its fake
         self._zeros: set[int] = set()  # ids of fakes of zeros
@@ -103,21 +106,30 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The fake of a real tensor, made on first use. With it, no real tensor is read or written."""
         if isinstance(tensor, FakeTensor):
             return tensor
+        if self.memory.holds(tensor):
+            made, is_constant = self.memory.fake(tensor)
+            if is_constant:
+                self._stand_for(made, tensor, self.add(made, constant=True, parameter=self.names.get(id(tensor), "")))
+            return made
         if id(tensor) not in self._fake:
             index = self.find(tensor)
             self._fake[id(tensor)] = made = self._made(tensor)
-            self._index[id(made)] = index
-            self.trace.copy_parts(made, tensor)
-            if self.choices is not None and not tensor.is_meta and not tensor.any():
-                self._zeros.add(id(made))
+            self._stand_for(made, tensor, index)
         return self._fake[id(tensor)]
+
+    def _stand_for(self, made: Tensor, tensor: Tensor, index: int) -> None:
+        """Record that a fake stands for a real tensor, of a value that is constant."""
+        self._index[id(made)] = index
+        self.trace.copy_parts(made, tensor)
+        if self.choices is not None and not tensor.is_meta and not tensor.any():
+            self._zeros.add(id(made))
 
     def _made(self, tensor: Tensor) -> Tensor:
         if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_meta:
             return self.fake_mode.from_tensor(tensor, static_shapes=True)
-        return self._blank(tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        return self.blank(tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
 
-    def _blank(self, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    def blank(self, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
         """A fake without the fake mode, which takes ten times as long."""
         return FakeTensor(self.fake_mode, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
 
@@ -135,10 +147,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def find(self, tensor: Tensor) -> int:
         """Index of the value of a real or fake tensor. A tensor that was not seen before is a constant."""
+        if self.memory.holds(tensor):
+            tensor = self.fake(tensor)
+        index = self.memory.value(tensor)
+        if index is not None:
+            self._index[id(tensor)] = index
         index = self._index.get(id(tensor))
         if index is None:
             return self.add(tensor, constant=True, parameter=self.names.get(id(tensor), ""))
         return index
+
+    def whole(self, storage: int) -> int | None:
+        """The value of a tensor that has all of a memory."""
+        for tensor in reversed(self._alive):
+            memory = tensor.untyped_storage()
+            if memory._cdata == storage and tensor.numel() * tensor.element_size() == memory.nbytes():
+                return self._index.get(id(tensor))
+        return None
 
     def is_constant(self, tensor: Tensor) -> bool:
         """Whether a tensor is known before the model runs."""
@@ -159,12 +184,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         name = name_of(func)
         tensors = list(_tensors_in((*args, *kwargs.values())))
-        if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
+        if not any(isinstance(tensor, FakeTensor) or self.memory.holds(tensor) for tensor in tensors):
             self._keep(func, tensors)
             result = func(*args, **kwargs)
             if name not in SHAPE_ONLY:
                 self.trace.follow(tensors, _tensors_of(result), view=_is_view(func))
             return result
+        written = written_by(func, args, kwargs)
+        for tensor in written:
+            if not isinstance(tensor, FakeTensor):
+                self.memory.adopt(tensor)
         mixture = None if self.choices is None else self.choices.mixed(name, args, list(map(self.fake, tensors)))
         if self.choices is not None and mixture is not None:
             args, kwargs = tree_map_only(Tensor, self.fake, (args, kwargs))
@@ -172,7 +201,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.choices.join(result, mixture)
             self._index[id(result)] = self.find(mixture)
             self._alive.append(result)
+            if written:
+                self.memory.wrote(result, self._index[id(result)])
             return result
+        if name in _WHOLE:
+            with self:
+                result = read_recurrent(func, args, self._emit)
+            if result is not None:
+                return result
         scaled = f"{name}.alpha" if kwargs.get("alpha", 1) != 1 else name
         op = None if scaled in REWRITES else read_op(func, args, kwargs, self.is_constant)
         if op is None and name not in IDENTITY and name not in SHAPE_ONLY:
@@ -183,14 +219,25 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if name not in _WHOLE and _is_composite(func):
                 with self:
                     return func.decompose(*args, **kwargs)
-        inputs = tuple(map(self.find, tensors))
+        read = list(_tensors_in(args)) if "out" in kwargs else tensors[1:] if name == "copy" else tensors
+        inputs = tuple(map(self.find, read))
         result = self._run(func, args, kwargs)
-        made = _tensors_of(result)
+        made = _tensors_of(result) or list(map(self.fake, written))
         if made:
             self._record(name, op or (f"aten.{name}", {}), inputs, made)
             if name not in SHAPE_ONLY and all(self.values[index].constant for index in inputs):
                 self.trace.follow(tensors, made, view=_is_view(func))
+            for tensor in map(self.fake, written):
+                self._zeros.discard(id(tensor))
+                self.memory.wrote(tensor, self._held(tensor))
+            for tensor in () if written else made:
+                self.memory.note(tensor)
         return result
+
+    def _held(self, tensor: Tensor) -> int:
+        """The value that an op wrote into a fake just now, whatever the memory held before."""
+        index = self._index.get(id(tensor))
+        return self.add(tensor, constant=True) if index is None else index
 
     def _keep(self, func: Any, tensors: Sequence[Tensor]) -> None:
         """Copy the tensors that an op on real tensors may overwrite."""
@@ -217,7 +264,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except TypeError:  # an argument that cannot be hashed
             key = like = None
         if like is not None:
-            return self._blank(*like)
+            return self.blank(*like)
         args, kwargs = tuple(map(self._faked, args)), {name: self._faked(item) for name, item in kwargs.items()}
         result = torch.empty_like(args[0]) if name_of(func) == "batch_norm" and _fits(*args) else func(*args, **kwargs)
         if key is not None and type(result) is FakeTensor:
@@ -244,7 +291,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         op, attrs = read
         source = self.values[inputs[0]]
         same_shape, same_dtype = tuple(made[0].shape) == source.shape, DTYPES.get(made[0].dtype) == source.dtype
-        if name in IDENTITY or (op in _IDLE_IF_SAME_SHAPE and same_shape) or (op == "cast" and same_dtype):
+        idle = op in _IDLE_IF_SAME_SHAPE and same_shape and "steps" not in attrs
+        if name in IDENTITY or idle or (op == "pad" and not any(attrs["pads"])) or (op == "cast" and same_dtype):  # type: ignore[arg-type]
             self._alive.append(made[0])
             self._index[id(made[0])] = inputs[0]
             return
@@ -258,6 +306,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operands = [self.values[index] for index in inputs]
         n_operands = 3 if op == "where" else 2
         return len(operands) < n_operands or any(value.constant and prod(value.shape) == 1 for value in operands)
+
+    def _emit(self, op: str, attrs: Attrs, tensors: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
+        """Add a node of one output; the fake of that."""
+        first, *_ = fakes = [self.fake(tensor) for tensor in tensors]
+        made = self.blank(shape, torch.empty(shape, device="meta").stride(), first.dtype, first.device)
+        self.append(op, attrs, tuple(map(self.find, fakes)), (self.add(made),))
+        return made
 
     def append(self, op: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         """Add a node, named after the running module."""

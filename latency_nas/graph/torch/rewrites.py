@@ -119,6 +119,9 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "max": _extreme(torch.amax, torch.argmax),
     "min": _extreme(torch.amin, torch.argmin),
     "adaptive_avg_pool2d": _adaptive_avg_pool,
+    "mv": lambda x, vector: (x @ vector.unsqueeze(-1)).squeeze(-1),
+    "dot": lambda x, other: (x * other).sum(),
+    "outer": lambda x, other: x.unsqueeze(-1) * other,
     "glu": _glu,
     "var": _variance,
 }

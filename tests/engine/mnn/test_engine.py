@@ -66,7 +66,7 @@ def test_an_op_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         "pool3d, pow, reciprocal, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum, relu, relu6, "
         "reshape, resize, round, selu, sigmoid, sign, sin, slice, softmax, softplus, split, sqrt, sub, swish, "
         "tanh, transpose, "
-        "but the model has aten.roll (at /aten.roll)."
+        "but the model has roll (at /roll)."
     )
 
 

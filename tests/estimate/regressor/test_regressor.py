@@ -11,7 +11,7 @@ import pytest
 from latency_nas.estimate.regressor.features import FEATURES, features
 from latency_nas.estimate.regressor.regressor import KernelRegressor
 from latency_nas.kernel import Kernel
-from latency_nas.table import Entry, LatencyTable, import_paddleslim
+from latency_nas.table import Entry, LatencyTable, import_paddleslim, load_table
 from tests.estimate.test_estimator import SHEET, roofline_ms, table_of
 from tests.networks import MobileNet, ResNet18
 
@@ -94,3 +94,13 @@ def test_held_out_convolutions_of_a_real_table(capsys: pytest.CaptureFixture[str
         )
     assert np.mean(errors) < 0.10
     assert np.mean(within) > 0.85
+
+
+def test_an_op_that_computes_is_never_priced_as_a_copy() -> None:
+    shape = [(1, 50, 64)]
+    unknown = [Kernel.of("onnx.If", shape, shape), Kernel.of("lstm", shape, shape, hidden=64),
+               Kernel.of("grid_sample", shape, shape), Kernel.of("aten.mystery", shape, shape)]  # fmt: skip
+    moves = [Kernel.of("roll", shape, shape), Kernel.of("logical_and", shape, shape, dtype="bool")]
+    regressor = KernelRegressor(load_table("SD865"))
+    assert regressor.predict_many(unknown) == [None] * 4
+    assert all(found is not None and found.latency_ms > 0 for found in regressor.predict_many(moves))

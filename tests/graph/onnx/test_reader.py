@@ -6,12 +6,14 @@ import io
 import random
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from fuzz_onnx import SOUND, fuzz
-from onnx import parser
+from onnx import numpy_helper, parser
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +22,7 @@ from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.onnx.reader import _DTYPES, read_onnx
 from latency_nas.graph.reader import read_model
 from latency_nas.graph.torch.reader import read_torch
+from latency_nas.kernel import n_macs, n_params
 from tests.zoo import ZOO, example_input
 
 HEAD = '<ir_version: 9, opset_import: ["": 18]>'
@@ -83,13 +86,32 @@ def test_attention_module_and_lstm() -> None:
     network = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     example = torch.zeros(1, 4, 16)
     assert kernels(read_onnx(exported(network, example))) == kernels(read_torch(network, example))
-    lstm = read_onnx(
-        model(
-            "g (float[4, 1, 8] x) => (float[4, 1, 1, 16] y) <int64[3] s = {1, 64, 8}, int64[3] t = {1, 64, 16}>"
-            "{ w = ConstantOfShape(s)\n r = ConstantOfShape(t)\n y = LSTM <hidden_size = 16> (x, w, r) }"
-        )
-    )
-    assert [str(lstm.kernel(node)) for node in lstm.nodes] == ["onnx.LSTM [4,1,8] -> [4,1,1,16] dtype=fp32"]
+
+
+class Recurrent(nn.Module):
+    """The output sequence and the last state, as a classifier of sequences uses them."""
+
+    def __init__(self, kind: type[nn.RNNBase], **options: Any) -> None:
+        super().__init__()
+        self.layer, self.head = kind(8, 16, **options), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        sequence, state = self.layer(x)
+        return sequence, self.head((state[0] if isinstance(state, tuple) else state)[-1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"num_layers": 2, "batch_first": True}], ids=str)
+def test_recurrent_layers(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
+    network, example = Recurrent(kind, **options), torch.zeros(5, 2, 8)
+    read = read_torch(network, example)
+    ours = [read.kernel(node) for node in read.nodes if node.op in ("lstm", "gru", "rnn")]
+    if kind is not nn.RNN:  # which the exporter writes step by step
+        graph = read_onnx(exported(network, example))
+        assert [graph.kernel(node) for node in graph.nodes if node.op in ("lstm", "gru")] == ours
+    weights = sum(p.numel() for name, p in network.layer.named_parameters() if "weight" in name)
+    assert sum(map(n_macs, ours)) == 10 * weights  # each of ten steps multiplies each weight once
+    assert sum(map(n_params, ours)) == sum(p.numel() for p in network.layer.parameters())
 
 
 def test_quantised_programs_of_both_forms_compute_in_int8() -> None:
@@ -224,3 +246,45 @@ def test_damaged_models_are_read_or_refused() -> None:
     assert set(outcomes) <= {"read", "GraphError", "InputMismatchError"}, outcomes
     assert sum(outcomes.values()) == 2000
     assert slowest_s < 5
+
+
+def test_shapes_follow_from_the_inputs_and_not_from_stale_declarations(caplog: pytest.LogCaptureFixture) -> None:
+    text = (
+        "g (float[1, 3, 64, 64] x) => (float[1, 4, 8, 8] y) <float[4, 3, 3, 3] w, float[1, 4, 8, 8] a>"
+        "{ a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w)\n y = Relu(a) }"
+    )
+    stale = model(text)
+    stale.graph.initializer.append(numpy_helper.from_array(np.zeros((4, 3, 3, 3), np.float32), "w"))
+    graph = read_onnx(stale)
+    assert [graph.values[index].shape for index in graph.outputs] == [(1, 4, 32, 32)]
+    assert "declares the shape [1, 4, 8, 8] for Conv" in caplog.text
+
+
+def test_a_reshape_that_is_fixed_for_another_input() -> None:
+    text = "g (float[N, 8] x) => (float[2, 4] y) { s = Constant <value_ints = [2, 4]> ()\n y = Reshape(x, s) }"
+    with pytest.raises(InputMismatchError, match="fixed for another input shape"):
+        read_onnx(model(text), input_shape=(3, 8))
+
+
+def test_a_slice_backwards_is_a_flip_and_padding_by_nothing_is_idle() -> None:
+    text = (
+        "g (float[2, 8] x) => (float[2, 8] y) { m = Constant <value_ints = [-1]> ()\n"
+        "e = Constant <value_ints = [-9]> ()\n o = Constant <value_ints = [1]> ()\n"
+        "z = Constant <value_ints = [0, 0, 0, 0]> ()\n a = Slice(x, m, e, o, m)\n y = Pad(a, z) }"
+    )
+    graph = read_onnx(model(text))
+    assert [(node.op, dict(node.attrs)) for node in graph.nodes] == [("flip", {"axes": (1,)})]
+
+
+def test_sums_of_several_are_chains_of_two() -> None:
+    graph = read_onnx(model("g (float[2, 8] x, float[2, 8] v, float[8] w) => (float[2, 8] y) { y = Sum(x, v, w) }"))
+    assert [str(graph.kernel(node)) for node in graph.nodes] == [
+        "add [2,8] [2,8] -> [2,8] dtype=fp32", "add [2,8] [8] -> [2,8] dtype=fp32",
+    ]  # fmt: skip
+
+
+def test_products_of_activations_by_gemm() -> None:
+    text = "g (float[8, 2] x, float[8, 3] v, float[3] w) => (float[2, 3] y) { y = Gemm <transA = 1> (x, v, w) }"
+    graph = read_onnx(model(text))
+    assert [node.op for node in graph.nodes] == ["transpose", "matmul", "add"]
+    assert n_macs(graph.kernel(graph.nodes[1])) == 2 * 8 * 3

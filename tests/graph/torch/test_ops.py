@@ -69,7 +69,7 @@ CASES: dict[str, tuple[Any, tuple[tuple[int, ...], ...], list[tuple[str, dict[st
     "linear of words": (nn.Linear(8, 4), (WORDS,), [("linear", {"bias": 1})]),
     "matmul": (lambda a, b: a @ b, (WORDS, (2, 8, 3)), [("matmul", {})]),
     "bmm": (torch.bmm, (WORDS, (2, 8, 3)), [("matmul", {})]),
-    "vector product": (lambda a, b: a @ b, ((8,), (8,)), [("aten.dot", {})]),
+    "vector product": (lambda a, b: a @ b, ((8,), (8,)), [("mul", {}), ("reduce_sum", {"axes": (0,), "keepdim": 0})]),
     "einsum": (
         lambda a, b: torch.einsum("bik,bjk->bij", a, b),
         (WORDS, (2, 3, 8)),
@@ -133,7 +133,7 @@ CASES: dict[str, tuple[Any, tuple[tuple[int, ...], ...], list[tuple[str, dict[st
     ),
     "chunks": (lambda x: torch.cat(x.chunk(2, 1), 2), (IMAGE,), [("split", {"axis": 1}), ("concat", {"axis": 2})]),
     "unbind": (
-        lambda x: x.unbind(0)[1],
+        lambda x: x.unbind(0),
         (WORDS,),
         [("slice", {"axes": (0,), "starts": (0,)}), ("reshape", {}), ("slice", {"axes": (0,), "starts": (1,)}),
          ("reshape", {})],
@@ -161,7 +161,15 @@ CASES: dict[str, tuple[Any, tuple[tuple[int, ...], ...], list[tuple[str, dict[st
     "nothing": (lambda x: F.dropout(x).clone().detach().contiguous().to(torch.float32), (IMAGE,), []),
     "cast": (lambda x: x.half(), (IMAGE,), [("cast", {})]),
     "constants of a shape": (lambda x: x * torch.zeros_like(x), (IMAGE,), [("mul", {})]),
-    "lstm": (nn.LSTM(8, 4), (WORDS,), [("aten.lstm", {})]),
+    "roll": (lambda x: x.roll(1, -1), (IMAGE,), [("roll", {})]),
+    "flip": (lambda x: x.flip(-1, 1), (IMAGE,), [("flip", {"axes": (1, 3)})]),
+    "advanced index": (lambda x: x[:, torch.tensor([2, 0])], (IMAGE,), [("index", {})]),
+    "matrices of weights": (lambda x: x @ torch.ones(2, 8, 3), (WORDS,), [("matmul", {"constant": "right"})]),
+    "vector of weights": (
+        lambda x: x @ torch.ones(8),
+        (WORDS,),
+        [("reshape", {}), ("linear", {"bias": 0}), ("reshape", {}), ("reshape", {})],
+    ),
 }  # fmt: skip
 
 

@@ -1,0 +1,51 @@
+"""Reads ONNX's recurrent layers: one op over the whole sequence, in one or both directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latency_nas.graph.onnx.call import Call, Step
+from latency_nas.kernel import AttrValue, Shape
+
+__all__ = ["RECURRENT", "Recurrent", "read_recurrent"]
+
+# type of a node -> op
+RECURRENT = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrent:
+    """A recurrent layer.
+
+    Args:
+        step: Op of the layer.
+        shape: Shape of its output, ``(steps, batch, directions * hidden)``.
+        outputs: For each output of the ONNX node, the steps that make it of the layer's output.
+    """
+
+    step: Step
+    shape: Shape
+    outputs: tuple[tuple[Step, ...], ...]
+
+
+def read_recurrent(call: Call) -> Recurrent | None:
+    """The layer that a node is; None where batches come first, or the sequences differ in length.
+
+    ONNX keeps directions on an axis of their own, and gives the last states beside the sequence. They are parts of the
+    layer's output, which costs what an engine pays for them: a copy.
+    """
+    if call.attrs.get("layout") or call.has(4):
+        return None
+    steps, batch, _ = call.shape()
+    directions, _, hidden = call.shape(2)
+    both: dict[str, AttrValue] = {"directions": directions} if directions > 1 else {}
+    attrs: dict[str, AttrValue] = {"hidden": hidden, **both}
+    split = (steps, batch, directions, hidden)
+    sequence = (
+        (Step("reshape", {}),)
+        if directions == 1
+        else (Step("reshape", {}, None, split), Step("transpose", {"perm": (0, 2, 1, 3)}))
+    )
+    end = Step("slice", {"axes": (0,), "starts": (steps - 1,)}, None, (1, batch, directions * hidden))
+    state = (end, Step("reshape", {}))
+    return Recurrent(Step(RECURRENT[call.op], attrs), (steps, batch, directions * hidden), (sequence, state, state))
