@@ -81,6 +81,7 @@ def test_sampled_and_filtered(
     assert said == f"{filter_by_budget(rows, plan, max_ms=limit, confidence=None)}\n"
 
 
+@pytest.mark.slow
 def test_errors_are_one_message(plan: CostPlan, tmp_path: Path) -> None:
     file = tmp_path / "candidates.parquet"
     pq.write_table(pa.table({name: [0, 9] for name in plan.choices}), file)

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,29 +82,44 @@ def filter_files(
     files = candidates_files(source)
     schema = _common_schema(files, budgets[0].plan, adds_outcome=keep_uncertain and output is not None)
     parts = [part for file in files for part in parts_of(file)]
-    folder = None if output is None else output.with_name(f"{output.name}.parts")
-    if folder is not None:
-        _begin(folder, _settings(files, budgets, keep_uncertain))
     packed = BudgetFilter.of(budgets)
+    if output is None:
+        run = partial(filter_part, packed=packed, target=None, keep_uncertain=False)
+        return sum((found for found in _in_order(run, parts, threads, on_progress)), _counts([]))
+    folder = output.with_name(f"{output.name}.parts")
+    _begin(folder, _settings(files, budgets, keep_uncertain))
+    targets = {part: folder / f"{number:06}" for number, part in enumerate(parts)}
+    counts = _counts([])
+    with _Assembly(folder / "whole.parquet", _output_schema(schema, keep_uncertain)) as assembly:
 
-    def run(number: int) -> NDArray[np.int64]:
-        target = None if folder is None else folder / f"{number:06}"
-        return filter_part(parts[number], packed, target, keep_uncertain=keep_uncertain)
+        def filter_one(part: FilePart) -> NDArray[np.int64]:
+            return filter_part(part, packed, targets[part], keep_uncertain=keep_uncertain)
 
-    counts = np.zeros(3, np.int64)
+        for part, found in zip(parts, _in_order(filter_one, parts, threads, on_progress), strict=True):
+            counts += found
+            assembly.add(targets[part].with_suffix(".arrow"))
+    (folder / "whole.parquet").replace(output)
+    shutil.rmtree(folder)
+    return counts
+
+
+def _in_order(
+    run: Callable[[FilePart], NDArray[np.int64]],
+    parts: Sequence[FilePart],
+    threads: int,
+    on_progress: Progress | None,
+) -> Iterator[NDArray[np.int64]]:
+    """The result of each part, in order; threads are ahead of what the caller does with them."""
     done, total = 0, sum(part.n_rows for part in parts)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for part, found in zip(parts, pool.map(run, range(len(parts))), strict=True):
-                counts += found
+            for part, found in zip(parts, pool.map(run, parts), strict=True):
+                yield found
                 done += part.n_rows
                 if on_progress is not None:
                     on_progress(done, total)
         finally:
             pool.shutdown(cancel_futures=True)
-    if folder is not None and output is not None:
-        _assemble(folder, len(parts), _output_schema(schema, keep_uncertain), output)
-    return counts
 
 
 def parts_of(file: Path) -> tuple[FilePart, ...]:
@@ -142,18 +158,18 @@ def filter_part(
     if record.exists():
         return np.array(json.loads(record.read_text()), np.int64)
     counts, writer = _counts([]), None
-    with whole_file(target.with_suffix(".arrow")) as partial, pa.OSFile(str(partial), "wb") as sink:
+    with whole_file(target.with_suffix(".arrow")) as unfinished, pa.OSFile(str(unfinished), "wb") as sink:
         for batch, outcomes in _batches(part, packed, only_choices=False):
             counts += _counts(outcomes)
             kept = _kept(batch, outcomes, keep_uncertain)
             if writer is None:
-                writer = pa.ipc.new_stream(sink, kept.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+                writer = pa.ipc.new_stream(sink, kept.schema)  # not compressed: that would take longer than the rest
             if kept.num_rows:
                 writer.write_batch(kept)
         if writer is not None:
             writer.close()
-    with whole_file(record) as partial:
-        partial.write_text(json.dumps(counts.tolist()))
+    with whole_file(record) as unfinished:
+        unfinished.write_text(json.dumps(counts.tolist()))
     return counts
 
 
@@ -230,28 +246,33 @@ def _begin(folder: Path, settings: dict[str, Any]) -> None:
                 f"differ: delete this folder to begin anew."
             )
         return
-    with whole_file(file) as partial:
-        partial.write_text(json.dumps(settings))
+    with whole_file(file) as unfinished:
+        unfinished.write_text(json.dumps(settings))
 
 
-def _assemble(folder: Path, n_parts: int, schema: pa.Schema, output: Path) -> None:
-    """Write the output from the rows of all parts, and remove the folder."""
-    partial = folder / "whole.parquet"
-    with pq.ParquetWriter(partial, schema) as writer:
-        waiting: list[pa.RecordBatch] = []
-        for batch in _kept_batches(folder, n_parts):
-            waiting.append(batch)
-            if sum(one.num_rows for one in waiting) >= _GROUP_ROWS:
-                writer.write_table(pa.Table.from_batches(waiting, schema).unify_dictionaries())
-                waiting = []
-        if waiting:
-            writer.write_table(pa.Table.from_batches(waiting, schema).unify_dictionaries())
-    partial.replace(output)
-    shutil.rmtree(folder)
+class _Assembly:
+    """Writes the rows of all parts, in order, as row groups of about a million rows."""
 
+    def __init__(self, file: Path, schema: pa.Schema) -> None:
+        self._writer, self._schema = pq.ParquetWriter(file, schema), schema
+        self._waiting: list[pa.RecordBatch] = []
 
-def _kept_batches(folder: Path, n_parts: int) -> Iterator[pa.RecordBatch]:
-    for number in range(n_parts):
-        with pa.memory_map(str(folder / f"{number:06}.arrow")) as source:
-            if source.size():
-                yield from pa.ipc.open_stream(source)
+    def __enter__(self) -> _Assembly:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+        self._writer.close()
+
+    def add(self, part: Path) -> None:
+        """Append the rows that were kept of a part."""
+        with pa.memory_map(str(part)) as source:
+            for batch in pa.ipc.open_stream(source) if source.size() else ():
+                self._waiting.append(batch)
+                if sum(one.num_rows for one in self._waiting) >= _GROUP_ROWS:
+                    self._write()
+
+    def _write(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema).unify_dictionaries())
+        self._waiting = []

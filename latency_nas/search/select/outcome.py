@@ -5,7 +5,7 @@ deviation of its estimate. At a confidence c, an upper limit is passed where q(c
 failed where q(1 - c) breaks it; a lower limit is passed where q(1 - c) keeps it, and failed where q(c) breaks it.
 Several limits are passed where each is, and failed where one is.
 
-Sums are computed in float32. Where they lie within its rounding error of a limit, the decision is made in float64.
+Sums are computed fast and coarsely. Where they lie within their error of a limit, the decision is made in float64.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from latency_nas.search.plan.many import Rows, check_rows
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.row_sums import RowSums
+from latency_nas.search.select.sum_tables import SumTables
 
 __all__ = ["FAILED", "PASSED", "UNCERTAIN", "BudgetFilter"]
 
@@ -68,6 +69,17 @@ class BudgetFilter:
         _check(self.plan, rows)
         return reduce(np.minimum, [part.outcomes(rows) for part in self.parts])
 
+    def moments(self, rows: Rows) -> list[tuple[NDArray[np.float64], NDArray[np.float64] | None]]:
+        """For each plan the costs and their standard deviations, in float64, each of shape ``(architectures,)``.
+
+        The deviations are None where no budget of the plan has a confidence.
+
+        Raises:
+            SearchError: in the cases of `outcomes`.
+        """
+        _check(self.plan, rows)
+        return [part.moments(rows) for part in self.parts]
+
 
 def _check(plan: CostPlan, rows: Rows) -> None:
     """As `check_rows`, but faster where nothing is wrong."""
@@ -97,8 +109,8 @@ class _PlanFilter:
     """The budgets of one plan.
 
     Args:
-        fast: Sums in float32 of the costs divided by a unit that keeps them from overflowing.
-        exact: The same sums in float64, of the costs themselves.
+        fast: Coarse sums of the costs, divided by a unit that keeps float32 from overflowing.
+        exact: Sums of the costs in float64.
         n_variances: Number of quantities that are variances; they follow the cost, and the deviations follow them.
         fast_ranges: Limits for `fast`.
         exact_ranges: Limits for `exact`.
@@ -114,16 +126,24 @@ class _PlanFilter:
     def of(cls, budgets: Sequence[Budget]) -> _PlanFilter:
         plan = budgets[0].plan
         quantities, n_variances = _quantities(plan, any(budget.n_std for budget in budgets))
-        exact = RowSums.of(plan, quantities)
-        unit = _unit(exact, n_variances)
+        tables = SumTables.of(plan, quantities)
+        unit = _unit(tables, n_variances)
         scales = np.full((len(quantities), 1), unit)
         scales[1 : 1 + n_variances] = unit**2
-        fast = RowSums.of(plan, quantities / scales, np.float32)
+        scaled = SumTables.of(plan, quantities / scales)
+        fast = RowSums.coarse(plan, scaled)
         exact_ranges = tuple(
             _Range(n_std=budget.n_std, min_cost=budget.min_cost, max_cost=budget.max_cost) for budget in budgets
         )
-        fast_ranges = tuple(one.rounded(unit, _margin(one.n_std, fast, n_variances)) for one in exact_ranges)
-        return cls(fast=fast, exact=exact, n_variances=n_variances, fast_ranges=fast_ranges, exact_ranges=exact_ranges)
+        largest = np.max(np.abs(scaled.bounds()), 0)
+        margins = [_margin(budget.n_std, fast.errors, largest, n_variances) for budget in budgets]
+        return cls(
+            fast=fast,
+            exact=RowSums.exact(plan, tables),
+            n_variances=n_variances,
+            fast_ranges=tuple(one.rounded(unit, margin) for one, margin in zip(exact_ranges, margins, strict=True)),
+            exact_ranges=exact_ranges,
+        )
 
     def outcomes(self, rows: Rows) -> Outcomes:
         """The outcome of each row."""
@@ -131,6 +151,15 @@ class _PlanFilter:
         near = np.flatnonzero(is_near)
         outcomes[near], _ = self._compare(self.exact, rows[near], self.exact_ranges)
         return outcomes
+
+    def moments(self, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """The cost of each row and its standard deviation."""
+        mean, std = np.empty(len(rows)), np.empty(len(rows))
+        for start, parts in self.exact.blocks(rows):
+            found = self._std(parts)
+            mean[start : start + parts.shape[1]] = parts[0]
+            std[start : start + parts.shape[1]] = 0.0 if found is None else found
+        return mean, None if len(self.exact.offsets) == 1 else std
 
     def _compare(self, sums: RowSums, rows: Rows, ranges: Sequence[_Range]) -> tuple[Outcomes, NDArray[np.bool_]]:
         """The outcome of each row, and whether it is so near to a limit that rounding may have changed it."""
@@ -210,26 +239,22 @@ def _quantities(plan: CostPlan, with_std: bool) -> tuple[NDArray[np.float64], in
     return np.array([costs, *variances, *deviations]), len(variances)
 
 
-def _unit(sums: RowSums, n_variances: int) -> float:
+def _unit(tables: SumTables, n_variances: int) -> float:
     """A power of two that is at least as large as each cost and each deviation."""
-    largest = sums.largest.copy()
+    largest = np.max(np.abs(tables.bounds()), 0)
     largest[1 : 1 + n_variances] **= 0.5
     return float(2.0 ** np.ceil(np.log2(largest.max() or 1.0)))
 
 
-def _margin(n_std: float, fast: RowSums, n_variances: int) -> float:
-    """The largest error of a quantile that is computed in float32: rounding of each summand and of each sum.
+def _margin(n_std: float, errors: NDArray[np.float64], largest: NDArray[np.float64], n_variances: int) -> float:
+    """The largest error of a quantile that is computed from sums with errors, in float32.
 
     A standard deviation is a norm of its parts; it errs at most by the norm of their errors. The root of a variance
     errs at most by the root of its error.
     """
-    n_roundings = len(fast.lookups) + len(fast.rare) + 4
-    errors = n_roundings * _ROUNDING * fast.largest
-    largest = fast.largest[1:].copy()
-    parts = errors[1:].copy()
-    for values in (largest, parts):
+    parts, std_parts = errors[1:].copy(), largest[1:].copy()
+    for values in (parts, std_parts):
         values[:n_variances] **= 0.5
-    std, std_error = float(np.linalg.norm(largest)), float(np.linalg.norm(parts))
-    std_error += (len(largest) + 4) * _ROUNDING * std
-    extreme = float(fast.largest[0]) + n_std * std
-    return float(errors[0]) + n_std * std_error + 8 * _ROUNDING * extreme
+    std = float(np.linalg.norm(std_parts))
+    std_error = float(np.linalg.norm(parts)) + (len(parts) + 4) * _ROUNDING * std
+    return float(errors[0]) + n_std * std_error + 8 * _ROUNDING * (float(largest[0]) + n_std * std)

@@ -1,32 +1,31 @@
 """`RowSums`: sums over the chosen summands of a plan for many architectures at once, by few and small tables.
 
-A plan's costs of one choice, of two neighbours, and its terms become tables over one or a few choices. A table has a
-row of several quantities (cost, variance ...) for each combination of candidates, so that one lookup adds all of them.
-Rows of bytes are read two at a time: the bytes of two neighbouring choices are the number a + 256 b of a cell.
+A table has a row of several quantities (cost, variance ...) for each combination of candidates, so that one lookup adds
+all of them. Rows of bytes are read two at a time: the bytes of two neighbouring choices are the number a + 256 b of a
+cell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.sum_tables import Picks, Scope, SumTables
 
 __all__ = ["BLOCK", "RowSums", "index_dtype"]
 
-BLOCK = 4096  # rows of a block: its sums and indices fit a core's cache
+BLOCK = 8192  # rows of a block: its sums and indices fit a core's cache
 _BYTE = 256
-_MAX_CELLS = 4096  # cells of a table over several choices, or ...
-_CELLS_PER_TERM = 64  # ... so many for each of its terms
-_WHOLE_COPIES = (1, 2, 4, 8)  # numbers of float32 for which NumPy's `take` has a copy of its own
-
-_Scope = tuple[int, ...]  # numbers of choices, ascending
+_WHOLE_COPIES = (1, 2, 4, 8, 16)  # numbers of integers of 16 bits for which NumPy's `take` has a copy of its own
+_LARGEST = 2**16 - 1  # of an integer of 16 bits
+_ROUNDING = 2.0**-24  # largest relative rounding error of a float32
 
 
 def index_dtype(plan: CostPlan) -> np.dtype[Any]:
@@ -46,7 +45,7 @@ def index_dtype(plan: CostPlan) -> np.dtype[Any]:
 class _Lookup:
     """A table over some choices: the cell of a row is the sum of its indices times the strides."""
 
-    columns: _Scope
+    columns: Scope
     strides: tuple[int, ...]
     table: NDArray[Any]  # of shape (cells, quantities)
 
@@ -58,49 +57,64 @@ class _Lookup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSums:
-    """Sums of several quantities over the chosen summands of a plan.
+    """Sums of several quantities: offsets + steps x (cells of tables + terms).
 
     Args:
-        fixed: Sums of what does not depend on any choice, of shape ``(quantities,)``.
         lookups: Tables over one or a few choices.
-        rare: Terms over so many combinations of candidates that they have no table: the choices and the candidates that
-            make a term 1, and what it adds, of shape ``(quantities,)``.
-        dtype: Type to which indices are converted.
-        largest: Sum of the largest absolute numbers of all tables, for each quantity, of shape ``(quantities,)``.
+        rare: Terms that have no table: the candidates that make a term 1, and what it adds, of shape ``(quantities,)``.
+        offsets: Offset of each quantity.
+        steps: Step of each quantity.
+        errors: Largest error of each sum, of shape ``(quantities,)``.
+        index_type: Type to which indices are converted.
     """
 
-    fixed: NDArray[Any]
     lookups: tuple[_Lookup, ...]
-    rare: tuple[tuple[tuple[tuple[int, int], ...], NDArray[Any]], ...]
-    dtype: np.dtype[Any]
-    largest: NDArray[np.float64]
+    rare: tuple[tuple[Picks, NDArray[Any]], ...]
+    offsets: NDArray[Any]
+    steps: NDArray[Any]
+    errors: NDArray[np.float64]
+    index_type: np.dtype[Any]
 
     @classmethod
-    def of(cls, plan: CostPlan, quantities: NDArray[np.float64], dtype: DTypeLike = np.float64) -> RowSums:
-        """Make the tables of a plan.
-
-        Args:
-            plan: Plan whose choices and terms are meant.
-            quantities: What each summand adds, in the order of `CostPlan.summands`, of shape
-                ``(quantities, summands)``.
-            dtype: Type of the tables and of the sums.
-        """
-        n_quantities = len(quantities)
-        padded = next((n for n in _WHOLE_COPIES if n >= n_quantities), n_quantities)
-        columns = np.zeros((quantities.shape[1], padded))
-        columns[:, :n_quantities] = quantities.T
-        scopes = _Scopes(plan, columns)
-        bytewise = index_dtype(plan) == np.uint8
-        lookups = tuple(_lookup(scope, table, bytewise, dtype) for scope, table in scopes.joined().items())
-        rare = tuple((candidates, added.astype(dtype)) for candidates, added in scopes.rare)
-        parts = [abs(scopes.fixed), *(abs(added) for _, added in scopes.rare)]
-        parts += [abs(table).reshape(-1, padded).max(0, initial=0.0) for table in scopes.tables.values()]
+    def exact(cls, plan: CostPlan, tables: SumTables) -> RowSums:
+        """Sums in float64."""
+        is_bytes = index_dtype(plan) == np.uint8
         return cls(
-            fixed=scopes.fixed.astype(dtype),
-            lookups=lookups,
-            rare=rare,
-            dtype=np.dtype(np.uint8 if bytewise else np.intp),
-            largest=np.sum(parts, 0)[:n_quantities],
+            lookups=tuple(_lookup(scope, table, is_bytes) for scope, table in tables.tables.items()),
+            rare=tables.rare,
+            offsets=tables.fixed,
+            steps=np.ones_like(tables.fixed),
+            errors=np.zeros_like(tables.fixed),
+            index_type=np.dtype(np.uint8 if is_bytes else np.intp),
+        )
+
+    @classmethod
+    def coarse(cls, plan: CostPlan, tables: SumTables) -> RowSums:
+        """Sums in float32 of multiples of a step, which are integers of 16 bits: twice as fast.
+
+        Each table begins at 0, so that no sum of integers exceeds 16 bits. (Terms without a table may be negative:
+        the integers may then wrap around on the way to their sum, which lies within the range again.)
+        """
+        is_bytes = index_dtype(plan) == np.uint8
+        lowest, highest = tables.bounds()
+        n_quantities, n_free = len(lowest), _LARGEST - tables.n_parts
+        steps = np.where(highest > lowest, (highest - lowest) / max(n_free, 1), 1.0)
+        rare = [(picks, np.rint(added / steps)) for picks, added in tables.rare]
+        below = sum((np.minimum(added, 0) for _, added in rare), np.zeros(n_quantities))
+        offsets, lookups = tables.fixed + below * steps, list[_Lookup]()
+        for scope, table in tables.tables.items():
+            lowest_cell = table.reshape(-1, n_quantities).min(0, initial=np.inf) if table.size else 0.0
+            offsets = offsets + lowest_cell
+            lookups.append(_lookup(scope, _integers(np.rint((table - lowest_cell) / steps) - below), is_bytes))
+            below = np.zeros(n_quantities)
+        rounding = 4 * _ROUNDING * np.maximum(abs(lowest), abs(highest))
+        return cls(
+            lookups=tuple(lookups),
+            rare=tuple((picks, _integers(added)) for picks, added in rare),
+            offsets=offsets.astype(np.float32),
+            steps=steps.astype(np.float32),
+            errors=tables.n_parts / 2 * steps + rounding if n_free > 0 else np.full(n_quantities, np.inf),
+            index_type=np.dtype(np.uint8 if is_bytes else np.intp),
         )
 
     def blocks(self, rows: Rows) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -113,25 +127,28 @@ class RowSums:
             The number of a block's first row, and its sums, of shape ``(quantities, rows of the block)``. The array is
             used again for the next block.
         """
-        n = min(len(rows), BLOCK)
-        total, found = (np.empty((n, len(self.fixed)), self.fixed.dtype) for _ in range(2))
-        by_quantity = np.empty((len(self.largest), n), self.fixed.dtype)
+        n, n_quantities = min(len(rows), BLOCK), len(self.offsets)
+        tables = [lookup.table for lookup in self.lookups] or [np.zeros((0, n_quantities), self.steps.dtype)]
+        total, found = (np.zeros((n, tables[0].shape[1]), tables[0].dtype) for _ in range(2))
+        sums = np.empty((n_quantities, n), self.offsets.dtype)
         for start in range(0, len(rows), BLOCK):
-            block = np.ascontiguousarray(rows[start : start + BLOCK], self.dtype)
+            block = np.ascontiguousarray(rows[start : start + BLOCK], self.index_type)
             n = len(block)
             self._add_up(block, total[:n], found[:n])
-            np.copyto(by_quantity[:, :n], total[:n, : len(self.largest)].T)
-            yield start, by_quantity[:, :n]
+            np.copyto(sums[:, :n], total[:n, :n_quantities].T)
+            sums *= self.steps[:, None]
+            sums += self.offsets[:, None]
+            yield start, sums[:, :n]
 
     def _add_up(self, block: Rows, total: NDArray[Any], found: NDArray[Any]) -> None:
-        """Write the sums of a block to `total`, by means of `found`, both of shape ``(rows, quantities)``."""
-        total[:] = self.fixed
-        for lookup, cells in zip(self.lookups, self._cells(block), strict=True):
-            np.take(lookup.table, cells, 0, out=found, mode="clip")
-            np.add(total, found, out=total)
-        for candidates, added in self.rare:
-            chosen = np.logical_and.reduce([block[:, column] == index for column, index in candidates])
-            total[chosen] += added
+        """Write the sums of cells and terms to `total`, by means of `found`, both of shape ``(rows, quantities)``."""
+        for number, cells in enumerate(self._cells(block)):
+            np.take(self.lookups[number].table, cells, 0, out=found if number else total, mode="clip")
+            if number:
+                np.add(total, found, out=total)
+        for picks, added in self.rare:
+            chosen = np.logical_and.reduce([block[:, column] == index for column, index in picks])
+            total[chosen, : len(added)] += added
 
     def _cells(self, block: Rows) -> Iterator[NDArray[np.intp]]:
         """For each lookup the cell of each row."""
@@ -149,83 +166,24 @@ class RowSums:
             yield cells
 
 
+def _integers(numbers: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """Whole numbers as unsigned integers of 16 bits; negative ones wrap around."""
+    return numbers.astype(np.int64).astype(np.uint16)
+
+
 def _byte_pairs(block: Rows) -> NDArray[np.intp]:
     """The numbers a + 256 b of columns 0 and 1, 2 and 3 ..., of shape ``(pairs, architectures)``."""
     even = np.ascontiguousarray(block[:, : block.shape[1] // 2 * 2]).view("<u2")
     return np.ascontiguousarray(even.T, np.intp)
 
 
-def _lookup(scope: _Scope, table: NDArray[np.float64], bytewise: bool, dtype: DTypeLike) -> _Lookup:
-    sizes, n_quantities = table.shape[:-1], table.shape[-1]
-    if bytewise and len(scope) == 2:
-        padded = np.zeros((sizes[1], _BYTE, n_quantities))
-        padded[:, : sizes[0]] = table.swapaxes(0, 1)
-        cells = padded.reshape(-1, n_quantities)[: _BYTE * (sizes[1] - 1) + sizes[0]]
-        return _Lookup(columns=scope, strides=(1, _BYTE), table=cells.astype(dtype))
-    axes = (*reversed(range(len(scope))), len(scope))  # the first choice varies fastest
+def _lookup(scope: Scope, table: NDArray[Any], is_bytes: bool) -> _Lookup:
+    """A table with its cells in the order of their numbers, the first choice fastest, and padded quantities."""
+    sizes, n_quantities = list(table.shape[:-1]), table.shape[-1]
+    if is_bytes and len(scope) == 2:
+        sizes[0] = _BYTE
+    width = next((size for size in _WHOLE_COPIES if size >= n_quantities), n_quantities)
+    padded = np.zeros((*sizes[::-1], width), table.dtype)
+    padded[..., : table.shape[0], :n_quantities] = table.transpose(*reversed(range(len(scope))), len(scope))
     strides = tuple(prod(sizes[:number]) for number in range(len(scope)))
-    cells = np.ascontiguousarray(table.transpose(axes)).reshape(-1, n_quantities)
-    return _Lookup(columns=scope, strides=strides, table=cells.astype(dtype))
-
-
-class _Scopes:
-    """Tables over sets of choices, with an axis for each choice and one for the quantities."""
-
-    def __init__(self, plan: CostPlan, columns: NDArray[np.float64]) -> None:
-        self.sizes = [len(names) for names in plan.candidates]
-        self.fixed = columns[0].copy()
-        self.rare: list[tuple[tuple[tuple[int, int], ...], NDArray[np.float64]]] = []
-        self.tables: dict[_Scope, NDArray[np.float64]] = {
-            (row,): columns[1 + start : 1 + start + size]
-            for row, (start, size) in enumerate(zip(plan.offsets.tolist(), self.sizes, strict=False))
-        }
-        for scope, terms in _terms_by_scope(plan).items():
-            self._add_terms(scope, terms, columns[1 + plan.n_gates :])
-
-    def _add_terms(self, scope: _Scope, terms: Sequence[tuple[int, _Scope]], columns: NDArray[np.float64]) -> None:
-        sizes = [self.sizes[row] for row in scope]
-        if not scope:
-            self.fixed += sum(columns[number] for number, _ in terms)
-        elif prod(sizes) <= max(_MAX_CELLS, _CELLS_PER_TERM * len(terms)):
-            table = np.zeros((*sizes, columns.shape[1]))
-            for number, cell in terms:
-                table[cell] += columns[number]
-            self.tables[scope] = self.tables.get(scope, 0.0) + table
-        else:
-            self.rare += [(tuple(zip(scope, cell, strict=True)), columns[number]) for number, cell in terms]
-
-    def joined(self) -> dict[_Scope, NDArray[np.float64]]:
-        """The tables; those whose choices are all in another one, and those of two neighbours, are added up."""
-        largest_first = sorted(self.tables, key=len, reverse=True)
-        joined: dict[_Scope, NDArray[np.float64]] = {}
-        for scope in largest_first:
-            self._add(joined, next((other for other in joined if set(scope) <= set(other)), scope), scope)
-        alone = [scope[0] for scope in joined if len(scope) == 1]
-        for first in alone:
-            pair = (first, first + 1)
-            is_small = first + 1 in alone and self.sizes[first] * self.sizes[first + 1] <= _BYTE**2
-            if first % 2 == 0 and is_small:
-                for scope in ((first,), (first + 1,)):
-                    del joined[scope]
-                    self._add(joined, pair, scope)
-        return joined
-
-    def _add(self, joined: dict[_Scope, NDArray[np.float64]], target: _Scope, scope: _Scope) -> None:
-        """Add the table of `scope` to that of `target`, whose choices contain its choices."""
-        table = self.tables[scope]
-        if target not in joined:
-            joined[target] = np.zeros((*(self.sizes[row] for row in target), table.shape[-1]))
-        shape = [self.sizes[row] if row in scope else 1 for row in target]
-        joined[target] += table.reshape(*shape, table.shape[-1])
-
-
-def _terms_by_scope(plan: CostPlan) -> dict[_Scope, list[tuple[int, _Scope]]]:
-    """For each set of choices its terms: their numbers and their candidates. A term of two candidates of one is 0."""
-    found: dict[_Scope, list[tuple[int, _Scope]]] = {}
-    for number, term in enumerate(plan.terms):
-        gates = np.unique(np.array(term.candidates, np.intp))
-        rows = np.searchsorted(plan.offsets, gates, side="right") - 1
-        if len(set(rows.tolist())) == len(rows):
-            cell = tuple((gates - plan.offsets[rows]).tolist())
-            found.setdefault(tuple(rows.tolist()), []).append((number, cell))
-    return found
+    return _Lookup(columns=scope, strides=strides, table=padded.reshape(-1, width))

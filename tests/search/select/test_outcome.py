@@ -10,6 +10,7 @@ import pytest
 from latency_nas.errors import SearchError
 from latency_nas.kernel import QUANTITIES
 from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.many import costs_of, stds_of
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.outcome import FAILED, PASSED, UNCERTAIN, BudgetFilter
@@ -57,6 +58,18 @@ def test_equal_to_the_rule(sizes: tuple[int, ...], seed: int) -> None:
         assert len(set(found.tolist())) == 3 or budgets != [upper]
     found = BudgetFilter.of([upper]).outcomes(rows[:20])
     assert (found == PASSED).tolist() == [upper.keeps(dict(zip(plan.choices, row, strict=True))) for row in rows[:20]]
+
+
+def test_moments() -> None:
+    plan, other = (random_plan(np.random.default_rng(n), SIZES["odd"], 5, n_families=n) for n in (0, 3))
+    rows = drawn(plan, 5000)
+    packed = BudgetFilter.of([Budget(plan, 1.0), Budget(other, 1.0, confidence=0.9), Budget(other, min_cost=0.5)])
+    (costs, no_stds), (other_costs, stds) = packed.moments(rows)
+    assert no_stds is None
+    assert stds is not None
+    np.testing.assert_allclose(costs, costs_of(plan, rows), rtol=1e-12)
+    np.testing.assert_allclose(other_costs, costs_of(other, rows), rtol=1e-12)
+    np.testing.assert_allclose(stds, np.asarray(stds_of(other, rows)), rtol=1e-12)
 
 
 def test_of_any_type_of_integers_and_any_layout() -> None:
