@@ -132,3 +132,12 @@ def space(plan: nas.CostPlan) -> nas.StratifiedSample:
     distribution: nas.Distribution = nas.distribution_of(plan)
     print(profile, profile.can_be_met, distribution.quantile(0.5), nas.sample_architectures(plan, 10, seed=0))
     return nas.stratified_architectures(plan, 10, seed=0)
+
+
+def filtering(plan: nas.CostPlan, params: nas.CostPlan, folder: Path) -> nas.Filtered:
+    rows = nas.sample_architectures(plan, 1000, seed=0)
+    filtered = nas.filter_by_budget(rows, plan, max_ms=20.0, budgets=[nas.Budget(params, max_cost=3e6)])
+    assert_type(filtered, nas.Filtered)
+    nas.write_candidates(folder / "within.parquet", plan, rows[filtered.passed])
+    print(filtered.n_uncertain, nas.read_candidates(folder, plan).shape)
+    return nas.filter_by_budget(folder, plan, max_ms=20.0, output=folder / "within.parquet")

@@ -27,7 +27,8 @@ class SumTables:
 
     Args:
         fixed: Sums of what does not depend on any choice, of shape ``(quantities,)``.
-        tables: For each of some sets of choices what it adds, with an axis for each choice and one for the quantities.
+        tables: Sums that depend on a set of choices, for some sets: an axis for each choice, and one for the
+            quantities.
         rare: Terms over so many combinations of candidates that they have no table: the candidates that make a term 1,
             and what it adds, of shape ``(quantities,)``.
     """
