@@ -68,7 +68,7 @@ def best(
     solutions: list[Solution] = []
     while len(solutions) < k and (found := solver.solve()):
         solutions.append(Solution.of(found.architecture, found.score, found.bound, plan, budgets))
-        solver.program.differ(found.architecture, min_difference)
+        solver.exclude(found.architecture, min_difference)
     if solver.out_of_time and not solutions:
         raise SearchError(f"Expected enough time to find an architecture, but {time_limit_s} s were not: raise "
                           "`time_limit_s`.")  # fmt: skip

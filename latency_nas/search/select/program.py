@@ -123,6 +123,10 @@ class Program:
             [(range(starts[name], starts[name] + size), [1.0] * size, 1.0, 1.0) for name, size in self.sizes.items()]
         )
 
+    def limit_rows(self) -> Matrix:
+        """The rows of the limits."""
+        return self._matrix(self.rows)
+
     def other_rows(self) -> Matrix:
         """The rows of the limits and of the products."""
         return self._matrix([*self.rows, *self._product_rows()])
@@ -176,6 +180,17 @@ class Program:
         for factors, product in self.products.items():
             values[product] = values[list(factors)].min()
         return values
+
+    def product_values(self, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The products of many architectures, of shape ``(architectures, products)``.
+
+        Args:
+            chosen: Chosen candidates, counted through all choices, of shape ``(architectures, choices)``.
+        """
+        is_chosen = np.zeros((len(chosen), self.n_candidates), bool)
+        np.put_along_axis(is_chosen, chosen, True, 1)
+        columns = [is_chosen[:, list(factors)].all(1) for factors in self.products]
+        return np.array(columns, np.float64).reshape(len(self.products), len(chosen)).T
 
     def score(self, architecture: Mapping[str, int]) -> float:
         """The score of an architecture."""

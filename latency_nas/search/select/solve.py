@@ -1,8 +1,10 @@
-"""`solve`: the best architecture of a program within its limits, with a proof.
+"""`Solver`: the best architecture of a program within its limits, with a proof.
 
-The relaxation says how much each candidate lowers the bound. Few candidates lower it by so little that they can be part
-of the best architecture: the core. The core is solved as a mixed-integer program (HiGHS, by SciPy); its solution shows
-which candidates are left, and these make the next core, until no candidate outside it can lead to a better solution.
+The relaxation gives a bound, and how much each candidate lowers it. Few candidates lower it by so little that they can
+be part of the best architecture. First, the architectures near the bound are listed, in longer and longer lists, until
+one keeps the limits. Where a list would be too long, the candidates that are left are the core: it is solved as a
+mixed-integer program (HiGHS, by SciPy), and its solution shows which candidates make the next core, until none outside
+it can lead to a better solution.
 
 References:
     Balas and Zemel, An algorithm for large zero-one knapsack problems, Operations Research 28, 1980 (the core).
@@ -22,6 +24,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.select.budget import Limit
+from latency_nas.search.select.enumeration import Listing, list_within, width_of
 from latency_nas.search.select.linear_limits import LinearLimit
 from latency_nas.search.select.program import Factors, Program
 from latency_nas.search.select.relaxation import Relaxation, relax
@@ -32,6 +35,8 @@ _OPTIMAL, _TIME_LIMIT, _INFEASIBLE = 0, 1, 2  # SciPy's codes
 _TOLERANCE = 1e-6  # of HiGHS, for the gap between score and bound
 _FIRST_CORE = 40  # candidates of the first core, beside the best one of each choice
 _GROWTH = 4.0  # of a core without a solution
+_WIDENING = 1.5  # of a list whose best architecture is not proved
+_FIRST_LISTED, _MAX_LISTED = 10_000, 100_000  # architectures of the first listing, and of the longest one
 _TANGENT_ROUNDS = 20  # linear relaxations, each with the tangents at the solution of the one before
 
 
@@ -77,6 +82,8 @@ class Solver:
         self.rows = [LinearLimit(self.program, limit) for limit in limits]
         self.deadline = None if time_limit_s is None else monotonic() + time_limit_s
         self.out_of_time = False
+        self.listing: Listing | None = None
+        self.ceiling = inf  # score that no architecture exceeds which is not excluded yet
 
     def solve(self) -> Optimum | None:
         """The best architecture; None if none keeps the limits, or if it is `out_of_time` before one is found.
@@ -84,10 +91,58 @@ class Solver:
         Raises:
             SearchError: if the solver failed.
         """
+        self.out_of_time = self._remaining_s() == 0
+        if self.out_of_time:
+            return None
+        if (best := self._best_listed()) and self._is_proved(best):
+            return best
         relaxation = self._relax()
         if relaxation is None:
             return None
+        self.ceiling = min(self.ceiling, relaxation.bound)
+        best = self._solve_by_lists(relaxation)
+        if self.ceiling == -inf or (best and self._is_proved(best)):
+            return best
+        return self._solve_by_cores(relaxation, best)
+
+    def exclude(self, architecture: Mapping[str, int], n_choices: int) -> None:
+        """Exclude architectures that differ from one in fewer than `n_choices` choices."""
+        self.program.differ(architecture, n_choices)
+        if self.listing is not None:
+            self.listing.exclude(architecture, n_choices)
+
+    def _is_proved(self, best: Optimum) -> bool:
+        return best.bound - best.score <= self.max_gap * abs(best.score)
+
+    def _best_listed(self) -> Optimum | None:
+        """The best architecture of the listing that keeps the limits exactly."""
+        if self.listing is None:
+            return None
+        for number in range(len(self.listing.rows)):
+            found = self.listing.architecture(number)
+            if all(limit.keeps(found) for limit in self.limits):
+                self.listing.skip(number)
+                score = self.program.score(found)
+                return Optimum(found, score, max(score, self.listing.floor))
+        return None
+
+    def _solve_by_lists(self, relaxation: Relaxation) -> Optimum | None:
+        """The best architecture of longer and longer lists, until it is proved or the list would be too long."""
+        first = width_of(relaxation, list(self.program.sizes.values()), _FIRST_LISTED)
+        width = max(first, _WIDENING * (relaxation.bound - self.ceiling))
+        widest = float(relaxation.regrets.max()) * len(self.program.sizes)
         best: Optimum | None = None
+        while listing := list_within(self.program, relaxation, width, max_listed=_MAX_LISTED):
+            self.listing = listing
+            best = self._best_listed()
+            self.ceiling = min(self.ceiling, listing.floor if best is None else best.bound)
+            if (best and self._is_proved(best)) or width == inf or self._remaining_s() == 0:
+                break
+            width = _WIDENING * width if width < widest else inf
+        return best
+
+    def _solve_by_cores(self, relaxation: Relaxation, best: Optimum | None) -> Optimum | None:
+        """The best architecture of larger and larger cores, until none outside the core can be better."""
         width = _first_width(relaxation, len(self.program.sizes))
         widest = float(relaxation.regrets.max())
         while True:
@@ -95,12 +150,13 @@ class Solver:
             if found is not None and (best is None or found.score > best.score):
                 best = found
             outside = relaxation.bound - width if width < widest else -inf
-            bound = min(max(bound, outside), relaxation.bound)
+            bound = min(max(bound, outside), self.ceiling)
             if best is not None:
                 is_proved = bound - best.score <= _TOLERANCE * self.program.objective()[1]
                 best = Optimum(best.architecture, best.score, best.score if is_proved else bound)
                 left = best.score + self.max_gap * abs(best.score)
-                if outside <= left or self.out_of_time:
+                if min(outside, self.ceiling) <= left or self.out_of_time:
+                    self.ceiling = best.bound
                     return best
                 width = min(relaxation.bound - left, widest)
             elif width >= widest or self.out_of_time:
@@ -149,8 +205,8 @@ class Solver:
         objective, unit = program.objective()
         rows = [LinearConstraint(each.values[:, kept], each.lower, each.upper)
                 for each in (program.choice_rows(), program.other_rows())]  # fmt: skip
-        if best is not None:
-            rows.append(LinearConstraint(objective[kept][None], best.score / unit, inf))
+        lowest = -inf if best is None else best.score / unit
+        rows.append(LinearConstraint(objective[kept][None], lowest, self.ceiling / unit + _TOLERANCE))
         integral = np.arange(len(kept))[kept] < program.n_candidates
         remaining_s = self._remaining_s()
         options = {"mip_rel_gap": self.max_gap} | ({} if remaining_s is None else {"time_limit": remaining_s})
