@@ -33,6 +33,7 @@ from .search.loss.penalty import Factor as Factor
 from .search.loss.schedule import Schedule as Schedule
 from .search.loss.targets import Targets as Targets
 from .search.plan.plan import CostPlan as CostPlan
+from .search.select.best import best as best
 from .search.select.budget import Budget as Budget
 from .search.select.candidates_file import read_candidates as read_candidates
 from .search.select.candidates_file import write_candidates as write_candidates
@@ -41,8 +42,11 @@ from .search.select.evolution import Evolution as Evolution
 from .search.select.evolution import evolve as evolve
 from .search.select.filter import filter_by_budget as filter_by_budget
 from .search.select.filtered import Filtered as Filtered
+from .search.select.non_dominated import non_dominated as non_dominated
+from .search.select.pareto import front as front
 from .search.select.replacements import score_replacements as score_replacements
 from .search.select.sampling import sample_architectures as sample_architectures
+from .search.select.solution import Solution as Solution
 from .search.select.space_distribution import distribution_of as distribution_of
 from .search.select.space_profile import SpaceProfile as SpaceProfile
 from .search.select.space_profile import profile_space as profile_space

@@ -141,3 +141,11 @@ def filtering(plan: nas.CostPlan, params: nas.CostPlan, folder: Path) -> nas.Fil
     nas.write_candidates(folder / "within.parquet", plan, rows[filtered.passed])
     print(filtered.n_uncertain, nas.read_candidates(folder, plan).shape)
     return nas.filter_by_budget(folder, plan, max_ms=20.0, output=folder / "within.parquet")
+
+
+def select(plan: nas.CostPlan) -> list[nas.Solution]:
+    scores = {name: [0.0] * len(names) for name, names in zip(plan.choices, plan.candidates, strict=True)}
+    budget = nas.Budget(plan, max_cost=20.0, confidence=0.9)
+    found = nas.best(plan, scores, budget, k=2, min_difference=2, max_gap=0.001)
+    print(nas.non_dominated([solution.cost.value for solution in found], [solution.gap for solution in found]))
+    return nas.front(plan, scores, [budget], n=10)
