@@ -88,7 +88,7 @@ def filter_by_budget(
         >>> filtered.passed
         array([0])
     """
-    n_threads = threads or os.cpu_count() or 1
+    n_threads = threads or _n_cores()
     if isinstance(candidates, str | os.PathLike):
         limits = _budgets(_plan_of(plan), max_ms, min_ms, confidence, budgets)
         return _filter_files(Path(candidates), limits, output, keep_uncertain, n_threads, on_progress)
@@ -107,6 +107,11 @@ def filter_by_budget(
         rows = candidates.detach().cpu() if hasattr(candidates, "detach") else candidates
         return _filter_rows(rows, limits, n_threads, on_progress)
     return _filter_architectures(candidates, limits, getattr(plan, "options", None), on_progress)
+
+
+def _n_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _plan_of(plan: Any) -> CostPlan | None:
