@@ -43,6 +43,9 @@ def filter_candidates(
         bool, typer.Option("--keep-uncertain", help="Write uncertain rows, too, and a column `outcome`.")
     ] = False,
     threads: Annotated[int, typer.Option(min=0, help="Number of threads; 0 for one for each core.")] = 0,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster that filters; auto is the one of this machine.")
+    ] = None,
 ) -> None:
     """Filter a candidates file by budgets. The same command resumes what was interrupted."""
     from latency_nas.report.progress import progress_bar
@@ -59,7 +62,7 @@ def filter_candidates(
         filtered = filter_by_budget(
             candidates, loaded, max_ms=max_ms, min_ms=min_ms, confidence=_confidence(confidence, "--confidence"),
             budgets=budgets, output=output, keep_uncertain=keep_uncertain, threads=threads or None,
-            on_progress=on_progress,
+            ray_address=ray, on_progress=on_progress,
         )  # fmt: skip
     console = Console(highlight=False, soft_wrap=True)
     console.print(str(filtered), markup=False)

@@ -17,6 +17,7 @@ from latency_nas.search.loss.configuration import picks_of
 from latency_nas.search.plan.architecture import Architecture, indices_of
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.pricing import cost_of
+from latency_nas.search.select.ray_map import mapper
 from latency_nas.search.select.row_sums import index_dtype
 
 __all__ = ["plan_of_models", "rows_of_architectures"]
@@ -57,6 +58,7 @@ def plan_of_models(
     models: Iterable[Any],
     estimator: LatencyEstimator,
     input_shape: Sequence[int] | None,
+    ray_address: str | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> CostPlan:
     """A plan with one choice, whose candidates are models.
@@ -65,6 +67,7 @@ def plan_of_models(
         models: Models as `LatencyEstimator.predict` takes them.
         estimator: Estimator that prices them.
         input_shape: Shape of the input of each model that is no graph.
+        ray_address: Address of a Ray cluster that prices them; None for this process.
         on_progress: Function that is called with the numbers of models done and in all.
 
     Raises:
@@ -72,8 +75,12 @@ def plan_of_models(
         MissingKernelError: if kernels have no price.
     """
     known, estimates = list(models), list[Estimate]()
-    for model in known:
-        estimates.append(estimator.predict(model, input_shape=None if isinstance(model, OpGraph) else input_shape))
+
+    def predict(model: Any) -> Estimate:
+        return estimator.predict(model, input_shape=None if isinstance(model, OpGraph) else input_shape)
+
+    for estimate in mapper(ray_address)(predict, known):
+        estimates.append(estimate)
         if on_progress is not None:
             on_progress(len(estimates), len(known))
     expected_error = estimates[0].expected_error if estimates else None

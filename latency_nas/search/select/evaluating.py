@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import isfinite
+from functools import partial
+from math import ceil, isfinite
 from typing import Any
 
 from latency_nas.errors import SearchError, short_repr
 from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.select.ray_map import n_slots, ray_map
 
-__all__ = ["Evaluate", "finite", "in_batches", "one_by_one"]
+__all__ = ["Evaluate", "finite", "in_batches", "on_cluster", "one_by_one"]
 
 # gives the index and the number of each architecture, in any order, as soon as it is evaluated
 Evaluate = Callable[[Sequence[Architecture]], Iterator[tuple[int, Any]]]
@@ -48,6 +50,29 @@ def in_batches(function: Callable[[Sequence[Architecture]], Any]) -> Evaluate:
         yield from sorted(enumerate(values), key=lambda pair: not _is_finite(pair[1]))  # so that the finite are kept
 
     return evaluate
+
+
+def on_cluster(evaluate: Evaluate, address: str, *, batch: bool, n_gpus: float) -> Evaluate:
+    """Evaluate on a Ray cluster.
+
+    Args:
+        evaluate: Evaluation of several architectures on one machine.
+        address: Address of the cluster.
+        batch: Whether a task takes an equal part of the architectures, instead of one.
+        n_gpus: Number of GPUs of each task.
+    """
+
+    def evaluate_parts(architectures: Sequence[Architecture]) -> Iterator[tuple[int, Any]]:
+        size = max(1, ceil(len(architectures) / n_slots(address))) if batch else 1
+        parts = [architectures[begin : begin + size] for begin in range(0, len(architectures), size)]
+        for part, values in ray_map(partial(_listed, evaluate), parts, address=address, n_gpus=n_gpus):
+            yield from ((part * size + index, value) for index, value in values)
+
+    return evaluate_parts
+
+
+def _listed(evaluate: Evaluate, architectures: Sequence[Architecture]) -> list[tuple[int, Any]]:
+    return list(evaluate(architectures))
 
 
 def finite(value: Any, what: str) -> float:

@@ -18,7 +18,7 @@ from latency_nas.search.plan.many import Rows, costs_of
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.best import check_budgets
 from latency_nas.search.select.budget import Budget
-from latency_nas.search.select.evaluating import finite, in_batches, one_by_one
+from latency_nas.search.select.evaluating import finite, in_batches, on_cluster, one_by_one
 from latency_nas.search.select.evaluation_file import EvaluationFile
 from latency_nas.search.select.generations import Generations, Row
 from latency_nas.search.select.non_dominated import non_dominated
@@ -85,6 +85,8 @@ def evolve(
     batch: bool = False,
     seed: int = 0,
     path: str | os.PathLike[str] | None = None,
+    ray_address: str | None = None,
+    ray_gpus: float = 0.0,
     on_progress: Progress | None = None,
 ) -> Evolution:
     """Search for the most accurate architecture within budgets, by mutation, crossover and elitism.
@@ -112,6 +114,10 @@ def evolve(
         seed: Seed of the random numbers.
         path: File that keeps each evaluation as soon as it has ended (JSON lines). If it exists, the evolution goes on
             from it; with a larger `n_evaluations` it goes further. None keeps nothing.
+        ray_address: Address of a Ray cluster (``"auto"``: the one of this machine) to evaluate on; None for this
+            process. Each evaluation is a task on a CPU; with `batch`, each task takes a part of a generation.
+            `accuracy` is sent with all that it refers to.
+        ray_gpus: Number of GPUs of each task on the cluster; parts of one are possible.
         on_progress: Function that is called after each evaluation, with their number so far and in all.
 
     Returns:
@@ -146,6 +152,8 @@ def evolve(
     if n_evaluations < 1:
         raise SearchError(f"Expected `n_evaluations` to be 1 or more, but got {n_evaluations}.")
     evaluate = in_batches(accuracy) if batch else one_by_one(accuracy)
+    if ray_address is not None:
+        evaluate = on_cluster(evaluate, ray_address, batch=batch, n_gpus=ray_gpus)
     evaluated: dict[Row, float] = {}
     with EvaluationFile(path, generations.arguments()) as file:
         while len(evaluated) < n_evaluations and (rows := generations.next(evaluated)):

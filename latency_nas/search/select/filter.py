@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from latency_nas.errors import SearchError, short_repr
 from latency_nas.estimate.estimator import LatencyEstimator
@@ -22,11 +22,13 @@ from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.candidates import plan_of_models, rows_of_architectures
 from latency_nas.search.select.filtered import Filtered
 from latency_nas.search.select.outcome import BudgetFilter
+from latency_nas.search.select.ray_map import mapper
 from latency_nas.table import LatencyTable
 
 __all__ = ["filter_by_budget"]
 
 _CHUNK = 1 << 17  # rows that a thread takes at once
+_TASK = 1 << 20  # rows that are sent to a cluster at once
 
 Progress = Callable[[int, int], None]  # called with (candidates done, candidates in all)
 
@@ -43,6 +45,7 @@ def filter_by_budget(
     keep_uncertain: bool = False,
     input_shape: Sequence[int] | None = None,
     threads: int | None = None,
+    ray_address: str | None = None,
     on_progress: Progress | None = None,
 ) -> Filtered:
     """Say which candidates pass budgets, which fail them, and which are uncertain.
@@ -70,6 +73,9 @@ def filter_by_budget(
         keep_uncertain: Whether the rows that are uncertain are written, too, with a column ``outcome``.
         input_shape: Shape of the input of each model, such as ``(1, 3, 224, 224)``.
         threads: Number of threads; None for one for each core.
+        ray_address: Address of a Ray cluster (``"auto"``: the one of this machine) to filter on; None for this process.
+            Arrays, architectures and models are sent along. Files and `output` have to be on a file system that all
+            nodes share, under the same path.
         on_progress: Function that is called with the numbers of candidates done and in all.
 
     Raises:
@@ -91,7 +97,7 @@ def filter_by_budget(
     n_threads = threads or _n_cores()
     if isinstance(candidates, str | os.PathLike):
         limits = _budgets(_plan_of(plan), max_ms, min_ms, confidence, budgets)
-        return _filter_files(Path(candidates), limits, output, keep_uncertain, n_threads, on_progress)
+        return _filter_files(Path(candidates), limits, output, keep_uncertain, n_threads, ray_address, on_progress)
     if output is not None or keep_uncertain:
         raise SearchError(
             "Expected candidates from a Parquet file where `output` or `keep_uncertain` is given; others are written "
@@ -99,14 +105,14 @@ def filter_by_budget(
         )
     if isinstance(plan, LatencyEstimator | LatencyTable | str):
         estimator = plan if isinstance(plan, LatencyEstimator) else LatencyEstimator(plan)
-        models = plan_of_models(candidates, estimator, input_shape, on_progress)
+        models = plan_of_models(candidates, estimator, input_shape, ray_address, on_progress)
         limits = _budgets(models, max_ms, min_ms, confidence, budgets)
-        return _filter_rows(np.arange(models.n_gates)[:, None], limits, n_threads, None)
+        return _filter_rows(np.arange(models.n_gates)[:, None], limits, n_threads, None, None)
     limits = _budgets(_plan_of(plan), max_ms, min_ms, confidence, budgets)
     if isinstance(candidates, np.ndarray) or hasattr(candidates, "detach"):
         rows = candidates.detach().cpu() if hasattr(candidates, "detach") else candidates
-        return _filter_rows(rows, limits, n_threads, on_progress)
-    return _filter_architectures(candidates, limits, getattr(plan, "options", None), on_progress)
+        return _filter_rows(rows, limits, n_threads, ray_address, on_progress)
+    return _filter_architectures(candidates, limits, getattr(plan, "options", None), ray_address, on_progress)
 
 
 def _n_cores() -> int:
@@ -162,21 +168,26 @@ def _confident(budget: Budget, confidence: float | None) -> Budget:
     return replace(budget, confidence=confidence)
 
 
-def _filter_rows(rows: ArrayLike, budgets: tuple[Budget, ...], threads: int, on_progress: Progress | None) -> Filtered:
+def _filter_rows(
+    rows: ArrayLike,
+    budgets: tuple[Budget, ...],
+    threads: int,
+    ray_address: str | None,
+    on_progress: Progress | None,
+) -> Filtered:
     """Filter an array of indices, in threads: NumPy computes outside the lock of the interpreter."""
     array = np.asarray(rows)
     if array.ndim != 2 or array.dtype.kind not in "iu":
         check_rows(budgets[0].plan, array)
     packed, outcomes = BudgetFilter.of(budgets), np.empty(len(array), np.uint8)
-
-    def run(start: int) -> int:
-        chunk = slice(start, start + _CHUNK)
-        outcomes[chunk] = packed.outcomes(array[chunk])
-        return min(start + _CHUNK, len(array))
-
+    size = _CHUNK if ray_address is None else _TASK
+    chunks = (array[start : start + size] for start in range(0, len(array), size))
+    done = 0
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for done in pool.map(run, range(0, len(array), _CHUNK)):
+            for found in mapper(ray_address, pool.map)(packed.outcomes, chunks):
+                outcomes[done : done + len(found)] = found
+                done += len(found)
                 if on_progress is not None:
                     on_progress(done, len(array))
         finally:
@@ -188,13 +199,19 @@ def _filter_architectures(
     architectures: Iterable[Mapping[str, Any]],
     budgets: tuple[Budget, ...],
     options: Mapping[str, Sequence[Any]] | None,
+    ray_address: str | None,
     on_progress: Progress | None,
 ) -> Filtered:
     """Filter architectures and configurations one chunk after the other; an iterator need not end in memory."""
     packed, plan, parts = BudgetFilter.of(budgets), budgets[0].plan, [np.empty(0, np.uint8)]
     iterator = iter(architectures)
-    while chunk := list(islice(iterator, _CHUNK)):
-        parts.append(packed.outcomes(rows_of_architectures(chunk, plan, options)))
+    chunks = iter(lambda: list(islice(iterator, _CHUNK)), [])
+
+    def run(chunk: list[Mapping[str, Any]]) -> NDArray[np.uint8]:
+        return packed.outcomes(rows_of_architectures(chunk, plan, options))
+
+    for outcomes in mapper(ray_address)(run, chunks):
+        parts.append(outcomes)
         if on_progress is not None:
             done = sum(map(len, parts))
             on_progress(done, done)
@@ -208,12 +225,19 @@ def _filter_files(
     output: str | os.PathLike[str] | None,
     keep_uncertain: bool,
     threads: int,
+    ray_address: str | None,
     on_progress: Progress | None,
 ) -> Filtered:
     from latency_nas.search.select.filter_file import filter_files  # imports pyarrow
 
     target = None if output is None else Path(output)
     counts = filter_files(
-        source, budgets, output=target, keep_uncertain=keep_uncertain, threads=threads, on_progress=on_progress
+        source.absolute(),
+        budgets,
+        output=target and target.absolute(),
+        keep_uncertain=keep_uncertain,
+        threads=threads,
+        ray_address=ray_address,
+        on_progress=on_progress,
     )
     return Filtered.of(budgets, counts, output=target)

@@ -26,6 +26,7 @@ from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget
 from latency_nas.search.select.candidates_file import candidates_files, check_columns, opened, rows_of_batch
 from latency_nas.search.select.outcome import PASSED, UNCERTAIN, BudgetFilter
+from latency_nas.search.select.ray_map import mapper
 from latency_nas.table.whole_file import whole_file
 
 __all__ = ["OUTCOME", "FilePart", "filter_files", "filter_part", "parts_of"]
@@ -61,6 +62,7 @@ def filter_files(
     output: Path | None,
     keep_uncertain: bool,
     threads: int,
+    ray_address: str | None,
     on_progress: Progress | None,
 ) -> NDArray[np.int64]:
     """Filter a candidates file or a folder of them.
@@ -71,6 +73,7 @@ def filter_files(
         output: Parquet file to write what passed to; None to count only.
         keep_uncertain: Whether what is uncertain is written, too, with a column `outcome`.
         threads: Number of threads.
+        ray_address: Address of a Ray cluster that filters instead; its nodes share a file system.
         on_progress: Function that is called with the numbers of rows done and in all.
 
     Returns:
@@ -85,7 +88,7 @@ def filter_files(
     packed = BudgetFilter.of(budgets)
     if output is None:
         run = partial(filter_part, packed=packed, target=None, keep_uncertain=False)
-        return sum((found for found in _in_order(run, parts, threads, on_progress)), _counts([]))
+        return sum((found for found in _in_order(run, parts, threads, ray_address, on_progress)), _counts([]))
     folder = output.with_name(f"{output.name}.parts")
     _begin(folder, _settings(files, budgets, keep_uncertain))
     targets = {part: folder / f"{number:06}" for number, part in enumerate(parts)}
@@ -95,7 +98,7 @@ def filter_files(
         def filter_one(part: FilePart) -> NDArray[np.int64]:
             return filter_part(part, packed, targets[part], keep_uncertain=keep_uncertain)
 
-        for part, found in zip(parts, _in_order(filter_one, parts, threads, on_progress), strict=True):
+        for part, found in zip(parts, _in_order(filter_one, parts, threads, ray_address, on_progress), strict=True):
             counts += found
             assembly.add(targets[part].with_suffix(".arrow"))
     (folder / "whole.parquet").replace(output)
@@ -107,13 +110,14 @@ def _in_order(
     run: Callable[[FilePart], NDArray[np.int64]],
     parts: Sequence[FilePart],
     threads: int,
+    ray_address: str | None,
     on_progress: Progress | None,
 ) -> Iterator[NDArray[np.int64]]:
-    """The result of each part, in order; threads are ahead of what the caller does with them."""
+    """The result of each part, in order; threads and tasks are ahead of what the caller does with them."""
     done, total = 0, sum(part.n_rows for part in parts)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for part, found in zip(parts, pool.map(run, parts), strict=True):
+            for part, found in zip(parts, mapper(ray_address, pool.map)(run, parts), strict=True):
                 yield found
                 done += part.n_rows
                 if on_progress is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from math import isclose
 from typing import Any
 
@@ -17,6 +18,7 @@ from latency_nas.measure.repetition import Progress
 from latency_nas.search.plan.architecture import Architecture, indices_of
 from latency_nas.search.select.evaluating import finite
 from latency_nas.search.select.evaluation_file import EvaluationFile
+from latency_nas.search.select.ray_map import ray_map
 from latency_nas.search.supernet.choice import Choice, check_names
 from latency_nas.search.supernet.gate_reader import evaluate
 from latency_nas.search.supernet.naming import Choices
@@ -40,6 +42,7 @@ def score_replacements(
     base: Mapping[str, Any] | None = None,
     seed: int = 0,
     path: str | os.PathLike[str] | None = None,
+    ray_address: str | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, list[float]]:
     """Score each candidate of each choice by the loss of the base network with this one replacement.
@@ -66,6 +69,8 @@ def score_replacements(
         seed: Seed of torch's random numbers at the beginning of each pass.
         path: File that keeps each score as soon as it is known (JSON lines). If it exists, scoring goes on from it.
             The base network is evaluated anew, to check that the file belongs to these weights and batches.
+        ray_address: Address of a Ray cluster (``"auto"``: the one of this machine) to score on; None for this process.
+            Supernet, loss and batches are sent once; each pass is a task on a CPU and, for a supernet on GPUs, a GPU.
         on_progress: Function that is called after each pass, with their number so far and in all.
 
     Returns:
@@ -92,11 +97,10 @@ def score_replacements(
     with EvaluationFile(path, arguments) as file, scorer.restoring():
         base_loss = _checked(scorer.loss(architecture, "of the base", check_run=True), file, path)
         report(1, 1 + len(passes))
-        for done, (name, index) in enumerate(passes, start=2):
-            if (name, index) not in file.values:
-                what = f"with {scorer.names[name][index]} for `{name}`"
-                file.add((name, index), scorer.loss(Architecture({**architecture, name: index}), what))
-                report(done, 1 + len(passes))
+        missing = [one for one in passes if one not in file.values]
+        for number, loss in scorer.losses(architecture, missing, ray_address):
+            file.add(missing[number], loss)
+            report(len(file.values), 1 + len(passes))
         losses = {name: [file.values.get((name, index), base_loss) for index in range(len(names))]
                   for name, names in scorer.names.items()}  # fmt: skip
     return {name: [-loss for loss in row] for name, row in losses.items()}
@@ -188,6 +192,23 @@ class _Scorer:
         for tensor, before in self._values:
             if not torch.equal(tensor, before):
                 tensor.data.copy_(before)  # leaves the version, by which autograd notices changes, as it was
+
+    def losses(
+        self, base: Architecture, replacements: Sequence[tuple[str, int]], ray_address: str | None
+    ) -> Iterator[tuple[int, float]]:
+        """The loss of the base network with each replacement (choice and index), as they come."""
+        replaced = partial(self._replaced, base)
+        if ray_address is None:
+            return enumerate(map(replaced, replacements))
+        on_gpu = any(parameter.is_cuda for parameter in self.supernet.parameters())
+        return ray_map(replaced, replacements, address=ray_address, n_gpus=float(on_gpu))
+
+    def _replaced(self, base: Architecture, replacement: tuple[str, int]) -> float:
+        name, index = replacement
+        return self.loss(Architecture({**base, name: index}), f"with {self.names[name][index]} for `{name}`")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_values": []}  # a copy on a cluster computes one loss
 
     def loss(self, architecture: Architecture, what: str, *, check_run: bool = False) -> float:
         """The mean loss of one architecture over the batches.

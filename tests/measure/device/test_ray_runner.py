@@ -17,31 +17,19 @@ from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
 from latency_nas.measure.yardstick import write_yardstick
 from tests.measure.session.test_session import KERNELS, new_session
+from tests.ray_cluster import MEMORY, ray_cluster
 
-cluster_utils = pytest.importorskip("ray.cluster_utils", reason="no Ray here: pip install 'latency-nas[ray]'")
+pytest.importorskip("ray", reason="no Ray here: pip install 'latency-nas[ray]'")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        cluster = cluster_utils.Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False},
-        )
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-        try:
-            yield cluster
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+    with ray_cluster() as cluster:
+        yield cluster
 
 
 def board(cluster: Any) -> Any:
-    return cluster.add_node(num_cpus=1, resources={"pi4": 1}, object_store_memory=80_000_000)
+    return cluster.add_node(num_cpus=1, resources={"pi4": 1}, object_store_memory=MEMORY)
 
 
 def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: Path) -> None:
