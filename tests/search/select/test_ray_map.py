@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from latency_nas.cli.main import app
 from latency_nas.errors import MissingExtraError, RunnerLostError, SearchError
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select import filter as of_arrays
@@ -127,7 +129,9 @@ def test_streamed_filter(cluster: Any, nodes: list[Any], plan: CostPlan, tmp_pat
     assert found.output == Path("found.parquet")
     assert Path("found.parquet").read_bytes() == Path("here.parquet").read_bytes()
     assert not Path("found.parquet.parts").exists()
-    assert str(filter_by_budget("all.parquet", plan, max_ms=limit_of(plan), ray_address="auto")) == str(here)
+    plan.save("plan.npz")
+    command = ["filter", "all.parquet", "--plan", "plan.npz", "--max-ms", repr(limit_of(plan)), "--ray", "auto"]
+    assert CliRunner().invoke(app, command).stdout == f"{here}\n"
 
 
 @pytest.mark.slow
