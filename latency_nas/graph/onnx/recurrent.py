@@ -20,7 +20,7 @@ class Recurrent:
     Args:
         step: Op of the layer.
         shape: Shape of its output, ``(steps, batch, directions * hidden)``.
-        outputs: For each output of the ONNX node, the steps that make it of the layer's output.
+        outputs: Steps that make each output of the ONNX node of the layer's output.
     """
 
     step: Step

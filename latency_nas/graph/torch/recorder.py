@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -12,16 +11,17 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import Node, Value
+from latency_nas.graph.torch.aten import is_composite, is_view, signature, tensors_in, tensors_of, written_by
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, name_of, read_op
 from latency_nas.graph.torch.parameter_trace import ParameterTrace
 from latency_nas.graph.torch.recurrent import read_recurrent
 from latency_nas.graph.torch.rewrites import REWRITES
-from latency_nas.graph.torch.written import WrittenMemory, written_by
+from latency_nas.graph.torch.written import WrittenMemory
 from latency_nas.kernel import OPS
 
 __all__ = ["Recorder"]
@@ -32,41 +32,6 @@ _MAX_LIKE = 10_000
 # signature of an op and its arguments -> shape, strides, type and device of the result
 _LIKE: dict[Any, tuple[Any, ...]] = {}
 _WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not decomposed into steps in time
-
-
-@cache
-def _is_composite(func: Any) -> bool:
-    """Whether torch defines the op by other ops."""
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
-
-
-@cache
-def _is_view(func: Any) -> bool:
-    """Whether results share memory with arguments, or are arguments."""
-    return bool(func._schema.is_mutable) or any(item.alias_info is not None for item in func._schema.returns)
-
-
-def _tensors_in(items: Iterable[Any]) -> Iterator[Tensor]:
-    """The tensors among an op's arguments, which are nested only in lists."""
-    for item in items:
-        if isinstance(item, Tensor):
-            yield item
-        elif isinstance(item, list | tuple):
-            yield from _tensors_in(item)
-
-
-def _tensors_of(result: Any) -> list[Tensor]:
-    """The tensors in an op's result."""
-    if isinstance(result, Tensor):
-        return [result]
-    return [item for item in tree_flatten(result)[0] if isinstance(item, Tensor)]
-
-
-def _signature(item: Any) -> Any:
-    """The parts of an argument that determine the shape, layout and type of a result; 1, 1.0 and True differ."""
-    if isinstance(item, Tensor):
-        return item.shape, item.stride(), item.dtype, item.device
-    return tuple(map(_signature, item)) if isinstance(item, list | tuple) else (type(item), item)
 
 
 def _fits(x: Tensor, *others: Any) -> bool:
@@ -183,12 +148,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.namespace == "prim":  # returns a property, such as the device
             return func(*args, **kwargs)
         name = name_of(func)
-        tensors = list(_tensors_in((*args, *kwargs.values())))
+        tensors = list(tensors_in((*args, *kwargs.values())))
         if not any(isinstance(tensor, FakeTensor) or self.memory.holds(tensor) for tensor in tensors):
             self._keep(func, tensors)
             result = func(*args, **kwargs)
             if name not in SHAPE_ONLY:
-                self.trace.follow(tensors, _tensors_of(result), view=_is_view(func))
+                self.trace.follow(tensors, tensors_of(result), view=is_view(func))
             return result
         written = written_by(func, args, kwargs)
         for tensor in written:
@@ -216,17 +181,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if rewrite is not None and not (name in {"max", "min"} and isinstance((*args, None)[1], Tensor)):
                 with self:
                     return rewrite(*args, **kwargs)
-            if name not in _WHOLE and _is_composite(func):
+            if name not in _WHOLE and is_composite(func):
                 with self:
                     return func.decompose(*args, **kwargs)
-        read = list(_tensors_in(args)) if "out" in kwargs else tensors[1:] if name == "copy" else tensors
+        read = list(tensors_in(args)) if "out" in kwargs else tensors[1:] if name == "copy" else tensors
         inputs = tuple(map(self.find, read))
         result = self._run(func, args, kwargs)
-        made = _tensors_of(result) or list(map(self.fake, written))
+        made = tensors_of(result) or list(map(self.fake, written))
         if made:
             self._record(name, op or (f"aten.{name}", {}), inputs, made)
             if name not in SHAPE_ONLY and all(self.values[index].constant for index in inputs):
-                self.trace.follow(tensors, made, view=_is_view(func))
+                self.trace.follow(tensors, made, view=is_view(func))
             for tensor in map(self.fake, written):
                 self._zeros.discard(id(tensor))
                 self.memory.wrote(tensor, self._held(tensor))
@@ -258,7 +223,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run an op on fakes. If the same call gave one tensor before, a blank of the same kind is made instead."""
-        key = None if _is_view(func) else _signature((func, args, *kwargs.items()))
+        key = None if is_view(func) else signature((func, args, *kwargs.items()))
         try:
             like = _LIKE.get(key)
         except TypeError:  # an argument that cannot be hashed

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from latency_nas.graph.op_graph import Value
 from latency_nas.kernel import AttrValue, Shape
 
-__all__ = ["WrittenMemory", "written_by"]
+__all__ = ["WrittenMemory"]
 
 
 class _Graph(Protocol):
@@ -133,13 +133,3 @@ def _storage(tensor: Tensor) -> int:
 def _n_elements(tensor: Tensor) -> int:
     """Number of elements of a tensor's whole memory."""
     return tensor.untyped_storage().nbytes() // tensor.element_size()
-
-
-def written_by(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """The tensors that an aten op writes into."""
-    if not func._schema.is_mutable:
-        return []
-    given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
-    found = [given.get(item.name) for item in func._schema.arguments if item.alias_info and item.alias_info.is_write]
-    return [item for value in found for item in (value if isinstance(value, list | tuple) else [value])
-            if isinstance(item, Tensor)]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isnan
@@ -10,7 +11,7 @@ from statistics import NormalDist
 from latency_nas.errors import SearchError, short_repr
 from latency_nas.search.plan.plan import CostPlan
 
-__all__ = ["Budget", "Limit"]
+__all__ = ["Budget", "Limit", "fingerprint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,10 @@ class Budget:
         lower = Limit(plan=self.plan, min_cost=self.min_cost, n_std=-self.n_std)
         return (upper,) * bool(self.max_cost < inf) + (lower,) * bool(self.min_cost > -inf)
 
+    def identity(self) -> list[str | float | None]:
+        """Everything that the budget's outcomes depend on, of types that JSON has; the plan by its hash."""
+        return [fingerprint(self.plan), repr(float(self.max_cost)), repr(float(self.min_cost)), self.confidence]
+
     def keeps(self, architecture: Mapping[str, int | str]) -> bool:
         """Whether an architecture is within the limits, with the asked confidence.
 
@@ -113,6 +118,11 @@ class Limit:
     def keeps(self, architecture: Mapping[str, int | str]) -> bool:
         """Whether an architecture is within the limits, exactly."""
         return self.min_cost <= self.cost(architecture) <= self.max_cost
+
+
+def fingerprint(plan: CostPlan) -> str:
+    """A hash of everything that a plan's costs and errors are computed from."""
+    return hashlib.sha256(repr(plan).encode()).hexdigest()
 
 
 def _check_spread(plan: CostPlan, n_std: float) -> None:

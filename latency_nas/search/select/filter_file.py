@@ -6,7 +6,6 @@ the output is written at once. A process that is killed leaves the folder, and t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -225,18 +224,10 @@ def _settings(files: Sequence[Path], budgets: Sequence[Budget], keep_uncertain: 
     """What has to be equal for a filter to be resumed."""
     return {
         "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-        "budgets": [
-            [fingerprint(budget.plan), repr(budget.min_cost), repr(budget.max_cost), budget.confidence]
-            for budget in budgets
-        ],
+        "budgets": [budget.identity() for budget in budgets],
         "keep_uncertain": keep_uncertain,
         "part_rows": _PART_ROWS,
     }
-
-
-def fingerprint(plan: CostPlan) -> str:
-    """A hash of everything that a plan's costs and errors are computed from."""
-    return hashlib.sha256(repr(plan).encode()).hexdigest()
 
 
 def _begin(folder: Path, settings: dict[str, Any]) -> None:

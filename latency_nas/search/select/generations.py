@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -15,7 +14,7 @@ from latency_nas.errors import SearchError
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.best import limits_of, sizes_of
-from latency_nas.search.select.budget import Budget
+from latency_nas.search.select.budget import Budget, fingerprint
 from latency_nas.search.select.projection import most_probable_within
 from latency_nas.search.select.refusal import unreachable
 from latency_nas.search.select.within import within
@@ -67,15 +66,12 @@ class Generations:
 
     def arguments(self) -> dict[str, Any]:
         """Everything that the generations depend on, of types that JSON has; plans by their hashes."""
-        budgets = [
-            [_fingerprint(budget.plan), str(budget.min_cost), str(budget.max_cost), budget.confidence]
-            for budget in self.budgets
-        ]
+        budgets = [budget.identity() for budget in self.budgets]
         numbers = {
             name: getattr(self, name)
             for name in ("population", "parent_ratio", "crossover_prob", "mutate_prob", "seed")
         }
-        return {"plan": _fingerprint(self.plan), "budgets": budgets, **numbers}
+        return {"plan": fingerprint(self.plan), "budgets": budgets, **numbers}
 
     def next(self, evaluated: Mapping[Row, float]) -> list[Row]:
         """The architectures of the next generation; none where all of the space within the budgets were evaluated.
@@ -138,8 +134,3 @@ class Generations:
             if found is None:
                 return
             yield np.array([[found[name] for name in self.plan.choices]], np.intp)
-
-
-def _fingerprint(plan: CostPlan) -> str:
-    """A hash of everything that a plan's costs and errors are computed from."""
-    return hashlib.sha256(repr(plan).encode()).hexdigest()
