@@ -29,8 +29,13 @@ def run_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def check_code(scope: dict[str, Any]) -> None:
     """Whatever a table says, what was found keeps the target, and the parts of the library agree."""
-    target_ms = scope["latency"].target_ms + 1e-9  # sums of the same costs in another order
-    assert all(scope["plan"].latency_ms(one) <= target_ms for one in scope["within"])
+    plan, target_ms = scope["plan"], scope["latency"].target_ms + 1e-9  # sums of the same costs in another order
+    rows, filtered = scope["candidates"].tolist(), scope["filtered"]
+    passed = [dict(zip(plan.choices, rows[index], strict=True)) for index in filtered.passed.tolist()]
+    assert all(
+        plan.latency_ms(one) <= target_ms for one in [*passed, *[found.architecture for found in scope["solutions"]]]
+    )
+    assert filtered.n_passed + filtered.n_failed + filtered.n_uncertain == len(rows)
     assert scope["estimate"].coverage == 1.0
     assert scope["estimate"].latency_ms == pytest.approx(scope["latency"].argmax_ms(), abs=1e-9)
 
