@@ -1,4 +1,4 @@
-"""All architectures whose score can be near a bound, listed choice by choice.
+"""All architectures whose score can be near a bound, listed.
 
 The score of an architecture is below the bound by at least the sum of its candidates' regrets (see
 `latency_nas.search.select.relaxation`). Where the bound is tight, few architectures have a sum below a small width, and
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.select.halves import Windows, join
 from latency_nas.search.select.program import Program
 from latency_nas.search.select.relaxation import Relaxation
 
@@ -22,6 +23,7 @@ __all__ = ["Listing", "list_within", "width_of"]
 _N_BINS = 1000  # of sums of regrets, when architectures are counted
 _GROWTH = 8.0  # of the range of the bins, where too few are in it
 _SMALLEST = 1e-12  # range of the bins as a share of all regrets
+_PAIRS = 50  # that are looked at, for each combination of half of the choices
 _TOLERANCE = 1e-6  # of rows, whose limits are in the thousands (`Program.bound`)
 
 
@@ -88,67 +90,35 @@ def _counts(regrets: Sequence[NDArray[np.float64]], highest: float) -> NDArray[n
     return counts
 
 
-def list_within(program: Program, relaxation: Relaxation, width: float, *, max_listed: int) -> Listing | None:
-    """The architectures whose score is at most `width` below the bound; None if there are too many to list.
-
-    Choices are added one by one. What is left of the others bounds each row, so that most beginnings that cannot keep
-    the rows, or whose score will be too low, are left out early.
+def list_within(program: Program, relaxation: Relaxation, width: float, *, max_listed: int) -> Listing:
+    """The architectures whose score is at most `width` below the bound, or less where there are too many to list.
 
     Args:
         program: Program whose rows they have to keep.
         relaxation: Its relaxation.
-        width: How far below the bound.
-        max_listed: Number of architectures, or of beginnings of them, at most.
+        width: How far below the bound, at most; `Listing.floor` says down to which score the listing is complete.
+        max_listed: Number of architectures that are looked at, at most.
     """
-    sizes = list(program.sizes.values())
+    starts, sizes = program.starts().values(), list(program.sizes.values())
     options = [
         start + np.flatnonzero(part <= width)
-        for start, part in zip(
-            program.starts().values(), np.split(relaxation.regrets, np.cumsum(sizes)[:-1]), strict=True
-        )
+        for start, part in zip(starts, np.split(relaxation.regrets, np.cumsum(sizes)[:-1]), strict=True)
     ]
     order = sorted(range(len(sizes)), key=lambda number: -_second(relaxation.regrets[options[number]]))
-    matrix, lower, upper = _sums_of(program, relaxation.bound - width)
-    low, high = lower.copy(), upper.copy()
-    for gates in options:
-        low, high = low - matrix[:, gates].max(1), high - matrix[:, gates].min(1)
-    regrets, sums, chosen = np.zeros(1), np.zeros((len(matrix), 1)), np.zeros((0, 1), np.int32)
-    for number in order:
-        gates = options[number]
-        low, high = low + matrix[:, gates].max(1), high + matrix[:, gates].min(1)
-        totals = [sums + matrix[:, [gate]] for gate in gates]
-        kept = [
-            np.flatnonzero(
-                (regrets + relaxation.regrets[gate] <= width)
-                & ((total >= low[:, None]) & (total <= high[:, None])).all(0)
-            )
-            for gate, total in zip(gates, totals, strict=True)
-        ]
-        if sum(map(len, kept)) > max_listed:
-            return None
-        sums = np.concatenate([total[:, rows] for total, rows in zip(totals, kept, strict=True)], axis=1)
-        regrets = np.concatenate(
-            [regrets[rows] + relaxation.regrets[gate] for gate, rows in zip(gates, kept, strict=True)]
-        )
-        gate_of = np.repeat(gates, list(map(len, kept))).astype(np.int32)
-        chosen = np.concatenate([chosen[:, np.concatenate(kept)], gate_of[None]])
-    return _listing(program, chosen[np.argsort(order)].T.astype(np.intp), relaxation.bound - width)
+    windows = Windows.of(program, relaxation, width)
+    parts = [[options[number] for number in order[part::2]] for part in (0, 1)]
+    n_combinations = max(max_listed // _PAIRS, 1)
+    left = windows.half(parts[0], parts[1], width, n_combinations)
+    right = windows.half(parts[1], parts[0], width, n_combinations)
+    first, second, complete = join(left, right, windows, width, max_listed)
+    gates = np.empty((len(first), len(sizes)), np.intp)
+    gates[:, order[::2]], gates[:, order[1::2]] = left.gates[:, first].T, right.gates[:, second].T
+    return _listing(program, gates, relaxation.bound - complete)
 
 
 def _second(regrets: NDArray[np.float64]) -> float:
     """The second smallest regret. Choices that multiply the list most come last."""
     return float(np.partition(regrets, 1)[1]) if len(regrets) > 1 else np.inf
-
-
-def _sums_of(program: Program, floor: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The coefficients of the candidates in the limits and in the score, and bounds of their sums for any products."""
-    rows = program.limit_rows()
-    scores, unit = program.objective()
-    matrix = np.vstack([rows.values.toarray(), scores])
-    products = matrix[:, program.n_candidates :]
-    lower = np.append(rows.lower, floor / unit) - np.maximum(products, 0.0).sum(1) - _TOLERANCE
-    upper = np.append(rows.upper, np.inf) - np.minimum(products, 0.0).sum(1) + _TOLERANCE
-    return matrix[:, : program.n_candidates], lower, upper
 
 
 def _listing(program: Program, gates: NDArray[np.intp], floor: float) -> Listing:

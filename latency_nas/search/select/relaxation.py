@@ -27,6 +27,8 @@ class Relaxation:
     Args:
         bound: Upper bound of the score.
         regrets: How much lower the bound is with each candidate, of shape ``(candidates,)``.
+        multipliers: How much lower the score is with a unit of slack in each row of the limits, of shape ``(rows,)``:
+            above 0 for the slack of an upper bound, below 0 for that of a lower bound.
         values: Values of the variables in the linear relaxation; None where it was not solved.
 
     References:
@@ -35,6 +37,7 @@ class Relaxation:
 
     bound: float
     regrets: NDArray[np.float64]
+    multipliers: NDArray[np.float64]
     values: NDArray[np.float64] | None
 
 
@@ -63,4 +66,9 @@ def relax(program: Program, *, time_limit_s: float | None = None) -> Relaxation 
     products = np.maximum(reduced[program.n_candidates :], 0.0).sum()
     regrets = np.repeat(best, list(program.sizes.values())) - reduced[: program.n_candidates]
     bound = float(best.sum() + products + multipliers @ limits)
-    return Relaxation(bound * unit, regrets * unit, None if result.status else result.x)
+    signed = np.zeros(len(below))
+    signed[below] = multipliers[: below.sum()]
+    signed[above] -= multipliers[below.sum() :]
+    return Relaxation(
+        bound * unit, regrets * unit, signed[: len(program.rows)] * unit, None if result.status else result.x
+    )

@@ -2,9 +2,9 @@
 
 The relaxation gives a bound, and how much each candidate lowers it. Few candidates lower it by so little that they can
 be part of the best architecture. First, the architectures near the bound are listed, in longer and longer lists, until
-one keeps the limits. Where a list would be too long, the candidates that are left are the core: it is solved as a
-mixed-integer program (HiGHS, by SciPy), and its solution shows which candidates make the next core, until none outside
-it can lead to a better solution.
+one is near enough to the bound. Where a list would be too long, the candidates that are left are the core: it is solved
+as a mixed-integer program (HiGHS, by SciPy), and its solution shows which candidates make the next core, until none
+outside it can lead to a better solution.
 
 References:
     Balas and Zemel, An algorithm for large zero-one knapsack problems, Operations Research 28, 1980 (the core).
@@ -36,7 +36,9 @@ _TOLERANCE = 1e-6  # of HiGHS, for the gap between score and bound
 _FIRST_CORE = 40  # candidates of the first core, beside the best one of each choice
 _GROWTH = 4.0  # of a core without a solution
 _WIDENING = 1.5  # of a list whose best architecture is not proved
-_FIRST_LISTED, _MAX_LISTED = 10_000, 100_000  # architectures of the first listing, and of the longest one
+_NARROWEST = 0.01  # width of a list as a share of the width within which so many architectures are
+_WIDEST = 4.0  # width of a first list as a multiple of it, at most
+_LISTED = 100_000, 400_000, 1_600_000  # architectures that a listing looks at
 _TANGENT_ROUNDS = 20  # linear relaxations, each with the tangents at the solution of the one before
 
 
@@ -128,18 +130,33 @@ class Solver:
 
     def _solve_by_lists(self, relaxation: Relaxation) -> Optimum | None:
         """The best architecture of longer and longer lists, until it is proved or the list would be too long."""
-        first = width_of(relaxation, list(self.program.sizes.values()), _FIRST_LISTED)
-        width = max(first, _WIDENING * (relaxation.bound - self.ceiling))
-        widest = float(relaxation.regrets.max()) * len(self.program.sizes)
+        sizes = list(self.program.sizes.values())
         best: Optimum | None = None
-        while listing := list_within(self.program, relaxation, width, max_listed=_MAX_LISTED):
-            self.listing = listing
-            best = self._best_listed()
-            self.ceiling = min(self.ceiling, listing.floor if best is None else best.bound)
-            if (best and self._is_proved(best)) or width == inf or self._remaining_s() == 0:
-                break
-            width = _WIDENING * width if width < widest else inf
+        for n_listed in _LISTED:
+            widest, width, is_complete = width_of(relaxation, sizes, n_listed), 0.0, True
+            while is_complete and width < inf and self._remaining_s() != 0:
+                proving = relaxation.bound - self._enough(self.ceiling) if self.max_gap else widest
+                width = max(min(proving, _WIDEST * widest), _WIDENING * width, _NARROWEST * widest)
+                self.listing = list_within(self.program, relaxation, width, max_listed=n_listed)
+                best = self._better(best, self._best_listed())
+                if best is not None and self._is_proved(best):
+                    return best
+                is_complete = width > 0 and self.listing.floor <= relaxation.bound - width
         return best
+
+    def _better(self, best: Optimum | None, listed: Optimum | None) -> Optimum | None:
+        """The better one of two, with the bound that follows from the listing that the second one is the best of."""
+        if self.listing is not None:
+            self.ceiling = min(self.ceiling, self.listing.floor if listed is None else listed.bound)
+        found = [each for each in (best, listed) if each is not None]
+        if not found:
+            return None
+        better = max(found, key=lambda each: each.score)
+        return Optimum(better.architecture, better.score, max(better.score, self.ceiling))
+
+    def _enough(self, bound: float) -> float:
+        """A score that is near enough to a bound."""
+        return bound - self.max_gap * abs(bound) / (1 + self.max_gap)
 
     def _solve_by_cores(self, relaxation: Relaxation, best: Optimum | None) -> Optimum | None:
         """The best architecture of larger and larger cores, until none outside the core can be better."""

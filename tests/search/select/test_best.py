@@ -15,6 +15,7 @@ from latency_nas.errors import SearchError
 from latency_nas.kernel import QUANTITIES
 from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select import solve
 from latency_nas.search.select.best import best
 from latency_nas.search.select.budget import Budget
 from tests.random_plans import random_plan
@@ -114,6 +115,30 @@ def test_each_of_the_k_best_is_the_best_that_differs_enough(seed: int, min_diffe
     found = best(plan, scores, budgets, k=10, min_difference=min_difference)
     assert [solution.architecture for solution in found] == expected
     assert (len(found) == 10) == (min_difference < 3)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("max_gap", [0.0, 0.02])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_each_bound_is_proved_where_lists_are_too_short(
+    monkeypatch: pytest.MonkeyPatch, seed: int, max_gap: float, pairs: bool
+) -> None:
+    monkeypatch.setattr(solve, "_LISTED", (10, 100, 400))
+    rng = np.random.default_rng(seed)
+    plan, memory = random_plan(rng, (4,) * 6, 4 * pairs), random_plan(rng, (4,) * 6)
+    scores = random_scores(rng, plan, pairs=pairs)
+    budgets = [Budget(plan, max_cost=between(plan, 0.5)), Budget(memory, min_cost=between(memory, 0.4))]
+    left = by_brute_force(plan, scores, budgets)
+    found = best(plan, scores, budgets, k=8, min_difference=2, max_gap=max_gap)
+    assert len(found) == 8
+    for solution in found:
+        assert solution.architecture in left
+        assert solution.gap <= max_gap + 1e-9
+        if not max_gap:
+            assert solution.score == pytest.approx(score_of(scores, left[0]))
+            far = solution.architecture
+            left = [row for row in left if sum(row[name] != far[name] for name in row) >= 2]
+    assert score_of(scores, by_brute_force(plan, scores, budgets)[0]) <= max(each.bound for each in found) + 1e-9
 
 
 def test_scores_by_name_and_plans_with_choices_in_another_order() -> None:
