@@ -54,6 +54,7 @@ def filter_candidates(
     from latency_nas.search.select.filter import filter_by_budget
 
     loaded = CostPlan.load(plan)
+    _check_output(output, plan)
     budgets = [parse_budget(text) for text in budget or ()]
     if max_cost is not None or min_cost is not None:
         limits = (inf if max_cost is None else max_cost, -inf if min_cost is None else min_cost)
@@ -86,6 +87,7 @@ def sample(
     from latency_nas.search.select.candidates_file import write_candidates
 
     loaded = CostPlan.load(plan)
+    _check_output(output, plan)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if bins:
         _sample_by_intervals(loaded, output, -(-n // bins), bins, seed, console)
@@ -93,6 +95,11 @@ def sample(
     with progress_bar("drawing", Console(stderr=True)) as on_progress:
         write_candidates(output, loaded, _drawn(loaded, n, seed, on_progress))
     console.print(f"{output}: {n:,} architectures")
+
+
+def _check_output(output: Path | None, plan: Path) -> None:
+    if output is not None and (output.is_dir() or output.resolve() == plan.resolve()):
+        raise typer.BadParameter(f"Expected a Parquet file to write, but got {output}.", param_hint="--output")
 
 
 def _sample_by_intervals(plan: CostPlan, output: Path, n: int, bins: int, seed: int, console: Console) -> None:

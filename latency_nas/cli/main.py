@@ -50,10 +50,10 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. An error of this library gives one message on standard error, and exit status 1."""
+    """Run the command line. An error of this library or of a file gives one message on standard error, and exit status 1."""
     try:
         app()
-    except (LatencyNASError, FileNotFoundError) as error:
+    except (LatencyNASError, OSError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
         Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(str(error))
         sys.exit(1)

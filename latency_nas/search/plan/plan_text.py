@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from latency_nas.estimate.uncertainty import MAE_TO_STD
+import numpy as np
+
+from latency_nas.estimate.uncertainty import network_variance
 from latency_nas.kernel import Quantity
 from latency_nas.search.plan.cost import Cost
 
@@ -39,5 +41,6 @@ def _cells(cost: Cost, quantity: Quantity, expected_error: float | None) -> tupl
     value = quantity.number(cost.value, _N_DECIMALS)
     if cost.variance is None:
         return value, "unknown", cost.source
-    error = (expected_error or 0.0) * MAE_TO_STD * cost.from_table
-    return value, quantity.number(sqrt(error**2 + cost.variance), _N_DECIMALS), cost.source
+    families = np.array([std for _, std in cost.together])
+    variance = network_variance(cost.from_table, cost.variance, families, expected_error)
+    return value, quantity.number(sqrt(variance), _N_DECIMALS), cost.source

@@ -8,7 +8,7 @@ from math import isfinite
 
 from latency_nas.errors import SearchError, short_repr
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.budget import Budget, Limit
+from latency_nas.search.select.budget import Budget, Limit, as_budgets, check_plan
 from latency_nas.search.select.refusal import unreachable
 from latency_nas.search.select.scores import Scores, read_scores
 from latency_nas.search.select.solution import Solution
@@ -96,13 +96,12 @@ def check_budgets(plan: CostPlan, budgets: Budget | Sequence[Budget]) -> tuple[B
     """Budgets as a tuple.
 
     Raises:
-        SearchError: if one is no budget, or its plan has other choices or candidates than `plan`.
+        SearchError: if `plan` is no plan, one is no budget, or its plan has other choices or candidates than `plan`.
     """
-    given = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
+    check_plan(plan)
+    given = as_budgets(budgets)
     candidates = dict(zip(plan.choices, plan.candidates, strict=True))
     for budget in given:
-        if not isinstance(budget, Budget):
-            raise SearchError(f"Expected budgets, such as `Budget(plan, max_cost=20)`, but got {short_repr(budget)}.")
         others = dict(zip(budget.plan.choices, budget.plan.candidates, strict=True))
         differing = [name for name in {**candidates, **others} if candidates.get(name) != others.get(name)]
         if differing:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isnan
+from numbers import Real
 from statistics import NormalDist
 
 from latency_nas.errors import SearchError, short_repr
 from latency_nas.search.plan.plan import CostPlan
 
-__all__ = ["Budget", "Limit", "fingerprint"]
+__all__ = ["Budget", "Limit", "as_budgets", "check_plan", "fingerprint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,17 @@ class Budget:
     confidence: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.plan, CostPlan):
-            raise SearchError(
-                f"Expected a plan, such as `latency.plan` of an attached loss, but got {short_repr(self.plan)}."
-            )
+        check_plan(self.plan)
+        for name in ("max_cost", "min_cost", "confidence"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real | None):
+                raise SearchError(f"Expected `{name}` to be a number, but got {short_repr(value)}.")
         if isnan(self.max_cost) or isnan(self.min_cost) or not self.min_cost <= self.max_cost:
             raise SearchError(
                 f"Expected limits from a lower one to an upper one, but got {self.min_cost} to {self.max_cost}."
             )
+        if self.max_cost == -inf or self.min_cost == inf:
+            raise SearchError(f"Expected limits that a cost can keep, but got {self.min_cost} to {self.max_cost}.")
         if self.max_cost == inf and self.min_cost == -inf:
             raise SearchError("Expected a budget to have `max_cost`, `min_cost` or both, but got neither.")
         if self.confidence is not None and not 0.5 <= self.confidence < 1:
@@ -118,6 +122,29 @@ class Limit:
     def keeps(self, architecture: Mapping[str, int | str]) -> bool:
         """Whether an architecture is within the limits, exactly."""
         return self.min_cost <= self.cost(architecture) <= self.max_cost
+
+
+def check_plan(plan: object) -> None:
+    """Refuse what is no plan.
+
+    Raises:
+        SearchError: if it is a loss, or anything else.
+    """
+    if not isinstance(plan, CostPlan):
+        raise SearchError(f"Expected a plan, such as `latency.plan` of an attached loss, but got {short_repr(plan)}.")
+
+
+def as_budgets(budgets: Budget | Sequence[Budget]) -> tuple[Budget, ...]:
+    """One budget or several as a tuple.
+
+    Raises:
+        SearchError: if one is no budget.
+    """
+    given = (budgets,) if isinstance(budgets, Budget) else tuple(budgets)
+    for budget in given:
+        if not isinstance(budget, Budget):
+            raise SearchError(f"Expected budgets, such as `Budget(plan, max_cost=20)`, but got {short_repr(budget)}.")
+    return given
 
 
 def fingerprint(plan: CostPlan) -> str:

@@ -13,6 +13,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from math import isfinite
 from typing import Any, BinaryIO
 
 from latency_nas.errors import SearchError, short_repr
@@ -45,6 +46,7 @@ class EvaluationFile(AbstractContextManager["EvaluationFile"]):
             SearchError: if it is of other arguments, is in use, or is no such file. It is not changed then.
         """
         if self._path is not None:
+            pathlib.Path(self._path).parent.mkdir(parents=True, exist_ok=True)
             self._file = pathlib.Path(self._path).open("a+b")
             try:
                 self._lock()
@@ -114,7 +116,9 @@ class EvaluationFile(AbstractContextManager["EvaluationFile"]):
     def _take(self, line: bytes, number: int) -> None:
         try:
             key, value = json.loads(line)
-            self.values[tuple(key)] = float(value)
+            if not isfinite(found := float(value)):
+                raise ValueError("no finite number")
+            self.values[tuple(key)] = found
         except (ValueError, TypeError) as error:
             raise SearchError(
                 f"Expected line {number} of {self._path} to be an evaluation, but got {short_repr(line)}: remove this "

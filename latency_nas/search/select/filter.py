@@ -18,7 +18,7 @@ from latency_nas.errors import SearchError, short_repr
 from latency_nas.estimate.estimator import LatencyEstimator
 from latency_nas.search.plan.many import check_rows
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.budget import Budget
+from latency_nas.search.select.budget import Budget, as_budgets
 from latency_nas.search.select.candidates import plan_of_models, rows_of_architectures
 from latency_nas.search.select.filtered import Filtered
 from latency_nas.search.select.outcome import BudgetFilter
@@ -40,7 +40,7 @@ def filter_by_budget(
     max_ms: float | None = None,
     min_ms: float | None = None,
     confidence: float | None = 0.9,
-    budgets: Sequence[Budget] = (),
+    budgets: Budget | Sequence[Budget] = (),
     output: str | os.PathLike[str] | None = None,
     keep_uncertain: bool = False,
     input_shape: Sequence[int] | None = None,
@@ -137,7 +137,7 @@ def _budgets(
     max_ms: float | None,
     min_ms: float | None,
     confidence: float | None,
-    budgets: Sequence[Budget],
+    budgets: Budget | Sequence[Budget],
 ) -> tuple[Budget, ...]:
     """All budgets, each with a confidence where there is one."""
     found: list[Budget] = []
@@ -150,7 +150,7 @@ def _budgets(
         plan.quantity.check_latency("max_ms" if max_ms is not None else "min_ms", "budgets")
         max_cost, min_cost = (inf if max_ms is None else max_ms), (-inf if min_ms is None else min_ms)
         found.append(Budget(plan, max_cost=max_cost, min_cost=min_cost))
-    found += budgets
+    found += as_budgets(budgets)
     if not found:
         raise SearchError("Expected `max_ms`, `min_ms` or `budgets`, but got no limit.")
     for budget in found:

@@ -88,6 +88,8 @@ def filter_files(
     if output is None:
         run = partial(filter_part, packed=packed, target=None, keep_uncertain=False)
         return sum((found for found in _in_order(run, parts, threads, ray_address, on_progress)), _counts([]))
+    if output.is_dir() or output.resolve() in {file.resolve() for file in files} or _is_in(output, source):
+        raise SearchError(f"Expected `output` to be a file that is none of the candidates', but got {output}.")
     folder = output.with_name(f"{output.name}.parts")
     _begin(folder, _settings(files, budgets, keep_uncertain))
     targets = {part: folder / f"{number:06}" for number, part in enumerate(parts)}
@@ -103,6 +105,10 @@ def filter_files(
     (folder / "whole.parquet").replace(output)
     shutil.rmtree(folder)
     return counts
+
+
+def _is_in(output: Path, source: Path) -> bool:
+    return source.is_dir() and source.resolve() in output.resolve().parents
 
 
 def _in_order(
@@ -233,7 +239,12 @@ def _settings(files: Sequence[Path], budgets: Sequence[Budget], keep_uncertain: 
 def _begin(folder: Path, settings: dict[str, Any]) -> None:
     file = folder / "settings.json"
     if file.exists():
-        before = json.loads(file.read_text())
+        try:
+            before = dict(json.loads(file.read_text()))
+        except (ValueError, TypeError) as error:
+            raise SearchError(
+                f"Expected {file} to be of an interrupted filter: delete this folder to begin anew."
+            ) from error
         differing = [name for name, value in settings.items() if before.get(name) != value]
         if differing:
             raise SearchError(

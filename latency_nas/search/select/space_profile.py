@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -13,7 +13,7 @@ from latency_nas.errors import SearchError
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.budget import Budget
+from latency_nas.search.select.budget import Budget, as_budgets, check_plan
 from latency_nas.search.select.distribution import Distribution
 from latency_nas.search.select.outcome import PASSED, BudgetFilter
 from latency_nas.search.select.projection import most_probable_within
@@ -76,7 +76,7 @@ class SpaceProfile:
 
 def profile_space(
     plan: CostPlan,
-    budgets: Sequence[Budget] = (),
+    budgets: Budget | Sequence[Budget] = (),
     *,
     max_error: float = 1e-3,
     n_samples: int = 500_000,
@@ -90,7 +90,7 @@ def profile_space(
 
     Args:
         plan: Plan that says what the candidates cost.
-        budgets: Budgets over the same choices and candidates, of this plan or of others.
+        budgets: Budgets over the same choices, of this plan or of others.
         max_error: Error of the distribution functions to reach, as in `distribution_of`.
         n_samples: Number of architectures to draw for shares that need it.
         seed: Seed of the random numbers.
@@ -107,6 +107,8 @@ def profile_space(
         >>> profile.together.value, profile.can_be_met, profile.distributions[0].quantile(0.5)
         (0.75, True, 7.5)
     """
+    check_plan(plan)
+    budgets = as_budgets(budgets)
     for budget in budgets:
         _check_space(plan, budget.plan)
     plans = _different([plan, *(budget.plan for budget in budgets)])
@@ -123,7 +125,7 @@ def profile_space(
         budgets=tuple(
             (budget, share or _sampled(row)) for budget, share, row in zip(budgets, shares, kept, strict=True)
         ),
-        together=(together or _sampled(all_kept)) if budgets else None,
+        together=(together or _within_each(_sampled(all_kept), shares)) if budgets else None,
         example=_example(plan, budgets, rows[all_kept]) if budgets else None,
         n_samples=n_samples if budgets and not is_known else 0,
     )
@@ -175,6 +177,12 @@ def _of_distribution(
 
 def _sampled(kept: NDArray[np.bool_]) -> Share:
     return _estimated(float(np.count_nonzero(kept)), len(kept))
+
+
+def _within_each(together: Share, shares: Sequence[Share | None]) -> Share:
+    """A share within several budgets, which is at most that within each of them."""
+    most = min([together.high, *(share.high for share in shares if share is not None)])
+    return replace(together, value=min(together.value, most), low=min(together.low, most), high=most)
 
 
 def _estimated(n_kept: float, n: int) -> Share:
