@@ -50,7 +50,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. An error of this library or of a file gives one message on standard error, and exit status 1."""
+    """Run the command line. An error of this library or of a file gives one message, and exit status 1."""
     try:
         app()
     except (LatencyNASError, OSError) as error:

@@ -213,3 +213,24 @@ def test_files_that_do_not_fit(plan: CostPlan, tmp_path: Path) -> None:
     assert message(tmp_path / "e.parquet") == (
         "Expected indices from 0 to 2 in column `c0` of FOLDER/e.parquet, but got 3."
     )
+
+
+def test_an_output_that_would_replace_an_input(plan: CostPlan, tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    file = tmp_path / "given" / "candidates.parquet"
+    pq.write_table(table_of(plan, drawn(plan, 20)), file)
+    before = file.read_bytes()
+    for source, output in ((file, file), (file.parent, file.parent / "within.parquet"), (file, tmp_path)):
+        with pytest.raises(SearchError, match="none of the candidates'"):
+            filter_by_budget(source, plan, max_ms=limit_of(plan), output=output)
+    assert file.read_bytes() == before
+
+
+def test_settings_that_were_damaged(plan: CostPlan, tmp_path: Path) -> None:
+    pq.write_table(table_of(plan, drawn(plan, 20)), tmp_path / "candidates.parquet")
+    (tmp_path / "within.parquet.parts").mkdir()
+    (tmp_path / "within.parquet.parts" / "settings.json").write_text("")
+    with pytest.raises(SearchError, match="delete th"):
+        filter_by_budget(
+            tmp_path / "candidates.parquet", plan, max_ms=limit_of(plan), output=tmp_path / "within.parquet"
+        )
