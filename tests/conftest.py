@@ -36,6 +36,7 @@ SLOW = (
     "search/loss/test_paddle_loss.py",
     "search/plan/test_attach_cost.py",
     "search/plan/test_spread.py",
+    "search/select/test_replacements.py",
     "search/supernet/test_styles.py",
     "report/test_without_engines.py",
     "table/test_plausibility.py",
