@@ -10,7 +10,7 @@ from dataclasses import fields as dataclass_fields
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,8 @@ def read_plan(path: str | os.PathLike[str], make: Callable[..., _Plan]) -> _Plan
     """
     content = BytesIO(Path(path).read_bytes())
     try:
+        if not is_zipfile(path):  # NumPy would take it for a pickle, and say how to load that unsafely
+            raise ValueError("it is no .npz file")
         with np.load(content, allow_pickle=False) as arrays:
             text = json.loads(arrays["plan"].tobytes())
             if "plan" not in text:  # an early file, from before plans had kernels
