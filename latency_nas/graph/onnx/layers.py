@@ -85,17 +85,13 @@ def _gemm(call: Call) -> list[Step]:
     _check_width(
         call.shape()[-2 if call.attrs.get("transA") else -1], call.shape(1)[-1 if call.attrs.get("transB") else -2]
     )
-    before = []
-    if call.attrs.get("transA"):
-        before = [Step("transpose", {"perm": (1, 0)}, (0,), call.shape()[::-1])]
-    position = len(call.shapes) if before else 0
-    if call.constant(1) and (not call.has(2) or call.constant(2)):
-        rest = tuple(range(1, sum(shape is not None for shape in call.shapes)))
-        return [*before, Step("linear", {"bias": int(call.has(2))}, (position, *rest) if before else None)]
-    product = Step("matmul", {}, (position, 1), call.outputs[0])
-    return (
-        [*before, product, Step("add", {}, (position + 1 if before else 3, 2))] if call.has(2) else [*before, product]
-    )
+    n_given, has_bias = sum(shape is not None for shape in call.shapes), call.has(2)
+    before = [Step("transpose", {"perm": (1, 0)}, (0,), call.shape()[::-1])] if call.attrs.get("transA") else []
+    left = n_given if before else 0  # what a step makes is counted after the inputs
+    if call.constant(1) and (not has_bias or call.constant(2)):
+        return [*before, Step("linear", {"bias": int(has_bias)}, (left, *range(1, n_given)))]
+    product = Step("matmul", {}, (left, 1), call.outputs[0])
+    return [*before, product, *([Step("add", {}, (n_given + len(before), 2))] if has_bias else [])]
 
 
 LAYERS: Mapping[str, Callable[[Call], Step | list[Step]]] = {
