@@ -131,7 +131,7 @@ def test_streamed_filter(cluster: Any, nodes: list[Any], plan: CostPlan, tmp_pat
     assert not Path("found.parquet.parts").exists()
     plan.save("plan.npz")
     command = ["filter", "all.parquet", "--plan", "plan.npz", "--max-ms", repr(limit_of(plan)), "--ray", "auto"]
-    assert CliRunner().invoke(app, command).stdout == f"{here}\n"
+    assert CliRunner().invoke(app, command).stdout.endswith(f"{here}\n"), "Ray may print above that a node died"
 
 
 @pytest.mark.slow
