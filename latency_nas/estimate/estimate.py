@@ -18,6 +18,7 @@ __all__ = ["Estimate", "KernelEstimate", "Source"]
 Source = Literal["table", "counted", "regressed", "missing"]
 
 _OF_A_TABLE: tuple[Source, ...] = ("table", "regressed", "missing")
+_OF_A_COUNT: tuple[Source, ...] = ("counted", "missing")
 
 
 class _Cost(Protocol):
@@ -146,9 +147,9 @@ class Estimate(_InMilliseconds):
 
     @property
     def sources(self) -> dict[Source, int]:
-        """Number of kernels of each source; ``"counted"`` is the only one for a resource that is counted."""
+        """Number of kernels of each source; a resource that is counted has ``"counted"``, and ``"missing"`` if any."""
         found = {item.source for item in self.kernels}
-        listed = ("counted",) if found == {"counted"} else _OF_A_TABLE
+        listed = _OF_A_COUNT[: len(found)] if "counted" in found else _OF_A_TABLE
         return {source: sum(item.source == source for item in self.kernels) for source in listed}
 
     def breakdown(self) -> dict[str, tuple[KernelEstimate, ...]]:

@@ -157,19 +157,22 @@ class LatencyEstimator:
         """Log or raise, as `on_missing` says, that kernels have no price."""
         listed = "; ".join(f"{item.kernel} ({_place(item.layer)})" for item in missing[:_N_LISTED])
         more = f"; and {len(missing) - _N_LISTED} more" if len(missing) > _N_LISTED else ""
-        text = (
-            f"{len(missing)} of {n_distinct} different kernels have no price in {self.table.name} "
-            f"({self.table.datasheet}): {listed}{more}."
-        )
+        text = f"{len(missing)} of {n_distinct} different kernels have no {self._priced_by()}: {listed}{more}."
         if self.on_missing == "warn":
             logger.warning("%s They are left out of the sum.", text)
             return
+        raise MissingKernelError(f"{text} {self._way_out()}")
+
+    def _priced_by(self) -> str:
+        return f"price in {self.table.name} ({self.table.datasheet})"
+
+    def _way_out(self) -> str:
         regress = (
             ""
             if self.on_missing == "regress"
             else ", or pass on_missing='regress' to have them estimated from the table's rows"
         )
-        raise MissingKernelError(f"{text} Measure them with latency_nas.measure_table(...){regress}.")
+        return f"Measure them with latency_nas.measure_table(...){regress}."
 
 
 def _expected_error(sheet: Datasheet) -> float | None:

@@ -1,6 +1,6 @@
 """Kernels: what an engine runs after fusion."""
 
-from latency_nas.kernel.cost import is_memory_bound, n_bytes, n_flops, n_macs, n_params
+from latency_nas.kernel.cost import is_known, is_memory_bound, n_bytes, n_flops, n_macs, n_params
 from latency_nas.kernel.kernel import AttrValue, Kernel, Shape, shared_kernel
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.kernel.quantity import LATENCY, QUANTITIES, Quantity
@@ -16,6 +16,7 @@ __all__ = [
     "KernelCall",
     "Quantity",
     "Shape",
+    "is_known",
     "is_memory_bound",
     "n_bytes",
     "n_flops",

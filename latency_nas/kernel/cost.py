@@ -9,7 +9,7 @@ from typing import cast
 from latency_nas.kernel.kernel import Kernel
 from latency_nas.kernel.vocabulary import DTYPES, OPS, SPATIAL_AXES
 
-__all__ = ["is_memory_bound", "n_bytes", "n_flops", "n_macs", "n_params"]
+__all__ = ["is_known", "is_memory_bound", "n_bytes", "n_flops", "n_macs", "n_params"]
 
 
 def _area(kernel: Kernel) -> int:
@@ -108,6 +108,16 @@ _KNOWN = frozenset({*OPS, "paddle.scale"})
 _COMPUTE = frozenset({"grid_sample"})
 
 
+def is_known(kernel: Kernel) -> bool:
+    """Whether the op of a kernel is in the vocabulary, so that its work follows from its shapes.
+
+    Example:
+        >>> is_known(Kernel.of("relu", [(1, 8)], [(1, 8)])), is_known(Kernel.of("onnx.If", [], [(1, 8)]))
+        (True, False)
+    """
+    return kernel.op in _KNOWN
+
+
 def is_memory_bound(kernel: Kernel) -> bool:
     """Whether the time of a kernel is mostly that of the memory that it touches: copies, activations, additions.
 
@@ -117,11 +127,13 @@ def is_memory_bound(kernel: Kernel) -> bool:
         >>> is_memory_bound(Kernel.of("relu", [(1, 8)], [(1, 8)])), is_memory_bound(Kernel.of("onnx.If", [], [(1, 8)]))
         (True, False)
     """
-    return kernel.op in _KNOWN and kernel.op not in _MACS and kernel.op not in _COMPUTE
+    return is_known(kernel) and kernel.op not in _MACS and kernel.op not in _COMPUTE
 
 
 def n_macs(kernel: Kernel) -> int:
-    """Number of multiply-accumulates of a convolution, linear or matmul; 0 for every other op.
+    """Number of multiply-accumulates of a convolution, product or recurrent layer; 0 for every other op.
+
+    For an op outside the vocabulary this is no count, only a lower bound: see `is_known`.
 
     Example:
         >>> n_macs(Kernel.of("linear", [(1, 128)], [(1, 10)]))

@@ -15,9 +15,10 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from latency_nas import ResourceCounter
-from latency_nas.errors import QuantityError, SearchError
+from latency_nas.errors import MissingKernelError, QuantityError, SearchError, TableError
 from latency_nas.kernel import QUANTITIES
 from latency_nas.report.text import breakdown_table, kernel_table, layer_costs
+from tests.networks import Snippet
 from tests.zoo import ZOO, densenet121, example_input
 
 ENGINES = ("MNN", "Paddle-Lite")
@@ -226,3 +227,32 @@ def test_products_with_weights_of_any_rank(equation: str, sizes: tuple[int, ...]
             return torch.einsum(equation, x, self.weight)
 
     assert ResourceCounter("macs").predict(Product(), torch.rand(2, 5, 16)).value == expected
+
+
+def unknown() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 4), Snippet(lambda _, x: torch.linalg.inv(x.reshape(2, 2, 2))))
+
+
+def test_multiplications_of_an_op_that_is_not_known_are_missing() -> None:
+    with pytest.raises(MissingKernelError) as caught:
+        ResourceCounter("macs").predict(unknown(), torch.zeros(2, 8))
+    assert str(caught.value) == (
+        "1 of 4 different kernels have no known count of macs: "
+        "aten.linalg_inv_ex [2,2,2] -> [2,2,2] dtype=fp32 (layer `1`). "
+        "Spell them by ops that are known, or pass on_missing='warn' to leave them out of the sum."
+    )
+
+
+def test_what_an_unknown_op_does_not_hide_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    estimate = ResourceCounter("macs", on_missing="warn").predict(unknown(), torch.zeros(2, 8))
+    assert estimate.value == 2 * 8 * 4
+    assert estimate.sources == {"counted": 3, "missing": 1}
+    assert "aten.linalg_inv_ex" in caplog.text
+    assert "left out of the sum" in caplog.text
+    assert ResourceCounter("params").predict(unknown(), torch.zeros(2, 8)).value == 8 * 4 + 4
+
+
+def test_a_count_is_never_regressed() -> None:
+    with pytest.raises(TableError) as caught:
+        ResourceCounter("macs", on_missing="regress")  # type: ignore[arg-type]
+    assert str(caught.value) == "Expected `on_missing` of a count to be error or warn, but got 'regress'."
