@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latency_nas.cli.predict import parse_shape
 from latency_nas.errors import TableFileError
+from latency_nas.graph.input_shapes import parse_input_shapes
 
 if TYPE_CHECKING:
     from latency_nas.estimate.calibration import NetworkTime
@@ -26,7 +26,8 @@ def calibrate(
         Path,
         typer.Argument(
             help="A CSV file with the columns model, input_shape and latency_ms: a file .onnx, .pdmodel or .json, or "
-            'package.module:callable; its input as "1,3,224,224", or nothing; and its time on your device.'
+            'package.module:callable; its input as "1,3,224,224", several as "image=1,3,224,224;ids=1,16", or nothing; '
+            "and its time on your device."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The table to write, NAME.parquet.")],
@@ -77,6 +78,7 @@ def _read(path: Path, sheet: Datasheet) -> list[NetworkTime]:
             raise TableFileError(
                 f"Expected the columns {', '.join(_COLUMNS)} in {path}, the last a number, but run {number} is {row}."
             ) from error
-        calls = read_kernels(model, sheet.engine, target=sheet.target, input_shape=parse_shape(shape))
+        shapes = parse_input_shapes(shape.split(";"), f"input_shape of run {number} in {path}")
+        calls = read_kernels(model, sheet.engine, target=sheet.target, input_shape=shapes)
         networks.append(NetworkTime(name=model, kernels=calls, latency_ms=latency_ms))
     return networks

@@ -132,8 +132,9 @@ def _same_source(one: str, other: str) -> bool:
 
 def _work_items(source: str, input_shape: str, batch: int, contexts: int, allow: tuple[str, ...]) -> list[WorkItem]:
     """The work items of a new session."""
-    from latency_nas.cli.model_source import architectures_of, parse_shape
+    from latency_nas.cli.model_source import architectures_of
     from latency_nas.errors import GraphError
+    from latency_nas.graph.input_shapes import parse_shape
     from latency_nas.measure.session.work_item import WorkItem
     from latency_nas.measure.space import read_space
     from latency_nas.measure.space.space_file import with_batch

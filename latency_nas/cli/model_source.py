@@ -4,27 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from latency_nas.errors import GraphError
-
 if TYPE_CHECKING:
     from latency_nas.graph import OpGraph
 
-__all__ = ["architectures_of", "parse_shape"]
-
-
-def parse_shape(text: str) -> tuple[int, ...]:
-    """Parse a shape such as ``1,3,224,224``.
-
-    Raises:
-        GraphError: if the text is not a shape.
-    """
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1:
-        raise GraphError(f"Expected --input-shape to be positive integers such as 1,3,224,224, but got {text!r}.")
-    return shape
+__all__ = ["architectures_of"]
 
 
 def architectures_of(source: str, input_shape: tuple[int, ...], times: int) -> list[OpGraph]:

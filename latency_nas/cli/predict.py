@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from latency_nas.errors import GraphError
+from latency_nas.graph.input_shapes import parse_input_shapes
 
 if TYPE_CHECKING:
     from latency_nas.estimate import Estimate
     from latency_nas.table import LatencyTable
 
-__all__ = ["parse_shape", "predict"]
+__all__ = ["predict"]
 
 _PIPED = 240  # width of the output, in characters, where it goes to a file or another program
 
@@ -23,9 +23,12 @@ def predict(
     model: Annotated[str, typer.Argument(help="A file .onnx, .pdmodel or .json, or package.module:callable.")],
     table: Annotated[str, typer.Option("--table", "-t", help="The name or the file of a latency table.")],
     input_shape: Annotated[
-        str,
-        typer.Option(help="Shape of the model's input: 1,3,224,224. Needed for torch and for open sizes."),
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            help="Shape of the model's input: 1,3,224,224. Needed for torch and for open sizes. Repeated for the "
+            "inputs of an ONNX model: image=1,3,224,224, and rate= for a scalar."
+        ),
+    ] = None,
     on_missing: Annotated[
         str,
         typer.Option(help="Kernels that the table lacks: error, regress, or warn (leaves out what it cannot price)."),
@@ -36,7 +39,7 @@ def predict(
     from latency_nas.estimate import LatencyEstimator
 
     estimator = LatencyEstimator(table, on_missing=on_missing or None)  # type: ignore[arg-type]
-    estimate = estimator.predict(model, input_shape=parse_shape(input_shape))
+    estimate = estimator.predict(model, input_shape=parse_input_shapes(input_shape or ()))
     if as_json:
         typer.echo(json.dumps(_plain(model, estimate, estimator.table), indent=2))
         return
@@ -52,16 +55,6 @@ def predict(
     )
 
 
-def parse_shape(text: str) -> tuple[int, ...] | None:
-    """Parse a shape such as ``1,3,224,224``; None for an empty text."""
-    if not text:
-        return None
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise GraphError(f"Expected --input-shape to be positive integers such as 1,3,224,224, but got {text!r}.")
-    return tuple(map(int, parts))
-
-
 def _plain(model: str, estimate: Estimate, table: LatencyTable) -> dict[str, Any]:
     """An estimate as plain data for JSON."""
     kernels = [
@@ -73,6 +66,8 @@ def _plain(model: str, estimate: Estimate, table: LatencyTable) -> dict[str, Any
         "model": model,
         "latency_ms": estimate.latency_ms,
         "std_ms": estimate.std_ms,
+        "low_ms": estimate.low,
+        "conditions": estimate.conditions,
         "coverage": estimate.coverage,
         "sources": estimate.sources,
         "table": {"name": table.name, "fingerprint": table.fingerprint(), "datasheet": table.datasheet.to_dict()},

@@ -71,8 +71,9 @@ def from_model(
     engine: EngineName = "",
 ) -> None:
     """Write the op space of a model or supernet: all kernels that the engine runs for any of its candidates."""
-    from latency_nas.cli.model_source import architectures_of, parse_shape
+    from latency_nas.cli.model_source import architectures_of
     from latency_nas.engine import Target, get_engine
+    from latency_nas.graph.input_shapes import parse_shape
     from latency_nas.measure.compose import own_kernels
     from latency_nas.measure.space.space_file import kernels_yaml
 

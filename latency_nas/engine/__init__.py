@@ -3,7 +3,7 @@
 from latency_nas.engine.engine import Engine, ExecutedOp, Program
 from latency_nas.engine.op_times import OpTimes
 from latency_nas.engine.registry import default_engine, engine_names, get_engine, title_of
-from latency_nas.engine.rules import fuse, read_kernels
+from latency_nas.engine.rules import fuse, read_branches, read_kernels
 from latency_nas.engine.target import Target
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "engine_names",
     "fuse",
     "get_engine",
+    "read_branches",
     "read_kernels",
     "title_of",
 ]

@@ -98,6 +98,9 @@ class Estimate(_InMilliseconds):
         expected_error: Mean absolute relative error of the table's predictions of whole networks. Where the table gives
             a bound for 90 % of them instead, that of the normal distribution with this bound; None without either.
         quantity: Quantity that the cost is of.
+        low: Cost of the cheapest network that can run, where values of inputs decide which one does. The kernels are
+            those of the dearest. None where there is one network.
+        conditions: Names of the branches that these values decide.
 
     Example:
         >>> relu = KernelEstimate(
@@ -113,6 +116,13 @@ class Estimate(_InMilliseconds):
     kernels: tuple[KernelEstimate, ...]
     expected_error: float | None = None
     quantity: Quantity = LATENCY
+    low: float | None = None
+    conditions: tuple[str, ...] = ()
+
+    @property
+    def high(self) -> float:
+        """The cost of the dearest network that can run: `value`."""
+        return self.value
 
     @cached_property
     def value(self) -> float:
@@ -164,8 +174,15 @@ class Estimate(_InMilliseconds):
         return self.quantity.plus_minus(self.std, n_decimals)
 
     def figure(self) -> str:
-        """The cost as text: ``0.304 ± 0.002 ms``, ``0.304 ms ± unknown``, ``7,978,856 params``."""
-        return self.quantity.figure(self.value, self.std)
+        """The cost as text: ``0.304 ± 0.002 ms``, ``0.304 ms ± unknown``, ``7,978,856 params``.
+
+        Where values of inputs decide what runs, the cost of the cheapest network and what is decided follow.
+        """
+        figure = self.quantity.figure(self.value, self.std)
+        if self.low is None:
+            return figure
+        low = f"{self.quantity.number(self.low)} {self.quantity.unit}"
+        return f"{figure}, down to {low} by the condition of {', '.join(self.conditions)}"
 
     def __str__(self) -> str:
         sources = ", ".join(f"{n} {source}" for source, n in self.sources.items() if n)

@@ -8,13 +8,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import log1p
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, get_args
 
-from latency_nas.engine import fuse, read_kernels
+from latency_nas.engine import fuse, read_branches
 from latency_nas.errors import MissingKernelError, TableError
 from latency_nas.estimate.estimate import Estimate, KernelEstimate
 from latency_nas.estimate.uncertainty import MAE_TO_STD, Z90
 from latency_nas.graph import OpGraph
+from latency_nas.graph.input_shapes import InputShape
 from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.table import Datasheet, LatencyTable, load_table
@@ -84,15 +86,16 @@ class LatencyEstimator:
         model: nn.Module | OpGraph | str | os.PathLike[str] | bytes,
         example_input: Tensor | tuple[Tensor, ...] | None = None,
         *,
-        input_shape: Sequence[int] | None = None,
+        input_shape: InputShape | None = None,
     ) -> Estimate:
-        """The latency of a model or of its graph.
+        """The latency of a model or of its graph. Where values of inputs decide what runs, that of the dearest network.
 
         Args:
             model: Torch module, which is read without being run, and not changed; a graph without open choices; or
                 what else `read_model` takes: a file of ONNX's or Paddle's, or ``package.module:callable``.
             example_input: Input that the forward of a torch module takes; None with a graph.
-            input_shape: Shape of its one float input, such as ``(1, 3, 224, 224)``, instead of `example_input`.
+            input_shape: Shape of its one float input, such as ``(1, 3, 224, 224)``, instead of `example_input`; or of
+                each input by name, as in `read_model`.
 
         Raises:
             GraphError: if the model cannot be read, or a choice of a graph is open.
@@ -100,8 +103,13 @@ class LatencyEstimator:
             MissingKernelError: if kernels have no price, as `on_missing` says; the message lists them.
         """
         sheet = self.table.datasheet
-        calls = read_kernels(model, sheet.engine, example_input, target=sheet.target, input_shape=input_shape)
-        return self.price(calls)
+        networks = read_branches(model, sheet.engine, example_input, target=sheet.target, input_shape=input_shape)
+        estimates = [self.price(calls) for _, calls in networks]
+        dearest = max(estimates, key=attrgetter("value"))
+        if len(estimates) == 1:
+            return dearest
+        names = dict.fromkeys(name for decisions, _ in networks for name in decisions)
+        return replace(dearest, low=min(item.value for item in estimates), conditions=tuple(names))
 
     def fuse(self, graph: OpGraph) -> tuple[KernelCall, ...]:
         """Group the operators of a graph into the kernels that an engine runs, in order.

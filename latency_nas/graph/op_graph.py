@@ -11,9 +11,12 @@ from latency_nas.errors import GraphError
 from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import AttrValue, Kernel, Shape, shared_kernel
 
-__all__ = ["CHOICE", "Node", "OpGraph", "Value"]
+__all__ = ["BRANCH", "CHOICE", "Node", "OpGraph", "Value"]
 
 CHOICE = "choice"  # op of a node whose output is one of its inputs: a choice of a supernet
+# op of a node that reads a condition, which only an input's values decide, and two values: its output is the first of
+# them where the condition is false, otherwise the second; see `latency_nas.graph.branches`
+BRANCH = "branch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

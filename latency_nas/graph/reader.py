@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latency_nas.errors import GraphError, short_repr
+from latency_nas.errors import GraphError, InputMismatchError, short_repr
+from latency_nas.graph.input_shapes import InputShape, check_input_shape
 from latency_nas.graph.op_graph import OpGraph
 
 if TYPE_CHECKING:
@@ -17,48 +18,63 @@ if TYPE_CHECKING:
 
 __all__ = ["make_model", "read_model"]
 
-_Shape = Sequence[int] | None
 
-
-def _read_onnx(source: Any, input_shape: _Shape) -> OpGraph:
+def _read_onnx(source: Any, input_shape: InputShape | None) -> OpGraph:
     from latency_nas.graph.onnx.reader import read_onnx
 
     return read_onnx(source, input_shape=input_shape)
 
 
-def _read_paddle(source: Path, input_shape: _Shape) -> OpGraph:
+def _read_paddle(source: Path, input_shape: InputShape | None) -> OpGraph:
     from latency_nas.graph.paddle.reader import read_paddle
 
     weights = source.with_suffix(".pdiparams")
-    return read_paddle(source, weights if weights.is_file() else None, input_shape=input_shape)
+    shape = _one(input_shape, f"the Paddle program {source}")
+    return read_paddle(source, weights if weights.is_file() else None, input_shape=shape)
+
+
+def _one(given: InputShape | None, model: str) -> Sequence[int] | None:
+    """The one shape that is given.
+
+    Raises:
+        InputMismatchError: if shapes are given by name.
+    """
+    if isinstance(given, Mapping):
+        raise InputMismatchError(
+            f"Expected one `input_shape` for {model}, but got shapes of {', '.join(given) or 'no input'}: only those "
+            f"of an ONNX model are given by name. Other models take `example_input`."
+        )
+    return given
 
 
 # suffix of a file -> its reader
-_READERS: dict[str, Callable[[Path, _Shape], OpGraph]] = {
+_READERS: dict[str, Callable[[Path, InputShape | None], OpGraph]] = {
     ".onnx": _read_onnx,
     ".pdmodel": _read_paddle,
     ".json": _read_paddle,
 }
 
 
-def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = None) -> OpGraph:
+def read_model(source: Any, example_input: Any = None, *, input_shape: InputShape | None = None) -> OpGraph:
     """Read a model into an `OpGraph`.
 
     Args:
         source: Torch module, ``paddle.nn.Layer``, file ``.onnx``, ``.pdmodel`` or PIR ``.json``,
             ``package.module:callable`` as in `make_model`, or ONNX model in memory (bytes or a ``ModelProto``).
         example_input: Example input for the forward of a torch module or of a Paddle layer.
-        input_shape: Shape of the only float input. A file needs it where it leaves sizes open.
+        input_shape: Shape of the only input whose sizes are open, or of the only float input of a module. For an ONNX
+            model with several inputs, a mapping input -> shape of those that are open.
 
     Raises:
         GraphError: if the source is none of these, or cannot be read.
-        InputMismatchError: if the input does not fit.
+        InputMismatchError: if the input does not fit, or a size in `input_shape` is not a positive integer.
 
     Example:
         >>> from torch import nn
         >>> [node.op for node in read_model(nn.ReLU(), input_shape=(1, 8)).nodes]
         ['relu']
     """
+    input_shape = check_input_shape(input_shape)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.suffix in _READERS:
@@ -72,12 +88,12 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: _Shape = 
     if torch_module is not None and isinstance(source, torch_module.Module):
         from latency_nas.graph.torch.reader import read_torch
 
-        return read_torch(source, example_input, input_shape=None if input_shape is None else tuple(input_shape))
+        return read_torch(source, example_input, input_shape=_one(input_shape, f"the module {type(source).__name__}"))
     paddle = sys.modules.get("paddle")
     if paddle is not None and isinstance(source, paddle.nn.Layer):
         from latency_nas.graph.paddle.layer import read_layer
 
-        return read_layer(source, example_input, input_shape=input_shape)
+        return read_layer(source, example_input, input_shape=_one(input_shape, f"the layer {type(source).__name__}"))
     if isinstance(source, bytes) or type(source).__name__ == "ModelProto":
         return _read_onnx(source, input_shape)
     raise GraphError(

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+from onnx import parser
 from torch import nn
 from typer.testing import CliRunner
 
@@ -57,13 +59,32 @@ def test_json(table: Path) -> None:
     assert {"layer", "source", "std_ms", "extrapolated"} <= plain["kernels"][0].keys()
 
 
+BRANCHED = (
+    '<ir_version: 9, opset_import: ["": 18]> g (float[N, 8] x, float[N, 8] z, bool c) => (float[N, 8] y) {'
+    "y = If(c) <then_branch = g1 () => (float[N, 8] a) { a = Relu(x) },"
+    "else_branch = g2 () => (float[N, 8] a) { b = Relu(x)\n a = Relu(b) }> }"
+)
+
+
+def test_several_inputs_and_a_branch_that_one_of_them_decides(table: Path, tmp_path: Path) -> None:
+    onnx.save(parser.parse_model(BRANCHED), tmp_path / "net.onnx")
+    shapes = ("--input-shape", "x=1,8", "--input-shape", "z=1,8")
+    output = run(str(tmp_path / "net.onnx"), "-t", str(table), *shapes)
+    assert output.splitlines()[-1] == (
+        "1.000 ± 0.177 ms, down to 0.500 ms by the condition of If `y` on `c`, coverage 100.0% of 2 kernels"
+    )
+    plain = json.loads(run(str(tmp_path / "net.onnx"), "-t", str(table), *shapes, "--json"))
+    assert (plain["low_ms"], plain["latency_ms"], plain["conditions"]) == (0.5, 1.0, ["If `y` on `c`"])
+
+
 def test_errors_are_one_message(table: Path) -> None:
     missing = run_main("predict", "torch.nn:ReLU", "-t", str(table), "--input-shape", "1,9")
     assert missing.returncode == 1
     assert missing.stderr.startswith("error: MissingKernelError: 1 of 1 different kernels have no price in")
     shape = run_main("predict", "torch.nn:ReLU", "-t", str(table), "--input-shape", "1x9")
     assert shape.stderr == (
-        "error: GraphError: Expected --input-shape to be positive integers such as 1,3,224,224, but got '1x9'.\n"
+        "error: InputMismatchError: Expected --input-shape to be positive integers such as 1,3,224,224, but got "
+        "'1x9'.\n"
     )
     policy = run_main("predict", "torch.nn:ReLU", "-t", str(table), "--on-missing", "guess")
     assert policy.stderr == (

@@ -95,9 +95,12 @@ _COMPUTE: dict[str, Callable[..., Any]] = {
     "Equal": lambda x, y, **_: x == y,
     "Greater": lambda x, y, **_: x > y,
     "Less": lambda x, y, **_: x < y,
+    "GreaterOrEqual": lambda x, y, **_: x >= y,
+    "LessOrEqual": lambda x, y, **_: x <= y,
     "Not": lambda x: ~x,
     "And": lambda x, y, **_: x & y,
     "Or": lambda x, y, **_: x | y,
+    "Xor": lambda x, y, **_: x ^ y,
 }
 
 

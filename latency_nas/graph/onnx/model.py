@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from operator import attrgetter
@@ -15,13 +15,25 @@ from numpy.typing import NDArray
 from onnx import helper, inliner, numpy_helper
 
 from latency_nas.errors import GraphError, InputMismatchError, short_repr
+from latency_nas.graph.input_shapes import InputShape, check_input_shape
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, MAX_FLOATS
 from latency_nas.graph.onnx.parameters import parameters_of
 from latency_nas.graph.onnx.weights import read_without_weights, without_weights
 from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
 
-__all__ = ["STANDARD", "OnnxModel", "load", "python_value", "static_shape", "take_weight", "title"]
+__all__ = [
+    "STANDARD",
+    "OnnxModel",
+    "load",
+    "python_value",
+    "static_shape",
+    "take_parameters",
+    "take_value",
+    "take_weight",
+    "take_weights",
+    "title",
+]
 
 _Tensor = tuple[Shape, int]  # shape and ONNX's number of the element type
 
@@ -35,6 +47,7 @@ class OnnxModel:
     Args:
         name: Name of the file, for messages.
         proto: Content of the file.
+        folder: Folder of the file; None for a model in memory.
         opset: Version of the opset.
         nodes: Nodes in an order in which they can run.
         inputs: Names of the model's inputs.
@@ -43,10 +56,16 @@ class OnnxModel:
         weights: Names of all tensors that are known before the model runs.
         constants: Values of the small ones of these, by name.
         parts: Parts of parameters that weights hold, by name. Weights that are not parameters are left out.
+        conditions: Names of the branches that unknown conditions decide, by the condition's name.
+        decisions: Whether conditions are true, by their names, where only one branch can run with the given inputs.
+        sides: Start of the names in each branch of an unknown condition -> the condition, and whether it is true there.
+        origins: Names of tensors in a loop's body, by their names in the copy for each iteration.
+        n_copied: Number of nodes that were copied out of branches and loops.
     """
 
     name: str
     proto: onnx.ModelProto
+    folder: Path | None = None
     opset: int = 0
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
@@ -55,6 +74,11 @@ class OnnxModel:
     weights: set[str] = field(default_factory=set)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     parts: dict[str, tuple[ParameterPart, ...]] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
+    decisions: dict[str, bool] = field(default_factory=dict)
+    sides: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    n_copied: int = 0
 
 
 # type of an attribute -> function that gives its value; graphs and types have none
@@ -75,9 +99,7 @@ def title(node: onnx.NodeProto) -> str:
     return f"{node.op_type} `{node.name or next(iter(node.output), '')}`"
 
 
-def load(
-    source: str | Path | bytes | onnx.ModelProto, input_shape: Sequence[int] | Mapping[str, Sequence[int]] | None
-) -> OnnxModel:
+def load(source: str | Path | bytes | onnx.ModelProto, input_shape: InputShape | None) -> OnnxModel:
     """Parse a model.
 
     Raises:
@@ -86,13 +108,13 @@ def load(
     proto, name, folder = _parse(source)
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
-    model = OnnxModel(name=name, proto=proto)
+    model = OnnxModel(name=name, proto=proto, folder=folder)
     versions = [opset.version for opset in proto.opset_import if opset.domain in STANDARD]
     if not versions or not proto.graph.node:
         raise GraphError(f"Expected {name} to be an ONNX model, but it has no {'nodes' if versions else 'opset'}.")
     model.opset = max(versions)
-    _take_weights(model, proto.graph, folder)
-    model.parts = parameters_of(proto.graph.node, model.tensors, model.weights)
+    take_weights(model, proto.graph)
+    take_parameters(model, proto.graph.node)
     changed = _take_inputs(model, proto.graph, input_shape)
     model.outputs = [value.name for value in proto.graph.output]
     if not changed:
@@ -122,26 +144,45 @@ def _parse(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProt
         raise GraphError(f"Expected {name} to be an ONNX model, but it is truncated or of another format.") from error
 
 
-def _take_weights(model: OnnxModel, graph: onnx.GraphProto, folder: Path | None) -> None:
-    """Read the shapes of all constants and the values of the small ones. Weights beside the file are not opened."""
-    for node in graph.node:
-        if node.op_type == "Constant" and node.domain in STANDARD and node.output:
-            _take_constant(model, node.output[0], node, folder)
+def take_weights(model: OnnxModel, graph: onnx.GraphProto, prefix: str = "") -> dict[str, str]:
+    """Record the shapes of all constants of a graph and the values of the small ones. Large ones are not read.
+
+    Returns:
+        The name of each in the model: that in the graph, after the prefix.
+    """
+    constants = [
+        node for node in graph.node if node.op_type == "Constant" and node.domain in STANDARD and any(node.output[:1])
+    ]
+    for node in constants:
+        _take_constant(model, prefix + node.output[0], node)
     for tensor in graph.initializer:
-        _take_tensor(model, tensor.name, tensor, folder)
+        _take_tensor(model, tensor.name and prefix + tensor.name, tensor)
     for sparse in graph.sparse_initializer:
-        take_weight(model, sparse.values.name, tuple(sparse.dims), sparse.values.data_type)
+        name = sparse.values.name
+        take_weight(model, name and prefix + name, tuple(sparse.dims), sparse.values.data_type)
+    names = [node.output[0] for node in constants] + [tensor.name for tensor in graph.initializer]
+    return {name: prefix + name for name in [*names, *(sparse.values.name for sparse in graph.sparse_initializer)]}
 
 
-def _take_constant(model: OnnxModel, name: str, node: onnx.NodeProto, folder: Path | None) -> None:
+def take_parameters(model: OnnxModel, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Record the weights that are parameters, as far as these nodes show it."""
+    model.parts.update(parameters_of(nodes, model.tensors, model.weights))
+
+
+def take_value(model: OnnxModel, name: str, array: NDArray[Any]) -> None:
+    """Record a small tensor that is known before the model runs, with its value."""
+    take_weight(model, name, array.shape, helper.np_dtype_to_tensor_dtype(array.dtype))
+    model.constants[name] = array
+
+
+def _take_constant(model: OnnxModel, name: str, node: onnx.NodeProto) -> None:
     for attribute in node.attribute:
         value = python_value(attribute)
         if attribute.name == "value" and isinstance(value, onnx.TensorProto):
-            _take_tensor(model, name, value, folder)
+            _take_tensor(model, name, value)
         elif isinstance(value, int | float | tuple):
-            array = np.array(value, np.float32 if attribute.name.startswith("value_float") else np.int64)
-            model.constants[name] = array
-            take_weight(model, name, array.shape, helper.np_dtype_to_tensor_dtype(array.dtype))
+            kind = np.float32 if attribute.name.startswith("value_float") else np.int64
+            take_value(model, name, np.array(value, kind))
         elif attribute.name == "sparse_value":
             take_weight(model, name, tuple(attribute.sparse_tensor.dims), attribute.sparse_tensor.values.data_type)
 
@@ -158,13 +199,13 @@ def take_weight(model: OnnxModel, name: str, shape: Shape, kind: int) -> None:
     model.weights.add(name)
 
 
-def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto, folder: Path | None) -> None:
+def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto) -> None:
     shape = tuple(tensor.dims)
     take_weight(model, name, shape, tensor.data_type)
     if prod(shape) > (MAX_FLOATS if tensor.data_type == onnx.TensorProto.FLOAT else MAX_ELEMENTS):
         return
     try:
-        model.constants[name] = numpy_helper.to_array(tensor, str(folder or ""))
+        model.constants[name] = numpy_helper.to_array(tensor, str(model.folder or ""))
     except Exception:  # wrong length, or data beside the file: a reader that needs the value will report it
         model.constants.pop(name, None)
 
@@ -182,50 +223,72 @@ def static_shape(value: onnx.ValueInfoProto) -> Shape | None:
     return shape if known and min(shape, default=0) >= 0 else None
 
 
-def _take_inputs(
-    model: OnnxModel, graph: onnx.GraphProto, given: Sequence[int] | Mapping[str, Sequence[int]] | None
-) -> bool:
+def _take_inputs(model: OnnxModel, graph: onnx.GraphProto, given: InputShape | None) -> bool:
     """Record the shapes of the inputs. Returns whether any differs from the file's."""
     declared = {value.name: value for value in graph.input if value.name not in model.weights}
     model.inputs = list(declared)
-    if given is None:
-        shapes: Mapping[str, Sequence[int]] = {}
-    elif isinstance(given, Mapping):
-        shapes = given
-    elif len(declared) == 1:
-        shapes = dict.fromkeys(declared, given)
-    else:
-        raise InputMismatchError(
-            f"Expected `input_shape` to name each input of {model.name} ({', '.join(declared)}), but got one shape."
-        )
-    if unknown := shapes.keys() - declared.keys():
-        raise InputMismatchError(
-            f"Expected `input_shape` to name inputs of {model.name} ({', '.join(declared)}), "
-            f"but got {sorted(unknown)[0]!r}."
-        )
-    changed = False
+    static = {name: _fixed_shape(value) for name, value in declared.items()}
+    left = [name for name, shape in static.items() if shape is None]
+    shapes = _by_name(model, given, left)
+    if lacking := [name for name in left if name not in shapes]:
+        raise _lacking(model, {name: declared[name] for name in lacking})
     for name, value in declared.items():
-        static = static_shape(value)
-        static = static if static is None or 0 not in static else None  # some exporters write 0 for an open size
-        shape = tuple(map(int, shapes[name])) if name in shapes else static
-        if shape is None:
-            sizes = [size.dim_param or size.dim_value or "?" for size in value.type.tensor_type.shape.dim]
+        shape = shapes[name] if name in shapes else static[name]
+        tensor = value.type.tensor_type
+        if not name or tensor.elem_type not in onnx.TensorProto.DataType.values():
+            raise GraphError(f"Expected the input `{name}` of {model.name} to have a name and a type.")
+        if tensor.HasField("shape") and len(tensor.shape.dim) != len(shape or ()):
             raise InputMismatchError(
-                f"Expected `input_shape` for the input `{name}` of {model.name}, whose shape is not fixed: "
-                f"({', '.join(map(str, sizes))})."
-            )
-        declares, n_sizes = value.type.tensor_type.HasField("shape"), len(value.type.tensor_type.shape.dim)
-        if declares and n_sizes != len(shape):
-            raise InputMismatchError(
-                f"Expected `input_shape` for the input `{name}` of {model.name} to have {n_sizes} sizes, "
+                f"Expected `input_shape` for the input `{name}` of {model.name} to have {len(tensor.shape.dim)} sizes, "
                 f"but got {shape}."
             )
-        if not name or value.type.tensor_type.elem_type not in onnx.TensorProto.DataType.values():
-            raise GraphError(f"Expected the input `{name}` of {model.name} to have a name and a type.")
-        if min(shape, default=1) < 1:
-            raise InputMismatchError(
-                f"Expected sizes of the input `{name}` of {model.name} to be 1 or more, but got {shape}."
-            )
-        changed |= shape != static
-        model.tensors[name] = shape, value.type.tensor_type.elem_type
-    return changed
+        model.tensors[name] = shape or (), tensor.elem_type
+    return any(shape != static[name] for name, shape in shapes.items())
+
+
+def _fixed_shape(value: onnx.ValueInfoProto) -> Shape | None:
+    """The shape of an input; None if sizes are open, which some exporters write as 0."""
+    shape = static_shape(value)
+    return None if shape is not None and min(shape, default=1) < 1 else shape
+
+
+def _by_name(model: OnnxModel, given: InputShape | None, left: Sequence[str]) -> dict[str, Shape]:
+    """The given shapes by input. A single one is that of the only input, or of the only one that is open."""
+    checked = check_input_shape(given)
+    if checked is None:
+        return {}
+    inputs = ", ".join(model.inputs)
+    if isinstance(checked, tuple):
+        targets = model.inputs if len(model.inputs) == 1 else left
+        if len(targets) == 1:
+            return {targets[0]: checked}
+        raise InputMismatchError(
+            f"Expected `input_shape` to name inputs of {model.name} ({inputs}), but got one shape, {checked}: "
+            f"{_way(targets or model.inputs)}."
+        )
+    if unknown := sorted(checked.keys() - set(model.inputs)):
+        raise InputMismatchError(
+            f"Expected `input_shape` to name inputs of {model.name} ({inputs}), but got {unknown[0]!r}."
+        )
+    return checked
+
+
+def _lacking(model: OnnxModel, values: Mapping[str, onnx.ValueInfoProto]) -> InputMismatchError:
+    """The error about inputs whose sizes are open."""
+    listed = []
+    for name, value in values.items():
+        sizes = [size.dim_param or max(size.dim_value, 0) or "?" for size in value.type.tensor_type.shape.dim]
+        listed.append(f"`{name}` ({', '.join(map(str, sizes))})")
+    way = f": {_way(list(values))}" if len(model.inputs) > 1 else ""
+    return InputMismatchError(
+        f"Expected `input_shape` for the input{'s' if len(listed) > 1 else ''} {', '.join(listed)} of {model.name}, "
+        f"whose sizes are open{way}."
+    )
+
+
+def _way(names: Sequence[str]) -> str:
+    """How to give the shapes of several inputs, in Python and at the command line."""
+    return (
+        f"give input_shape={{{', '.join(f'{name!r}: (...)' for name in names)}}}, or "
+        f"{' '.join(f'--input-shape {name}=...' for name in names)}"
+    )

@@ -2,8 +2,9 @@
 
 Limitations:
 1. Weights are never read, only their shapes. A file whose external data is missing can be read.
-2. `If`, `Loop`, `Scan` and other ops outside of the vocabulary become ``onnx.If`` and so on, without their bodies. They
-   have no price, in any mode.
+2. A `Loop` or `Scan` whose number of iterations depends on values becomes ``onnx.Loop`` or ``onnx.Scan``, with the ops
+   of its body as an attribute; other ops outside of the vocabulary become ``onnx.Name``. They have no price, in any
+   mode. An `If` whose condition depends on values is a branch of the graph (`latency_nas.graph.branches`).
 3. Groups of nodes by which older exporters write one op are merged only where `latency_nas.graph.onnx.patterns` has a
    pattern for them.
 4. Parameters are recognised by their readers: see `latency_nas.graph.onnx.parameters`.
@@ -11,19 +12,23 @@ Limitations:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError
+from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.onnx.call import Call, Step
+from latency_nas.graph.onnx.control import body_ops, is_control, is_joined
 from latency_nas.graph.onnx.model import OnnxModel, load, python_value, title
 from latency_nas.graph.onnx.ops import IDENTITY, read_call
 from latency_nas.graph.onnx.patterns import canonicalize
 from latency_nas.graph.onnx.recurrent import RECURRENT, Recurrent, read_recurrent
-from latency_nas.graph.onnx.shapes import complete
-from latency_nas.graph.op_graph import Node, OpGraph, Value
+from latency_nas.graph.onnx.scopes import reads
+from latency_nas.graph.onnx.shapes import ImpossibleBranchError, complete
+from latency_nas.graph.op_graph import BRANCH, Node, OpGraph, Value
 from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
 
@@ -32,12 +37,15 @@ if TYPE_CHECKING:
 
 __all__ = ["read_onnx"]
 
+logger = logging.getLogger(__name__)
+
 # ONNX's number of an element type -> ours
 _DTYPES = {
     1: "fp32", 2: "int8", 3: "int8", 4: "int16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "fp16",
     11: "fp32", 12: "int32", 13: "int64", 16: "bf16", 21: "int8", 22: "int8",
 }  # fmt: skip
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
+_MAX_DECISIONS = 32  # each needs another reading of the file
 _ONE_OUTPUT = ("_norm", "pool1d", "pool2d", "pool3d")  # their other outputs are for training
 
 
@@ -98,6 +106,9 @@ class _Builder:
     def place(self, node: onnx.NodeProto) -> None:
         """Append the nodes that an ONNX node is read as; none if it changes nothing."""
         sources, outputs = node.input[:], [name for name in node.output[:] if name]
+        if is_joined(node):
+            self._place_joined(node)
+            return
         standard = node.domain in {"", "ai.onnx"}
         if standard and node.op_type in IDENTITY and sources:
             self.index[outputs[0]] = self.add(sources[0])
@@ -106,7 +117,10 @@ class _Builder:
         if call is not None and node.op_type in RECURRENT and (layer := read_recurrent(call)):
             self._place_recurrent(node, layer)
             return
-        steps = read_call(call) if call else [Step(f"onnx.{node.domain}.{node.op_type}", {})]
+        if is_control(node):
+            sources, steps = reads(node), [Step(f"onnx.{node.op_type}", {"body": body_ops(node)})]
+        else:
+            steps = list(read_call(call)) if call else [Step(f"onnx.{node.domain}.{node.op_type}", {})]
         known = [self.add(name) for name in sources if name]
         inputs = tuple(known)
         for step in steps[:-1]:
@@ -137,6 +151,14 @@ class _Builder:
         kept = outputs[:1] if last.op.endswith(_ONE_OUTPUT) else outputs
         self.append(node, last, inputs, tuple([self.add(name) for name in kept]))
 
+    def _place_joined(self, node: onnx.NodeProto) -> None:
+        """Append a branch, unless both sides are the same tensor."""
+        condition, *sides = (self.add(name) for name in node.input)
+        if len(set(sides)) == 1:
+            self.index[node.output[0]] = sides[0]
+            return
+        self.append(node, Step(BRANCH, {"name": node.name}), (condition, *sides), (self.add(node.output[0]),))
+
     def _place_recurrent(self, node: onnx.NodeProto, layer: Recurrent) -> None:
         """Append a recurrent layer, and the copies of its output by which the file names sequences and last states."""
         used = tuple([self.add(name) for name in node.input[:4] if name])
@@ -165,17 +187,13 @@ def _taken(step: Step, inputs: tuple[int, ...], known: Sequence[int]) -> tuple[i
     return inputs if step.inputs is None else tuple(known[position] for position in step.inputs)
 
 
-def read_onnx(
-    source: str | Path | bytes | onnx.ModelProto,
-    *,
-    input_shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
-) -> OpGraph:
+def read_onnx(source: str | Path | bytes | onnx.ModelProto, *, input_shape: InputShape | None = None) -> OpGraph:
     """Read an ONNX model of opset 9 to 22.
 
     Args:
         source: File, its bytes, or model in memory.
-        input_shape: Shape of the only input, or a mapping input -> shape. It is needed where the file leaves sizes
-            open, and may replace those of the file.
+        input_shape: Shape of the only input, or of the only one whose sizes the file leaves open; or a mapping
+            input -> shape. A shape may replace that of the file.
 
     Returns:
         The graph. The module of each op is the ONNX node that it comes from.
@@ -191,8 +209,7 @@ def read_onnx(
         >>> [node.name for node in read_onnx(helper.make_model(graph)).nodes]
         ['act/relu']
     """
-    model = load(source, input_shape)
-    complete(model)
+    model = _complete(source, input_shape)
     builder = _Builder(model)
     for node in model.nodes:
         _at(model, node, builder.place)
@@ -205,8 +222,29 @@ def read_onnx(
         ).without_dead_nodes()
     )
     for made in graph.nodes:
-        _check(model, graph, made)
+        if made.op != BRANCH:
+            _check(model, graph, made)
     return graph
+
+
+def _complete(source: str | Path | bytes | onnx.ModelProto, input_shape: InputShape | None) -> OnnxModel:
+    """The model with all shapes, without the branches that cannot run with the given inputs."""
+    decisions: dict[str, bool] = {}
+    while True:
+        model = load(source, input_shape)
+        model.decisions = decisions
+        try:
+            complete(model)
+        except ImpossibleBranchError as error:
+            reason = f"the {'first' if error.value else 'second'} branch of {error.name} cannot run ({error.reason})"
+            if len(decisions) == _MAX_DECISIONS:
+                raise GraphError(
+                    f"Expected at most {_MAX_DECISIONS} branches of {model.name} that cannot run, but {reason}."
+                ) from error
+            logger.warning("%s: %s; the other one is read.", model.name, reason)
+            decisions[error.condition] = not error.value
+        else:
+            return model
 
 
 def _at(model: OnnxModel, node: onnx.NodeProto, place: Any) -> None:

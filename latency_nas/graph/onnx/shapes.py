@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -11,36 +10,19 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from latency_nas.errors import GraphError
+from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, fold
+from latency_nas.graph.onnx.control import body_ops, expand, is_control, is_joined
 from latency_nas.graph.onnx.declared import drop_stale_shapes
-from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, static_shape, take_weight, title
+from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, static_shape, take_value, title
+from latency_nas.graph.onnx.scopes import reads
 
-__all__ = ["complete"]
+__all__ = ["ImpossibleBranchError", "complete"]
 
 _MAX_SIZES = 2**16  # onnx takes a list of integers for a shape and makes a size of each element
-_WITH_SUBGRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-_SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 _OF_SHAPES = frozenset({"Shape", "Size"})  # known if the shape of their input is known
+_UNKNOWN = f"it depends on values, on data that is not in the file, or the op is not known to onnx {onnx.__version__}"
 _MAX_ROUNDS = 50  # of inference and folding; each must find at least one more shape
-
-
-def _reads(node: onnx.NodeProto) -> list[str]:
-    """Names of all tensors that a node reads, also those that its subgraphs read from outside."""
-    own = [name for name in node.input[:] if name]
-    standard = node.domain in STANDARD and node.op_type not in _WITH_SUBGRAPHS
-    return own if standard else [*own, *_reads_within(node)]
-
-
-def _reads_within(node: onnx.NodeProto) -> Iterator[str]:
-    for attribute in node.attribute:
-        if attribute.type not in _SUBGRAPHS:
-            continue
-        for graph in (attribute.g, *attribute.graphs):
-            own = {value.name for value in (*graph.input, *graph.initializer)}
-            for inner in graph.node:
-                yield from (name for name in _reads(inner) if name not in own)
-                own.update(inner.output)
 
 
 def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -52,7 +34,7 @@ def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodePr
             if name in makers or name in made:
                 raise GraphError(f"Expected each tensor of {model.name} once, but {title(node)} makes `{name}` again.")
             makers[name] = index
-    waits = [{makers[name] for name in _reads(node) if name in makers} for node in nodes]
+    waits = [{makers[name] for name in reads(node) if name in makers} for node in nodes]
     known = made.union(makers, [""])
     missing = [node for node in nodes if not known.issuperset(node.input[:])]
     if missing:
@@ -74,63 +56,89 @@ def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodePr
         ) from error
 
 
+class ImpossibleBranchError(Exception):
+    """A branch of an unknown condition cannot run with the given inputs: the other one is what runs.
+
+    Args:
+        condition: Name of the condition.
+        name: Name of the branch, for messages.
+        value: Whether the condition would be true.
+        reason: Reason why the branch cannot run.
+    """
+
+    def __init__(self, condition: str, name: str, value: bool, reason: str) -> None:
+        super().__init__(condition, name, value, reason)
+        self.condition, self.name, self.value, self.reason = condition, name, value, reason
+
+
 def _unknown(model: OnnxModel) -> list[tuple[onnx.NodeProto, str]]:
     return [(node, name) for node in model.nodes for name in node.output[:] if name and name not in model.tensors]
 
 
 def complete(model: OnnxModel) -> None:
-    """Sort the nodes; then fold constants and infer shapes in turn, until every shape is known.
+    """Sort the nodes; then fold constants, expand control flow and infer shapes in turn, until every shape is known.
 
     Raises:
         GraphError: if the model lacks a tensor, has a cycle, or a shape stays unknown.
     """
     model.nodes = _in_order(model, model.nodes)
     drop_stale_shapes(model)
-    _fold(model)
-    n_unknown = len(_unknown(model))
+    model.nodes = _fold(model, model.nodes)
     for _ in range(_MAX_ROUNDS):
-        if not n_unknown:
-            return
-        _infer(model)
-        n_nodes = len(model.nodes)
-        _fold(model)
-        left = _unknown(model)
-        if len(left) == n_unknown and len(model.nodes) == n_nodes:
+        before = len(model.nodes), len(model.tensors)
+        _expand(model, undecided=False)
+        if _unknown(model):
+            _infer(model)
+            model.nodes = _fold(model, model.nodes)
+        is_stuck = before == (len(model.nodes), len(model.tensors))
+        if is_stuck and not _expand(model, undecided=True):
             break
-        n_unknown = len(left)
+    for node in filter(is_joined, model.nodes):
+        _check_joined(model, node)
     left = _unknown(model)
     if left:
         node, name = left[0]
-        raise GraphError(
+        misfit = _misfit(model, node)
+        if misfit:
+            _check_side(model, node, misfit)
+        inner = f" of {body_ops(node)}" if is_control(node) else ""
+        raise (InputMismatchError if misfit else GraphError)(
             f"Expected every shape of {model.name} to follow from its inputs', but that of `{name}`, made by "
-            f"{title(node)}, does not: it depends on values, on data that is not in the file, or the op is not known "
-            f"to onnx {onnx.__version__}."
+            f"{title(node)}{inner}, does not: {misfit or _UNKNOWN}."
         )
 
 
-def _fold(model: OnnxModel) -> None:
-    """Remove the nodes whose outputs are known before the model runs."""
+def _expand(model: OnnxModel, *, undecided: bool) -> bool:
+    """Replace control flow. Returns whether anything was replaced."""
+    nodes = expand(model, model.nodes, _fold, undecided=undecided)
+    changed = [id(node) for node in nodes] != [id(node) for node in model.nodes]
+    if changed:
+        model.nodes = _fold(model, _in_order(model, nodes))
+    return changed
+
+
+def _fold(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes without those whose outputs are known before the model runs."""
     kept = []
-    for node in model.nodes:
+    for node in nodes:
         first = next(iter(node.input), "")
         if first and first not in model.weights and node.op_type not in _OF_SHAPES:
             kept.append(node)
             continue
         value = _value(model, node)
         if value is not None and len(node.output) == 1 and value.dtype.kind in "biuf":
-            model.constants[node.output[0]] = value
-            take_weight(model, node.output[0], value.shape, helper.np_dtype_to_tensor_dtype(value.dtype))
+            take_value(model, node.output[0], value)
             _inherit_parts(model, node)
         elif (
             node.input
-            and all(name in model.weights for name in _reads(node))
+            and all(name in model.weights for name in reads(node))
             and all(name in model.tensors for name in node.output if name)
         ):
             model.weights.update(filter(None, node.output))
             _inherit_parts(model, node)
         else:
             kept.append(node)
-    model.nodes = kept
+    return kept
 
 
 def _inherit_parts(model: OnnxModel, node: onnx.NodeProto) -> None:
@@ -157,6 +165,51 @@ def _value(model: OnnxModel, node: onnx.NodeProto) -> NDArray[Any] | None:
     return fold(node.op_type, inputs, attrs)
 
 
+def _inferable(node: onnx.NodeProto) -> onnx.NodeProto:
+    """A node that onnx knows, whose output has the same shape."""
+    return helper.make_node("Identity", node.input[1:2], node.output[:1]) if is_joined(node) else node
+
+
+def _misfit(model: OnnxModel, node: onnx.NodeProto) -> str:
+    """The reason why a node cannot have the inputs that it gets; nothing if none is known."""
+    names = [name for name in node.input if name]
+    if any(name not in model.tensors for name in names):
+        return ""
+    inputs = [helper.make_tensor_value_info(name, model.tensors[name][1], model.tensors[name][0]) for name in {*names}]
+    graph = helper.make_graph([node], "node", inputs, [])
+    single = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)
+    try:
+        onnx.shape_inference.infer_shapes(single, strict_mode=True)
+    except Exception as error:  # onnx has several classes
+        shapes = ", ".join(str(list(model.tensors[name][0])) for name in names)
+        return f"its inputs are {shapes}, and onnx {onnx.__version__} finds: {_last(error)}"
+    return ""
+
+
+def _last(error: Exception) -> str:
+    """What an error of onnx says, without its place in onnx."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].rpartition(") ")[2].rpartition("] ")[2].rstrip(".") if lines else type(error).__name__
+
+
+def _check_side(model: OnnxModel, node: onnx.NodeProto, misfit: str) -> None:
+    """Report a node in a branch that can therefore not be the one that runs."""
+    within = [prefix for prefix in model.sides if node.output[0].startswith(prefix)]
+    if within:
+        condition, value = model.sides[max(within, key=len)]
+        raise ImpossibleBranchError(condition, model.conditions[condition], value, f"{title(node)}: {misfit}")
+
+
+def _check_joined(model: OnnxModel, node: onnx.NodeProto) -> None:
+    """Refuse an `If` on an unknown condition that decides a shape."""
+    shapes = [list(model.tensors[name][0]) for name in node.input[1:] if name in model.tensors]
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        raise GraphError(
+            f"Expected both branches of {node.name} in {model.name} to give tensors of one shape, but they give "
+            f"{shapes[0]} and {shapes[1]}, and the condition depends on the values of an input."
+        )
+
+
 def _infer(model: OnnxModel) -> None:
     """Infer shapes by onnx, on a copy without weights."""
 
@@ -172,7 +225,7 @@ def _infer(model: OnnxModel) -> None:
             [], "shapes", inputs, [helper.make_empty_tensor_value_info(name) for name in model.outputs],
             [numpy_helper.from_array(value, name) for name, value in model.constants.items()],
         )  # fmt: skip
-        graph.node.extend(model.nodes)
+        graph.node.extend(map(_inferable, model.nodes))
         made = {name for node in model.nodes for name in node.output}
         graph.value_info.extend(info(name) for name in model.tensors if name in made)
         copy = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)

@@ -27,6 +27,10 @@ from tests.zoo import ZOO, example_input
 
 HEAD = '<ir_version: 9, opset_import: ["": 18]>'
 RELUS = HEAD + "g (float[N, 8] x) => (float[N, 8] y) { a = Relu(x)\n y = Relu(a) }"
+BOTH_OPEN = HEAD + (
+    "g (float[N, 8] x, int64[N, M] ids, float scale) => (float[N, 8] y, int64[N, M] z)"
+    "{ y = Mul(x, scale)\n z = Identity(ids) }"
+)
 CONV = HEAD + (
     "g (float[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y) <int64[4] s = {4, 3, 3, 3}>"
     "{ w = ConstantOfShape(s)\n y = Conv(x, w) }"
@@ -162,15 +166,35 @@ def test_weights_beside_the_file_are_not_opened(tmp_path: Path) -> None:
 
 def test_sizes_are_given_by_one_shape_or_by_name() -> None:
     assert read_onnx(model(RELUS), input_shape=(3, 8)) == read_onnx(model(RELUS), input_shape={"x": (3, 8)})
+    both = read_onnx(model(BOTH_OPEN), input_shape={"x": (3, 8), "ids": (3, 5)})
+    assert [both.values[index].shape for index in both.inputs] == [(3, 8), (3, 5), ()]
+    one_open = BOTH_OPEN.replace("N, M", "3, 5")
+    assert read_onnx(model(one_open), input_shape=(3, 8)) == both
 
 
 @pytest.mark.parametrize(
     ("text", "shape", "message"),
     [
-        (RELUS, None, "Expected `input_shape` for the input `x` of {}, whose shape is not fixed: (N, 8)."),
+        (RELUS, None, "Expected `input_shape` for the input `x` (N, 8) of {}, whose sizes are open."),
+        (
+            BOTH_OPEN,
+            None,
+            ("Expected `input_shape` for the inputs `x` (N, 8), `ids` (N, M) of {}, whose sizes are open: give "
+            "input_shape={{'x': (...), 'ids': (...)}}, or --input-shape x=... --input-shape ids=...."),
+        ),
+        (
+            BOTH_OPEN,
+            (3, 8),
+            ("Expected `input_shape` to name inputs of {} (x, ids, scale), but got one shape, (3, 8): give "
+            "input_shape={{'x': (...), 'ids': (...)}}, or --input-shape x=... --input-shape ids=...."),
+        ),
         (RELUS, (3,), "Expected `input_shape` for the input `x` of {} to have 2 sizes, but got (3,)."),
         (RELUS, {"z": (1, 8)}, "Expected `input_shape` to name inputs of {} (x), but got 'z'."),
-        (RELUS, (0, 8), "Expected sizes of the input `x` of {} to be 1 or more, but got (0, 8)."),
+        (
+            RELUS,
+            (0, 8),
+            "Expected `input_shape` to be a sequence of positive integers such as (1, 3, 224, 224), but got (0, 8).",
+        ),
         (
             CONV,
             (1, 4, 8, 8),
