@@ -32,6 +32,7 @@ from .search.loss.paddle_loss import PaddleLatencyLoss as PaddleLatencyLoss
 from .search.loss.penalty import Factor as Factor
 from .search.loss.schedule import Schedule as Schedule
 from .search.loss.targets import Targets as Targets
+from .search.plan.candidate_costs import plan_of_candidates as plan_of_candidates
 from .search.plan.plan import CostPlan as CostPlan
 from .search.select.best import best as best
 from .search.select.budget import Budget as Budget
@@ -57,11 +58,13 @@ from .search.supernet.measuring import measure_supernet as measure_supernet
 from .search.supernet.naming import groups_of as groups_of
 from .search.supernet.naming import options_of as options_of
 from .search.supernet.supernet import read_supernet as read_supernet
+from .table import BlockTable as BlockTable
 from .table import Datasheet as Datasheet
 from .table import LatencyTable as LatencyTable
 from .table import export_table as export_table
 from .table import import_paddleslim as import_paddleslim
 from .table import import_table as import_table
+from .table import load_block_table as load_block_table
 from .table import load_table as load_table
 from .table import named_tables as named_tables
 from .table import save_table as save_table

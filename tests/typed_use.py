@@ -45,6 +45,15 @@ def tables(folder: Path) -> nas.LatencyTable:
     return imported
 
 
+def blocks(path: Path, logits: Tensor) -> nas.LatencyLoss:
+    table = nas.load_block_table(path, unit="ms", device="Example phone")
+    assert_type(table, nas.BlockTable)
+    plan = nas.plan_of_candidates(table.groups, fixed=table["head"], expected_error=0.05)
+    latency = nas.LatencyLoss(table, target_ms=20)
+    latency.attach_plan(plan, lambda: logits)
+    return latency
+
+
 def measuring(net: nn.Module, x: Tensor) -> nas.LatencyTable:
     graph: nas.OpGraph = nas.read_model(net, x)
     supergraph, choices = nas.read_supernet(net, x)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latency_nas.errors import SearchError
+from latency_nas.errors import SearchError, TableError
 
 if TYPE_CHECKING:
     from latency_nas.search.select.budget import Budget
 
-__all__ = ["Allow", "Budgets", "EngineName", "parse_budget", "parse_number"]
+__all__ = ["Allow", "Budgets", "EngineName", "named_values", "parse_budget", "parse_number"]
 
 _FIELDS = {"max": "max_cost", "min": "min_cost", "confidence": "confidence"}
 
@@ -65,3 +65,20 @@ def parse_number(text: str, option: str) -> float:
         return float(text)
     except ValueError:
         raise SearchError(f"Expected numbers in {option}, but got {text!r}.") from None
+
+
+def named_values(options: list[str] | None, *, flag: str = "--option") -> dict[str, str]:
+    """Parse options of the form ``NAME=VALUE``.
+
+    Args:
+        options: Texts to parse.
+        flag: Name of the option, for messages.
+
+    Raises:
+        TableError: if a text has another form.
+    """
+    pairs = [text.partition("=") for text in options or []]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise TableError(f"Expected {flag} to be NAME=VALUE, but got {name!r}.")
+    return {name: value for name, _, value in pairs}

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from latency_nas.errors import TableError
+from latency_nas.cli.options import named_values
+from latency_nas.cli.table_runs import runs
 from latency_nas.table import LatencyTable, load_table, save_table
 
 __all__ = ["app"]
 
 app = typer.Typer(name="table", help="Latency tables as files.", no_args_is_help=True)
+app.command("runs")(runs)
 
 _File = Annotated[str, typer.Argument(help="A table's file, or the name of a named table.")]
 _Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
@@ -128,13 +130,15 @@ def merge(
 
 @app.command("formats")
 def formats() -> None:
-    """List the formats in which tables are read and written, with their options."""
+    """List the formats in which tables are read and written, with their options.
+
+    Formats of blocks are read by load_block_table and `table import`, those of networks by `table runs`.
+    """
     from latency_nas.table import table_formats
 
     rows = Table("name", "suffixes", "", "what it is, and its options", box=None, pad_edge=False)
     for name, found in table_formats().items():
-        uses = "read, written" if found.write else "read"
-        rows.add_row(name, " ".join(found.suffixes), uses, escape(found.title))
+        rows.add_row(name, " ".join(found.suffixes), found.uses, escape(found.title))
         for option, meaning in {**found.read_options, **found.write_options}.items():
             rows.add_row("", "", "", escape(f"  {option}: {meaning}"))
     _console().print(rows)
@@ -149,20 +153,32 @@ def import_(
     engine: Annotated[str, typer.Option(help="The engine, where the file does not state it.")] = "",
     engine_version: Annotated[str, typer.Option(help="The engine's version, where the file does not state it.")] = "",
     soc: Annotated[str, typer.Option(help="The processor, where the file does not state it.")] = "",
+    backend: Annotated[str, typer.Option(help="CPU, GPU or other, where the file does not state it.")] = "",
+    precision: Annotated[str, typer.Option(help="The precision, such as fp32, where the file does not state it.")] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads, where the file does not state them.")] = 0,
+    batch: Annotated[int, typer.Option(min=0, help="Inputs per run, where the file does not state them.")] = 0,
     unit: Annotated[str, typer.Option(help="Unit of the latencies, ms or us, where the format has none.")] = "",
     option: _Options = None,
     fit: _Fit = True,
 ) -> None:
-    """Convert a table from another format, and report the rows that could not be used."""
+    """Convert a table from another format, and report the rows that could not be used.
+
+    A table of kernels becomes NAME.parquet, a table of blocks NAME.json.
+    """
+    from latency_nas.cli.table_blocks import import_to_json
     from latency_nas.table import import_table
+    from latency_nas.table.formats.exchange import format_of
 
     stated = {
-        "device": device, "engine": engine, "engine_version": engine_version, "soc": soc, "threads": threads,
-        "unit": unit,
+        "device": device, "engine": engine, "engine_version": engine_version, "soc": soc, "backend": backend,
+        "precision": precision, "threads": threads, "batch": batch, "unit": unit,
     }  # fmt: skip
-    options = {**{name: value for name, value in stated.items() if value}, **_named_values(option)}
-    table, report = import_table(file, file_format=file_format or None, **options)
+    options = {**{name: value for name, value in stated.items() if value}, **named_values(option)}
+    found = format_of(file, file_format or None)
+    if found.read_blocks is not None:
+        import_to_json(file, found, output, options)
+        return
+    table, report = import_table(file, file_format=found, **options)
     _save(table, output, fit)
     _console().print(f"{output}: {len(table)} kernels. {table.datasheet}", markup=False)
     if report:
@@ -180,15 +196,6 @@ def export(
     """Write a table in another format, and report what is lost. CSV has each kernel's FLOPs, parameters and bytes."""
     from latency_nas.table import export_table
 
-    options = {**({"partial": True} if partial else {}), **_named_values(option)}
+    options = {**({"partial": True} if partial else {}), **named_values(option)}
     report = export_table(load_table(table), file, file_format=file_format or None, **options)
     _console().print(str(report), markup=False)
-
-
-def _named_values(options: list[str] | None) -> dict[str, str]:
-    """Parse options of the form ``NAME=VALUE``."""
-    pairs = [text.partition("=") for text in options or []]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise TableError(f"Expected --option to be NAME=VALUE, but got {name!r}.")
-    return {name: value for name, _, value in pairs}

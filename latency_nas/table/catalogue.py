@@ -7,7 +7,6 @@ A name may have variants: ``SD855/threads=2`` is the file ``SD855/threads=2.parq
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 import re
 from pathlib import Path
@@ -15,13 +14,11 @@ from typing import Any
 
 from latency_nas.errors import UnknownTableError
 from latency_nas.table.download import Download, fetch, parse_url
-from latency_nas.table.formats.exchange import import_table
+from latency_nas.table.formats.exchange import import_table, log_report
 from latency_nas.table.formats.format import Format
 from latency_nas.table.latency_table import LatencyTable
 
 __all__ = ["FOLDER_VARIABLE", "load_table", "named_tables"]
-
-logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "LATENCY_NAS_TABLES"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -109,13 +106,7 @@ def load_table(
             )
     file = fetch(place) if isinstance(place, Download) else place
     table, report = import_table(file, file_format=file_format, **options)
-    if report and report.skipped:
-        logger.warning(
-            "%s: %d of %d keys could not be used; latency_nas.import_table says which.",
-            file, len(report.skipped), report.n_keys,
-        )  # fmt: skip
-    for remark in report.remarks if report else ():
-        logger.warning("%s: %s", file, remark)
+    log_report(file, report)
     return table
 
 

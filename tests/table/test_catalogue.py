@@ -12,6 +12,7 @@ import pytest
 from latency_nas import Datasheet, Kernel, LatencyTable, load_table, named_tables, save_table
 from latency_nas.errors import TableFileError, UnknownTableError
 from latency_nas.table import Entry, catalogue
+from latency_nas.table.formats import exchange
 
 RELU = Kernel.of("relu", [(1, 8)], [(1, 8)])
 KEY = "relu in=(1, 8) out=(1, 8)"
@@ -99,8 +100,8 @@ def test_keys_that_could_not_be_used_are_logged(folder: Path, caplog: pytest.Log
         load_table(path)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.name == catalogue.__name__
-    assert record.getMessage() == f"{path}: 2 of 3 keys could not be used; latency_nas.import_table says which."
+    assert record.name == exchange.__name__
+    assert record.getMessage() == f"{path}: 2 of 3 keys could not be used; latency-nas table import says which."
 
 
 @pytest.mark.parametrize("name", ["SD865", "", "no/such/file.parquet", "no/such/file.pkl"])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
+from latency_nas.estimate.block_prices import BlockPrices
 from latency_nas.estimate.estimator import OnMissing
 from latency_nas.search.loss.latency_term import Check, check_count
 from latency_nas.search.loss.penalty import AnyPenalty
@@ -24,7 +25,7 @@ from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.gate_reader import GateReader, GivenWeights, WeightReader
 from latency_nas.search.supernet.naming import Choices
 from latency_nas.search.supernet.supernet_space import Derive, supernet_space
-from latency_nas.table import LatencyTable
+from latency_nas.table import BlockTable, LatencyTable
 
 __all__ = ["LatencyLoss"]
 
@@ -37,7 +38,8 @@ class LatencyLoss(Term, SingleTerm):
     `QuantityError`, and `target`, `expected`, `std` and `argmax_cost` take their places.
 
     Args:
-        table: Latency table, the name or file of one, or an estimator or counter.
+        table: Latency table, the name or file of one, or an estimator or counter. A table of blocks takes a plan of its
+            blocks by `attach_plan`.
         target_ms: Latency to reach; None to minimise it.
         target: Cost to reach, instead of `target_ms`, in the unit of the quantity that `table` is of.
         weight: Weight of the term.
@@ -62,7 +64,7 @@ class LatencyLoss(Term, SingleTerm):
 
     def __init__(
         self,
-        table: LatencyTable | str | os.PathLike[str] | LatencyEstimator,
+        table: LatencyTable | str | os.PathLike[str] | LatencyEstimator | BlockTable,
         target_ms: float | None = None,
         *,
         target: float | None = None,
@@ -73,6 +75,8 @@ class LatencyLoss(Term, SingleTerm):
         schedule: Schedule | None = None,
         target_quantile: float | None = None,
     ) -> None:
+        if isinstance(table, BlockTable):
+            table = BlockPrices(table)
         estimator = table if isinstance(table, LatencyEstimator) else LatencyEstimator(table, on_missing=on_missing)
         if target_ms is not None:
             estimator.quantity.check_latency("target_ms", "target")

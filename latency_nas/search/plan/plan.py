@@ -191,15 +191,15 @@ class CostPlan:
         """The estimate of one architecture: `cost` and `std`, kernel by kernel, ordered by choice.
 
         Raises:
-            SearchError: if the architecture does not give each choice one of its candidates, or the plan has no
-                kernels, since an earlier version saved it.
+            SearchError: if the architecture does not give each choice one of its candidates, or the plan has costs
+                alone: an earlier version saved it, or `plan_of_candidates` made it.
         """
         weights = self.summands(self.one_hot(architecture))
         kernels: list[KernelEstimate] = []
         for index in np.flatnonzero(weights):
             part = self._all_costs[index].kernels
             if part is None:
-                raise SearchError("Expected a plan that knows its kernels, but it has costs alone: attach again.")
+                raise SearchError("Expected a plan that knows its kernels, but it has costs alone: use cost and std.")
             kernels += part
         return Estimate(kernels=tuple(kernels), expected_error=self.expected_error, quantity=self.quantity)
 

@@ -15,17 +15,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from latency_nas.errors import KernelError, TableFileError
+from latency_nas.errors import KernelError
 from latency_nas.kernel import Kernel, Shape
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.formats.content import head_lines
 from latency_nas.table.formats.format import ImportReport
 from latency_nas.table.formats.text_rows import known, text_lines, text_table, window_out
+from latency_nas.table.formats.unit import ms_per_unit
 from latency_nas.table.latency_table import LatencyTable
 
 __all__ = ["import_evaluator_text", "recognises_evaluator_text"]
 
-_TO_MS = {"ms": 1.0, "us": 1e-3}
 _ELTWISE = {"1": "mul", "2": "add", "3": "maximum"}
 _UNARY = ("relu", "prelu", "sigmoid", "relu6", "elu", "leaky_relu", "tanh", "swish", "hard_swish", "hard_sigmoid")
 
@@ -130,11 +130,7 @@ def import_evaluator_text(
         TableFileError: if no line can be used, or the unit is not given.
     """
     source = Path(path)
-    if unit not in _TO_MS:
-        raise TableFileError(
-            f"Expected the unit of the latencies in {source}, which the file does not state, to be ms or us, but got "
-            f"{unit!r}: load_table(path, unit='us'), or latency-nas table import --unit us."
-        )
+    to_ms = ms_per_unit(source, unit)
     lines = text_lines(source)
     first = re.split(rf"[\t,{re.escape(delimiter)}]", lines[0]) if lines else []
     engine, device = "Paddle-Lite", f"not stated ({source.name})"
@@ -155,7 +151,7 @@ def import_evaluator_text(
             op, *fields = (part.strip() for part in params.split(delimiter))
             yield params, lambda op=op, fields=fields: known(_READ, op)(fields), latency  # type: ignore[misc]
 
-    table, report = text_table(source, rows(), sheet, _TO_MS[unit])
+    table, report = text_table(source, rows(), sheet, to_ms)
     return _without_constant_flags(table), report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,18 +10,40 @@ from pathlib import Path
 from typing import Any
 
 from latency_nas.errors import TableError, TableFileError
+from latency_nas.table.block_table import BlockTable
 from latency_nas.table.formats.format import NOT_STATED, ExportReport, Format, ImportReport
+from latency_nas.table.formats.networks.run import NetworkRuns
 from latency_nas.table.formats.registry import format_of_suffix, is_own, listed, named_format, recognised_format
 from latency_nas.table.latency_table import LatencyTable
 from latency_nas.table.plausibility import check_plausible
 
-__all__ = ["CONDITIONS", "export_table", "import_table"]
+__all__ = [
+    "CONDITIONS",
+    "export_table",
+    "format_of",
+    "import_blocks",
+    "import_table",
+    "load_block_table",
+    "log_report",
+    "read_network_runs",
+]
+
+logger = logging.getLogger(__name__)
 
 # conditions of a foreign table that a user may state; they replace those of its file
 CONDITIONS = (
-    "device", "engine", "engine_version", "dialect", "soc", "architecture", "threads", "precision", "power_mode",
-    "batch",
+    "device", "engine", "engine_version", "dialect", "soc", "architecture", "backend", "threads", "precision",
+    "power_mode", "batch",
 )  # fmt: skip
+# what to do with a format that is used in another way than asked for, by `Format.uses`
+_BLOCKS = "load_block_table reads it, and plan_of_candidates makes a plan of its blocks"
+_KERNELS = "load_table reads it"
+_INSTEAD = {
+    "blocks": _BLOCKS,
+    "networks": "latency-nas table runs makes the CSV of it that latency-nas calibrate reads",
+    "read": _KERNELS,
+    "read, written": _KERNELS,
+}
 _UNSTATED = (
     "It does not state how it was measured, so that no model can be priced by it: pass device, engine and threads to "
     "load_table, or to latency-nas table import."
@@ -51,12 +74,10 @@ def import_table(
     Example:
         >>> table, report = import_table("opbench.csv", device="Example board", engine="MNN")  # doctest: +SKIP
     """
-    source = Path(path)
-    if not source.is_file():
-        raise FileNotFoundError(f"Expected a latency table at {source}, but there is no such file.")
-    found = recognised_format(source) if file_format is None else named_format(file_format)
-    conditions = {name: options.pop(name) for name in CONDITIONS if name in options}
-    _check_options(found, found.read_options, options, also=CONDITIONS)
+    source, found = Path(path), format_of(path, file_format)
+    if found.read is None:
+        raise TableFileError(f"Expected a table of kernels, but {source} is {found.title}: {_INSTEAD[found.uses]}.")
+    conditions = _conditions(found, options)
     read = found.read(source, **options)
     table, report = (read, None) if isinstance(read, LatencyTable) else read
     if not is_own(found):
@@ -67,6 +88,118 @@ def import_table(
     if report and table.datasheet.engine == NOT_STATED:
         report = replace(report, remarks=(*report.remarks, _UNSTATED))
     return table, report
+
+
+def import_blocks(
+    path: str | os.PathLike[str], *, file_format: str | Format | None = None, **options: Any
+) -> tuple[BlockTable, ImportReport]:
+    """Read a table of blocks in any format.
+
+    Args:
+        path: File to read.
+        file_format: Format of the file, or its name. By default it is recognised by suffix and content. JSON and YAML
+            with keys of your own are read as ``"blocks"``.
+        **options: Options of the format, above all ``unit``, and conditions, as in `import_table`.
+
+    Returns:
+        The table, and a report on its rows.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        TableFileError: if no format recognises the file, it holds no blocks, it is damaged, or the unit is needed.
+        TableError: if there is no such format or option.
+        UnsafePickleError: if a pickle holds more than plain data. None of it was run.
+    """
+    source, found = Path(path), _block_format(path, file_format)
+    if found.read_blocks is None:
+        raise TableFileError(f"Expected a table of blocks, but {source} is {found.title}: {_INSTEAD[found.uses]}.")
+    conditions = _conditions(found, options)
+    table, report = found.read_blocks(source, **options)
+    if conditions:
+        sheet = replace(table.datasheet, **conditions, method="imported")
+        table = BlockTable(table.latencies_ms, sheet, table.name)
+    return table, report
+
+
+def load_block_table(
+    path: str | os.PathLike[str], *, file_format: str | Format | None = None, **options: Any
+) -> BlockTable:
+    """Load a table of blocks: of Once-for-All, ProxylessNAS, TF-NAS, FBNet, NNI, or of your own.
+
+    As `import_blocks`. What its report says is logged.
+
+    Example:
+        >>> blocks = load_block_table("mobile_trim.yaml", unit="ms", device="Pixel 1")       # doctest: +SKIP
+        >>> plan = plan_of_candidates({"layer 0": {"3x3": blocks["expanded_conv-..."]}})     # doctest: +SKIP
+    """
+    table, report = import_blocks(path, file_format=file_format, **options)
+    log_report(path, report)
+    return table
+
+
+def log_report(file: str | os.PathLike[str], report: ImportReport | None) -> None:
+    """Log the keys that could not be used, and the remarks of a report."""
+    if report and report.skipped:
+        logger.warning(
+            "%s: %d of %d keys could not be used; latency-nas table import says which.",
+            file, len(report.skipped), report.n_keys,
+        )  # fmt: skip
+    for remark in report.remarks if report else ():
+        logger.warning("%s: %s", file, remark)
+
+
+def read_network_runs(
+    path: str | os.PathLike[str], *, file_format: str | Format | None = None, **options: Any
+) -> NetworkRuns:
+    """Read times of whole networks in any format.
+
+    Args:
+        path: File to read.
+        file_format: Format of the file, or its name. By default it is recognised by suffix and content.
+        **options: Options of the format: which device, runtime, precision or platform is meant.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        TableFileError: if no format recognises the file, it holds no networks, it is damaged, or an option is needed.
+        TableError: if there is no such format or option.
+    """
+    source, found = Path(path), format_of(path, file_format)
+    if found.read_runs is None:
+        raise TableFileError(f"Expected times of networks, but {source} is {found.title}: {_INSTEAD[found.uses]}.")
+    _check_options(found, found.read_options, options)
+    return found.read_runs(source, **options)
+
+
+def format_of(path: str | os.PathLike[str], file_format: str | Format | None = None) -> Format:
+    """The format that is named or recognises a file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        TableFileError: if no format recognises the file, or several do.
+        TableError: if there is no such format.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise FileNotFoundError(f"Expected a latency table at {source}, but there is no such file.")
+    return recognised_format(source) if file_format is None else named_format(file_format)
+
+
+def _block_format(path: str | os.PathLike[str], file_format: str | Format | None) -> Format:
+    """As `format_of`; JSON and YAML that no format recognises are blocks with keys of the user's own."""
+    blocks = named_format("blocks")
+    try:
+        return format_of(path, file_format)
+    except TableFileError:
+        if Path(path).suffix.lower() not in blocks.suffixes:
+            raise
+        return blocks
+
+
+def _conditions(found: Format, options: dict[str, Any]) -> dict[str, Any]:
+    """Take the conditions out of the options; those that are left are checked."""
+    conditions = {name: options.pop(name) for name in CONDITIONS if name in options}
+    _check_options(found, found.read_options, options, also=CONDITIONS)
+    return conditions
 
 
 def export_table(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from latency_nas.table.block_table import BlockTable
+from latency_nas.table.formats.networks.run import NetworkRuns
 from latency_nas.table.latency_table import LatencyTable
 
 __all__ = ["NOT_STATED", "ExportReport", "Format", "ImportReport"]
@@ -57,16 +59,19 @@ class ExportReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A kind of file that holds a latency table.
+    """A kind of file that holds latencies: of kernels, of whole blocks, or of whole networks. It has one reader.
 
     Args:
         title: Name of the format in messages.
         suffixes: Suffixes of its files, with the dot.
         recognises: Function of a file's first 64 KiB and its path that says whether the file is of this format. It must
             not run anything in the file.
-        read: Reader: ``read(path, **options)`` returns the table, alone or with an `ImportReport`.
+        read: Reader of a table of kernels: ``read(path, **options)`` returns the table, alone or with an
+            `ImportReport`.
         write: Writer: ``write(table, path, **options)`` returns the path, or an `ExportReport` if something is lost.
             None if the format is only read.
+        read_blocks: Reader of a table of blocks: ``read_blocks(path, **options)`` returns the table and a report.
+        read_runs: Reader of times of networks: ``read_runs(path, **options)`` returns the runs.
         read_options: Options of the reader, name -> description.
         write_options: Options of the writer, name -> description.
     """
@@ -74,7 +79,18 @@ class Format:
     title: str
     suffixes: tuple[str, ...]
     recognises: Callable[[bytes, Path], bool]
-    read: Callable[..., LatencyTable | tuple[LatencyTable, ImportReport]]
+    read: Callable[..., LatencyTable | tuple[LatencyTable, ImportReport]] | None = None
     write: Callable[..., Path | ExportReport] | None = None
+    read_blocks: Callable[..., tuple[BlockTable, ImportReport]] | None = None
+    read_runs: Callable[..., NetworkRuns] | None = None
     read_options: Mapping[str, str] = field(default_factory=dict)
     write_options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def uses(self) -> str:
+        """What can be done with its files, for lists."""
+        if self.read_blocks is not None:
+            return "blocks"
+        if self.read_runs is not None:
+            return "networks"
+        return "read, written" if self.write else "read"

@@ -9,15 +9,22 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from latency_nas.errors import TableError, TableFileError
+from latency_nas.table.formats.blocks.fbnet_text import import_fbnet_text, recognises_fbnet_text
+from latency_nas.table.formats.blocks.mapping import import_blocks_mapping, recognises_blocks_mapping
+from latency_nas.table.formats.blocks.nni_lut import import_nni_lut, recognises_nni_lut
+from latency_nas.table.formats.blocks.tf_nas import import_tf_nas, recognises_tf_nas
 from latency_nas.table.formats.content import HEAD_BYTES, looks_like
 from latency_nas.table.formats.csv_file import export_csv, import_csv, recognises_csv
 from latency_nas.table.formats.evaluator_text import import_evaluator_text, recognises_evaluator_text
 from latency_nas.table.formats.format import Format
 from latency_nas.table.formats.lite_text import import_lite_text, recognises_lite_text
 from latency_nas.table.formats.mmt import recognises_mmt, refuse_mmt
+from latency_nas.table.formats.networks.ai_hub import read_ai_hub, recognises_ai_hub
+from latency_nas.table.formats.networks.nnlqp import read_nnlqp, recognises_nnlqp
 from latency_nas.table.formats.paddleslim.exporter import export_paddleslim
 from latency_nas.table.formats.paddleslim.importer import import_paddleslim, recognises_paddleslim
 from latency_nas.table.formats.parquet_file import read_table, recognises_parquet, save_table
+from latency_nas.table.formats.unit import UNIT
 
 __all__ = ["ENTRY_POINTS", "format_of_suffix", "is_own", "listed", "named_format", "recognised_format", "table_formats"]
 
@@ -33,7 +40,7 @@ _FORMATS: dict[str, Format] = {
     ),
     "csv": Format(
         title="CSV, as `latency-nas table export` writes it, or with the columns kernel and latency_ms",
-        suffixes=(".csv",), recognises=recognises_csv, read=import_csv, write=export_csv,
+        suffixes=(".csv",), recognises=recognises_csv, read=import_csv, write=export_csv, read_options={"unit": UNIT},
     ),
     "paddleslim": Format(
         title="a pickle of PaddleSlim's TableLatencyPredictor", suffixes=(".pkl",), recognises=recognises_paddleslim,
@@ -46,7 +53,7 @@ _FORMATS: dict[str, Format] = {
     "evaluator-text": Format(
         title="a text of PaddleSlim's TableLatencyEvaluator", suffixes=(".txt", ".csv"),
         recognises=recognises_evaluator_text, read=import_evaluator_text,
-        read_options={"unit": "unit of the latencies, ms or us", "delimiter": "text between an op's parameters"},
+        read_options={"unit": UNIT, "delimiter": "text between an op's parameters"},
     ),
     "lite-text": Format(
         title="latency_lookup_table.txt of Paddle-Lite's benchmark of operators", suffixes=(".txt",),
@@ -54,6 +61,32 @@ _FORMATS: dict[str, Format] = {
     ),
     "mmt": Format(
         title="meta_latency.pkl of MMT (mnn-meter)", suffixes=(".pkl",), recognises=recognises_mmt, read=refuse_mmt,
+    ),
+    "blocks": Format(
+        title="blocks in JSON or YAML: of Once-for-All and ProxylessNAS, of this library, or {group: {candidate: ms}}",
+        suffixes=(".yaml", ".yml", ".json"), recognises=recognises_blocks_mapping, read_blocks=import_blocks_mapping,
+        read_options={"unit": UNIT},
+    ),
+    "tf-nas": Format(
+        title="a pickle of TF-NAS's blocks", suffixes=(".pkl",), recognises=recognises_tf_nas,
+        read_blocks=import_tf_nas, read_options={"unit": UNIT},
+    ),
+    "nni-lut": Format(
+        title="lut.txt of NNI's FBNet", suffixes=(".txt",), recognises=recognises_nni_lut, read_blocks=import_nni_lut,
+        read_options={"unit": UNIT},
+    ),
+    "fbnet-text": Format(
+        title="a text of FBNet's: a row for each layer, a column for each candidate", suffixes=(".txt",),
+        recognises=recognises_fbnet_text, read_blocks=import_fbnet_text, read_options={"unit": UNIT},
+    ),
+    "ai-hub": Format(
+        title="perf.yaml of Qualcomm AI Hub Models", suffixes=(".yaml", ".yml"), recognises=recognises_ai_hub,
+        read_runs=read_ai_hub,
+        read_options={"device": "device", "runtime": "runtime, such as tflite", "precision": "precision, as in w8a8"},
+    ),
+    "nnlqp": Format(
+        title="gt.txt of NNLQP's data sets", suffixes=(".txt",), recognises=recognises_nnlqp, read_runs=read_nnlqp,
+        read_options={"platform": "number of the platform", "family": "family of networks, such as resnet"},
     ),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ import pickletools
 import shlex
 import struct
 import tracemalloc
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def assert_refused(path: Path, position: int, what: str) -> None:
         load_plain_pickle(path)
     assert str(caught.value) == (
         f"Refused {path}: at byte {position} the pickle holds {what}, and only numbers, text, lists and dicts are "
-        f"read. Nothing of the file was run."
+        f"read. Nothing of the file was run. If you trust it, write its data as JSON where it was made."
     )
 
 
@@ -178,6 +179,37 @@ def test_tuples_and_sets_are_refused(tmp_path: Path, kind: type, protocol: int) 
     what = EMPTY[kind][protocol]
     places = [place for opcode, _, place in pickletools.genops(content) if opcode.name == what.split()[0]]
     assert_refused(path, places[0] or 0, what)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_ordered_dicts_become_dicts(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "ordered.pkl"
+    data = OrderedDict(base=1.5, block=OrderedDict({8: 0.5, 16: 0.75}), empty=OrderedDict())
+    content = pickle.dumps(data, protocol=protocol)
+    path.write_bytes(content)
+    loaded = load_plain_pickle(path)
+    assert loaded == data
+    assert {type(item) for item in (loaded, loaded["block"], loaded["empty"])} == {dict}
+    path.write_bytes(content.replace(b"OrderedDict", b"defaultdict"))
+    with pytest.raises(UnsafePickleError):
+        load_plain_pickle(path)
+
+
+@pytest.mark.parametrize("made", ["(lR", ")(lR", "N)R", "]\x85R", ")R)R", ")R(R"])
+def test_nothing_else_is_called_by_an_ordered_dict(tmp_path: Path, made: str) -> None:
+    path = tmp_path / "call.pkl"
+    path.write_bytes(b"\x80\x02ccollections\nOrderedDict\n" + made.encode("latin-1") + b".")
+    with pytest.raises((UnsafePickleError, TableFileError)):
+        load_plain_pickle(path)
+
+
+def test_a_huge_pickle_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.pkl"
+    with path.open("wb") as file:
+        file.truncate((1 << 28) + 1)
+    with pytest.raises(TableFileError) as caught:
+        load_plain_pickle(path)
+    assert str(caught.value) == f"Expected {path} to have at most 256 MiB, but it is larger."
 
 
 def test_extension_that_is_registered_and_cached_is_refused(tmp_path: Path) -> None:
@@ -339,7 +371,7 @@ def test_refused_bytearray_is_not_printed_whole(tmp_path: Path) -> None:
         load_plain_pickle(path)
     message = str(caught.value)
     assert message.startswith(f"Refused {path}: at byte 11 the pickle holds BYTEARRAY8 bytearray(b'")
-    assert message.endswith("'), and only numbers, text, lists and dicts are read. Nothing of the file was run.")
+    assert "'), and only numbers, text, lists and dicts are read. Nothing of the file was run." in message
     assert len(message) < 500
 
 

@@ -37,7 +37,10 @@ FORMAT = Format(title="a file of another package", suffixes=(".other",), recogni
 NO_FORMAT = object()
 """
 POINTS = '[project.entry-points."latency_nas.formats"]\n'
-LISTED = "parquet (.parquet), csv (.csv), paddleslim (.pkl), evaluator-text (.txt .csv), lite-text (.txt), mmt (.pkl)"
+LISTED = (
+    "parquet (.parquet), csv (.csv), paddleslim (.pkl), evaluator-text (.txt .csv), lite-text (.txt), mmt (.pkl), "
+    "blocks (.yaml .yml .json), tf-nas (.pkl), nni-lut (.txt), fbnet-text (.txt), ai-hub (.yaml .yml), nnlqp (.txt)"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +180,7 @@ def test_stated_conditions_replace_those_of_the_file(tmp_path: Path) -> None:
         import_table(path, treads=2)
     assert str(caught.value) == (
         "Expected options of a table of this library in Parquet (device, engine, engine_version, dialect, soc, "
-        "architecture, threads, precision, power_mode, batch), but got treads."
+        "architecture, backend, threads, precision, power_mode, batch), but got treads."
     )
 
 
@@ -188,7 +191,7 @@ def test_the_unit_of_a_text_without_one_is_required(tmp_path: Path) -> None:
             load_table(path, **unit)
         assert str(caught.value) == (
             f"Expected the unit of the latencies in {path}, which the file does not state, to be ms or us, but got "
-            f"{unit.get('unit')!r}: load_table(path, unit='us'), or latency-nas table import --unit us."
+            f"{unit.get('unit')!r}: pass unit='us', or --unit us on the command line."
         )
 
 
@@ -196,7 +199,8 @@ def test_formats_by_name_and_by_suffix_alone(tmp_path: Path) -> None:
     with pytest.raises(TableError) as caught:
         import_table(written(tmp_path, "parquet.parquet"), file_format="yaml")
     assert str(caught.value) == (
-        "Expected `file_format` to be one of parquet, csv, paddleslim, evaluator-text, lite-text, mmt, but got 'yaml'."
+        "Expected `file_format` to be one of parquet, csv, paddleslim, evaluator-text, lite-text, mmt, blocks, tf-nas, "
+        "nni-lut, fbnet-text, ai-hub, nnlqp, but got 'yaml'."
     )
     can_write = "parquet (.parquet), csv (.csv), paddleslim (.pkl)"
     with pytest.raises(TableError) as caught:

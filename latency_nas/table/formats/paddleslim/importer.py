@@ -16,6 +16,7 @@ import numpy as np
 from latency_nas.errors import KernelError, TableError, TableFileError, short_repr
 from latency_nas.kernel import Kernel, n_flops, n_macs
 from latency_nas.table.datasheet import Datasheet
+from latency_nas.table.formats.blocks.tf_nas import recognises_tf_nas
 from latency_nas.table.formats.content import is_pickle
 from latency_nas.table.formats.format import ImportReport
 from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
@@ -41,8 +42,8 @@ _NOTES = "Paddings that differ by side stand in the source as one number and are
 
 
 def recognises_paddleslim(head: bytes, path: Path) -> bool:
-    """Whether the file is a pickle, except one of MMT's. Its content is checked when it is read."""
-    return is_pickle(head, path.suffix) and b"ops_meta" not in head
+    """Whether the file is a pickle, except one of MMT's or TF-NAS's. Its content is checked when it is read."""
+    return is_pickle(head, path.suffix) and b"ops_meta" not in head and not recognises_tf_nas(head, path)
 
 
 def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport]:

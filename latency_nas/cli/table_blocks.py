@@ -1,0 +1,32 @@
+"""The part of ``latency-nas table import`` that converts tables of blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from latency_nas.errors import TableError
+from latency_nas.table import Format, import_blocks, save_block_table
+
+__all__ = ["import_to_json"]
+
+
+def import_to_json(file: Path, found: Format, output: Path, options: dict[str, Any]) -> None:
+    """Convert a table of blocks to JSON, and report the rows that could not be used.
+
+    Args:
+        file: Table of blocks.
+        found: Its format.
+        output: File to write, ``.json``.
+        options: Options of the format, and conditions.
+
+    Raises:
+        TableError: if `output` has another suffix.
+    """
+    if output.suffix.lower() != ".json":
+        raise TableError(f"Expected --output to end in .json, since {file} is a table of blocks, but got {output}.")
+    table, report = import_blocks(file, file_format=found, **options)
+    save_block_table(table, output)
+    typer.echo(f"{output}: {len(table)} blocks. {table.datasheet}\n{report}")

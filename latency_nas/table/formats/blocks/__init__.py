@@ -1,0 +1,1 @@
+"""Formats of tables whose rows are whole blocks."""

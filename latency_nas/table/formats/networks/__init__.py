@@ -1,0 +1,1 @@
+"""Formats of measured times of whole networks, for calibration."""
