@@ -92,7 +92,7 @@ def test_the_op_space_of_a_supernet_holds_every_kernel_of_it(folder: Path) -> No
         ),
         (
             "space from torch.nn:ReLU --input-shape 1,x -o y.yaml",
-            "GraphError: Expected --input-shape to be positive integers such as 1,3,224,224, but got '1,x'.",
+            "InputMismatchError: Expected --input-shape to be positive integers such as 1,3,224,224, but got '1,x'.",
         ),
         (
             "table build none.sqlite -o t",
