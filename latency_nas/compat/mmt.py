@@ -31,7 +31,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from latency_nas.errors import MissingKernelError, SessionError
 from latency_nas.estimate import Estimate, LatencyEstimator
 from latency_nas.graph import OpGraph
-from latency_nas.graph.torch.reader import read_torch, unchanged
+from latency_nas.graph.torch.reader import read_torch
+from latency_nas.graph.torch.unchanged import unchanged
 from latency_nas.measure.device.runner import LocalRunner, RepetitionOptions
 from latency_nas.measure.session.options import SessionOptions
 from latency_nas.measure.session.result import build_table

@@ -25,7 +25,7 @@ def export_onnx(model: nn.Module, example_input: Tensor | tuple[Tensor, ...], ta
     """
     import torch
 
-    from latency_nas.graph.torch.reader import unchanged
+    from latency_nas.graph.torch.unchanged import unchanged
 
     inputs = (example_input,) if isinstance(example_input, torch.Tensor) else tuple(example_input)
     with _silent_exporter():

@@ -19,17 +19,20 @@ from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensor,
-    FakeTensorMode,
 )
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.op_graph import OpGraph
-from latency_nas.graph.restored import restored
 from latency_nas.graph.torch.choices import CandidateCalls
+from latency_nas.graph.torch.outside import Outside
+from latency_nas.graph.torch.quantization import quantise_as_deployed
 from latency_nas.graph.torch.recorder import Recorder
+from latency_nas.graph.torch.unchanged import unchanged
 
-__all__ = ["read_torch", "unchanged"]
+__all__ = ["read_torch"]
 
 
 @contextmanager
@@ -55,30 +58,6 @@ def _watched(model: nn.Module, recorder: Recorder) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-_UNCHANGED: set[int] = set()  # ids of the models that are restored by an outer `unchanged`
-
-
-@contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
-    """Set evaluation mode inside the block, and restore the attributes of all modules and all random states after it.
-
-    A nested block for the same model does nothing.
-    """
-    if id(model) in _UNCHANGED:
-        yield
-        return
-    modules = list(model.modules())
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    _UNCHANGED.add(id(model))
-    try:
-        with restored(modules), torch.random.fork_rng(devices):
-            for module in modules:
-                module.training = False
-            yield
-    finally:
-        _UNCHANGED.discard(id(model))
 
 
 def read_torch(
@@ -120,24 +99,52 @@ def read_torch(
         got = "neither (--input-shape at the command line)" if example_input is None else "both"
         raise GraphError(f"Expected either `example_input` or `input_shape`, but got {got}.")
     model = getattr(model, "_orig_mod", model)  # `torch.compile` wraps the module
+    _check_sizes(model)
     parameters, buffers = (
         {id(tensor): name for name, tensor in named} for named in (model.named_parameters(), model.named_buffers())
     )
-    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-    recorder = Recorder(fake_mode, parameters, buffers)
-    args, kwargs = ((), {}) if run else _fake_inputs(model, fake_mode, example_input, input_shape)
+    on_meta = {name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta}
+    recorder = Recorder(parameters, buffers, on_meta)
+    outside = Outside(model.modules())
+    try:
+        return _recorded(model, recorder, (example_input, input_shape), choices, run)
+    finally:
+        if left := recorder.release():
+            outside.clear(left)
+
+
+def _check_sizes(model: nn.Module) -> None:
+    """Check that no module is lazy: its first input would change its class and its weights."""
+    for path, module in model.named_modules():
+        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False)))):
+            raise GraphError(
+                f"Expected parameters with sizes, but layer `{path}` ({type(module).__name__}) takes them from its "
+                f"first input: run the model once on an example input, then read it."
+            )
+
+
+def _recorded(
+    model: nn.Module,
+    recorder: Recorder,
+    given: tuple[Any, Sequence[int] | None],
+    choices: Mapping[str, Sequence[str | None]] | None,
+    run: Callable[[Any], Any] | None,
+) -> OpGraph:
+    """Run the model on fakes; what was recorded."""
+    args, kwargs = ((), {}) if run else _fake_inputs(model, recorder, *given)
     indices = [recorder.add(tensor) for tensor in _tensors((args, kwargs))]
     with ExitStack() as stack:
         stack.enter_context(unchanged(model))
         if choices:
             recorder.choices = CandidateCalls(recorder, choices)
             recorder.choices.intercept(model)  # undone by `unchanged`
-        stack.callback(recorder.put_back)
+        stack.callback(recorder.overwritten.put_back)
         if run is not None:
             stack.enter_context(_inputs_faked(model, recorder, indices))
+        quantise_as_deployed(model)  # undone by `unchanged`
         stack.enter_context(_watched(model, recorder))
         stack.enter_context(_as_written(model))
-        stack.enter_context(torch.inference_mode())  # then torch dispatches whole ops, such as `linear`
+        stack.enter_context(_below_autograd(model))
         stack.enter_context(recorder)
         result = _run(model, args, kwargs, recorder, run)
     outputs = _outputs(result)
@@ -145,7 +152,18 @@ def read_torch(
         raise GraphError(f"Expected a forward that returns tensors, but {type(model).__name__} returns {type(result)}.")
     found = tuple(recorder.find(tensor) for tensor in outputs)  # may add nodes
     graph = OpGraph(values=tuple(recorder.values), nodes=tuple(recorder.nodes), inputs=tuple(indices), outputs=found)
-    return graph.without_dead_nodes() if outputs else graph
+    return in_int8(graph.without_dead_nodes()) if outputs else graph
+
+
+@contextmanager
+def _below_autograd(model: nn.Module) -> Iterator[None]:
+    """Let torch dispatch whole ops, such as ``linear``, inside the block.
+
+    `torch.inference_mode` does so too, but a constant that a forward computes in it cannot be used in training.
+    """
+    of_inference = any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers()))
+    with torch.inference_mode(of_inference), torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
+        yield
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -179,13 +197,13 @@ def _as_written(model: nn.Module) -> Iterator[None]:
 
 
 def _fake_inputs(
-    model: nn.Module, mode: FakeTensorMode, example: Any, shape: Sequence[int] | None
+    model: nn.Module, recorder: Recorder, example: Any, shape: Sequence[int] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Fake positional and named arguments for the forward."""
     if example is None:
         first = next(model.parameters(), None)
-        with mode:
-            return (torch.empty(tuple(shape or ()), device=first.device if first is not None else "cpu"),), {}
+        sizes, device = tuple(shape or ()), first.device if first is not None else torch.device("cpu")
+        return (recorder.blank(sizes, torch.empty(sizes, device="meta").stride(), torch.float32, device),), {}
     named = dict(example) if isinstance(example, Mapping) else {}
     args = () if named else tuple(example) if isinstance(example, tuple | list) else (example,)
     if not _tensors((args, named)):
@@ -193,9 +211,7 @@ def _fake_inputs(
             f"Expected `example_input` to be a tensor, or a tuple or dict with tensors in it, "
             f"but got {type(example).__name__}."
         )
-    fakes: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(
-        Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), (args, named)
-    )
+    fakes: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(Tensor, recorder.fakes.of, (args, named))
     return fakes
 
 
@@ -208,7 +224,7 @@ def _inputs_faked(model: nn.Module, recorder: Recorder, indices: list[int]) -> I
         if tensor.requires_grad or isinstance(tensor, FakeTensor):
             return tensor
         if id(tensor) not in made:
-            made[id(tensor)] = recorder.fake_mode.from_tensor(tensor, static_shapes=True)
+            made[id(tensor)] = recorder.fakes.of(tensor)
             indices.append(recorder.add(made[id(tensor)]))
         return made[id(tensor)]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -17,8 +17,11 @@ from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import Node, Value
 from latency_nas.graph.torch.aten import is_composite, is_view, signature, tensors_in, tensors_of, written_by
 from latency_nas.graph.torch.choices import CandidateCalls
+from latency_nas.graph.torch.fakes import Fakes, check_data
 from latency_nas.graph.torch.ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, name_of, read_op
+from latency_nas.graph.torch.overwritten import Overwritten
 from latency_nas.graph.torch.parameter_trace import ParameterTrace
+from latency_nas.graph.torch.quantization import quantised
 from latency_nas.graph.torch.recurrent import read_recurrent
 from latency_nas.graph.torch.rewrites import REWRITES
 from latency_nas.graph.torch.written import WrittenMemory
@@ -43,14 +46,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records each dispatched aten op as a `Node`.
 
     Args:
-        fake_mode: Mode that makes fake tensors.
         parameters: Names of the model's parameters, by the ids of their tensors.
         buffers: Names of the model's buffers, by the ids of their tensors.
+        on_meta: Names of those that are on ``meta``.
     """
 
-    def __init__(self, fake_mode: FakeTensorMode, parameters: Mapping[int, str], buffers: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[int, str],
+        buffers: Mapping[int, str],
+        on_meta: Container[str] = (),
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.fake_mode = fake_mode
+        self.on_meta = on_meta
+        self.fakes = Fakes()
+        self.blank = self.fakes.blank
         self.names = {**buffers, **parameters}
         self.trace = ParameterTrace(parameters)
         self.values: list[Value] = []
@@ -62,8 +72,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._index: dict[int, int] = {}  # id of a fake tensor -> value
         self._fake: dict[int, Tensor] = {}  # id of a real tensor -> its fake
         self._zeros: set[int] = set()  # ids of fakes of zeros
-        # address of a storage -> its tensor, version and content before in-place writes
-        self._before: dict[int, tuple[Tensor, int, torch.UntypedStorage]] = {}
+        self.overwritten = Overwritten()
         self._alive: list[Tensor] = []  # ids stay unique while the tensors live
         self._used_names: Counter[str] = Counter()
 
@@ -76,11 +85,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if is_constant:
                 self._stand_for(made, tensor, self.add(made, constant=True, parameter=self.names.get(id(tensor), "")))
             return made
-        if id(tensor) not in self._fake:
-            index = self.find(tensor)
-            self._fake[id(tensor)] = made = self._made(tensor)
-            self._stand_for(made, tensor, index)
-        return self._fake[id(tensor)]
+        known = self._fake.get(id(tensor))
+        if known is not None and known.shape == tensor.shape and known.device == tensor.device:
+            return known
+        check_data(tensor, self.names.get(id(tensor)), self.on_meta)
+        if known is not None:
+            del self._index[id(tensor)]
+        index = self.find(tensor)
+        self._fake[id(tensor)] = made = self._made(tensor)
+        self._stand_for(made, tensor, index)
+        return made
 
     def _stand_for(self, made: Tensor, tensor: Tensor, index: int) -> None:
         """Record that a fake stands for a real tensor, of a value that is constant."""
@@ -91,12 +105,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _made(self, tensor: Tensor) -> Tensor:
         if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided or tensor.is_meta:
-            return self.fake_mode.from_tensor(tensor, static_shapes=True)
+            return self.fakes.of(tensor)
         return self.blank(tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
-
-    def blank(self, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """A fake without the fake mode, which takes ten times as long."""
-        return FakeTensor(self.fake_mode, torch.empty_strided(shape, stride, dtype=dtype, device="meta"), device)
 
     def add(self, tensor: Tensor, *, constant: bool = False, parameter: str = "") -> int:
         """Add a value for a tensor; its index."""
@@ -150,7 +160,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = name_of(func)
         tensors = list(tensors_in((*args, *kwargs.values())))
         if not any(isinstance(tensor, FakeTensor) or self.memory.holds(tensor) for tensor in tensors):
-            self._keep(func, tensors)
+            self.overwritten.keep(func, tensors)
             result = func(*args, **kwargs)
             if name not in SHAPE_ONLY:
                 self.trace.follow(tensors, tensors_of(result), view=is_view(func))
@@ -169,6 +179,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if written:
                 self.memory.wrote(result, self._index[id(result)])
             return result
+        if name.startswith("fake_quantize") and not all(self.is_constant(tensor) for tensor in tensors[:1]):
+            return quantised(self.fake(tensors[0]), self._emit)
         if name in _WHOLE:
             with self:
                 result = read_recurrent(func, args, self._emit)
@@ -188,6 +200,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = tuple(map(self.find, read))
         result = self._run(func, args, kwargs)
         made = tensors_of(result) or list(map(self.fake, written))
+        self.fakes.note(made)
         if made:
             self._record(name, op or (f"aten.{name}", {}), inputs, made)
             if name not in SHAPE_ONLY and all(self.values[index].constant for index in inputs):
@@ -203,23 +216,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The value that an op wrote into a fake just now, whatever the memory held before."""
         index = self._index.get(id(tensor))
         return self.add(tensor, constant=True) if index is None else index
-
-    def _keep(self, func: Any, tensors: Sequence[Tensor]) -> None:
-        """Copy the tensors that an op on real tensors may overwrite."""
-        if func._schema.is_mutable:
-            for tensor in tensors:
-                storage = tensor.untyped_storage()
-                if storage.data_ptr() and storage.data_ptr() not in self._before:
-                    before = torch.UntypedStorage(storage.nbytes(), device=storage.device)  # type: ignore[no-untyped-call]
-                    version = 0 if tensor.is_inference() else tensor._version
-                    self._before[storage.data_ptr()] = tensor, version, before.copy_(storage)
-
-    def put_back(self) -> None:
-        """Undo in-place writes to real tensors."""
-        for tensor, version, before in self._before.values():
-            tensor.untyped_storage().copy_(before)
-            if not tensor.is_inference():
-                torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run an op on fakes. If the same call gave one tensor before, a blank of the same kind is made instead."""
@@ -272,12 +268,26 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         n_operands = 3 if op == "where" else 2
         return len(operands) < n_operands or any(value.constant and prod(value.shape) == 1 for value in operands)
 
-    def _emit(self, op: str, attrs: Attrs, tensors: Sequence[Tensor], shape: tuple[int, ...]) -> Tensor:
+    def _emit(
+        self,
+        op: str,
+        attrs: Attrs,
+        tensors: Sequence[Tensor],
+        shape: tuple[int, ...],
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
         """Add a node of one output; the fake of that."""
         first, *_ = fakes = [self.fake(tensor) for tensor in tensors]
-        made = self.blank(shape, torch.empty(shape, device="meta").stride(), first.dtype, first.device)
+        made = self.blank(shape, torch.empty(shape, device="meta").stride(), dtype or first.dtype, first.device)
         self.append(op, attrs, tuple(map(self.find, fakes)), (self.add(made),))
         return made
+
+    def release(self) -> list[Tensor]:
+        """Let go of all tensors; the fakes that something else still holds."""
+        self.choices, self.memory, self.trace = None, WrittenMemory(self), ParameterTrace({})
+        for held in (self._index, self._fake, self._zeros, self._alive):
+            held.clear()
+        return self.fakes.alive()
 
     def append(self, op: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         """Add a node, named after the running module."""

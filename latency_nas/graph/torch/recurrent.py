@@ -15,7 +15,7 @@ __all__ = ["read_recurrent"]
 # name in aten -> our name
 _OPS = {"lstm": "lstm", "gru": "gru", "rnn_tanh": "rnn", "rnn_relu": "rnn"}
 
-Emit = Callable[[str, dict[str, AttrValue], Sequence[Tensor], tuple[int, ...]], Tensor]
+Emit = Callable[..., Tensor]  # of op, attributes, inputs, the shape of the output, and its type where it is another
 
 
 def read_recurrent(func: Any, args: Sequence[Any], emit: Emit) -> Any:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
-from latency_nas.graph.torch.reader import unchanged
+from latency_nas.graph.torch.unchanged import unchanged
 from latency_nas.measure.repetition import Progress
 from latency_nas.search.plan.architecture import Architecture, indices_of
 from latency_nas.search.select.evaluating import finite

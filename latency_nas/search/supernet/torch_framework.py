@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from latency_nas.graph import OpGraph
-from latency_nas.graph.torch.reader import read_torch, unchanged
+from latency_nas.graph.torch.reader import read_torch
+from latency_nas.graph.torch.unchanged import unchanged
 from latency_nas.search.supernet.choice import ParameterOf
 from latency_nas.search.supernet.framework import Framework
 from latency_nas.search.supernet.inventory import Inventory
