@@ -29,6 +29,9 @@ TWINS = {
 }  # fmt: skip
 SIZES = {"squeezenet1_1": (64, 64), "inception_v3": (299, 299), **dict.fromkeys(TWINS, (64, 64))}
 OWN = ("encoder", "unet", "head", "gates", "activations", "residuals")
+# network of `tests.paddle_open` -> shape of its input; with "-open" after the name, that is open except the channels
+OPEN_SHAPES = {"shuffle": (2, 3, 64, 48), "vit": (2, 3, 64, 64), "swin": (1, 3, 72, 64), "recogniser": (2, 3, 32, 64)}
+SUMS = "sums"
 QUANTISED = "quantised"  # Paddle-Lite's optimiser, of any version, ends on what Paddle 3 writes of it
 
 
@@ -37,6 +40,11 @@ def make(name: str) -> tuple[Any, list[Any]]:
     import paddle
     from paddle.static import InputSpec
 
+    if name.removesuffix("-open") in (*OPEN_SHAPES, SUMS):
+        from paddle_open import make_open
+
+        shape = {**OPEN_SHAPES, SUMS: (1, 3, 16, 16)}.get(name, (-1, 3, -1, -1))
+        return make_open(name.removesuffix("-open"), older=_older()), [InputSpec(shape, "float32", "x")]
     if name in (*OWN, QUANTISED):
         net, *shapes = _own()[name]()
         return net, [InputSpec(shape, "float32") for shape in shapes]

@@ -192,7 +192,8 @@ class _Program:
     def calls(self, step: _Step) -> tuple[KernelCall, ...]:
         """The kernels of one step. A weight is among the inputs only where it is added or multiplied."""
         whole = step.op in (*_BINARY, "matmul")
-        inputs = tuple(self.operand(index) for index in step.inputs if whole or not self.constant(index))
+        shape = self.operand if step.op in _BINARY else self.shape
+        inputs = tuple(shape(index) for index in step.inputs if whole or not self.constant(index))
         if step.op != "linear" or ("linear", "relu") in self.folds:
             return (self.call(step, step.op, inputs, step.attrs),)
         source, target = inputs[0], self.shape(step.outputs[0])

@@ -28,7 +28,8 @@ from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
 from latency_nas.graph.paddle.ops import Attrs
 from latency_nas.graph.paddle.program import PaddleProgram
-from latency_nas.graph.paddle.reader import read_paddle, read_program
+from latency_nas.graph.paddle.reader import read_program, read_with_sums
+from latency_nas.graph.paddle.steps import with_additions
 
 __all__ = ["read_layer"]
 
@@ -78,8 +79,8 @@ def read_layer(
                 _save(layer, path, specification)
             except GraphError as error:  # Paddle rewords errors that are raised inside
                 raise calls.error or error from None
-        graph, program = _without_buffers(read_paddle(path), layer), read_program(path)
-    return _Unmixed(graph, program, calls).graph() if choices else graph
+        graph, program = _without_buffers(read_with_sums(path), layer), read_program(path)
+    return with_additions(_Unmixed(graph, program, calls).graph() if choices else graph)
 
 
 def _without_buffers(graph: OpGraph, layer: Any) -> OpGraph:

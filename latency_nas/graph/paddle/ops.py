@@ -23,7 +23,7 @@ RANDOM = frozenset({"uniform_random", "gaussian_random", "uniform", "gaussian", 
 # outputs that only training or gradients read
 SIDE_SLOTS = frozenset({
     "XShape", "MeanOut", "VarianceOut", "SavedMean", "SavedVariance", "ReserveSpace", "Mean", "Variance", "Mask",
-    "InputShape", "OutScale", "OutState", "OutAccum",
+    "InputShape", "OutScale", "OutState", "OutAccum", "Reserve", "DropoutState",
 })  # fmt: skip
 
 # order of slots among an operator's inputs; other slots follow in the file's order
@@ -134,11 +134,19 @@ def _matmul(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
 
 
 def _slice(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
+    """Read a slice. Axes that it keeps whole are left out, unless these are all."""
     axes, starts = _integers(op.attrs["axes"], "axes"), _integers(op.attrs.get("starts", ()), "starts")
     if not starts:  # computed while the program runs
         return f"paddle.{op.type}", {"axes": axes}
-    starts = tuple(start % shapes[0][axis] if start < 0 else start for axis, start in zip(axes, starts, strict=True))
-    steps = _integers(op.attrs.get("strides", ()), "strides")
+    source = shapes[0]
+    ends = _integers(op.attrs["ends"], "ends")
+    steps = _integers(op.attrs.get("strides", ()), "strides") or (1,) * len(axes)
+    cuts = [
+        (axis, start % source[axis] if start < 0 else start, step)
+        for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
+        if range(source[axis])[start:end:step] != range(source[axis])
+    ]
+    axes, starts, steps = zip(*cuts, strict=True) if cuts else (axes, starts, steps)
     attrs: Attrs = {"axes": axes, "starts": starts}
     return "slice", attrs | ({"steps": steps} if set(steps) - {1} else {})
 
@@ -249,4 +257,6 @@ def is_identity(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> bool:
     """Whether an operator changes nothing in a deployed network."""
     if op.type == "scale":
         return (op.attrs.get("scale", 1), op.attrs.get("bias", 0)) == (1, 0)
+    if op.type == "sum":
+        return len(op.inputs["X"]) == 1
     return op.type in _IDENTITY or (op.type in _RESHAPES and [target] == list(shapes))

@@ -1,83 +1,21 @@
-"""Infers the shapes that a Paddle program leaves open, from those of its inputs."""
+"""Infers the shapes of a Paddle operator's results from those of its operands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
-from latency_nas.graph.paddle.ops import channels_last, paddings
+from latency_nas.graph.paddle.folding import has_open_sizes
+from latency_nas.graph.paddle.layer_shapes import LAYER_SHAPES, Rule, broadcast
+from latency_nas.graph.paddle.ops import RANDOM, channels_last
 from latency_nas.graph.paddle.program import PaddleOp
 from latency_nas.kernel import Shape
 
-__all__ = ["infer_shapes"]
-
-_Rule = Callable[[PaddleOp, Sequence[Shape]], Sequence[Shape]]
+__all__ = ["infer_shapes", "why_not_inferred"]
 
 
 def _same(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
     return [shapes[0]]
-
-
-def _broadcast(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    """Broadcast as numpy does, except that `axis` may state the place of the smaller operand's sizes."""
-    x, *others = shapes
-    for y in others:
-        axis = int(op.attrs.get("axis", -1))
-        if axis >= 0 and len(y) < len(x):
-            y = y + (1,) * (len(x) - axis - len(y))
-        rank = max(len(x), len(y))
-        x, y = ((1,) * (rank - len(shape)) + shape for shape in (x, y))
-        if any(a != b and 1 not in (a, b) for a, b in zip(x, y, strict=True)):
-            raise ValueError(f"{x} and {y} do not fit each other")
-        x = tuple(max(a, b) if a and b else 0 for a, b in zip(x, y, strict=True))
-    return [x]
-
-
-def _windows(sizes: Shape, kernel: Shape, stride: Shape, pad: Shape, dilation: Shape, *, ceil: bool = False) -> Shape:
-    rank = len(kernel)
-    spans = [
-        size + pad[axis] + pad[rank + axis] - dilation[axis] * (kernel[axis] - 1) - 1 for axis, size in enumerate(sizes)
-    ]
-    return tuple((-(-span // s) if ceil else span // s) + 1 for span, s in zip(spans, stride, strict=True))
-
-
-def _conv(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    source, weight = shapes[:2]
-    kernel, stride, dilation = weight[2:], op.attrs["strides"], op.attrs["dilations"]
-    pad = paddings(op, source, kernel, stride)
-    return [(source[0], weight[0], *_windows(source[2:], kernel, stride, pad, dilation))]
-
-
-def _conv_transpose(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    source, weight = shapes[:2]
-    kernel, stride, dilation = weight[2:], op.attrs["strides"], op.attrs["dilations"]
-    pad, rank = paddings(op, source, kernel, stride), len(kernel)
-    extra = op.attrs.get("output_padding") or (0,) * rank
-    spans = [
-        dilation[axis] * (kernel[axis] - 1) + 1 + extra[axis] - pad[axis] - pad[rank + axis] for axis in range(rank)
-    ]
-    sizes = tuple((size - 1) * s + span for size, s, span in zip(source[2:], stride, spans, strict=True))
-    return [(source[0], weight[1] * op.attrs["groups"], *(op.attrs.get("output_size") or sizes))]
-
-
-def _pool(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    source, kernel = shapes[0], op.attrs["ksize"]
-    if op.attrs.get("global_pooling"):
-        return [(*source[:2], *(1,) * len(kernel))]
-    if op.attrs.get("adaptive"):
-        return [(*source[:2], *kernel)]
-    stride, ones = op.attrs["strides"], (1,) * len(kernel)
-    pad = paddings(op, source, kernel, stride)
-    return [(*source[:2], *_windows(source[2:], kernel, stride, pad, ones, ceil=bool(op.attrs.get("ceil_mode"))))]
-
-
-def _matmul(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    x, y = shapes
-    x = (*x[:-2], x[-1], x[-2]) if op.attrs.get("trans_x", op.attrs.get("transpose_X")) else x
-    y = (*y[:-2], y[-1], y[-2]) if op.attrs.get("trans_y", op.attrs.get("transpose_Y")) else y
-    if x[-1] != y[-2]:
-        raise ValueError(f"{x} and {y} do not fit each other")
-    return [(*_broadcast(op, [x[:-2], y[:-2]])[0], x[-2], y[-1])]
 
 
 def _reshape(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
@@ -151,89 +89,115 @@ def _reduce(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
     return [tuple(size for axis, size in enumerate(source) if axis not in axes)]
 
 
-def _resize(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    source, factors = shapes[0], op.attrs.get("scale") or ()
-    factors = factors if isinstance(factors, tuple) else (factors,)
-    wanted = (int(op.attrs.get("out_h", -1)), int(op.attrs.get("out_w", -1)))
-    if min(wanted) > 0:
-        return [(*source[:2], *wanted)]
-    if not factors or min(factors) <= 0:
-        raise ValueError("it states neither a size nor a factor")
-    return [(*source[:2], int(source[2] * factors[0]), int(source[3] * factors[-1]))]
-
-
-def _pad(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
-    pads, rank = op.attrs["paddings"], len(shapes[0])
-    return [
-        tuple(
-            size + (pads[2 * (rank - 1 - axis)] + pads[2 * (rank - 1 - axis) + 1] if axis > 1 else 0)
-            for axis, size in enumerate(shapes[0])
-        )
-    ]
-
-
 def _expand(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
     wanted = op.attrs["shape"]
     source = (1,) * (len(wanted) - len(shapes[0])) + shapes[0]
     return [tuple(old if new == -1 else new for old, new in zip(source, wanted, strict=True))]
 
 
-_RULES: Mapping[str, _Rule] = {
+def _tile(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
+    times = tuple(op.attrs["repeat_times"])
+    rank = max(len(shapes[0]), len(times))
+    source, times = ((1,) * (rank - len(item)) + item for item in (shapes[0], times))
+    return [tuple(size * n for size, n in zip(source, times, strict=True))]
+
+
+def _stated(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
+    return [tuple(op.attrs["shape"])]
+
+
+def _unstack(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
+    axis, source = int(op.attrs.get("axis", 0)) % len(shapes[0]), shapes[0]
+    return [(*source[:axis], *source[axis + 1 :])] * source[axis]
+
+
+def _gather(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
+    axis = int(op.attrs.get("axis", op.attrs.get("dim", 0))) % len(shapes[0])
+    return [(*shapes[0][:axis], *shapes[1], *shapes[0][axis + 1 :])]
+
+
+def _flatten_to_matrix(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
+    axis = int(op.attrs.get("axis", 1))
+    return [(prod(shapes[0][:axis]), prod(shapes[0][axis:]))]
+
+
+def _top_k(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
+    return [_replaced(shapes[0], int(op.attrs.get("axis", -1)), int(op.attrs["k"]))] * 2
+
+
+def _argmax(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
+    if op.attrs.get("flatten"):
+        return [()]
+    axis = int(op.attrs["axis"]) % len(shapes[0])
+    kept = (1,) if op.attrs.get("keepdims") else ()
+    return [(*shapes[0][:axis], *kept, *shapes[0][axis + 1 :])]
+
+
+_RULES: Mapping[str, Rule] = {
+    **LAYER_SHAPES,
     **dict.fromkeys((
         "assign", "dropout", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "mish", "hard_swish",
-        "hard_sigmoid", "sigmoid", "swish", "silu", "tanh", "gelu", "softplus", "clip", "exp", "log", "sqrt", "rsqrt",
-        "reciprocal", "erf", "sin", "cos", "abs", "sign", "floor", "ceil", "round", "logical_not", "scale", "pow",
-        "square", "cast", "softmax", "log_softmax", "cumsum", "batch_norm", "layer_norm", "group_norm", "instance_norm",
-        "shuffle_channel", "channel_shuffle", "quantize_linear", "dequantize_linear", "fetch",
+        "hard_sigmoid", "sigmoid", "swish", "silu", "tanh", "gelu", "softplus", "softsign", "clip", "exp", "log",
+        "log1p", "log2", "expm1", "sqrt", "rsqrt", "reciprocal", "erf", "sin", "cos", "tan", "abs", "sign", "floor",
+        "ceil", "round", "logical_not", "isnan_v2", "isinf_v2", "scale", "pow", "square", "cast", "softmax",
+        "log_softmax", "cumsum", "batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "instance_norm",
+        "shuffle_channel", "channel_shuffle", "quantize_linear", "dequantize_linear", "fill_any_like", "full_like",
+        "fill_zeros_like", "roll", "flip", "tril_triu", "increment", "fetch", "share_data", "set_value",
     ), _same),
-    **{f"elementwise_{op}": _broadcast for op in ("add", "sub", "mul", "div", "pow", "mod", "max", "min")},
-    **dict.fromkeys(("equal", "not_equal", "greater_than", "greater_equal", "less_than", "less_equal"), _broadcast),
-    **dict.fromkeys(("logical_and", "logical_or", "where"), _broadcast),
-    **dict.fromkeys(("conv2d", "depthwise_conv2d", "conv3d"), _conv),
-    **dict.fromkeys(("conv2d_transpose", "depthwise_conv2d_transpose", "conv3d_transpose"), _conv_transpose),
-    **dict.fromkeys(("pool2d", "pool3d"), _pool),
-    **dict.fromkeys(("matmul", "matmul_v2", "bmm"), _matmul),
+    **{f"elementwise_{op}": broadcast for op in ("add", "sub", "mul", "div", "pow", "mod", "max", "min", "floordiv")},
+    **dict.fromkeys(("equal", "not_equal", "greater_than", "greater_equal", "less_than", "less_equal"), broadcast),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_xor", "where", "sum"), broadcast),
     **dict.fromkeys(("reshape", "reshape2"), _reshape),
     "flatten_contiguous_range": _flatten,
+    **dict.fromkeys(("flatten", "flatten2"), _flatten_to_matrix),
     **dict.fromkeys(("squeeze", "squeeze2"), _squeeze),
     **dict.fromkeys(("unsqueeze", "unsqueeze2"), _unsqueeze),
     **dict.fromkeys(("transpose", "transpose2"), _transpose),
     "concat": _concat,
     "split": _split,
     "stack": _stack,
+    **dict.fromkeys(("unstack", "unbind"), _unstack),
     **dict.fromkeys(("slice", "strided_slice"), _slice),
+    **dict.fromkeys(("gather", "index_select"), _gather),
+    "take_along_axis": lambda op, shapes: [shapes[1]],
     **{f"reduce_{op}": _reduce for op in ("mean", "sum", "max", "min", "prod")},
-    **{f"{mode}_interp_v2": _resize for mode in ("bilinear", "nearest", "bicubic")},
-    "pad3d": _pad,
+    "arg_max": _argmax,
+    "top_k_v2": _top_k,
     "expand_v2": _expand,
-    "tile": lambda op, shapes: [tuple(s * n for s, n in zip(shapes[0], op.attrs["repeat_times"], strict=True))],
+    "expand_as_v2": lambda op, shapes: [tuple(op.attrs.get("target_shape") or shapes[1])],
+    "tile": _tile,
     "lookup_table_v2": lambda op, shapes: [(*shapes[0], shapes[1][-1])],
     "shape": lambda op, shapes: [(len(shapes[0]),)],
+    **dict.fromkeys(("fill_constant", "full", "assign_value", "assign_value_", *RANDOM), _stated),
+    "full_int_array": lambda op, shapes: [(len(op.attrs["value"]),)],
 }  # fmt: skip
 
 
-# operators whose output's shape may depend on a tensor
-_STATED = frozenset({
-    "reshape", "reshape2", "slice", "strided_slice", "expand_v2", "tile", "pad3d", "split",
-    *(f"{mode}_interp_v2" for mode in ("bilinear", "nearest", "bicubic")),
-})  # fmt: skip
+def why_not_inferred(op: PaddleOp) -> str:
+    """Why the shapes of an operator's results are not inferred; empty if they are.
+
+    Args:
+        op: Operator, with numbers that are known as attributes.
+    """
+    rule = _RULES.get(op.type)
+    if rule is None:
+        return "there is no rule for its shape"
+    if channels_last(op):
+        return "channels are last"
+    if rule is not _same and has_open_sizes(op):
+        return "its shape follows from values that are known only as the program runs"
+    return ""
 
 
 def infer_shapes(op: PaddleOp, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    """The shapes of an operator's outputs.
+    """The shapes of an operator's results.
 
     Args:
-        op: Operator of a program.
+        op: Operator for which `why_not_inferred` gives no reason.
         shapes: Shapes of its operands, in the order of `operands`.
 
     Raises:
-        LookupError: if there is no rule for the operator, or it lacks an attribute.
+        LookupError: if it lacks an attribute.
         TypeError, ValueError, ArithmeticError: if its attributes or operands do not fit each other.
     """
-    if op.type not in _RULES:
-        raise LookupError("there is no rule for its shape")
-    if channels_last(op):
-        raise ValueError("channels are last")
-    if op.type in _STATED and len(shapes) > 1:
-        raise ValueError("its shape is computed as the program runs: save the program with a fixed input shape")
     return _RULES[op.type](op, shapes)

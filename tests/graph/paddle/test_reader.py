@@ -7,15 +7,20 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from latency_nas import ResourceCounter
 from latency_nas.engine import fuse
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph import OpGraph
+from latency_nas.graph.paddle.proto import ProgramDesc
 from latency_nas.graph.paddle.reader import read_paddle
+from latency_nas.graph.torch.reader import read_torch
+from latency_nas.kernel import n_macs
 from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
 from tests.lite_oracle import kernels, optimised
-from tests.paddle_zoo import OWN, QUANTISED, TWINS, export
+from tests.paddle_zoo import OPEN_SHAPES, OWN, QUANTISED, SUMS, TWINS, export
 from tests.zoo import ZOO
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -27,7 +32,18 @@ SUFFIXES = (".pdmodel", ".json")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("paddle", reason="exports need paddlepaddle")
-    return export(tmp_path_factory.mktemp("paddle"), *NETWORKS, QUANTISED)
+    return export(
+        tmp_path_factory.mktemp("paddle"),
+        *NETWORKS,
+        QUANTISED,
+        SUMS,
+        *OPEN_SHAPES,
+        *(f"{name}-open" for name in OPEN_SHAPES),
+    )
+
+
+def macs(graph: OpGraph) -> int:
+    return sum(n_macs(call.kernel) for call in fuse(graph, "Paddle-Lite"))
 
 
 def keys(graph: OpGraph) -> Counter[str]:
@@ -39,6 +55,70 @@ def test_both_formats_give_the_same_kernels(folder: Path, name: str) -> None:
     files = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
     older, newer = (keys(read_paddle(file, folder / f"{name}.pdiparams")) for file in files)
     assert older == newer
+
+
+@pytest.mark.parametrize("name", OPEN_SHAPES)
+def test_open_sizes_follow_from_the_input(folder: Path, name: str) -> None:
+    """What the program computes from its input's shape is what a program of that shape says."""
+    fixed = [keys(read_paddle(folder / f"{name}{suffix}")) for suffix in SUFFIXES]
+    opened = [keys(read_paddle(folder / f"{name}-open{suffix}", input_shape=OPEN_SHAPES[name])) for suffix in SUFFIXES]
+    assert fixed[0] == fixed[1] == opened[0] == opened[1]
+
+
+def test_open_sizes_of_another_input(folder: Path) -> None:
+    """Twice the batch is twice the work, and windows are padded to whole ones."""
+    files = [folder / f"swin-open{suffix}" for suffix in SUFFIXES]
+    one, two = ([macs(read_paddle(file, input_shape=(n, 3, 72, 64))) for file in files] for n in (1, 2))
+    assert two == [2 * n for n in one]
+    padded, whole = ([macs(read_paddle(file, input_shape=(1, 3, height, 64))) for file in files] for height in (72, 80))
+    n_patches, n_merged = 2 * 16, 2 * 16 // 4  # of 4 x 4 pixels, in the 8 rows between
+    assert [more - less for more, less in zip(whole, padded, strict=True)] == [
+        n_patches * 32 * 3 * 16 + n_merged * 128 * 64
+    ] * 2
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_recurrent_layers_are_those_of_torch(folder: Path, suffix: str) -> None:
+    """One kernel a layer; the last states, which the network gives too, are parts of the sequence."""
+    made = [call.kernel.key for call in fuse(read_paddle(folder / f"recogniser{suffix}"), "Paddle-Lite")]
+    layers = nn.LSTM(32, 24, 2, bidirectional=True), nn.GRU(48, 24, 2), nn.RNN(24, 24, bidirectional=True)
+    twins = [read_torch(layer, torch.ones(32, 2, layer.input_size)) for layer in layers]
+    expected = [graph.kernel(node).key for graph in twins for node in graph.nodes if node.op in ("lstm", "gru", "rnn")]
+    assert [key for key in made if key.startswith(("lstm", "gru", "rnn"))] == expected
+    assert [key for key in made if key.startswith(("slice", "concat"))] == [
+        *["slice [32,2,24] -> [1,2,24] axes=[0] starts=[31] dtype=fp32"] * 2,
+        "concat [1,2,24] [1,2,24] -> [2,2,24] axis=0 dtype=fp32",
+    ]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_sums_are_additions_and_vectors_are_matrices(folder: Path, suffix: str) -> None:
+    made = [call.kernel.key for call in fuse(read_paddle(folder / f"sums{suffix}"), "Paddle-Lite")]
+    assert [key for key in made if "conv2d" not in key] == [
+        *["add [1,8,16,16] [1,8,16,16] -> [1,8,16,16] dtype=fp32"] * 2,
+        "linear [1,8,16,16] -> [1,8,16,1] bias=0 dtype=fp32",
+        "reshape [1,8,16,1] -> [1,8,16] dtype=fp32",
+        "slice [1,8,16,16] -> [16] axes=[1,2] starts=[0,0] dtype=fp32",
+        "reshape [16] -> [16,1] dtype=fp32",
+        "matmul [1,8,16,16] [16,1] -> [1,8,16,1] dtype=fp32",
+        "reshape [1,8,16,1] -> [1,8,16] dtype=fp32",
+        "matmul [1,16] [1,8,16,16] -> [1,8,1,16] dtype=fp32",
+        "reshape [1,8,1,16] -> [1,8,16] dtype=fp32",
+    ]
+
+
+def test_stale_shapes_are_not_believed(folder: Path, tmp_path: Path) -> None:
+    """Tools that edit a program leave the shapes between its operators as they were."""
+    program = ProgramDesc.FromString((folder / "resnet18.pdmodel").read_bytes())
+    block = program.blocks[0]
+    made = {name for op in block.ops for slot in op.outputs for name in slot.arguments if op.type != "feed"}
+    for variable in block.vars:
+        if variable.name in made and not variable.persistable:
+            sizes = variable.type.dense_tensor.tensor.dims
+            sizes[:] = [7 * size for size in sizes]
+    path = tmp_path / "stale.pdmodel"
+    path.write_bytes(program.SerializeToString())
+    assert keys(read_paddle(path)) == keys(read_paddle(folder / "resnet18.pdmodel"))
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name in TWINS])
