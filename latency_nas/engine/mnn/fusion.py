@@ -1,259 +1,215 @@
 """The kernels that MNN runs for an operator graph, on a CPU.
 
 This is checked against MNN 3.6.1: for the networks of the tests, the list equals the ops that MNN executes, in order.
-Three facts determine the kernels. MNN's converter folds ops together (`latency_nas.engine.mnn.folding`). Some ops work
-on channels packed by four (`_PACKED`). Ops that only move data (`_VIEWS`) do not run: MNN merges them into one copy,
-its *Raster*, where a reader needs one.
+Four stages follow those of MNN. The converter folds ops together and sorts them (`latency_nas.engine.mnn.steps`), and
+chooses a layout for each value (`latency_nas.engine.mnn.layouts`). Ops that only move data are kept as views
+(`latency_nas.engine.mnn.views`). Where a kernel needs the data of a view, one copy, MNN's *Raster*, makes it of all
+moves before that join (`latency_nas.engine.mnn.regions`).
 
 Limitations:
-1. A split is assumed to state its sizes, as this library writes it. Torch's exporter writes a chunk as a number of
-   parts; MNN then leaves the parts packed, and joins the moves of several blocks of a ShuffleNet into one. A shuffle is
-   assumed to be of one tensor, or of parts that hold whole groups. MNN moves an activation
-   after a shuffle to before it.
-2. An addition of a constant for each channel counts as one of equal shapes. MNN runs it as a loop.
-3. The kernels of networks with several outputs are in the model's order. MNN may run a branch earlier or later.
-4. Ops outside `_PACKED`, `_POINTWISE`, `BINARY` and `_VIEWS` are assumed to read and write unpacked tensors.
+1. The kernels of networks with several outputs are in the order of output names as this library writes them.
+2. A roll is one move, and a padding that mirrors or repeats counts as one with zeros.
+3. Ops outside the tables of `latency_nas.engine.mnn.layouts` are assumed to read and write unpacked tensors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from math import prod
 
-from latency_nas.engine.mnn.folding import BINARY, fold
-from latency_nas.graph.op_graph import Node, OpGraph
+from latency_nas.engine.mnn.layouts import PACKED, layouts_of
+from latency_nas.engine.mnn.regions import Region, Tensor, full, join
+from latency_nas.engine.mnn.steps import BINARY, Program, Step, converted
+from latency_nas.engine.mnn.views import VIEWS, broadcast
+from latency_nas.graph.op_graph import OpGraph
 from latency_nas.kernel import AttrValue, Shape, shared_kernel
 from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["fuse_mnn"]
 
-_PACKED = frozenset({"conv2d", "conv_transpose2d", "pool2d", "batch_norm", "resize"})
-_POINTWISE = frozenset({  # run in the layout of their input
-    "relu", "relu6", "leaky_relu", "hard_swish", "sigmoid", "swish", "tanh", "gelu",
-})  # fmt: skip
-_VIEWS = frozenset({"reshape", "transpose", "concat", "split", "slice", "roll", "flip"})
+_LAYOUT = {True: "packed", False: "plain"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """How a value is stored: packed by four channels, or plain. A view has no memory of its own yet.
+class _Run:
+    """Takes the steps of a program in order, and emits their kernels and the copies that these need."""
 
-    Args:
-        shapes: Shapes of the stored parts; a view may have several.
-        packed: Whether the channels are packed by four.
-        view: Whether the value is a view, which is copied only where a reader needs it.
-        joined: Whether the view joins channels side by side, which keeps the layout of its parts.
-        flat: Whether the view is a reshaped output of a linear layer.
-        moved: Whether axes of the view were moved.
-        shuffled: Whether channels were shuffled. Such a view is copied before it is cut or stored in another layout:
-            MNN joins two moves of data into one only where both run along the same axes.
-    """
-
-    shapes: tuple[Shape, ...]
-    packed: bool
-    view: bool = False
-    joined: bool = False
-    flat: bool = False
-    moved: bool = False
-    shuffled: bool = False
-
-
-class _Layout:
-    """Takes folded nodes in order, and inserts the copies between packed and plain layouts."""
-
-    def __init__(self, graph: OpGraph) -> None:
-        self.graph = graph
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.packed = layouts_of(program)
         self.calls: list[KernelCall] = []
-        self.stored = {index: _Stored((graph.values[index].shape,), packed=False) for index in graph.inputs}
-        self.makers = {index: node for node in graph.nodes for index in node.outputs}
-        self._copies: dict[tuple[int, bool, Shape], None] = {}
+        self.tensors: dict[int, Tensor] = {index: Tensor(program.shape(index)) for index in program.graph.inputs}
+        self.outputs = set(program.graph.outputs)
+        self._converted: dict[int, Tensor] = {}
+
+    # ---- tensors ----
+
+    def tensor(self, index: int) -> Tensor:
+        """The tensor of a value; a constant has one from its first use."""
+        if index not in self.tensors:
+            self.tensors[index] = Tensor(self.program.shape(index))
+        return self.tensors[index]
+
+    def read(self, index: int, *, packed: bool) -> Tensor:
+        """The tensor of a value in a layout. A value is converted once, for all who read it in the other layout."""
+        tensor = self.tensor(index)
+        if tensor.packed == packed or self.program.values[index].constant:
+            return tensor
+        if index not in self._converted:
+            self._converted[index] = Tensor(tensor.shape, packed, [full(tensor)])
+        return self._converted[index]
+
+    def copy(self, step: Step, tensor: Tensor) -> None:
+        """Give a view memory of its own: join the moves before it, copy those that do not join, then it."""
+        if not tensor.is_view or tensor.regions is None:
+            return
+        regions, i = tensor.regions, 0
+        while i < len(regions):
+            while regions[i].origin.is_view:
+                joined = [join(inner, regions[i]) for inner in regions[i].origin.regions or ()]
+                kept = [region for region in joined if region is not None]
+                if len(kept) < len(joined) or not joined:
+                    break
+                regions[i] = kept[0]
+                regions += [region for region in kept[1:] if prod(region.size)]
+                if not prod(regions[i].size):
+                    break
+            if prod(regions[i].size):
+                self.copy(step, regions[i].origin)
+            i += 1
+        tensor.regions[:] = [region for region in regions if prod(region.size)]
+        self._raster(step, tensor, tensor.regions)
+        tensor.copied = True
+
+    def _raster(self, step: Step, tensor: Tensor, regions: Sequence[Region]) -> None:
+        shapes = tuple(region.origin.shape for region in regions)
+        source = _LAYOUT[any(region.origin.packed for region in regions)]
+        self.emit(step, (), "raster", shapes, tensor.shape, source=source, target=_LAYOUT[tensor.packed])
+
+    # ---- kernels ----
 
     def emit(
-        self, node: Node, names: tuple[str, ...], op: str, inputs: tuple[Shape, ...], output: Shape, **attrs: AttrValue
+        self, step: Step, names: tuple[str, ...], op: str, inputs: tuple[Shape, ...], output: Shape, **attrs: AttrValue
     ) -> None:
-        """Append a kernel that runs for `node` and computes the nodes of these names."""
-        dtype = self.graph.values[node.outputs[0]].dtype
+        """Append a kernel that runs for a step and computes the nodes of these names."""
+        dtype = self.program.values[step.outputs[0]].dtype
         kernel = shared_kernel(op, inputs, (output,), tuple(attrs.items()), dtype)
-        layer = node.modules[-1] if node.modules else ""
-        self.calls.append(KernelCall(kernel=kernel, layer=layer, nodes=names, reader=node.name))
+        layer = step.node.modules[-1] if step.node.modules else ""
+        self.calls.append(KernelCall(kernel=kernel, layer=layer, nodes=names, reader=step.node.name))
 
-    def need(self, node: Node, index: int, *, packed: bool, shape: Shape, always: bool = False) -> Shape:
-        """Store a value in this shape and layout: by a copy, unless it is stored so or was copied so before."""
-        stored = self.stored[index]
-        if stored.shuffled and (packed, shape) != (stored.joined, self.shape(index)):
-            stored = self._materialize(node, index)
-        wanted = (index, packed, shape)
-        fits = not stored.view and stored.packed == packed and stored.shapes == (shape,)
-        if (always or not fits) and wanted not in self._copies:
-            self._copies[wanted] = None
-            names = {True: "packed", False: "plain"}
-            self.emit(node, (), "raster", stored.shapes, shape, source=names[stored.packed], target=names[packed])
-        return shape
-
-    def _materialize(self, node: Node, index: int) -> _Stored:
-        """Copy a shuffled view, in its own shape and layout."""
-        stored, shape = self.stored[index], self.shape(index)
-        self.need(node, index, packed=stored.joined, shape=shape)
-        self.stored[index] = _Stored((shape,), packed=stored.joined)
-        return self.stored[index]
-
-    def shape(self, index: int) -> Shape:
-        return self.graph.values[index].shape
-
-    def place(self, node: Node, names: tuple[str, ...]) -> None:
-        """Emit the kernels of one folded node."""
-        inputs, output = self.graph.activations(node), node.outputs[0]
-        if node.op in _VIEWS:
-            self._view(node)
-        elif node.op == "linear" and len(self.shape(inputs[0])) >= 2:
-            self._linear(node, names)
-        elif node.op == "conv2d" and self._is_split(node):
-            self._groups(node, names)
-        elif node.op in _PACKED:
-            source = self.need(node, inputs[0], packed=True, shape=self.shape(inputs[0]))
-            self.emit(node, names, node.op, (source,), self.shape(output), **node.attrs)
-            self.stored[output] = _Stored((self.shape(output),), packed=True)
-        elif node.op in _POINTWISE and (not self.stored[inputs[0]].view or self.stored[inputs[0]].flat):
-            stored = self.stored[inputs[0]]
-            self.emit(node, names, node.op, stored.shapes, stored.shapes[0], **node.attrs)
-            self.stored[output] = stored
-        elif node.op in _POINTWISE and self.stored[inputs[0]].joined:
-            source = self.need(node, inputs[0], packed=True, shape=self.shape(inputs[0]))
-            self.emit(node, names, node.op, (source,), source, **node.attrs)
-            self.stored[output] = _Stored((source,), packed=True)
-        elif node.op == "hard_sigmoid":
-            self._hard_sigmoid(node, names)
-        elif node.op in BINARY and inputs:
-            self._binary(node, names)
-        elif node.op == "reduce_mean" and len(self.shape(inputs[0])) == 4 and node.attrs["axes"] == (2, 3):
-            self._spatial_mean(node, names)
+    def place(self, step: Step) -> None:
+        """Emit the kernels of a step."""
+        outputs = [Tensor(self.program.shape(index), self.packed[index]) for index in step.outputs]
+        self.tensors.update(zip(step.outputs, outputs, strict=True))
+        if step.op in VIEWS:
+            self._view(step, outputs)
+        elif step.op == "conv2d" and self._is_split(step):
+            self._groups(step, outputs[0])
+        elif step.op in BINARY:
+            self._binary(step, outputs[0])
+        elif step.op.startswith("reduce_"):
+            self._reduce(step, outputs[0])
         else:
-            plain = tuple(self.need(node, index, packed=False, shape=self.shape(index)) for index in inputs)
-            self.emit(node, names, node.op, plain, self.shape(output), **node.attrs)
-            self.stored.update({index: _Stored((self.shape(index),), packed=False) for index in node.outputs})
+            self._compute(step, outputs)
+        for index, tensor in zip(step.outputs, outputs, strict=True):
+            if index in self.outputs and not tensor.packed:
+                self.copy(step, tensor)
 
-    def _source_of_view(self, index: int) -> _Stored:
-        """What a view of the value reads: a copy of it, if one was made."""
-        for packed in (True, False):
-            if (index, packed, self.shape(index)) in self._copies:
-                return _Stored((self.shape(index),), packed=packed)
-        return self.stored[index]
+    def _view(self, step: Step, outputs: Sequence[Tensor]) -> None:
+        packed = outputs[0].packed if step.op != "unpack" else self.packed[step.inputs[0]]
+        inputs = [self.read(index, packed=packed) for index in step.inputs]
+        if step.op == "split":
+            inputs = inputs[:1]
+        VIEWS[step.op](inputs, outputs, step.attrs)
 
-    @staticmethod
-    def _is_packed(stored: _Stored) -> bool:
-        return stored.packed and (not stored.view or stored.joined)
-
-    def _shuffled(self, node: Node) -> int | None:
-        """The value that a reshape, a transpose and this reshape shuffle; None where they do not swap groups."""
-        swap = self.makers.get(node.inputs[0])
-        split = self.makers.get(swap.inputs[0]) if swap and swap.op == "transpose" else None
-        if swap is None or split is None or node.op != "reshape" or split.op != "reshape":
-            return None
-        source, target = self.shape(split.inputs[0]), self.shape(node.outputs[0])
-        swaps = swap.attrs["perm"] == (0, 2, 1, 3, 4) and source == target and prod(source[2:]) > 1
-        return split.inputs[0] if swaps else None
-
-    def _view(self, node: Node) -> None:
-        """Store the outputs of an op that only moves data as views of its inputs."""
-        inputs = self.graph.activations(node)
-        source = self._shuffled(node)
-        if source is not None:
-            before = self._source_of_view(source)
-            self.stored[node.outputs[0]] = replace(
-                before, view=True, joined=self._is_packed(before), moved=True, shuffled=True
-            )
-            return
-        if node.op in {"split", "slice"} and self.stored[inputs[0]].shuffled:
-            self._materialize(node, inputs[0])
-        constants = [index for index in node.inputs if self.graph.values[index].constant and node.op == "concat"]
-        sources = [self._source_of_view(index) for index in inputs]
-        packed = any(item.packed for item in sources)
-        moves = packed or node.op != "reshape" or sources[0].view
-        shapes = tuple(shape for item in sources for shape in item.shapes)
-        shapes = tuple(self.shape(index) for index in constants) + shapes
-        flat = node.op == "reshape" and sources[0].flat
-        moved = sources[0].moved or node.op == "transpose"
-        # The parts of a split are plain: `joined` is for concatenations and slices only.
-        n_packed = sum(self._is_packed(item) for item in sources)  # a concatenation takes the layout of the majority
-        joined = node.op in {"concat", "slice"} and 2 * n_packed > len(sources)
-        for output in node.outputs:
-            parts = shapes if moves else (self.shape(output),)
-            self.stored[output] = _Stored(parts, packed=packed, view=moves, joined=joined, flat=flat, moved=moved)
-
-    def _is_split(self, node: Node) -> bool:
-        """Whether a convolution has groups and is not depthwise. MNN splits it by groups."""
-        return node.attrs["group"] not in {1, self.shape(node.inputs[0])[1]}
-
-    def _groups(self, node: Node, names: tuple[str, ...]) -> None:
-        """Emit a convolution for each group, each after a copy of the group's channels."""
-        n_groups = int(str(node.attrs["group"]))
-        source, output = (self.shape(index) for index in (node.inputs[0], node.outputs[0]))
-        stored = self._source_of_view(node.inputs[0])
-        read, made = ((shape[0], shape[1] // n_groups, *shape[2:]) for shape in (source, output))
-        for _ in range(n_groups):
-            kinds: dict[str, AttrValue] = {"source": "packed" if stored.packed else "plain", "target": "packed"}
-            self.emit(node, (), "raster", stored.shapes, read, **kinds)
-            self.emit(node, names, "conv2d", (read,), made, **(dict(node.attrs) | {"group": 1}))
-            names = ()  # the node counts as part of the first convolution
-        self.stored[node.outputs[0]] = _Stored((made,) * n_groups, packed=True, view=True, joined=True)
-
-    def _linear(self, node: Node, names: tuple[str, ...]) -> None:
-        """Emit a linear layer: MNN runs it as a 1 x 1 convolution between two reshapes."""
-        index, output = self.graph.activations(node)[0], node.outputs[0]
-        rows = prod(self.shape(index)[:-1])
-        shapes = [(rows, self.shape(value)[-1], 1, 1) for value in (index, output)]
-        stored = self.stored[index]
-        if stored.moved and stored.shapes[0][-1] != shapes[0][1] and stored.shapes[0][1] != shapes[0][1]:
-            self.need(node, index, packed=False, shape=shapes[0])  # the features come from several axes
-            stored = self.stored[index] = _Stored((shapes[0],), packed=False)
-        self.need(node, index, packed=True, shape=shapes[0], always=True)
-        attrs: dict[str, AttrValue] = {
-            "kernel": (1, 1),
-            "stride": (1, 1),
-            "pad": (0,) * 4,
-            "dilation": (1, 1),
-            "group": 1,
-            "bias": 0,
-        }
-        self.emit(node, names, "conv2d", (shapes[0],), shapes[1], **(attrs | dict(node.attrs)))
-        self.stored[output] = _Stored((shapes[1],), packed=True, view=True, flat=True)
-
-    def _hard_sigmoid(self, node: Node, names: tuple[str, ...]) -> None:
-        """Emit a hard sigmoid: MNN computes x * 1/6 + 1/2 and clamps it."""
-        index, output = self.graph.activations(node)[0], node.outputs[0]
-        stored = self.stored[index]
-        steps: tuple[tuple[str, dict[str, AttrValue]], ...] = (
-            ("mul", {"scalar": 1}),
-            ("add", {"scalar": 1}),
-            ("relu6", {}),
+    def _compute(self, step: Step, outputs: Sequence[Tensor]) -> None:
+        """Emit an op that reads whole tensors in the layout of its output."""
+        inputs = [
+            self.read(index, packed=outputs[0].packed and (not position or step.op not in PACKED))
+            for position, index in enumerate(step.inputs)
+        ]
+        for tensor in inputs:
+            self.copy(step, tensor)
+        shapes = tuple(
+            tensor.shape
+            for tensor, index in zip(inputs, step.inputs, strict=True)
+            if not self.program.values[index].constant
         )
-        for op, attrs in steps:
-            self.emit(node, names, op, stored.shapes, stored.shapes[0], **attrs)
-        self.stored[output] = stored
+        self.emit(step, step.names, step.op, shapes, outputs[0].shape, **step.attrs)
 
-    def _binary(self, node: Node, names: tuple[str, ...]) -> None:
-        """Emit an op of two operands. Both need the same layout and shape, so a smaller one is expanded by a copy."""
-        inputs, shape = self.graph.activations(node), self.shape(node.outputs[0])
-        packed = all(self._is_packed(self.stored[index]) for index in inputs)
-        packed = packed and (len(inputs) > 1 or "scalar" in node.attrs)
-        sources = tuple(self.need(node, index, packed=packed, shape=shape) for index in inputs)
-        self.emit(node, names, node.op, sources, shape, **node.attrs)
-        self.stored[node.outputs[0]] = _Stored((shape,), packed=packed)
+    def _binary(self, step: Step, output: Tensor) -> None:
+        """Emit an op of two operands. A smaller one is expanded by a copy, or read in a loop if it is plain."""
+        tensors = [self.read(index, packed=output.packed) for index in step.inputs]
+        constant = [self.program.values[index].constant for index in step.inputs]
+        if all(prod(tensor.shape) > 1 for tensor in tensors) and len(tensors) == 2:
+            small = [prod(tensor.shape) != prod(output.shape) or tensor.packed != output.packed for tensor in tensors]
+            floats = self.program.values[step.inputs[0]].dtype in {"fp32", "fp16", "bf16"}
+            loops = any(small) and not all(small) and not output.packed and floats and "act" not in step.attrs
+            if not loops:
+                tensors = [
+                    Tensor(output.shape, output.packed, broadcast(tensor, output.shape)) if expand else tensor
+                    for tensor, expand in zip(tensors, small, strict=True)
+                ]
+        for tensor in tensors:
+            self.copy(step, tensor)
+        shapes = tuple(tensor.shape for tensor, known in zip(tensors, constant, strict=True) if not known)
+        self.emit(step, step.names, step.op, shapes, output.shape, **step.attrs)
 
-    def _spatial_mean(self, node: Node, names: tuple[str, ...]) -> None:
-        """Emit a mean over height and width: MNN reduces one axis of a plain copy."""
-        index = self.graph.activations(node)[0]
-        n, c, *spatial = self.shape(index)
-        source, reduced = (n * c, prod(spatial), 1), (n * c, 1, 1)
-        self.need(node, index, packed=False, shape=source)
-        self.emit(node, names, "reduce_mean", (source,), reduced, axes=(1,), keepdim=1)
-        self.stored[node.outputs[0]] = _Stored((reduced,), packed=False, view=True)
+    def _reduce(self, step: Step, output: Tensor) -> None:
+        """Emit a reduction. Over several axes, MNN reduces one run of neighbours after another, as a single axis."""
+        tensor = self.read(step.inputs[0], packed=False)
+        value = step.attrs["axes"]
+        axes = value if isinstance(value, tuple) else ()
+        if len(axes) == 1:
+            self.copy(step, tensor)
+            self.emit(step, step.names, step.op, (tensor.shape,), output.shape, **step.attrs)
+            return
+        for shape in _runs(tensor.shape, axes):
+            source = Tensor(shape, regions=[full(tensor)])
+            self.copy(step, source)
+            tensor = Tensor((shape[0], 1, shape[2]))
+            self.emit(step, step.names, step.op, (shape,), tensor.shape, axes=(1,), keepdim=1)
+        output.regions = [full(tensor)]
 
-    def finish(self, last: Node) -> None:
+    def _is_split(self, step: Step) -> bool:
+        """Whether a convolution has groups and is not depthwise. MNN splits it by groups."""
+        return step.attrs["group"] not in {1, self.program.shape(step.inputs[0])[1]}
+
+    def _groups(self, step: Step, output: Tensor) -> None:
+        """Emit a convolution for each group, each after a copy of the group's channels."""
+        n_groups = int(str(step.attrs["group"]))
+        source = self.read(step.inputs[0], packed=True)
+        read, made = (
+            [Tensor((shape[0], shape[1] // n_groups, *shape[2:]), packed=True) for _ in range(n_groups)]
+            for shape in (source.shape, output.shape)
+        )
+        VIEWS["split"]([source], read, {"axis": 1})
+        names = step.names
+        for one, result in zip(read, made, strict=True):
+            self.copy(step, one)
+            self.emit(step, names, "conv2d", (one.shape,), result.shape, **(dict(step.attrs) | {"group": 1}))
+            names = ()  # the node counts as part of the first convolution
+        VIEWS["concat"](made, [output], {"axis": 1})
+
+    def finish(self) -> None:
         """Unpack the outputs of the network."""
-        for index in self.graph.outputs:
-            if index in self.stored:
-                self.need(last, index, packed=False, shape=self.shape(index))
+        for index in self.program.graph.outputs:
+            if self.packed.get(index):
+                self.copy(self.program.steps[-1], self.read(index, packed=False))
+
+
+def _runs(shape: Shape, axes: Sequence[int]) -> list[tuple[int, int, int]]:
+    """For each run of neighbouring axes that is reduced: the sizes before it, its own, and those after it."""
+    left, runs, i = list(shape), list[tuple[int, int, int]](), 0
+    while i < len(axes):
+        first = last = axes[i]
+        while i + 1 < len(axes) and axes[i + 1] == last + 1:
+            i, last = i + 1, last + 1
+        size = prod(left[first : last + 1])
+        if size > 1:
+            runs.append((prod(left[:first]), size, prod(left[last + 1 :])))
+        left[first : last + 1] = [1] * (last + 1 - first)
+        i += 1
+    return runs or [(1, 1, prod(shape))]
 
 
 def fuse_mnn(graph: OpGraph) -> tuple[KernelCall, ...]:
@@ -265,10 +221,8 @@ def fuse_mnn(graph: OpGraph) -> tuple[KernelCall, ...]:
     Raises:
         GraphError: if a choice is open.
     """
-    layout = _Layout(graph)
-    folded = fold(graph)
-    for node, names in folded:
-        layout.place(node, names)
-    if folded:
-        layout.finish(folded[-1][0])
-    return tuple(layout.calls)
+    run = _Run(converted(graph))
+    for step in run.program.steps:
+        run.place(step)
+    run.finish()
+    return tuple(run.calls)

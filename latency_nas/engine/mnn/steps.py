@@ -1,0 +1,278 @@
+"""The ops that MNN's converter makes of a graph: each op of the vocabulary in MNN's own ops, folded and in its order.
+
+References:
+    MNN 3.6, ``tools/converter/source/optimizer``: ``OnnxExtraManager``, ``ConvertMatMulToConv2D``,
+    ``MoveUnaryOpBeforeReshape``, ``MergeToConvolution``, ``ConvBiasAdd``; ``express/Expr.cpp``, ``getExecuteOrder``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+
+from latency_nas.errors import GraphError
+from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
+from latency_nas.kernel import AttrValue, Shape
+
+__all__ = ["BINARY", "Program", "Step", "converted"]
+
+BINARY = frozenset({
+    "add", "sub", "mul", "div", "pow", "mod", "maximum", "minimum", "equal", "not_equal", "greater", "greater_equal",
+    "less", "less_equal", "logical_and", "logical_or", "logical_xor",
+})  # fmt: skip
+# unary ops that the converter moves before a reshape; it has ops of other types for sigmoid, elu and selu
+_MOVED = frozenset({
+    "relu", "relu6", "clip", "leaky_relu", "hard_swish", "swish", "gelu", "tanh", "abs", "neg", "exp", "log", "sqrt",
+    "rsqrt", "reciprocal", "erf", "sin", "cos", "tan", "floor", "ceil", "round", "sign", "square", "mish",
+})  # fmt: skip
+_SAME_DATA = frozenset({"reshape", "unpack"})
+# ops of which two with the same inputs and attributes are equal
+_MERGED = frozenset({
+    "reshape", "transpose", "slice", "relu", "relu6", "hard_swish", "sigmoid", "swish", "tanh", "gelu", "abs", "neg",
+    "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "erf",
+})  # fmt: skip
+_CONVS = frozenset({"conv2d", "conv_transpose2d"})
+
+# (op, the op that follows it) -> attributes of the merged op; ops that have an activation take no other
+_FOLDS: dict[tuple[str, str], dict[str, AttrValue]] = {
+    **{(op, "batch_norm"): {"bias": 1} for op in _CONVS},
+    **{(op, act): {"act": act} for op in _CONVS for act in ("relu", "relu6")},
+    **{(op, "relu"): {"act": "relu"} for op in BINARY},  # MNN does not merge relu6 here
+}
+
+# operands that decide where data lies are kept; weights that belong to their op are not
+_WITH_CONSTANTS = BINARY | {"concat", "split", "gather", "embedding", "where", "matmul"}
+
+
+@dataclass(slots=True)
+class Step:
+    """An op of MNN.
+
+    Args:
+        op: Name in the vocabulary; ``"unpack"`` for a conversion of layout that the converter itself writes.
+        inputs: Indices of values.
+        outputs: Indices of values.
+        attrs: Attributes, as in `Kernel`.
+        node: Node of the graph that it belongs to.
+        names: Names of all nodes that it computes.
+    """
+
+    op: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    attrs: Mapping[str, AttrValue]
+    node: Node
+    names: tuple[str, ...] = ()
+
+
+class Program:
+    """MNN's ops of a network, in the order in which they run.
+
+    Args:
+        graph: Graph of one architecture.
+    """
+
+    def __init__(self, graph: OpGraph) -> None:
+        self.graph = graph
+        self.values: list[Value] = list(graph.values)
+        self.steps: list[Step] = []
+
+    def shape(self, index: int) -> Shape:
+        """The shape of a value."""
+        return self.values[index].shape
+
+    def new(self, shape: Shape, like: int) -> int:
+        """Add a value."""
+        self.values.append(Value(shape=shape, dtype=self.values[like].dtype))
+        return len(self.values) - 1
+
+    def expand(self, node: Node) -> None:
+        """Append the steps of a node."""
+        expand = _EXPAND.get(node.op)
+        if expand is not None and expand(self, node):
+            return
+        inputs = node.inputs if node.op in _WITH_CONSTANTS else self.graph.activations(node)
+        self.steps.append(Step(node.op, inputs, node.outputs, node.attrs, node, (node.name,)))
+
+    def users(self) -> Counter[int]:
+        """Number of readers of each value. Each place among the network's outputs counts as one."""
+        return Counter(chain(self.graph.outputs, *[step.inputs for step in self.steps]))
+
+
+def _linear(program: Program, node: Node) -> bool:
+    """A product with weights is a 1 x 1 convolution of its rows, between two reshapes."""
+    index, output = program.graph.activations(node)[0], node.outputs[0]
+    shape = program.shape(index)
+    if len(shape) < 2:
+        return False
+    sizes = [(prod(shape[:-1]), program.shape(value)[-1], 1, 1) for value in (index, output)]
+    rows, made, plain = program.new(sizes[0], index), program.new(sizes[1], output), program.new(sizes[1], output)
+    attrs: dict[str, AttrValue] = {
+        "kernel": (1, 1), "stride": (1, 1), "pad": (0,) * 4, "dilation": (1, 1), "group": 1, "bias": 0,
+    }  # fmt: skip
+    program.steps += [
+        Step("reshape", (index,), (rows,), {}, node),
+        Step("conv2d", (rows,), (made,), attrs | dict(node.attrs), node, (node.name,)),
+        Step("unpack", (made,), (plain,), {}, node),
+        Step("reshape", (plain,), (output,), {}, node),
+    ]
+    return True
+
+
+def _hard_sigmoid(program: Program, node: Node) -> bool:
+    """MNN computes x * 1/6 + 1/2 and clamps it."""
+    (index,), output = program.graph.activations(node), node.outputs[0]
+    scaled, shifted = (program.new(program.shape(index), index) for _ in range(2))
+    program.steps += [
+        Step("mul", (index,), (scaled,), {"scalar": 1}, node, (node.name,)),
+        Step("add", (scaled,), (shifted,), {"scalar": 1}, node, (node.name,)),
+        Step("relu6", (shifted,), (output,), {}, node, (node.name,)),
+    ]
+    return True
+
+
+def _conv1d(program: Program, node: Node) -> bool:
+    """A convolution over one axis is one over two, the second of size 1."""
+    index, output = program.graph.activations(node)[0], node.outputs[0]
+    wide, made = (program.new((*program.shape(value), 1), value) for value in (index, output))
+    ones: dict[str, AttrValue] = {name: (*_ints(node, name), 1) for name in ("kernel", "stride", "dilation")}
+    before, after = _ints(node, "pad")
+    attrs = dict(node.attrs) | ones | {"pad": (before, 0, after, 0)}
+    program.steps += [
+        Step("reshape", (index,), (wide,), {}, node),
+        Step("conv2d", (wide,), (made,), attrs, node, (node.name,)),
+        Step("reshape", (made,), (output,), {}, node),
+    ]
+    return True
+
+
+def _ints(node: Node, name: str) -> tuple[int, ...]:
+    value = node.attrs[name]
+    return value if isinstance(value, tuple) else ()
+
+
+_EXPAND: dict[str, Callable[[Program, Node], bool]] = {
+    "linear": _linear,
+    "hard_sigmoid": _hard_sigmoid,
+    "conv1d": _conv1d,
+}
+
+
+def converted(graph: OpGraph) -> Program:
+    """MNN's ops of a graph, in order.
+
+    Raises:
+        GraphError: if a choice is open.
+    """
+    program = Program(graph)
+    for node in graph.nodes:
+        if node.op == CHOICE:
+            raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
+        program.expand(node)
+    _merge_equal(program)
+    _move_before_reshapes(program)
+    _fold(program)
+    _sort(program)
+    return program
+
+
+def _merge_equal(program: Program) -> None:
+    """Let ops that do the same to the same input run once."""
+    first: dict[tuple[object, ...], Step] = {}
+    renamed: dict[int, int] = {}
+    for step in program.steps:
+        step.inputs = tuple([renamed.get(index, index) for index in step.inputs])
+        if step.op not in _MERGED or not set(program.graph.outputs).isdisjoint(step.outputs):
+            continue
+        shapes = tuple([program.shape(index) for index in step.outputs])
+        same = first.setdefault((step.op, step.inputs, tuple(sorted(step.attrs.items())), shapes), step)
+        if same is not step:
+            renamed.update(zip(step.outputs, same.outputs, strict=True))
+            step.op = ""
+    program.steps = [step for step in program.steps if step.op]
+
+
+def _move_before_reshapes(program: Program) -> None:
+    """Move each elementwise op before the reshape whose output only it reads."""
+    makers = {index: step for step in program.steps for index in step.outputs}
+    users = program.users()
+    for step in program.steps:
+        while step.op in _MOVED:
+            (index,) = step.inputs
+            before = makers.get(index)
+            if before is None or before.op not in _SAME_DATA or users[index] > 1:
+                break
+            (source,), (middle,), (output,) = before.inputs, before.outputs, step.outputs
+            program.values[middle] = Value(shape=program.shape(source), dtype=program.values[middle].dtype)
+            step.inputs, step.outputs, before.inputs, before.outputs = (source,), (middle,), (middle,), (output,)
+            makers[middle], makers[output] = step, before
+
+
+def _fold(program: Program) -> None:
+    """Merge normalisations, biases and activations into the ops before them."""
+    users = program.users()
+    makers: dict[int, Step] = {}
+    for step in _ordered(program.steps):
+        before = makers.get(step.inputs[0]) if step.inputs else None
+        attrs = _merged(program, before, step) if before and users[step.inputs[0]] == 1 else None
+        if before is None or attrs is None:
+            makers.update(dict.fromkeys(step.outputs, step))
+            continue
+        before.attrs, before.outputs = {**before.attrs, **attrs}, step.outputs
+        before.names += tuple(name for name in step.names if name not in before.names)
+        makers[step.outputs[0]] = before
+        step.op = ""
+    program.steps = [step for step in program.steps if step.op]
+
+
+def _merged(program: Program, before: Step, step: Step) -> Mapping[str, AttrValue] | None:
+    """The attributes that a step adds to the one before it, if MNN merges it."""
+    if "act" in before.attrs:
+        return None
+    if step.op == "add" and before.op in _CONVS and len(step.inputs) == 2:
+        added = program.values[step.inputs[1]]
+        is_bias = added.constant and prod(added.shape) == program.shape(before.outputs[0])[1]
+        return {"bias": 1} if is_bias else None
+    if len(step.inputs) - sum(program.values[index].constant for index in step.inputs) != 1:
+        return None
+    return _FOLDS.get((before.op, step.op))
+
+
+def _ordered(steps: list[Step]) -> list[Step]:
+    """The steps, each after those that it reads from; moving ops before reshapes changes the order."""
+    makers = {index: step for step in steps for index in step.outputs}
+    done, ordered = set[int](), list[Step]()
+    for last in steps:
+        _visit(last, makers, done, ordered)
+    return ordered
+
+
+def _sort(program: Program) -> None:
+    """Sort the steps as MNN runs them: from the last output back to what it needs, each operand in turn."""
+    makers = {index: step for step in program.steps for index in step.outputs}
+    done, ordered = set[int](), list[Step]()
+    for index in reversed(program.graph.outputs):
+        if index in makers:
+            _visit(makers[index], makers, done, ordered)
+    program.steps = ordered
+
+
+def _visit(last: Step, makers: Mapping[int, Step], done: set[int], ordered: list[Step]) -> None:
+    """Append a step after all that it needs, without recursion: networks are deep."""
+    stack = [last]
+    while stack:
+        step = stack[-1]
+        if id(step) in done:
+            stack.pop()
+            continue
+        waits = next(
+            (makers[index] for index in step.inputs if index in makers and id(makers[index]) not in done), None
+        )
+        if waits is not None:
+            stack.append(waits)
+            continue
+        done.add(id(step))
+        ordered.append(stack.pop())
