@@ -6,11 +6,13 @@ multiply-accumulates per millisecond, an eightieth of the bound. The slowest tak
 
 from __future__ import annotations
 
-from latency_nas.errors import TableError
+from collections.abc import Collection, Mapping
+
+from latency_nas.errors import TableError, TableFileError
 from latency_nas.kernel import Kernel, n_bytes, n_macs
 from latency_nas.table.datasheet import Datasheet
 
-__all__ = ["check_plausible"]
+__all__ = ["check_plausible", "check_unit"]
 
 # Multiply-accumulates per millisecond of one thread: the rate of the matrix units of a server's core in int8 (2,048 per
 # cycle at 3 GHz), and half as much again, since Winograd's convolutions multiply less than is counted.
@@ -22,6 +24,7 @@ _MAX_OF_OTHER_BACKENDS = 1e13  # several times the fastest accelerator of a data
 # million of bytes and multiply-accumulates.
 _ANY_KERNEL_MS = 1e3
 _MIN_A_MS = 1e3
+_N_ROWS_TO_LEAVE_OUT = 2
 
 
 def check_plausible(kernel: Kernel, latency_ms: float, sheet: Datasheet) -> None:
@@ -52,4 +55,30 @@ def check_plausible(kernel: Kernel, latency_ms: float, sheet: Datasheet) -> None
         raise TableError(
             f"{latency_ms:.4g} ms for {macs:.3g} multiply-accumulates and {n_bytes(kernel):.3g} bytes is slower than "
             f"any processor: the time is of another unit, or of another kernel"
+        )
+
+
+def check_unit(
+    name: str, kernels: Collection[Kernel], implausible: Mapping[Kernel, str], *, has_unit: bool = False
+) -> None:
+    """Refuse a file most of whose times are impossible: the others are then in the same wrong unit.
+
+    Args:
+        name: Name of the file.
+        kernels: Kernels of all rows that can be read. Those that multiply are judged, since the time of the others has
+            no lower bound; if there are none, all are.
+        implausible: Kernels with impossible times -> the reason, as `check_plausible` gives it. One or two are rows to
+            leave out, whatever the number of kernels.
+        has_unit: Whether the format's reader takes a unit, for the message.
+
+    Raises:
+        TableFileError: if the times of more than half of these kernels, and of three or more, are impossible.
+    """
+    judged = [kernel for kernel in kernels if n_macs(kernel)] or list(kernels)
+    reasons = [implausible[kernel] for kernel in judged if kernel in implausible]
+    if len(reasons) > max(_N_ROWS_TO_LEAVE_OUT, len(judged) // 2):
+        unit = "state their unit by unit='us', or by --unit us on the command line, or " if has_unit else ""
+        raise TableFileError(
+            f"Expected times of kernels in {name}, but {len(reasons)} of {len(judged)} are impossible ({reasons[0]}): "
+            f"{unit}convert them to milliseconds."
         )

@@ -14,15 +14,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from latency_nas.errors import KernelError, TableError, TableFileError, short_repr
 from latency_nas.kernel import Kernel, n_bytes, n_flops, n_macs, n_params
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.formats.content import head_lines
 from latency_nas.table.formats.format import NOT_STATED, ImportReport
+from latency_nas.table.formats.plain_data import read_text
+from latency_nas.table.formats.unit import ms_per_unit
 from latency_nas.table.latency_table import Entry, LatencyTable
-from latency_nas.table.plausibility import check_plausible
+from latency_nas.table.plausibility import check_plausible, check_unit
 from latency_nas.table.whole_file import whole_file
 
 __all__ = ["export_csv", "import_csv", "recognises_csv"]
@@ -30,7 +32,8 @@ __all__ = ["export_csv", "import_csv", "recognises_csv"]
 _VERSION = 1
 _MARK, _FINGERPRINT = "latency_nas", "fingerprint"
 _COLUMNS = ("kernel", "op", "latency_ms", "std_ms", "n_samples", "macs", "flops", "parameters", "bytes")
-_NEEDED = ("kernel", "latency_ms")
+_KERNEL = "kernel"
+_TIMES = ("latency_ms", "latency_us", "latency")  # columns of the time; the unit of the last one is asked for
 _CHANGED = "Its rows or its datasheet are not those that were exported, so that it is no longer a measured table."
 
 
@@ -57,21 +60,28 @@ def recognises_csv(head: bytes, _: Path) -> bool:
     """Whether the file begins with this library's datasheet, or its header has the needed columns."""
     lines = head_lines(head)
     names = lines[0].replace('"', "").strip().split(",") if lines else []
-    return head.removeprefix(b"\xef\xbb\xbf").startswith(f"# {_MARK}:".encode()) or set(_NEEDED) <= set(names)
+    if head.removeprefix(b"\xef\xbb\xbf").startswith(f"# {_MARK}:".encode()):
+        return True
+    return _KERNEL in names and not set(_TIMES).isdisjoint(names)
 
 
-def import_csv(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport]:
+def import_csv(
+    path: str | os.PathLike[str], *, unit: Literal["ms", "us"] | None = None
+) -> tuple[LatencyTable, ImportReport]:
     """Read a table that `export_csv` wrote, or any CSV with the columns kernel and latency_ms.
 
     Args:
-        path: CSV file. The columns ``std_ms`` and ``n_samples`` are optional.
+        path: CSV file. The column of the latency may also be ``latency_us``, or ``latency``. The columns ``std_ms`` and
+            ``n_samples`` are optional.
+        unit: Unit of the column ``latency``, which does not state it; or that of ``latency_ms`` or ``latency_us``, if
+            the column's name is wrong.
 
     Returns:
         The table, and a report on its rows.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        TableFileError: if it is not such a file, or no row can be used.
+        TableFileError: if it is not such a file, no row can be used, most times are impossible, or the unit is needed.
     """
     source = Path(path)
     lines = _lines(source)
@@ -79,11 +89,12 @@ def import_csv(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport
     stated = _stated(source, lines[:n_comments])
     fingerprint = stated.pop(_FINGERPRINT, None)
     sheet = _datasheet(source, stated)
-    entries, skipped, implausible = _entries(_rows(source, lines[n_comments:], n_comments), sheet)
+    entries, skipped, implausible = _entries(_rows(source, lines[n_comments:], n_comments, unit), sheet)
     n_rows = len(entries) + len(skipped)
     table = _table(source, entries, sheet)
     if fingerprint == table.fingerprint():
         return table, ImportReport(n_keys=n_rows, n_used=n_rows, remarks=tuple(implausible.values()))
+    check_unit(str(source), entries, implausible, has_unit=True)
     skipped |= {kernel.key: reason for kernel, reason in implausible.items()}
     sound = {kernel: row for kernel, row in entries.items() if kernel not in implausible}
     if not sound:
@@ -96,10 +107,7 @@ def import_csv(path: str | os.PathLike[str]) -> tuple[LatencyTable, ImportReport
 
 
 def _lines(source: Path) -> list[str]:
-    try:
-        return io.StringIO(source.read_text(encoding="utf-8-sig")).readlines()
-    except UnicodeDecodeError as error:
-        raise TableFileError(f"Expected {source} to be CSV in UTF-8, but byte {error.start} is not.") from error
+    return io.StringIO(read_text(source)).readlines()
 
 
 def _stated(source: Path, comments: Sequence[str]) -> dict[str, Any]:
@@ -158,32 +166,36 @@ def _datasheet(source: Path, stated: dict[str, Any]) -> Datasheet:
         raise TableFileError(f"Expected a valid datasheet in {source}: {error}") from error
 
 
-def _rows(source: Path, lines: Sequence[str], n_before: int) -> Iterator[tuple[int, Mapping[str, str | None]]]:
-    """Each row by column, with the number of its last line."""
+_Row = tuple[int, Mapping[str, str | None], float]  # number of its last line, row by column, factor to milliseconds
+
+
+def _rows(source: Path, lines: Sequence[str], n_before: int, unit: str | None) -> Iterator[_Row]:
+    """Each row, with its time in the column ``latency_ms``."""
     reader = csv.DictReader(lines)
     try:
         names = reader.fieldnames or []
-        if not set(_NEEDED) <= set(names):
+        column = next((name for name in _TIMES if name in names), None)
+        if column is None or _KERNEL not in names:
             raise TableFileError(
-                f"Expected the columns {', '.join(_NEEDED)} in {source}, but got {short_repr(', '.join(names))}."
+                f"Expected the columns {_KERNEL}, {_TIMES[0]} in {source}, but got {short_repr(', '.join(names))}."
             )
+        stated = column.partition("_")[2] or None
+        to_ms = ms_per_unit(source, unit or stated)
         for row in reader:
-            yield reader.line_num + n_before, row
+            yield reader.line_num + n_before, {**row, _TIMES[0]: row[column]}, to_ms
     except csv.Error as error:
         number = reader.line_num + n_before + 1
         raise TableFileError(f"Expected {source} to be CSV, but line {number} is not: {error}.") from error
 
 
-def _entries(
-    rows: Iterable[tuple[int, Mapping[str, str | None]]], sheet: Datasheet
-) -> tuple[dict[Kernel, Entry], dict[str, str], dict[Kernel, str]]:
+def _entries(rows: Iterable[_Row], sheet: Datasheet) -> tuple[dict[Kernel, Entry], dict[str, str], dict[Kernel, str]]:
     """The rows that can be read; reasons why others cannot; and reasons why some of the read times are impossible."""
     entries: dict[Kernel, Entry] = {}
     skipped: dict[str, str] = {}
     implausible: dict[Kernel, str] = {}
-    for number, row in rows:
+    for number, row, to_ms in rows:
         try:
-            kernel, entry = _entry(row)
+            kernel, entry = _entry(row, to_ms)
             if kernel in entries:
                 raise TableError("the kernel is there again")
         except (KernelError, TableError) as error:
@@ -200,14 +212,14 @@ def _entries(
     return entries, skipped, implausible
 
 
-def _entry(row: Mapping[str, str | None]) -> tuple[Kernel, Entry]:
+def _entry(row: Mapping[str, str | None], to_ms: float) -> tuple[Kernel, Entry]:
     std_ms, n_samples = row.get("std_ms"), row.get("n_samples")
     entry = Entry(
-        latency_ms=float(row["latency_ms"] or ""),
+        latency_ms=float(row[_TIMES[0]] or "") * to_ms,
         std_ms=float(std_ms) if std_ms else None,
         n_samples=int(n_samples) if n_samples else 0,
     )
-    return Kernel.parse(row["kernel"] or ""), entry
+    return Kernel.parse(row[_KERNEL] or ""), entry
 
 
 def _table(source: Path, entries: dict[Kernel, Entry], sheet: Datasheet) -> LatencyTable:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from latency_nas.errors import TableError, TableFileError
+from latency_nas.kernel import Kernel
 from latency_nas.table.block_table import BlockTable
 from latency_nas.table.formats.format import NOT_STATED, ExportReport, Format, ImportReport
 from latency_nas.table.formats.networks.run import NetworkRuns
 from latency_nas.table.formats.registry import format_of_suffix, is_own, listed, named_format, recognised_format
 from latency_nas.table.latency_table import LatencyTable
-from latency_nas.table.plausibility import check_plausible
+from latency_nas.table.plausibility import check_plausible, check_unit
 
 __all__ = [
     "CONDITIONS",
@@ -242,12 +243,14 @@ def _check_options(
 
 def _plausible(table: LatencyTable, report: ImportReport | None) -> tuple[LatencyTable, ImportReport]:
     """Leave out impossible rows. This is for formats of other packages; this library's importers do it themselves."""
-    implausible: dict[str, str] = {}
+    found: dict[Kernel, str] = {}
     for kernel, row in table.items():
         try:
             check_plausible(kernel, row.latency_ms, table.datasheet)
         except TableError as error:
-            implausible[kernel.key] = str(error)
+            found[kernel] = str(error)
+    check_unit(table.name, list(table), found)
+    implausible = {kernel.key: reason for kernel, reason in found.items()}
     if implausible and len(implausible) == len(table):
         key, reason = next(iter(implausible.items()))
         raise TableFileError(f"Expected times that can be in {table.name}, but none is: {key}: {reason}.")

@@ -32,7 +32,7 @@ def read_text(source: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     try:
         return source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TableFileError(f"Expected {source} to be a table as text, but it is not text.") from error
+        raise TableFileError(f"Expected {source} to be text in UTF-8, but byte {error.start} is not.") from error
 
 
 def read_json(source: Path) -> Any:

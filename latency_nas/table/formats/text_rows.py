@@ -9,8 +9,9 @@ from latency_nas.errors import KernelError, TableError, TableFileError
 from latency_nas.kernel import Kernel
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.formats.format import ImportReport
+from latency_nas.table.formats.plain_data import read_text
 from latency_nas.table.latency_table import Entry, LatencyTable
-from latency_nas.table.plausibility import check_plausible
+from latency_nas.table.plausibility import check_plausible, check_unit
 
 __all__ = ["known", "text_lines", "text_table", "window_out"]
 
@@ -35,12 +36,9 @@ def text_lines(source: Path) -> list[str]:
     """The lines of a file except blank ones.
 
     Raises:
-        TableFileError: if the file is not text.
+        TableFileError: if the file is not text, or is too large.
     """
-    try:
-        return [line for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise TableFileError(f"Expected {source} to be a table as text, but it is not text.") from error
+    return [line for line in read_text(source).splitlines() if line.strip()]
 
 
 def text_table(
@@ -51,25 +49,32 @@ def text_table(
     If several rows have the same kernel, the first one counts.
 
     Raises:
-        TableFileError: if no row can be used.
+        TableFileError: if no row can be used, or most times are impossible.
     """
     entries: dict[Kernel, Entry] = {}
     texts: dict[Kernel, list[str]] = {}
     skipped: dict[str, str] = {}
+    implausible: dict[Kernel, str] = {}
     n_rows = 0
     for text, make, latency in rows:
         n_rows += 1
         try:
             kernel = make()
             entry = Entry(latency_ms=float(latency) * to_ms)
-            check_plausible(kernel, entry.latency_ms, sheet)
         except (KernelError, TableError) as error:
             skipped[text] = str(error)
+            continue
         except (ValueError, LookupError, ZeroDivisionError) as error:
             skipped[text] = f"a field cannot be read ({error})"
+            continue
+        try:
+            check_plausible(kernel, entry.latency_ms, sheet)
+        except TableError as error:
+            skipped[text] = implausible[kernel] = str(error)
         else:
             entries.setdefault(kernel, entry)
             texts.setdefault(kernel, []).append(text)
+    check_unit(str(source), {*entries, *implausible}, implausible)
     if not entries:
         first = next((f" ({text}: {reason.rstrip('.')})" for text, reason in skipped.items()), "")
         raise TableFileError(

@@ -6,6 +6,7 @@ import csv
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -123,7 +124,7 @@ def test_an_older_export_says_what_to_do(tmp_path: Path, caplog: pytest.LogCaptu
     [
         (b"model,latency_ms\nx,1\n", "Expected the columns kernel, latency_ms in {path}, but got 'model, latency_ms'."),
         (b"", "Expected the columns kernel, latency_ms in {path}, but got ''."),
-        (b"kernel,latency_ms\n\xe4,1\n", "Expected {path} to be CSV in UTF-8, but byte 18 is not."),
+        (b"kernel,latency_ms\n\xe4,1\n", "Expected {path} to be text in UTF-8, but byte 18 is not."),
         (
             b"kernel,latency_ms\nrelu,1\n",
             (
@@ -192,3 +193,49 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         exported(tmp_path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def conv(width: int) -> Kernel:
+    window = {"kernel": (3, 3), "stride": (1, 1), "pad": (1,) * 4, "dilation": (1, 1), "group": 1}
+    return Kernel.of("conv2d", [(1, width, 56, 56)], [(1, width, 56, 56)], **window)
+
+
+@pytest.mark.parametrize(
+    ("column", "unit", "factor"),
+    [
+        ("latency_ms", None, 1.0), ("latency_us", None, 1e-3), ("latency", "us", 1e-3), ("latency", "ms", 1.0),
+        ("latency_ms", "us", 1e-3),
+    ],
+)  # fmt: skip
+def test_the_unit_of_a_column(tmp_path: Path, column: str, unit: Literal["ms", "us"] | None, factor: float) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f'kernel,{column}\n"{conv(64)}",2.5\n')
+    table, _ = import_csv(path, unit=unit)
+    assert table[conv(64)].latency_ms == pytest.approx(2.5 * factor)
+    assert load_table(path, unit=unit)[conv(64)] == table[conv(64)]
+
+
+def test_a_unit_that_is_unsaid_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f'kernel,latency\n"{conv(64)}",2.5\n')
+    with pytest.raises(TableFileError) as caught:
+        load_table(path)
+    assert str(caught.value) == (
+        f"Expected the unit of the latencies in {path}, which the file does not state, to be ms or us, but got None: "
+        f"pass unit='us', or --unit us on the command line."
+    )
+
+
+@pytest.mark.parametrize(("factor", "word"), [(1e6, "slower"), (1e-6, "faster")])
+def test_a_file_in_another_unit_is_refused_as_a_whole(tmp_path: Path, factor: float, word: str) -> None:
+    """The times of kernels that do not multiply are possible in any unit, and would be kept."""
+    path = tmp_path / "t.csv"
+    rows = {**{conv(width): 2.5 * width / 64 for width in (32, 64, 96, 128)}, RELU: 0.01, GELU: 0.02}
+    path.write_text("kernel,latency_ms\n" + "".join(f'"{kernel}",{ms * factor!r}\n' for kernel, ms in rows.items()))
+    with pytest.raises(TableFileError) as caught:
+        load_table(path)
+    message = str(caught.value)
+    assert message.startswith(f"Expected times of kernels in {path}, but 4 of 4 are impossible (line 2: ")
+    assert f"{word} than any processor" in message
+    assert message.endswith("): state their unit by unit='us', or by --unit us on the command line, or convert them to "
+                            "milliseconds.")  # fmt: skip

@@ -133,4 +133,4 @@ def test_files_that_are_no_such_tables(tmp_path: Path) -> None:
     path.write_bytes(bytes(range(128, 256)))
     with pytest.raises(TableFileError) as caught:
         import_lite_text(path)
-    assert str(caught.value) == f"Expected {path} to be a table as text, but it is not text."
+    assert str(caught.value) == f"Expected {path} to be text in UTF-8, but byte 0 is not."

@@ -94,7 +94,7 @@ def test_text_that_is_none(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\xfd")
     with pytest.raises(TableFileError) as caught:
         read_text(path)
-    assert str(caught.value) == f"Expected {path} to be a table as text, but it is not text."
+    assert str(caught.value) == f"Expected {path} to be text in UTF-8, but byte 0 is not."
     data = {"a": [1, 2.5, None, {"b": "ä"}]}
     path.write_text("\ufeff" + json.dumps(data), encoding="utf-8")
     assert read_json(path) == data

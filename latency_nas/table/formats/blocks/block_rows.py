@@ -14,6 +14,10 @@ from latency_nas.table.formats.format import NOT_STATED, ImportReport
 __all__ = ["block_table", "foreign_sheet"]
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_MIN_MS, _MAX_MS = (
+    1e-7,
+    1e5,
+)  # what a block takes on any device: from a cycle to minutes; 0 is a block that runs nothing
 _SPREAD = "It does not state the error of its latencies, so that the ± of a plan of its blocks is unknown."
 
 
@@ -39,7 +43,7 @@ def block_table(
     for key, value in rows:
         n_rows += 1
         try:
-            latency_ms = finite("latency", _number(value)) * to_ms
+            latency_ms = _possible(finite("latency", _number(value)) * to_ms)
         except TableError as error:
             skipped[key] = str(error)
             continue
@@ -50,6 +54,12 @@ def block_table(
         raise TableFileError(f"Expected blocks and latencies in {source}, but none of {n_rows} can be used{first}.")
     report = ImportReport(n_keys=n_rows, n_used=n_rows - len(skipped), skipped=skipped, remarks=(_SPREAD,))
     return BlockTable(latencies_ms, sheet, name=str(source)), report
+
+
+def _possible(latency_ms: float) -> float:
+    if latency_ms and not _MIN_MS <= latency_ms <= _MAX_MS:
+        raise TableError(f"{latency_ms:.4g} ms is no time of a block: it is of another unit")
+    return latency_ms
 
 
 def _number(value: object) -> object:

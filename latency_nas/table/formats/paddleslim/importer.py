@@ -22,7 +22,7 @@ from latency_nas.table.formats.format import ImportReport
 from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
 from latency_nas.table.formats.plain_pickle import load_plain_pickle
 from latency_nas.table.latency_table import Entry, LatencyTable
-from latency_nas.table.plausibility import check_plausible
+from latency_nas.table.plausibility import check_plausible, check_unit
 
 __all__ = ["POWER_MODES", "UNRECORDED", "import_paddleslim", "recognises_paddleslim"]
 
@@ -82,7 +82,10 @@ def import_paddleslim(path: str | os.PathLike[str]) -> tuple[LatencyTable, Impor
             skipped[key] = str(error)
         except TableError:
             skipped[key] = f"its latency is {short_repr(latency_ms)}"
-    skipped |= _implausible(keys, rows, datasheet) | _impossible(keys, rows)
+    implausible = _implausible(keys, rows, datasheet)
+    first = {kernel: implausible[names[0]] for kernel, names in keys.items() if names[0] in implausible}
+    check_unit(str(source), keys, first)
+    skipped |= implausible | _impossible(keys, rows)
     keys = {
         kernel: sound for kernel, names in keys.items() if (sound := [name for name in names if name not in skipped])
     }
