@@ -86,11 +86,24 @@ def penalty_page(scope: dict[str, Any], folder: Path) -> None:
     assert all(bool(block.alpha.grad.any()) for block in scope["supernet"][2:])
 
 
+def tables_page(scope: dict[str, Any], folder: Path) -> None:
+    """The comments of the page are true, and its command converts the table."""
+    assert scope["plan"].latency_ms({"layer 1": "5x5 e6", "layer 2": "skip"}) == 18.0
+    assert float(scope["latency"].expected().detach()) == pytest.approx(6.5 + 8.75 + 11.5 / 3)
+    assert all(bool(alpha.grad.any()) for alpha in scope["alphas"])
+    assert scope["solution"].architecture == {"layer 1": 1, "layer 2": 2}
+    commands = [line for block in blocks("tables-of-others.md", "console") for line in block.splitlines()]
+    (command,) = (line for line in commands if line.startswith("latency-nas table import"))
+    output = run_command(*shlex.split(command)[1:])
+    assert output.startswith("phone.json: 6 blocks. Example phone: TFLite on a processor that is not stated, ")
+
+
 # page -> what holds of its names once its code has run
 CHECKS: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "adding-a-penalty.md": penalty_page,
     "adding-an-engine.md": engine_page,
     "adding-an-importer.md": importer_page,
+    "tables-of-others.md": tables_page,
 }
 
 

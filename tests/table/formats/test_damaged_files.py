@@ -35,8 +35,8 @@ FILES = {
     "lite.txt": LITE, "evaluator.txt": EVALUATOR,
 }  # fmt: skip
 PIECES = [
-    "", "{", "}", "[", "]", ":", ",", "\n", "\t", "&a ", "*a", "<<: *a", "- ", "? ", "'", '"', "#", "1e999", "-1", "nan",
-    "null", "true", "\u2028", "\x00", "!!python/object/apply:os.system [x]", "9" * 5000,
+    "", "{", "}", "[", "]", ":", ",", "\n", "\t", "&a ", "*a", "<<: *a", "- ", "? ", "'", '"', "#", "1e999", "-1",
+    "nan", "null", "true", "\u2028", "\x00", "!!python/object/apply:os.system [x]", "9" * 5000,
 ]  # fmt: skip
 
 
