@@ -24,7 +24,8 @@ _SPREAD = "It does not state the error of its latencies, so that the ± of a pla
 def foreign_sheet(source: Path, title: str) -> Datasheet:
     """The datasheet of a file that states no conditions."""
     return Datasheet(
-        device=f"not stated ({source.name})", engine=NOT_STATED, backend="a processor that is not stated", precision="precision not stated",
+        device=f"not stated ({source.name})", engine=NOT_STATED,
+        backend="a processor that is not stated", precision="precision not stated",
         method="imported", sources=(f"{title}, {source.name}",),
     )  # fmt: skip
 

@@ -41,7 +41,8 @@ def test_rows_of_once_for_all_are_recognised(tmp_path: Path, name: str, content:
         "It does not state the error of its latencies, so that the ± of a plan of its blocks is unknown.",
     )
     assert str(table.datasheet) == (
-        f"not stated ({name}): not stated on a processor that is not stated, precision not stated, threads not stated, batch 1, imported"
+        f"not stated ({name}): not stated on a processor that is not stated, precision not stated, "
+        f"threads not stated, batch 1, imported"
     )
     in_us = load_block_table(
         path, unit="us", device="Phone", engine="TFLite", backend="GPU", precision="fp16", threads=1
