@@ -15,7 +15,10 @@ Array = NDArray[Any]
 MAX_ELEMENTS = 4096  # maximum for a constant whose values are kept: shapes, axes
 MAX_FLOATS = 64  # the same for fp32, bounds or scales; larger ones are weights
 
-_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16, 11: np.float64}
+_TYPES = {
+    1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_,
+    10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64,
+}  # fmt: skip
 
 
 def _limited(shape: Iterable[int]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import onnx
 from onnx import helper
 
 from latency_nas.errors import GraphError
+from latency_nas.graph.onnx.composites import is_composite, rewritten
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, take_value, title
 from latency_nas.graph.onnx.scopes import Body, subgraphs
 
@@ -54,7 +55,7 @@ def _types(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def expand(model: OnnxModel, nodes: list[onnx.NodeProto], fold: Fold, *, undecided: bool) -> list[onnx.NodeProto]:
-    """The nodes, with those of control flow replaced where this is possible.
+    """The nodes, with those of control flow and composites replaced where this is possible.
 
     Args:
         model: Model that records the tensors of the new nodes.
@@ -62,12 +63,12 @@ def expand(model: OnnxModel, nodes: list[onnx.NodeProto], fold: Fold, *, undecid
         fold: Function that removes the nodes whose outputs are known.
         undecided: Whether to keep both branches of an `If` with an unknown condition, too.
     """
-    if not any(map(is_control, nodes)):
+    if not any(is_control(node) or is_composite(node) for node in nodes):
         return nodes
     result: list[onnx.NodeProto] = []
     for node in nodes:
         if not is_control(node):
-            made = None
+            made = rewritten(model, node)
         elif node.op_type == "If":
             made = _expand_if(model, node, undecided=undecided)
         else:

@@ -30,24 +30,28 @@ def _window(call: Call, kernel: Shape, *, transposed: bool = False) -> Attrs:
     return {"kernel": kernel, "stride": stride, "dilation": dilation, "pad": pad}
 
 
+# op -> positions of weights and bias
+_PLACES: dict[str, tuple[int, int | None]] = {"QLinearConv": (3, 8), "ConvInteger": (1, None)}
+
+
 def _check_width(given: int, taken: int) -> None:
     if given != taken:
         raise InputMismatchError(f"its weights take {taken} channels and it is given {given}")
 
 
 def _conv(call: Call) -> Step:
-    quantised, group = call.op == "QLinearConv", int(call.attrs.get("group", 1))
-    weight, bias = (3, 8) if quantised else (1, 2)
+    group, (weight, bias) = int(call.attrs.get("group", 1)), _PLACES.get(call.op, (1, 2))
     if not call.constant(weight):
         raise ValueError("its weights are not in the file")
     kernel = call.shape(weight)[2:]
     transposed = call.op == "ConvTranspose"
     _check_width(call.shape()[1], call.shape(weight)[0 if transposed else 1] * (1 if transposed else group))
     attrs = _window(call, kernel, transposed=transposed)
-    attrs |= {"group": group, "bias": int(call.has(bias))}
+    attrs |= {"group": group, "bias": int(bias is not None and call.has(bias))}
     if transposed:
         attrs["output_pad"] = tuple(call.attrs.get("output_padding", (0,) * len(kernel)))
-    return Step(f"conv{'_transpose' if transposed else ''}{len(kernel)}d", attrs)
+    inputs = (0, 1) if call.op == "ConvInteger" else None  # the zero points are part of the kernel
+    return Step(f"conv{'_transpose' if transposed else ''}{len(kernel)}d", attrs, inputs)
 
 
 def _pool(call: Call) -> Step:
@@ -67,17 +71,18 @@ def _pool(call: Call) -> Step:
 def _matmul(call: Call) -> Step | list[Step]:
     """Read a product: linear if weights are a matrix on the right, a matmul of one input if a factor is constant."""
     left, right = (0, 3) if call.op == "QLinearMatMul" else (0, 1)
+    read = (0, 1) if call.op == "MatMulInteger" else None  # the zero points are part of the kernel
     ranks = len(call.shape(left)), len(call.shape(right))
     if ranks[0] < 2 or ranks[1] < 1:
         return Step(f"onnx.{call.op}", {})
     if ranks[1] == 1:  # a vector, as a matrix of one column
         column = (*call.outputs[0], 1)
-        return [Step("linear" if call.constant(right) else "matmul", {"bias": 0} if call.constant(right) else {}, None,
+        return [Step("linear" if call.constant(right) else "matmul", {"bias": 0} if call.constant(right) else {}, read,
                      column), Step("reshape", {})]  # fmt: skip
     if call.constant(right):
         _check_width(call.shape(left)[-1], call.shape(right)[-2])
-        return Step("linear", {"bias": 0}) if ranks[1] == 2 else Step("matmul", {"constant": "right"})
-    return Step("matmul", {})
+        return Step("linear", {"bias": 0}, read) if ranks[1] == 2 else Step("matmul", {"constant": "right"}, read)
+    return Step("matmul", {}, read)
 
 
 def _gemm(call: Call) -> list[Step]:
@@ -90,13 +95,14 @@ def _gemm(call: Call) -> list[Step]:
     left = n_given if before else 0  # what a step makes is counted after the inputs
     if call.constant(1) and (not has_bias or call.constant(2)):
         return [*before, Step("linear", {"bias": int(has_bias)}, (left, *range(1, n_given)))]
-    product = Step("matmul", {}, (left, 1), call.outputs[0])
+    kind = ("linear", {"bias": 0}) if call.constant(1) else ("matmul", {})
+    product = Step(*kind, (left, 1), call.outputs[0])
     return [*before, product, *([Step("add", {}, (n_given + len(before), 2))] if has_bias else [])]
 
 
 LAYERS: Mapping[str, Callable[[Call], Step | list[Step]]] = {
-    **dict.fromkeys(("Conv", "ConvTranspose", "QLinearConv"), _conv),
+    **dict.fromkeys(("Conv", "ConvTranspose", "QLinearConv", "ConvInteger"), _conv),
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"), _pool),
-    **dict.fromkeys(("MatMul", "QLinearMatMul"), _matmul),
+    **dict.fromkeys(("MatMul", "QLinearMatMul", "MatMulInteger"), _matmul),
     "Gemm": _gemm,
 }

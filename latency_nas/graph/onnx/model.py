@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, inliner, numpy_helper
+from onnx import helper, numpy_helper
 
 from latency_nas.errors import GraphError, InputMismatchError, short_repr
 from latency_nas.graph.input_shapes import InputShape, check_input_shape
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, MAX_FLOATS
+from latency_nas.graph.onnx.functions import write_out
 from latency_nas.graph.onnx.parameters import parameters_of
 from latency_nas.graph.onnx.weights import read_without_weights, without_weights
 from latency_nas.graph.parameters import ParameterPart
@@ -107,14 +108,13 @@ def load(source: str | Path | bytes | onnx.ModelProto, input_shape: InputShape |
     """
     proto, name, folder = _parse(source)
     if proto.functions:
-        proto = inliner.inline_local_functions(proto)
+        proto = write_out(proto, name)
     model = OnnxModel(name=name, proto=proto, folder=folder)
     versions = [opset.version for opset in proto.opset_import if opset.domain in STANDARD]
     if not versions or not proto.graph.node:
         raise GraphError(f"Expected {name} to be an ONNX model, but it has no {'nodes' if versions else 'opset'}.")
     model.opset = max(versions)
     take_weights(model, proto.graph)
-    take_parameters(model, proto.graph.node)
     changed = _take_inputs(model, proto.graph, input_shape)
     model.outputs = [value.name for value in proto.graph.output]
     if not changed:
@@ -204,6 +204,8 @@ def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto) -> None:
     take_weight(model, name, shape, tensor.data_type)
     if prod(shape) > (MAX_FLOATS if tensor.data_type == onnx.TensorProto.FLOAT else MAX_ELEMENTS):
         return
+    if tensor.data_location == onnx.TensorProto.EXTERNAL and model.folder is None:
+        return  # a model in memory has no folder that its data could be in
     try:
         model.constants[name] = numpy_helper.to_array(tensor, str(model.folder or ""))
     except Exception:  # wrong length, or data beside the file: a reader that needs the value will report it

@@ -88,6 +88,7 @@ MOVES: Mapping[str, Callable[[Call], Step | list[Step]]] = {
     "GatherND": lambda call: Step("index", {}),
     **dict.fromkeys(("ScatterND", "ScatterElements", "Scatter"), lambda call: Step("scatter", {})),
     "GridSample": lambda call: Step("grid_sample", {}),
+    "ReverseSequence": lambda call: Step("flip", {"axes": (int(call.attrs.get("time_axis", 0)),)}),
     "Trilu": lambda call: Step("trilu", {}),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _depth_to_space),
 }

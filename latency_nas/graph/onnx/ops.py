@@ -78,6 +78,7 @@ _UNARY = {
     "Sin": "sin", "Cos": "cos", "Abs": "abs", "Neg": "neg", "Sign": "sign", "Floor": "floor", "Ceil": "ceil",
     "Round": "round", "Not": "logical_not", "BatchNormalization": "batch_norm", "CumSum": "cumsum",
     "InstanceNormalization": "instance_norm", "QuantizeLinear": "quantize", "DequantizeLinear": "dequantize",
+    "DynamicQuantizeLinear": "quantize",
     "Cast": "cast", "Expand": "expand", "Tile": "tile", "Reshape": "reshape", "Flatten": "reshape",
     "Squeeze": "reshape", "Unsqueeze": "reshape", "IsNaN": "is_nan", "IsInf": "is_inf", "Tan": "tan", "Asin": "asin",
     "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh",
@@ -95,7 +96,7 @@ _REDUCTIONS = {f"Reduce{name}": f"reduce_{name.lower()}" for name in ("Mean", "S
 _READ: dict[str, Callable[[Call], Step | list[Step]]] = {
     **LAYERS,
     **MOVES,
-    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _layer_norm),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), _layer_norm),
     "GroupNormalization": lambda call: Step("group_norm", {"group": int(call.attrs["num_groups"])}),
     **{name: (lambda call, op=op: Step(op, {})) for name, op in _UNARY.items()},  # type: ignore[misc]
     **dict.fromkeys(_BINARY, _binary),
@@ -103,7 +104,7 @@ _READ: dict[str, Callable[[Call], Step | list[Step]]] = {
     "Where": lambda call: Step("where", _scalar(call)),
     "Clip": _clip,
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
-    "ArgMax": _argmax,
+    **dict.fromkeys(("ArgMax", "ArgMin"), _argmax),
     "TopK": _top_k,
     "Concat": _on_axis("concat", 0),
 }

@@ -26,17 +26,20 @@ _NO_WEIGHTS: dict[str, frozenset[int]] = {
     "DequantizeLinear": frozenset({1, 2}),
     "QLinearConv": frozenset({1, 2, 4, 5, 6, 7}),
     "QLinearMatMul": frozenset({1, 2, 4, 5, 6, 7}),
+    "ConvInteger": frozenset({2, 3}),
+    "MatMulInteger": frozenset({2, 3}),
     "Resize": frozenset({1, 2, 3}),
     "Upsample": frozenset({1}),
 }
 
 # ops that may have a weight of a single number
 _OF_ANY_LENGTH = frozenset({
-    "Conv", "ConvTranspose", "QLinearConv", "Gemm", "MatMul", "QLinearMatMul", "Gather", "PRelu", "BatchNormalization",
-    "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LSTM", "GRU", "RNN",
+    "Conv", "ConvTranspose", "QLinearConv", "ConvInteger", "Gemm", "MatMul", "QLinearMatMul", "MatMulInteger", "Gather",
+    "PRelu", "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization",
+    "RMSNormalization", "LSTM", "GRU", "RNN",
 })  # fmt: skip
 
-_INT32_BIASES = frozenset({("QLinearConv", 8), ("DequantizeLinear", 0)})
+_INT32_BIASES = frozenset({("QLinearConv", 8), ("Gemm", 2), ("DequantizeLinear", 0)})
 _TYPES = onnx.TensorProto
 _WEIGHTS = frozenset({
     _TYPES.FLOAT, _TYPES.FLOAT16, _TYPES.BFLOAT16, _TYPES.DOUBLE, _TYPES.INT8, _TYPES.UINT8, _TYPES.INT4, _TYPES.UINT4,

@@ -16,7 +16,9 @@ import logging
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import onnx
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError
 from latency_nas.graph.input_shapes import InputShape
@@ -32,9 +34,6 @@ from latency_nas.graph.op_graph import BRANCH, Node, OpGraph, Value
 from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
 
-if TYPE_CHECKING:
-    import onnx
-
 __all__ = ["read_onnx"]
 
 logger = logging.getLogger(__name__)
@@ -46,6 +45,7 @@ _DTYPES = {
 }  # fmt: skip
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _MAX_DECISIONS = 32  # each needs another reading of the file
+_IN_INT8 = frozenset({"ConvInteger", "MatMulInteger"})  # only their sums are wider
 _ONE_OUTPUT = ("_norm", "pool1d", "pool2d", "pool3d")  # their other outputs are for training
 
 
@@ -114,9 +114,11 @@ class _Builder:
             self.index[outputs[0]] = self.add(sources[0])
             return
         call = self.call(node, sources, outputs) if standard else None
-        if call is not None and node.op_type in RECURRENT and (layer := read_recurrent(call)):
-            self._place_recurrent(node, layer)
+        if call is not None and node.op_type in RECURRENT:
+            self._place_recurrent(node, read_recurrent(call))
             return
+        if standard and node.op_type in _IN_INT8:
+            self.model.tensors[outputs[0]] = self.model.tensors[outputs[0]][0], onnx.TensorProto.INT8
         if is_control(node):
             sources, steps = reads(node), [Step(f"onnx.{node.op_type}", {"body": body_ops(node)})]
         else:
@@ -161,9 +163,16 @@ class _Builder:
 
     def _place_recurrent(self, node: onnx.NodeProto, layer: Recurrent) -> None:
         """Append a recurrent layer, and the copies of its output by which the file names sequences and last states."""
-        used = tuple([self.add(name) for name in node.input[:4] if name])
-        sequence = self._new(layer.shape, self.model.tensors[node.input[0]][1])
-        self.append(node, layer.step, used, (sequence,))
+        tensors = self.model.tensors
+        source, kind = self.add(node.input[0]), tensors[node.input[0]][1]
+        for step in layer.before:
+            made = self._new(step.shape, kind)
+            self.append(node, step, (source,), (made,))
+            source = made
+        weights = tuple([self.add(name) for name in node.input[1:4] if name])
+        in_int8 = _DTYPES.get(tensors[node.input[1]][1]) == "int8"
+        sequence = self._new(layer.shape, onnx.TensorProto.INT8 if in_int8 else kind)
+        self.append(node, layer.step, (source, *weights), (sequence,))
         for position, name in enumerate(node.output):
             source = sequence
             for step in layer.outputs[position] if name else ():

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import onnx
 
 from latency_nas.errors import GraphError
-from latency_nas.graph.onnx.model import STANDARD, OnnxModel, take_parameters, take_weights
+from latency_nas.graph.onnx.composites import take_parameters_of
+from latency_nas.graph.onnx.model import STANDARD, OnnxModel, take_weights
 
 __all__ = ["Body", "reads", "subgraphs"]
 
@@ -42,7 +43,7 @@ class Body:
         self._outputs = [value.name for value in graph.output]
         self._owner = owner
         self._shared = take_weights(model, graph, prefix)
-        take_parameters(model, [self._renamed(node, self._shared) for node in self.nodes])
+        take_parameters_of(model, [self._renamed(node, self._shared) for node in self.nodes])
 
     def copy(self, given: Mapping[str, str], prefix: str) -> tuple[list[onnx.NodeProto], list[str]]:
         """The nodes of one copy, and the names of its outputs.

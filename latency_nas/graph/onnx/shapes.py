@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph.onnx.composites import take_parameters_of
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, fold
 from latency_nas.graph.onnx.control import body_ops, expand, is_control, is_joined
 from latency_nas.graph.onnx.declared import drop_stale_shapes
@@ -22,6 +23,10 @@ __all__ = ["ImpossibleBranchError", "complete"]
 _MAX_SIZES = 2**16  # onnx takes a list of integers for a shape and makes a size of each element
 _OF_SHAPES = frozenset({"Shape", "Size"})  # known if the shape of their input is known
 _UNKNOWN = f"it depends on values, on data that is not in the file, or the op is not known to onnx {onnx.__version__}"
+# ops that optimisers also write into models of opsets that lack them; their output is as their input
+_LIKE_INPUT = frozenset({
+    "Gelu", "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "HardSwish", "Mish", "Swish",
+})  # fmt: skip
 _MAX_ROUNDS = 50  # of inference and folding; each must find at least one more shape
 
 
@@ -82,6 +87,7 @@ def complete(model: OnnxModel) -> None:
         GraphError: if the model lacks a tensor, has a cycle, or a shape stays unknown.
     """
     model.nodes = _in_order(model, model.nodes)
+    take_parameters_of(model, model.nodes)
     drop_stale_shapes(model)
     model.nodes = _fold(model, model.nodes)
     for _ in range(_MAX_ROUNDS):
@@ -165,9 +171,14 @@ def _value(model: OnnxModel, node: onnx.NodeProto) -> NDArray[Any] | None:
     return fold(node.op_type, inputs, attrs)
 
 
-def _inferable(node: onnx.NodeProto) -> onnx.NodeProto:
-    """A node that onnx knows, whose output has the same shape."""
-    return helper.make_node("Identity", node.input[1:2], node.output[:1]) if is_joined(node) else node
+def _inferable(model: OnnxModel, node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node, or one that this opset of onnx knows and whose output has the same shape."""
+    if is_joined(node):
+        return helper.make_node("Identity", node.input[1:2], node.output[:1])
+    newer = node.op_type in _LIKE_INPUT and node.domain in STANDARD
+    if newer and not onnx.defs.has(node.op_type, max_inclusive_version=model.opset):
+        return helper.make_node("Identity", node.input[:1], node.output[:1])
+    return node
 
 
 def _misfit(model: OnnxModel, node: onnx.NodeProto) -> str:
@@ -225,7 +236,7 @@ def _infer(model: OnnxModel) -> None:
             [], "shapes", inputs, [helper.make_empty_tensor_value_info(name) for name in model.outputs],
             [numpy_helper.from_array(value, name) for name, value in model.constants.items()],
         )  # fmt: skip
-        graph.node.extend(map(_inferable, model.nodes))
+        graph.node.extend(_inferable(model, node) for node in model.nodes)
         made = {name for node in model.nodes for name in node.output}
         graph.value_info.extend(info(name) for name in model.tensors if name in made)
         copy = helper.make_model(graph, opset_imports=model.proto.opset_import, ir_version=model.proto.ir_version)

@@ -13,7 +13,7 @@ import onnx
 import pytest
 import torch
 from fuzz_onnx import SOUND, fuzz
-from onnx import numpy_helper, parser
+from onnx import numpy_helper, parser, version_converter
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -312,3 +312,40 @@ def test_products_of_activations_by_gemm() -> None:
     graph = read_onnx(model(text))
     assert [node.op for node in graph.nodes] == ["transpose", "matmul", "add"]
     assert n_macs(graph.kernel(graph.nodes[1])) == 2 * 8 * 3
+
+
+OPSET_9 = """<ir_version: 8, opset_import: ["": 9]>
+g (float[1, 8, 8, 8] x) => (float[1, 4] y, float[1, 3] t) <int64[4] ws = {8, 8, 3, 3}, int64[1] bs = {8},
+  float[4] up = {1.0, 1.0, 2.0, 2.0}, int64[2] fs = {4, 4}> {
+    w = ConstantOfShape(ws)
+    b = ConstantOfShape(bs)
+    f = ConstantOfShape(fs)
+    c = Conv <pads = [1, 1, 1, 1]> (x, w, b)
+    n = BatchNormalization (c, b, b, b, b)
+    r = Clip <min = 0.0, max = 6.0> (n)
+    q = Pad <pads = [0, 0, 1, 1, 0, 0, 1, 1]> (r)
+    u = Upsample <mode = "nearest"> (q, up)
+    s = Slice <axes = [2, 3], starts = [0, 0], ends = [10, 10]> (u)
+    h, k = Split <axis = 1, split = [4, 4]> (s)
+    d = Dropout <ratio = 0.5> (h)
+    m = ReduceMean <axes = [2, 3], keepdims = 0> (d)
+    e = Unsqueeze <axes = [1]> (m)
+    g = Squeeze <axes = [1]> (e)
+    z = Gemm(g, f, m)
+    y = Softmax <axis = 1> (z)
+    t, i = TopK <k = 3, axis = 1> (y)
+}"""
+
+
+@pytest.mark.parametrize("opset", [*range(10, 24)])
+def test_every_opset_gives_the_same_kernels(opset: int) -> None:
+    source = parser.parse_model(OPSET_9)
+    first, later = (
+        [str(graph.kernel(node)) for node in graph.nodes]
+        for graph in map(read_onnx, (source, version_converter.convert_version(source, opset)))
+    )
+    assert first == later
+    assert [kernel.split()[0] for kernel in first] == [
+        "conv2d", "batch_norm", "relu6", "pad", "resize", "slice", "split", "reduce_mean", "reshape", "reshape",
+        "linear", "add", "softmax", "topk",
+    ]  # fmt: skip
