@@ -37,6 +37,6 @@ def test_shapes_of_several_inputs(board: Path) -> None:
 
 def test_a_shape_that_is_none_names_the_run(board: Path) -> None:
     assert calibrate(board, "x=1,0;z=1,8") == (
-        f"error: InputMismatchError: Expected input_shape of run 1 in {board.with_name('runs.csv')} of x to be positive "
-        "integers such as 1,3,224,224, but got '1,0'.\n"
+        f"error: InputMismatchError: Expected input_shape of run 1 in {board.with_name('runs.csv')} of x to be "
+        "positive integers such as 1,3,224,224, but got '1,0'.\n"
     )

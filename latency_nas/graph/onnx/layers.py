@@ -95,8 +95,8 @@ def _gemm(call: Call) -> list[Step]:
     left = n_given if before else 0  # what a step makes is counted after the inputs
     if call.constant(1) and (not has_bias or call.constant(2)):
         return [*before, Step("linear", {"bias": int(has_bias)}, (left, *range(1, n_given)))]
-    kind = ("linear", {"bias": 0}) if call.constant(1) else ("matmul", {})
-    product = Step(*kind, (left, 1), call.outputs[0])
+    attrs: Attrs = {"bias": 0} if call.constant(1) else {}
+    product = Step("linear" if call.constant(1) else "matmul", attrs, (left, 1), call.outputs[0])
     return [*before, product, *([Step("add", {}, (n_given + len(before), 2))] if has_bias else [])]
 
 

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from latency_nas.errors import InputMismatchError
 from latency_nas.graph.onnx.call import Attrs, Call, Step, axis_of
 from latency_nas.graph.onnx.layers import LAYERS
 from latency_nas.graph.onnx.moves import MOVES
@@ -41,6 +42,7 @@ def _reduce(call: Call) -> Step:
 def _binary(call: Call) -> Step | list[Step]:
     """Read an op of two operands, or a chain of them where the node takes more."""
     op, n = _BINARY[call.op], len(call.shapes)
+    _check_broadcast(call)
     if n == 1:
         return Step("reshape", {})  # the operand itself
     if n == 2:
@@ -50,6 +52,15 @@ def _binary(call: Call) -> Step | list[Step]:
         made = np.broadcast_shapes(made, call.shape(position))
         steps.append(Step(op, {}, (0 if position == 1 else n + position - 2, position), made))
     return steps
+
+
+def _check_broadcast(call: Call) -> None:
+    """Refuse an output of another shape than that of the operands together."""
+    shapes = [call.shape(position) for position in range(len(call.shapes))]
+    target = call.outputs[0]
+    made = target if all(shape == target for shape in shapes) else np.broadcast_shapes(*shapes)
+    if made != target:
+        raise InputMismatchError(f"its inputs make {list(made)}, and the file says {list(target)}")
 
 
 def _scalar(call: Call) -> Attrs:

@@ -300,6 +300,16 @@ def test_a_slice_backwards_is_a_flip_and_padding_by_nothing_is_idle() -> None:
     assert [(node.op, dict(node.attrs)) for node in graph.nodes] == [("flip", {"axes": (1,)})]
 
 
+def test_operands_that_do_not_make_what_the_file_says() -> None:
+    text = "g (float[2, 8] x, float[1, 1, 8] z) => (float[2, 8] y) { y = Add(x, z) }"
+    with pytest.raises(InputMismatchError) as caught:
+        read_onnx(model(text))
+    assert str(caught.value) == (
+        "Expected Add `y` of the given ONNX model to be a valid Add, but its inputs make [1, 2, 8], and the file says "
+        "[2, 8]."
+    )
+
+
 def test_sums_of_several_are_chains_of_two() -> None:
     graph = read_onnx(model("g (float[2, 8] x, float[2, 8] v, float[8] w) => (float[2, 8] y) { y = Sum(x, v, w) }"))
     assert [str(graph.kernel(node)) for node in graph.nodes] == [
