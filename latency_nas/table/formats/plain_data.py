@@ -1,4 +1,4 @@
-"""Reads YAML, JSON and text of others. Size and depth are bounded before anything is built."""
+"""Reads text and JSON of others. Size is bounded before anything is built."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from latency_nas.errors import TableFileError, short_repr
 
-__all__ = ["MAX_TEXT_BYTES", "MAX_YAML_BYTES", "read_json", "read_text", "read_yaml"]
+__all__ = ["MAX_JSON_BYTES", "MAX_TEXT_BYTES", "mapping_of", "read_json", "read_text"]
 
 MAX_TEXT_BYTES = 1 << 26
-MAX_YAML_BYTES = 1 << 23  # parsing YAML takes about a second for each megabyte without libyaml
-_MAX_DEPTH = 32
+MAX_JSON_BYTES = 1 << 24  # Python's objects take some thirty times as much
 
 
 def read_text(source: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
@@ -41,9 +38,9 @@ def read_json(source: Path) -> Any:
     Raises:
         TableFileError: if it is too large, nested too deeply, is not JSON, or has a key twice in one mapping.
     """
-    text = read_text(source)
+    text = read_text(source, max_bytes=MAX_JSON_BYTES)
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _mapping(source, pairs), parse_constant=_no_number)
+        return json.loads(text, object_pairs_hook=lambda pairs: mapping_of(source, pairs), parse_constant=_no_number)
     except TableFileError:
         raise
     except (ValueError, RecursionError) as error:
@@ -55,65 +52,15 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def _mapping(source: Path, pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+def mapping_of(source: Path, pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A dict of the pairs.
+
+    Raises:
+        TableFileError: if a key is there twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise TableFileError(f"Expected each key once in {source}, but {short_repr(twice)} is there again.")
     return found
-
-
-_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-
-
-class _TextLoader(_Loader):  # type: ignore[misc]
-    """Makes mappings, lists and texts alone. No tag is followed; numbers and dates remain texts."""
-
-    source: Path
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        pairs = [
-            (self.construct_object(key, deep=True), self.construct_object(value, deep)) for key, value in node.value
-        ]
-        keys = [key for key, _ in pairs]
-        if not all(isinstance(key, str) for key in keys):
-            raise yaml.YAMLError("a key of a mapping is no text")
-        return _mapping(self.source, pairs)
-
-
-def read_yaml(source: Path) -> Any:
-    """The data of a YAML file: mappings, lists, and texts; numbers are texts, too.
-
-    Raises:
-        TableFileError: if it is too large, nested too deeply, is not YAML, has aliases, or has a key twice in one
-            mapping.
-    """
-    text = read_text(source, max_bytes=MAX_YAML_BYTES)
-    try:
-        _check_events(source, text)
-        loader = _TextLoader(text)
-        loader.source = source
-        return loader.get_single_data()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise TableFileError(f"Expected {source} to be YAML, but it cannot be parsed{where}: {problem}.") from error
-
-
-def _check_events(source: Path, text: str) -> None:
-    """Refuse aliases, which can stand for far more data than the file has, and deep nesting."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            raise TableFileError(
-                f"Expected {source} to be YAML without aliases, but line {event.start_mark.line + 1} refers to "
-                f"*{event.anchor}: write its data out, or save the table as JSON."
-            )
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            raise TableFileError(
-                f"Expected {source} to be nested at most {_MAX_DEPTH} deep, but line {event.start_mark.line + 1} is "
-                f"deeper."
-            )

@@ -14,10 +14,7 @@ from latency_nas.table.formats.format import NOT_STATED, ImportReport
 __all__ = ["block_table", "foreign_sheet"]
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_MIN_MS, _MAX_MS = (
-    1e-7,
-    1e5,
-)  # what a block takes on any device: from a cycle to minutes; 0 is a block that runs nothing
+_MIN_MS, _MAX_MS = 1e-7, 1e5  # from a cycle to minutes, on any device; 0 is a block that runs nothing
 _SPREAD = "It does not state the error of its latencies, so that the ± of a plan of its blocks is unknown."
 
 

@@ -27,7 +27,7 @@ from latency_nas.table.block_table import BlockTable
 from latency_nas.table.datasheet import Datasheet
 from latency_nas.table.formats.blocks.block_rows import block_table, foreign_sheet
 from latency_nas.table.formats.format import ImportReport
-from latency_nas.table.formats.plain_data import read_json, read_yaml
+from latency_nas.table.formats.plain_data import read_json
 from latency_nas.table.formats.unit import ms_per_unit
 from latency_nas.table.whole_file import whole_file
 
@@ -76,13 +76,19 @@ def import_blocks_mapping(
     source = Path(path)
     with source.open("rb") as file:
         first = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    data = read_json(source) if first in (b"{", b"[") else read_yaml(source)
+    data = read_json(source) if first in (b"{", b"[") else _yaml(source)
     if isinstance(data, dict) and _MARK in data:
         return _own(source, data)
     if not isinstance(data, dict | list):
         raise TableFileError(f"Expected {source} to hold a mapping of blocks, but got {short_repr(data)}.")
     to_ms = ms_per_unit(source, unit, hint=_HINT)
     return block_table(source, _rows(source, data), foreign_sheet(source, "blocks in JSON or YAML"), to_ms)
+
+
+def _yaml(source: Path) -> Any:
+    from latency_nas.table.formats.yaml_data import read_yaml  # late, since it imports PyYAML
+
+    return read_yaml(source)
 
 
 def _own(source: Path, data: Mapping[str, Any]) -> tuple[BlockTable, ImportReport]:

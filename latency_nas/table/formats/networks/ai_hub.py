@@ -10,25 +10,27 @@ References:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from latency_nas.errors import TableError, TableFileError, short_repr
+from latency_nas.errors import TableError, TableFileError
 from latency_nas.table.formats.networks.conditions import of_one_condition
 from latency_nas.table.formats.networks.run import NetworkRun, NetworkRuns
-from latency_nas.table.formats.plain_data import read_yaml
 
 __all__ = ["read_ai_hub", "recognises_ai_hub"]
 
 # field of a time -> milliseconds of its unit
 _TIMES = {"inference_time_milliseconds": 1.0, "inference_time": 1e-3}
-_MARKS = (b"\nprecisions:", b"\nmodels:", b"supported_devices:", b"supported_chipsets:", b"universal_assets:")
+# fields at the top of a file, and the one of its times
+_TOP = re.compile(rb"^(aggregated|supported_devices|supported_chipsets|precisions|models):", re.MULTILINE)
+_METRICS = re.compile(rb"^[ -]+performance_metrics:\s*$", re.MULTILINE)
 
 
 def recognises_ai_hub(head: bytes, _: Path) -> bool:
     """Whether the text has the fields of such a file."""
-    return sum(mark in b"\n" + head for mark in _MARKS) >= 2 and b"performance_metrics:" in head
+    return _TOP.search(head) is not None and _METRICS.search(head) is not None
 
 
 def read_ai_hub(
@@ -49,6 +51,8 @@ def read_ai_hub(
     Raises:
         TableFileError: if the file is of another form, a condition is not in it, or one is needed.
     """
+    from latency_nas.table.formats.yaml_data import read_yaml  # late, since it imports PyYAML
+
     source = Path(path)
     data = read_yaml(source)
     runs: list[NetworkRun] = []
@@ -61,7 +65,8 @@ def read_ai_hub(
             f"Expected {source} to have the layout of Qualcomm AI Hub's perf.yaml, but it has another one ({error!r})."
         ) from error
     if not runs:
-        raise TableFileError(f"Expected times of networks in {source}, but there is none: {short_repr(skipped)}.")
+        first = next((f" ({key}: {reason})" for key, reason in skipped.items()), "")
+        raise TableFileError(f"Expected times of networks in {source}, but none of {len(skipped)} jobs has one{first}.")
     wanted = {"device": device, "precision": precision, "runtime": runtime}
     return NetworkRuns(runs=of_one_condition(source, runs, wanted), skipped=skipped)
 

@@ -122,6 +122,21 @@ def test_another_layout_is_one_error(tmp_path: Path, change: tuple[str, str]) ->
     assert str(path) in str(caught.value)
 
 
+def test_a_file_without_times_and_a_program_that_reads_such_files(tmp_path: Path) -> None:
+    path = written(tmp_path, NEW.replace("inference_time_milliseconds", "tokens_per_second"))
+    with pytest.raises(TableFileError) as caught:
+        read_network_runs(path)
+    assert str(caught.value) == (
+        f"Expected times of networks in {path}, but none of 4 jobs has one (Net, Phone A, float, tflite: it has no "
+        f"inference_time_milliseconds or inference_time)."
+    )
+    program = "class Perf:\n    supported_devices: list[str]\n    performance_metrics: dict[str, float]\n"
+    with pytest.raises(TableFileError) as caught:
+        read_network_runs(written(tmp_path, program, "perf_yaml.py"))
+    assert "Expected " in str(caught.value)
+    assert "to be a latency table, but it looks like" in str(caught.value)
+
+
 def test_ground_truth_of_nnlqp(tmp_path: Path) -> None:
     path = written(tmp_path, GT, "gt.txt")
     found = read_network_runs(path, platform="2")
