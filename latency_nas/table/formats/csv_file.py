@@ -123,7 +123,7 @@ def _stated(source: Path, comments: Sequence[str]) -> dict[str, Any]:
                 f"Expected line {number} of {source} to be `# name: value` with the value in JSON, but got "
                 f"{short_repr(line)}."
             ) from error
-    version = fields.pop(_MARK)
+    version = fields.pop(_MARK, None)
     if version != _VERSION:
         raise TableFileError(
             f"Expected {source} to have version {_VERSION}, "

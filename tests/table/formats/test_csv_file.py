@@ -138,6 +138,10 @@ def test_an_older_export_says_what_to_do(tmp_path: Path, caplog: pytest.LogCaptu
             "Expected {path} to have version 1, but it has 2: it was written by another version of latency_nas.",
         ),
         (
+            b"# latency_nas#: 1\nkernel,latency_ms\n",
+            "Expected {path} to have version 1, but it has None: it was written by another version of latency_nas.",
+        ),
+        (
             b"# latency_nas: 1\n# device: Board\nkernel,latency_ms\n",
             "Expected line 2 of {path} to be `# name: value` with the value in JSON, but got '# device: Board\\n'.",
         ),
@@ -161,7 +165,7 @@ def test_an_older_export_says_what_to_do(tmp_path: Path, caplog: pytest.LogCaptu
             "Expected {path} to be CSV, but line 2 is not: field larger than field limit (131072).",
         ),
     ],
-    ids=["columns", "empty", "bytes", "no kernel", "no row", "version", "no JSON", "deep", "datasheet", "long"],
+    ids=["columns", "empty", "bytes", "no kernel", "no row", "version", "no version", "no JSON", "deep", "datasheet", "long"],
 )
 def test_files_that_are_no_such_tables(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "t.csv"
