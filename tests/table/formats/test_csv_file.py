@@ -165,8 +165,11 @@ def test_an_older_export_says_what_to_do(tmp_path: Path, caplog: pytest.LogCaptu
             "Expected {path} to be CSV, but line 2 is not: field larger than field limit (131072).",
         ),
     ],
-    ids=["columns", "empty", "bytes", "no kernel", "no row", "version", "no version", "no JSON", "deep", "datasheet", "long"],
-)
+    ids=[
+        "columns", "empty", "bytes", "no kernel", "no row", "version", "no version", "no JSON", "deep", "datasheet",
+        "long",
+    ],
+)  # fmt: skip
 def test_files_that_are_no_such_tables(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(content)
