@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from latency_nas.graph.normal_form.patterns import Patterns
 from latency_nas.graph.op_graph import OpGraph
-from latency_nas.graph.patterns import Patterns
 
 __all__ = ["in_int8"]
 

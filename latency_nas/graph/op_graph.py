@@ -30,6 +30,7 @@ class Value:
         parameter: Name of the parameter or buffer, or ``""``.
         parts: Parts of parameters that a constant holds or was computed from; empty for buffers and numbers. None where
             the graph does not record parameters.
+        number: Value of a constant that is a single number, where the source states it.
     """
 
     shape: Shape
@@ -37,6 +38,7 @@ class Value:
     constant: bool = False
     parameter: str = ""
     parts: tuple[ParameterPart, ...] | None = None
+    number: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Node:
         outputs: Indices into `OpGraph.values`.
         attrs: Attributes of the op, as in `Kernel`.
         modules: Names of the modules that were running, outermost first.
+        spelled: Nodes by which the source spells the op, in order; empty where it has the op itself. See
+            `latency_nas.graph.normal_form`.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Node:
     outputs: tuple[int, ...]
     attrs: Mapping[str, AttrValue]
     modules: tuple[str, ...] = ()
+    spelled: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ OPS: dict[str, Attributes] = {
     # one operand
     **dict.fromkeys(("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "mish", "hard_swish"), _NONE),
     **dict.fromkeys(("hard_sigmoid", "sigmoid", "swish", "tanh", "gelu", "softplus", "clip"), _NONE),
-    **dict.fromkeys(("exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sin", "cos"), _NONE),
+    **dict.fromkeys(("exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "erf", "sin", "cos"), _NONE),
     **dict.fromkeys(("abs", "neg", "sign", "floor", "ceil", "round", "logical_not", "is_nan"), _NONE),
     **dict.fromkeys(("tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "trunc"), _NONE),
     **dict.fromkeys(("expm1", "exp2", "log1p", "log2", "celu", "softsign", "threshold", "is_inf", "trilu"), _NONE),

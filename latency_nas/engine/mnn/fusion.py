@@ -1,8 +1,9 @@
 """The kernels that MNN runs for an operator graph, on a CPU.
 
 This is checked against MNN 3.6.1: for the networks of the tests, the list equals the ops that MNN executes, in order.
-Four stages follow those of MNN. The converter folds ops together and sorts them (`latency_nas.engine.mnn.steps`), and
-chooses a layout for each value (`latency_nas.engine.mnn.layouts`). Ops that only move data are kept as views
+The stages follow those of MNN. The converter has ops of its own (`latency_nas.engine.mnn.expansions`), joins spellings
+(`latency_nas.engine.mnn.templates`), folds ops together and sorts them (`latency_nas.engine.mnn.steps`), and chooses a
+layout for each value (`latency_nas.engine.mnn.layouts`). Ops that only move data are kept as views
 (`latency_nas.engine.mnn.views`). Where a kernel needs the data of a view, one copy, MNN's *Raster*, makes it of all
 moves before that join (`latency_nas.engine.mnn.regions`).
 
@@ -17,9 +18,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from latency_nas.engine.mnn.layouts import PACKED, layouts_of
+from latency_nas.engine.mnn.expansions import expanded
+from latency_nas.engine.mnn.layouts import KEEPS_LAYOUT, PACKED, layouts_of
 from latency_nas.engine.mnn.regions import Region, Tensor, full, join
-from latency_nas.engine.mnn.steps import BINARY, Program, Step, converted
+from latency_nas.engine.mnn.steps import BINARY, Program, Step, fold
+from latency_nas.engine.mnn.templates import join_templates
 from latency_nas.engine.mnn.views import VIEWS, broadcast
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.kernel import AttrValue, Shape, shared_kernel
@@ -52,7 +55,7 @@ class _Run:
     def read(self, index: int, *, packed: bool) -> Tensor:
         """The tensor of a value in a layout. A value is converted once, for all who read it in the other layout."""
         tensor = self.tensor(index)
-        if tensor.packed == packed or self.program.values[index].constant:
+        if self.packed.get(index, packed) == packed:
             return tensor
         if index not in self._converted:
             self._converted[index] = Tensor(tensor.shape, packed, [full(tensor)])
@@ -119,6 +122,8 @@ class _Run:
         inputs = [self.read(index, packed=packed) for index in step.inputs]
         if step.op == "split":
             inputs = inputs[:1]
+        for tensor in outputs if step.op in KEEPS_LAYOUT else ():
+            tensor.packed = inputs[0].packed
         VIEWS[step.op](inputs, outputs, step.attrs)
 
     def _compute(self, step: Step, outputs: Sequence[Tensor]) -> None:
@@ -129,6 +134,8 @@ class _Run:
         ]
         for tensor in inputs:
             self.copy(step, tensor)
+        if step.op in KEEPS_LAYOUT:
+            outputs[0].packed = inputs[0].packed
         shapes = tuple(
             tensor.shape
             for tensor, index in zip(inputs, step.inputs, strict=True)
@@ -137,21 +144,24 @@ class _Run:
         self.emit(step, step.names, step.op, shapes, outputs[0].shape, **step.attrs)
 
     def _binary(self, step: Step, output: Tensor) -> None:
-        """Emit an op of two operands. A smaller one is expanded by a copy, or read in a loop if it is plain."""
+        """Emit an op of two operands. A smaller one is expanded by a copy, or read in a loop if it is plain.
+
+        The layout is that of the operand with more axes. A constant is plain, whatever the converter planned.
+        """
         tensors = [self.read(index, packed=output.packed) for index in step.inputs]
-        constant = [self.program.values[index].constant for index in step.inputs]
-        if all(prod(tensor.shape) > 1 for tensor in tensors) and len(tensors) == 2:
-            small = [prod(tensor.shape) != prod(output.shape) or tensor.packed != output.packed for tensor in tensors]
+        output.packed = max(tensors, key=lambda tensor: len(tensor.shape)).packed
+        if len(tensors) == 2 and all(prod(tensor.shape) > 1 for tensor in tensors):
+            small = [prod(t.shape) != prod(output.shape) or t.packed != output.packed for t in tensors]
             floats = self.program.values[step.inputs[0]].dtype in {"fp32", "fp16", "bf16"}
-            loops = any(small) and not all(small) and not output.packed and floats and "act" not in step.attrs
-            if not loops:
+            if output.packed or all(small) or not floats or "act" in step.attrs:
                 tensors = [
                     Tensor(output.shape, output.packed, broadcast(tensor, output.shape)) if expand else tensor
                     for tensor, expand in zip(tensors, small, strict=True)
                 ]
         for tensor in tensors:
             self.copy(step, tensor)
-        shapes = tuple(tensor.shape for tensor, known in zip(tensors, constant, strict=True) if not known)
+        known = [self.program.values[index].constant for index in step.inputs]
+        shapes = tuple(tensor.shape for tensor, constant in zip(tensors, known, strict=True) if not constant)
         self.emit(step, step.names, step.op, shapes, output.shape, **step.attrs)
 
     def _reduce(self, step: Step, output: Tensor) -> None:
@@ -221,8 +231,11 @@ def fuse_mnn(graph: OpGraph) -> tuple[KernelCall, ...]:
     Raises:
         GraphError: if a choice is open.
     """
-    run = _Run(converted(graph))
-    for step in run.program.steps:
+    program = expanded(graph)
+    join_templates(program)
+    fold(program)
+    run = _Run(program)
+    for step in program.steps:
         run.place(step)
     run.finish()
     return tuple(run.calls)

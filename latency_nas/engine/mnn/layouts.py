@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from latency_nas.engine.mnn.steps import BINARY, Program, Step
 
-__all__ = ["KEEPS_LAYOUT", "MAJORITY", "PACKED", "layouts_of"]
+__all__ = ["KEEPS_LAYOUT", "MAJORITY", "PACKED", "UNARY", "layouts_of"]
 
 # ops whose first input and output are packed
 PACKED = frozenset({
     "conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d", "pool1d", "pool2d", "pool3d", "batch_norm", "resize",
     "prelu", "grid_sample",
 })  # fmt: skip
-# ops that have the layout of their first input
-KEEPS_LAYOUT = frozenset({
-    "relu", "relu6", "clip", "leaky_relu", "elu", "selu", "hard_swish", "sigmoid", "swish", "tanh", "gelu", "mish",
-    "softplus", "abs", "neg", "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "erf", "sin", "cos", "tan",
-    "floor", "ceil", "round", "sign", "cast", "reshape", "transpose", "slice", "expand", "tile", "pad", "flip", "roll",
+# elementwise ops of one operand, which MNN runs as ops of one type
+UNARY = frozenset({
+    "hard_swish", "sigmoid", "swish", "tanh", "gelu", "mish", "abs", "neg", "exp", "log", "sqrt", "rsqrt", "square",
+    "reciprocal", "erf", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh",
+    "expm1", "log1p", "floor", "ceil", "round", "sign",
 })  # fmt: skip
+# ops that have the layout of their first input
+KEEPS_LAYOUT = UNARY | {
+    "relu", "relu6", "clip", "leaky_relu", "elu", "selu", "softplus", "cast", "reshape", "transpose", "slice", "expand",
+    "tile", "pad", "flip", "roll", "chunk",
+}  # fmt: skip
 # ops whose inputs and outputs all have the layout of most of the inputs, plain if there are equally many
 MAJORITY = frozenset({"concat", "split", "stack"})
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latency_nas.engine.engine import Engine, ExecutedOp
 from latency_nas.engine.mnn.converter import convert
 from latency_nas.engine.mnn.fusion import fuse_mnn
+from latency_nas.engine.mnn.layouts import UNARY
 from latency_nas.engine.mnn.programs import PROGRAMS
+from latency_nas.engine.mnn.steps import BINARY
 from latency_nas.engine.target import Target
 from latency_nas.graph import OpGraph
+from latency_nas.kernel import Kernel
 from latency_nas.kernel.kernel_call import KernelCall
 
 if TYPE_CHECKING:
@@ -24,21 +28,35 @@ __all__ = ["MNN"]
 _EXECUTED_AS = {
     "conv2d": "Convolution",
     "depthwise_conv2d": "ConvolutionDepthwise",
-    "pool2d": "Pooling",
-    "batch_norm": "Scale",
-    "reduce_mean": "Reduction",
-    "raster": "Raster",
-    "relu": "ReLU",
-    "relu6": "ReLU6",
-    "leaky_relu": "ReLU",
     "conv_transpose2d": "Deconvolution",
+    **dict.fromkeys(("pool1d", "pool2d"), "Pooling"),
+    "batch_norm": "Scale",
+    "raster": "Raster",
+    **dict.fromkeys(("relu", "leaky_relu"), "ReLU"),
+    **dict.fromkeys(("relu6", "clip"), "ReLU6"),
     "resize": "Interp",
     "layer_norm": "LayerNorm",
     "softmax": "Softmax",
-    "matmul": "While",
-    **dict.fromkeys(("add", "sub", "mul", "div"), "BinaryOp"),
-    **dict.fromkeys(("hard_swish", "sigmoid", "swish", "tanh", "gelu"), "UnaryOp"),
+    "cast": "Cast",
+    "where": "Select",
+    "topk": "TopKV2",
+    "argmax": "ArgMax",
+    **dict.fromkeys(("matmul", "gather", "embedding"), "While"),
+    **dict.fromkeys(BINARY, "BinaryOp"),
+    **dict.fromkeys(UNARY, "UnaryOp"),
 }
+
+
+def _type_of(kernel: Kernel) -> str:
+    """The type of the op. A loop expands the smaller of two operands; matrices are multiplied without a loop."""
+    if kernel.op.startswith("reduce_"):
+        return "Reduction"
+    if kernel.op == "matmul" and len(kernel.outputs[0]) == 2:
+        return "MatMul"
+    sizes = {prod(shape) for shape in kernel.inputs}
+    if kernel.op in BINARY and len(sizes) > 1 and 1 not in sizes:
+        return "While"
+    return _EXECUTED_AS.get(kernel.family, kernel.op)
 
 
 class MNN(Engine):
@@ -71,12 +89,12 @@ class MNN(Engine):
     def executed_ops(self, calls: Sequence[KernelCall]) -> list[ExecutedOp]:
         """One op for each kernel."""
         kernels = [call.kernel for call in calls]
-        return [ExecutedOp(_EXECUTED_AS.get(k.family, k.op), k.inputs, k.outputs) for k in kernels]
+        return [ExecutedOp(_type_of(k), k.inputs, k.outputs) for k in kernels]
 
     def agrees(self, ran: ExecutedOp, wanted: ExecutedOp) -> bool:
         """Whether the ops are the same. MNN also reports a constant operand, which it may repeat in a loop."""
         with_constant = (
-            wanted.type == "BinaryOp"
+            wanted.type in {"BinaryOp", "While"}
             and ran.type in {"BinaryOp", "While"}
             and len(ran.inputs) == len(wanted.inputs) + 1 == 2
             and wanted.inputs[0] in ran.inputs

@@ -1,23 +1,22 @@
-"""The ops that MNN's converter makes of a graph: each op of the vocabulary in MNN's own ops, folded and in its order.
+"""MNN's ops of a network, and how its converter folds and sorts them.
 
 References:
-    MNN 3.6, ``tools/converter/source/optimizer``: ``OnnxExtraManager``, ``ConvertMatMulToConv2D``,
-    ``MoveUnaryOpBeforeReshape``, ``MergeToConvolution``, ``ConvBiasAdd``; ``express/Expr.cpp``, ``getExecuteOrder``.
+    MNN 3.6, ``tools/converter/source/optimizer``: ``MoveUnaryOpBeforeReshape``,
+    ``FuseDupOp``, ``MergeToConvolution``, ``ConvBiasAdd``; ``express/Expr.cpp``, ``getExecuteOrder``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
 
-from latency_nas.errors import GraphError
-from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
+from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.kernel import AttrValue, Shape
 
-__all__ = ["BINARY", "Program", "Step", "converted"]
+__all__ = ["BINARY", "Program", "Step", "fold"]
 
 BINARY = frozenset({
     "add", "sub", "mul", "div", "pow", "mod", "maximum", "minimum", "equal", "not_equal", "greater", "greater_equal",
@@ -42,9 +41,6 @@ _FOLDS: dict[tuple[str, str], dict[str, AttrValue]] = {
     **{(op, act): {"act": act} for op in _CONVS for act in ("relu", "relu6")},
     **{(op, "relu"): {"act": "relu"} for op in BINARY},  # MNN does not merge relu6 here
 }
-
-# operands that decide where data lies are kept; weights that belong to their op are not
-_WITH_CONSTANTS = BINARY | {"concat", "split", "gather", "embedding", "where", "matmul"}
 
 
 @dataclass(slots=True)
@@ -89,94 +85,17 @@ class Program:
         self.values.append(Value(shape=shape, dtype=self.values[like].dtype))
         return len(self.values) - 1
 
-    def expand(self, node: Node) -> None:
-        """Append the steps of a node."""
-        expand = _EXPAND.get(node.op)
-        if expand is not None and expand(self, node):
-            return
-        inputs = node.inputs if node.op in _WITH_CONSTANTS else self.graph.activations(node)
-        self.steps.append(Step(node.op, inputs, node.outputs, node.attrs, node, (node.name,)))
-
     def users(self) -> Counter[int]:
         """Number of readers of each value. Each place among the network's outputs counts as one."""
         return Counter(chain(self.graph.outputs, *[step.inputs for step in self.steps]))
 
 
-def _linear(program: Program, node: Node) -> bool:
-    """A product with weights is a 1 x 1 convolution of its rows, between two reshapes."""
-    index, output = program.graph.activations(node)[0], node.outputs[0]
-    shape = program.shape(index)
-    if len(shape) < 2:
-        return False
-    sizes = [(prod(shape[:-1]), program.shape(value)[-1], 1, 1) for value in (index, output)]
-    rows, made, plain = program.new(sizes[0], index), program.new(sizes[1], output), program.new(sizes[1], output)
-    attrs: dict[str, AttrValue] = {
-        "kernel": (1, 1), "stride": (1, 1), "pad": (0,) * 4, "dilation": (1, 1), "group": 1, "bias": 0,
-    }  # fmt: skip
-    program.steps += [
-        Step("reshape", (index,), (rows,), {}, node),
-        Step("conv2d", (rows,), (made,), attrs | dict(node.attrs), node, (node.name,)),
-        Step("unpack", (made,), (plain,), {}, node),
-        Step("reshape", (plain,), (output,), {}, node),
-    ]
-    return True
-
-
-def _hard_sigmoid(program: Program, node: Node) -> bool:
-    """MNN computes x * 1/6 + 1/2 and clamps it."""
-    (index,), output = program.graph.activations(node), node.outputs[0]
-    scaled, shifted = (program.new(program.shape(index), index) for _ in range(2))
-    program.steps += [
-        Step("mul", (index,), (scaled,), {"scalar": 1}, node, (node.name,)),
-        Step("add", (scaled,), (shifted,), {"scalar": 1}, node, (node.name,)),
-        Step("relu6", (shifted,), (output,), {}, node, (node.name,)),
-    ]
-    return True
-
-
-def _conv1d(program: Program, node: Node) -> bool:
-    """A convolution over one axis is one over two, the second of size 1."""
-    index, output = program.graph.activations(node)[0], node.outputs[0]
-    wide, made = (program.new((*program.shape(value), 1), value) for value in (index, output))
-    ones: dict[str, AttrValue] = {name: (*_ints(node, name), 1) for name in ("kernel", "stride", "dilation")}
-    before, after = _ints(node, "pad")
-    attrs = dict(node.attrs) | ones | {"pad": (before, 0, after, 0)}
-    program.steps += [
-        Step("reshape", (index,), (wide,), {}, node),
-        Step("conv2d", (wide,), (made,), attrs, node, (node.name,)),
-        Step("reshape", (made,), (output,), {}, node),
-    ]
-    return True
-
-
-def _ints(node: Node, name: str) -> tuple[int, ...]:
-    value = node.attrs[name]
-    return value if isinstance(value, tuple) else ()
-
-
-_EXPAND: dict[str, Callable[[Program, Node], bool]] = {
-    "linear": _linear,
-    "hard_sigmoid": _hard_sigmoid,
-    "conv1d": _conv1d,
-}
-
-
-def converted(graph: OpGraph) -> Program:
-    """MNN's ops of a graph, in order.
-
-    Raises:
-        GraphError: if a choice is open.
-    """
-    program = Program(graph)
-    for node in graph.nodes:
-        if node.op == CHOICE:
-            raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
-        program.expand(node)
+def fold(program: Program) -> None:
+    """Merge and sort the steps as the converter does."""
     _merge_equal(program)
     _move_before_reshapes(program)
     _fold(program)
     _sort(program)
-    return program
 
 
 def _merge_equal(program: Program) -> None:

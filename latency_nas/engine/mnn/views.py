@@ -154,7 +154,7 @@ VIEWS: Mapping[str, Callable[[Sequence[Tensor], Sequence[Tensor], _Attrs], None]
     **dict.fromkeys(("reshape", "unpack", "roll"), _reshape),
     "transpose": _transpose,
     "concat": _concat,
-    "split": _split,
+    **dict.fromkeys(("split", "chunk"), _split),
     "slice": _slice,
     "flip": _flip,
     "pad": _pad,

@@ -27,9 +27,14 @@ def _clip(call: Call) -> Step:
     return Step("relu6" if ends == (0, 6) else "relu" if ends[0] == 0 and unbounded else "clip", {})
 
 
-def _softmax(call: Call) -> Step:
-    axis = call.attrs.get("axis", -1 if call.opset >= 13 else 1)
-    return Step({"Softmax": "softmax", "LogSoftmax": "log_softmax"}[call.op], {"axis": axis_of(axis, call.shape())})
+def _softmax(call: Call) -> Step | list[Step]:
+    """Read a softmax over an axis. Before opset 13 it goes over that axis and all after it, as one."""
+    op, given = _SOFTMAX[call.op], call.attrs.get("axis", -1 if call.opset >= 13 else 1)
+    shape, axis = call.shape(), axis_of(given, call.shape())
+    if call.opset >= 13 or given == -1:
+        return Step(op, {"axis": axis})
+    rows = prod(shape[:axis]), prod(shape[axis:])
+    return [Step("reshape", {}, (0,), rows), Step(op, {"axis": 1}, None, rows), Step("reshape", {})]
 
 
 def _reduce(call: Call) -> Step:
@@ -102,6 +107,7 @@ _BINARY = {
     "Less": "less", "LessOrEqual": "less_equal", "And": "logical_and", "Or": "logical_or",
     "Xor": "logical_xor", "BitwiseAnd": "logical_and", "BitwiseOr": "logical_or", "BitwiseXor": "logical_xor",
 }  # fmt: skip
+_SOFTMAX = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}
 _REDUCTIONS = {f"Reduce{name}": f"reduce_{name.lower()}" for name in ("Mean", "Sum", "Max", "Min", "Prod")}
 
 _READ: dict[str, Callable[[Call], Step | list[Step]]] = {

@@ -5,7 +5,7 @@ Limitations:
 2. A `Loop` or `Scan` whose number of iterations depends on values becomes ``onnx.Loop`` or ``onnx.Scan``, with the ops
    of its body as an attribute; other ops outside of the vocabulary become ``onnx.Name``. They have no price, in any
    mode. An `If` whose condition depends on values is a branch of the graph (`latency_nas.graph.branches`).
-3. Groups of nodes by which older exporters write one op are merged only where `latency_nas.graph.onnx.patterns` has a
+3. Groups of nodes by which older exporters write one op are merged only where `latency_nas.graph.normal_form` has a
    pattern for them.
 4. Parameters are recognised by their readers: see `latency_nas.graph.onnx.parameters`.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ import onnx
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError
 from latency_nas.graph.input_shapes import InputShape
+from latency_nas.graph.int8 import in_int8
+from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.onnx.call import Call, Step
 from latency_nas.graph.onnx.control import body_ops, is_control, is_joined
 from latency_nas.graph.onnx.model import OnnxModel, load, python_value, title
 from latency_nas.graph.onnx.ops import IDENTITY, read_call
-from latency_nas.graph.onnx.patterns import canonicalize
 from latency_nas.graph.onnx.recurrent import RECURRENT, Recurrent, read_recurrent
 from latency_nas.graph.onnx.scopes import reads
 from latency_nas.graph.onnx.shapes import ImpossibleBranchError, complete
@@ -69,6 +71,9 @@ class _Builder:
             parts = self.model.parts.get(name, ()) if constant else None
             shape, kind = self.model.tensors[name]
             index = self._new(shape, kind, constant=constant, parameter=name if constant else "", parts=parts)
+            known = self.model.constants.get(name) if constant else None
+            if known is not None and known.size == 1 and known.dtype.kind in "fiu":
+                self.values[index] = replace(self.values[index], number=float(known.reshape(-1)[0]))
             self.index[name] = index
         return index
 
@@ -143,7 +148,12 @@ class _Builder:
             source is not None
             and not source.constant
             and (
-                (last.op in _IDLE_IF_SAME_SHAPE and source.shape == shape and "steps" not in last.attrs)
+                (
+                    last.op in _IDLE_IF_SAME_SHAPE
+                    and source.shape == shape
+                    and "steps" not in last.attrs
+                    and len(steps) == 1
+                )
                 or (last.op == "pad" and not any(last.attrs["pads"]))  # type: ignore[arg-type]
                 or (last.op == "cast" and source.dtype == _DTYPES.get(kind))
             )
@@ -151,7 +161,13 @@ class _Builder:
             self.index[outputs[0]] = inputs[0]
             return
         kept = outputs[:1] if last.op.endswith(_ONE_OUTPUT) else outputs
-        self.append(node, last, inputs, tuple([self.add(name) for name in kept]))
+        made_last = tuple([self.add(name) for name in kept])
+        self.append(node, last, inputs, made_last)
+        if last.op == "split" and len(sources) == 1:
+            split = self.nodes[
+                -1
+            ]  # into a number of parts, or by an attribute: engines may tell it from one with sizes
+            self.nodes[-1] = replace(split, spelled=(replace(split, op="chunk"),))
 
     def _place_joined(self, node: onnx.NodeProto) -> None:
         """Append a branch, unless both sides are the same tensor."""
@@ -222,7 +238,7 @@ def read_onnx(source: str | Path | bytes | onnx.ModelProto, *, input_shape: Inpu
     builder = _Builder(model)
     for node in model.nodes:
         _at(model, node, builder.place)
-    graph = canonicalize(
+    graph = normalized(
         OpGraph(
             values=tuple(builder.values),
             nodes=tuple(builder.nodes),
@@ -230,6 +246,7 @@ def read_onnx(source: str | Path | bytes | onnx.ModelProto, *, input_shape: Inpu
             outputs=tuple(builder.add(name) for name in model.outputs),
         ).without_dead_nodes()
     )
+    graph = in_int8(graph)
     for made in graph.nodes:
         if made.op != BRANCH:
             _check(model, graph, made)

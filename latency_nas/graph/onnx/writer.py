@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from latency_nas.errors import MeasureError
 from latency_nas.graph import Node, OpGraph
+from latency_nas.graph.normal_form.spellings import spelled_out
 from latency_nas.kernel.vocabulary import SPATIAL_AXES
 
 __all__ = ["save_onnx"]
@@ -166,9 +167,13 @@ def _slice(writer: _Writer, node: Node) -> None:
 
 
 def _split(writer: _Writer, node: Node) -> None:
+    """Write a split with sizes, or one into a number of equal parts, which MNN tells from it."""
     axis = int(str(node.attrs["axis"]))
-    sizes = _list(writer, node, "sizes", [writer.shape(index)[axis] for index in node.outputs])
-    writer.emit(node, "Split", [*writer.activations(node), sizes], axis=axis)
+    sizes = [writer.shape(index)[axis] for index in node.outputs]
+    equal = node.op == "chunk" and len(set(sizes)) == 1
+    stated = [] if equal else [_list(writer, node, "sizes", sizes)]
+    parts = {"num_outputs": len(sizes)} if equal else {}
+    writer.emit(node, "Split", [*writer.activations(node), *stated], axis=axis, **parts)
 
 
 def _pad(writer: _Writer, node: Node) -> None:
@@ -184,12 +189,8 @@ def _resize(writer: _Writer, node: Node) -> None:
 
 
 def _relu6(writer: _Writer, node: Node) -> None:
-    bounds = [writer.tensor(f"{node.name}.{name}", np.float32(value)) for name, value in (("min", 0), ("max", 6))]  # type: ignore[arg-type]
+    bounds = [writer.tensor(f"{node.name}.{value}", np.float32(value)) for value in (0, 6)]  # type: ignore[arg-type]
     writer.emit(node, "Clip", [*writer.activations(node), *bounds])
-
-
-def _hard_sigmoid(writer: _Writer, node: Node) -> None:
-    writer.emit(node, "HardSigmoid", writer.activations(node), alpha=1 / 6, beta=0.5)
 
 
 def _pool(writer: _Writer, node: Node) -> None:
@@ -236,14 +237,16 @@ _WRITE: dict[str, Callable[[_Writer, Node], None]] = {
     "batch_norm": _batch_norm,
     "linear": _linear,
     "relu6": _relu6,
-    "hard_sigmoid": _hard_sigmoid,
+    "hard_sigmoid": lambda writer, node: writer.emit(
+        node, "HardSigmoid", writer.activations(node), alpha=1 / 6, beta=0.5
+    ),
     **dict.fromkeys(_REDUCTIONS, _reduce),
     "reshape": _reshape,
     "concat": _concat,
     "layer_norm": _layer_norm,
     "swish": _swish,
     "slice": _slice,
-    "split": _split,
+    **dict.fromkeys(("split", "chunk"), _split),
     "pad": _pad,
     "resize": _resize,
     "softmax": lambda writer, node: writer.emit(node, "Softmax", writer.activations(node), axis=node.attrs["axis"]),
@@ -266,6 +269,7 @@ def save_onnx(graph: OpGraph, target: Path, *, seed: int = 0) -> Path:
     Raises:
         MeasureError: if the graph has ops that cannot be written. The message lists them all.
     """
+    graph = spelled_out(graph)
     with target.with_suffix(".weights").open("wb") as beside:
         target.write_bytes(_model(_Writer(graph, seed, beside)).SerializeToString())
     return target

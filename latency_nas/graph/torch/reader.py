@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.int8 import in_int8
+from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.outside import Outside
@@ -152,7 +153,7 @@ def _recorded(
         raise GraphError(f"Expected a forward that returns tensors, but {type(model).__name__} returns {type(result)}.")
     found = tuple(recorder.find(tensor) for tensor in outputs)  # may add nodes
     graph = OpGraph(values=tuple(recorder.values), nodes=tuple(recorder.nodes), inputs=tuple(indices), outputs=found)
-    return in_int8(graph.without_dead_nodes()) if outputs else graph
+    return in_int8(normalized(graph.without_dead_nodes())) if outputs else graph
 
 
 @contextmanager

@@ -57,9 +57,13 @@ class Patterns:
                 index = self.alias[index]
             return index
 
+        def renamed(node: Node) -> Node:
+            spelled = tuple(map(renamed, node.spelled))
+            return replace(node, inputs=tuple(map(last, node.inputs)), spelled=spelled)
+
         nodes = [node for position, node in enumerate(self.nodes) if position not in self.gone]
         if self.alias:
-            nodes = [replace(node, inputs=tuple(map(last, node.inputs))) for node in nodes]
+            nodes = [renamed(node) for node in nodes]
         return replace(
             self._source, values=tuple(self.values), nodes=tuple(nodes), outputs=tuple(map(last, self.outputs))
         )

@@ -1,15 +1,19 @@
-"""Replaces groups of nodes, by which an ONNX file writes a single op of the vocabulary, by that op."""
+"""The normal form of a graph: a group of nodes by which a source spells a single op of the vocabulary is that op.
+
+It is the same from every reader. Engines join some spellings and run others as they are, so a merged node keeps the
+nodes that it replaces (`Node.spelled`) where an engine may do so, and `spelled_out` puts these back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
-from latency_nas.graph.int8 import in_int8
-from latency_nas.graph.op_graph import OpGraph
-from latency_nas.graph.patterns import Patterns
+from latency_nas.graph.normal_form.patterns import Patterns
+from latency_nas.graph.op_graph import Node, OpGraph
 
-__all__ = ["canonicalize"]
+__all__ = ["normalized", "spelled_out"]
 
 
 def _guarded_softmax(found: Patterns, position: int) -> None:
@@ -29,9 +33,75 @@ def _swish(found: Patterns, position: int) -> None:
         for op, whole in (("sigmoid", "swish"), ("hard_sigmoid", "hard_swish")):
             sigmoid = found.made_by(gate, op)
             if sigmoid is not None and sigmoid.inputs[0] == x:
-                found.remove(sigmoid)
-                found.nodes[position] = replace(node, op=whole, inputs=(x,), attrs={})
+                _merge(found, whole, x, (sigmoid, node))
                 return
+
+
+def _hard_swish(found: Patterns, position: int) -> None:
+    """Merge x * relu6(x + 3) / 6, with the division after either factor."""
+    last = found.nodes[position]
+    if len(found.activations(last)) == 1:  # (x * relu6(x + 3)) / 6
+        product = found.made_by(found.activations(last)[0], "mul")
+        for x, gate in _operands(found, product):
+            parts = _shifted_relu6(found, x, gate)
+            if product is not None and parts and _is_number(found, last, 6.0, 1 / 6):
+                _merge(found, "hard_swish", x, (*parts, product, last))
+                return
+    elif last.op == "mul":  # x * (relu6(x + 3) / 6)
+        for x, factor in _operands(found, last):
+            scaled = found.made_by(factor, "mul") or found.made_by(factor, "div")
+            gates = found.activations(scaled) if scaled else []
+            parts = _shifted_relu6(found, x, gates[0]) if len(gates) == 1 else None
+            if scaled is not None and parts and _is_number(found, scaled, 6.0, 1 / 6):
+                _merge(found, "hard_swish", x, (*parts, scaled, last))
+                return
+
+
+def _shifted_relu6(found: Patterns, x: int, gate: int) -> tuple[Node, Node] | None:
+    """The nodes of relu6(x + 3), if `gate` is that."""
+    clipped = found.made_by(gate, "relu6")
+    shifted = found.made_by(clipped.inputs[0], "add") if clipped else None
+    if clipped is None or shifted is None or found.activations(shifted) != [x] or not _is_number(found, shifted, 3.0):
+        return None
+    return shifted, clipped
+
+
+def _operands(found: Patterns, node: Node | None) -> tuple[tuple[int, int], ...]:
+    """Both orders of the operands of a node that has two."""
+    inputs = found.activations(node) if node else []
+    return ((inputs[0], inputs[1]), (inputs[1], inputs[0])) if len(inputs) == 2 else ()
+
+
+def _is_number(found: Patterns, node: Node, *numbers: float) -> bool:
+    """Whether the other operand of a node is one of these numbers, as far as its source states it."""
+    stated = [found.values[index].number for index in node.inputs if found.values[index].constant]
+    return node.attrs.get("scalar") == 1 and all(
+        number is None or any(abs(number - one) < 1e-5 for one in numbers) for number in stated
+    )
+
+
+def _softmax(found: Patterns, position: int) -> None:
+    """Merge a softmax over the last axis between reshapes to a matrix and back, as ONNX defined it before opset 13."""
+    node = found.nodes[position]
+    middle = found.made_by(node.inputs[0], "softmax")
+    flat = found.made_by(middle.inputs[0], "reshape") if middle else None
+    if middle is None or flat is None or not found.activations(flat):
+        return
+    shape, rows = found.values[flat.inputs[0]].shape, found.values[flat.outputs[0]].shape
+    if (
+        found.values[node.outputs[0]].shape == shape
+        and rows[-1:] == shape[-1:]
+        and middle.attrs["axis"] == len(rows) - 1
+    ):
+        _merge(found, "softmax", flat.inputs[0], (flat, middle, node), axis=len(shape) - 1)
+
+
+def _merge(found: Patterns, op: str, x: int, parts: tuple[Node, ...], **attrs: int) -> None:
+    """Replace nodes, the last of which makes the result, by one op of `x`."""
+    last = parts[-1]
+    whole = replace(last, op=op, inputs=(x,), attrs=dict(attrs), spelled=parts)
+    found.remove(*parts[:-1])
+    found.nodes[found.maker[last.outputs[0]]] = whole
 
 
 def _layer_norm(found: Patterns, position: int) -> None:
@@ -84,8 +154,8 @@ def _gelu(found: Patterns, position: int) -> None:
     halves = {found.maker[index] for index in others - {x} if found.made_by(index, "mul")}
     if others - {x} and [found.activations(found.nodes[half]) for half in halves] != [[x]]:
         return
-    found.remove(*parts[:-1], *(found.nodes[half] for half in halves))
-    found.nodes[found.maker[last.outputs[0]]] = replace(last, op="gelu", inputs=(x,), attrs={})
+    steps = sorted([*parts, *(found.nodes[half] for half in halves)], key=lambda part: found.maker[part.outputs[0]])
+    _merge(found, "gelu", x, tuple(steps))
 
 
 def _bias(found: Patterns, position: int) -> None:
@@ -97,7 +167,8 @@ def _bias(found: Patterns, position: int) -> None:
         return
     linear = found.made_by(activations[0], "linear")
     columns = found.values[activations[0]].shape[-1]
-    if linear is None or linear.attrs["bias"] or constants[0].shape != (columns,):
+    added_shape = constants[0].shape
+    if linear is None or linear.attrs["bias"] or prod(added_shape) != columns or added_shape[-1:] != (columns,):
         return
     if found.values[node.outputs[0]].shape != found.values[activations[0]].shape:
         return
@@ -125,18 +196,31 @@ def _swapped(found: Patterns, position: int) -> None:
 # op of a node -> patterns that may begin or end at it
 _PATTERNS: dict[str, tuple[Callable[[Patterns, int], None], ...]] = {
     "where": (_guarded_softmax,),
-    "mul": (_swish,),
-    "div": (_layer_norm,),
+    "mul": (_swish, _hard_swish),
+    "div": (_layer_norm, _hard_swish),
     "add": (_gelu, _bias),
-    "reshape": (_swapped,),
+    "reshape": (_swapped, _softmax),
 }
 
 
-def canonicalize(graph: OpGraph) -> OpGraph:
-    """The graph with each group of nodes merged into one node, and with ops between quantisers in int8."""
+def normalized(graph: OpGraph) -> OpGraph:
+    """The graph with each group of nodes that spells one op merged into one node."""
     found = Patterns(graph)
     for position, node in enumerate(graph.nodes):
         for pattern in _PATTERNS.get(node.op, ()):
             if position not in found.gone:
                 pattern(found, position)
-    return in_int8(found.graph())
+    return found.graph()
+
+
+def spelled_out(graph: OpGraph, keep: Callable[[Node], bool] = lambda _: False) -> OpGraph:
+    """The graph with merged nodes replaced by those of its source.
+
+    Args:
+        graph: Graph in normal form.
+        keep: Function that says whether a merged node stays.
+    """
+    if not any(node.spelled for node in graph.nodes):
+        return graph
+    nodes = [one for node in graph.nodes for one in (node.spelled if node.spelled and not keep(node) else (node,))]
+    return replace(graph, nodes=tuple(nodes))

@@ -1,0 +1,123 @@
+"""The ops that MNN's converter makes of each op of a graph.
+
+References:
+    MNN 3.6, ``tools/converter/source/optimizer``: ``OnnxExtraManager``, ``ConvertMatMulToConv2D``, ``FuseTemplateOp``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+from latency_nas.engine.mnn.steps import BINARY, Program, Step
+from latency_nas.errors import GraphError
+from latency_nas.graph.normal_form.spellings import spelled_out
+from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
+from latency_nas.kernel import AttrValue
+
+__all__ = ["expanded"]
+
+# op -> the ops in order by which a source may spell it so that MNN joins them. Their numbers have no axes: it neither
+# joins x * relu6(x + [3.0]) / [6.0], nor a softmax between reshapes, nor x * hard_sigmoid(x).
+_SPELLINGS: dict[str, frozenset[tuple[str, ...]]] = {
+    "hard_swish": frozenset(
+        {("add", "relu6", "mul", last) for last in ("mul", "div")} | {("add", "relu6", "div", "mul")}
+    ),
+    "swish": frozenset({("sigmoid", "mul")}),
+    "gelu": frozenset({(first, "erf", "add", "mul", "mul") for first in ("mul", "div")}),
+}
+
+# operands that decide where data lies are kept; weights that belong to their op are not
+_WITH_CONSTANTS = BINARY | {"concat", "split", "gather", "embedding", "where", "matmul"}
+
+
+def _joins(graph: OpGraph, node: Node) -> bool:
+    """Whether MNN joins the ops by which a source spells one; it compares them with templates of its own."""
+    if tuple(part.op for part in node.spelled) not in _SPELLINGS.get(node.op, ()):
+        return False
+    numbers = [graph.values[index] for part in node.spelled for index in part.inputs if graph.values[index].constant]
+    return all(number.shape == () for number in numbers)
+
+
+def expanded(graph: OpGraph) -> Program:
+    """MNN's ops of a graph, in the order of its nodes.
+
+    Raises:
+        GraphError: if a choice is open.
+    """
+    graph = spelled_out(graph, lambda node: _joins(graph, node))
+    program = Program(graph)
+    for node in graph.nodes:
+        if node.op == CHOICE:
+            raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
+        _expand(program, node)
+    return program
+
+
+def _expand(program: Program, node: Node) -> None:
+    """Append the steps of a node."""
+    expand = _EXPAND.get(node.op)
+    if expand is not None and expand(program, node):
+        return
+    inputs = node.inputs if node.op in _WITH_CONSTANTS else program.graph.activations(node)
+    program.steps.append(Step(node.op, inputs, node.outputs, node.attrs, node, (node.name,)))
+
+
+def _linear(program: Program, node: Node) -> bool:
+    """A product with weights is a 1 x 1 convolution of its rows, between two reshapes."""
+    index, output = program.graph.activations(node)[0], node.outputs[0]
+    shape = program.shape(index)
+    if len(shape) < 2:
+        return False
+    sizes = [(prod(shape[:-1]), program.shape(value)[-1], 1, 1) for value in (index, output)]
+    rows, made, plain = program.new(sizes[0], index), program.new(sizes[1], output), program.new(sizes[1], output)
+    attrs: dict[str, AttrValue] = {
+        "kernel": (1, 1), "stride": (1, 1), "pad": (0,) * 4, "dilation": (1, 1), "group": 1, "bias": 0,
+    }  # fmt: skip
+    program.steps += [
+        Step("reshape", (index,), (rows,), {}, node),
+        Step("conv2d", (rows,), (made,), attrs | dict(node.attrs), node, (node.name,)),
+        Step("unpack", (made,), (plain,), {}, node),
+        Step("reshape", (plain,), (output,), {}, node),
+    ]
+    return True
+
+
+def _hard_sigmoid(program: Program, node: Node) -> bool:
+    """MNN computes x * 1/6 + 1/2 and clamps it."""
+    (index,), output = program.graph.activations(node), node.outputs[0]
+    scaled, shifted = (program.new(program.shape(index), index) for _ in range(2))
+    program.steps += [
+        Step("mul", (index,), (scaled,), {"scalar": 1}, node, (node.name,)),
+        Step("add", (scaled,), (shifted,), {"scalar": 1}, node, (node.name,)),
+        Step("relu6", (shifted,), (output,), {}, node, (node.name,)),
+    ]
+    return True
+
+
+def _conv1d(program: Program, node: Node) -> bool:
+    """A convolution over one axis is one over two, the second of size 1."""
+    index, output = program.graph.activations(node)[0], node.outputs[0]
+    wide, made = (program.new((*program.shape(value), 1), value) for value in (index, output))
+    ones: dict[str, AttrValue] = {name: (*_ints(node, name), 1) for name in ("kernel", "stride", "dilation")}
+    before, after = _ints(node, "pad")
+    attrs = dict(node.attrs) | ones | {"pad": (before, 0, after, 0)}
+    program.steps += [
+        Step("reshape", (index,), (wide,), {}, node),
+        Step("conv2d", (wide,), (made,), attrs, node, (node.name,)),
+        Step("reshape", (made,), (output,), {}, node),
+    ]
+    return True
+
+
+def _ints(node: Node, name: str) -> tuple[int, ...]:
+    value = node.attrs[name]
+    return value if isinstance(value, tuple) else ()
+
+
+# op -> function that appends its steps, and says whether it did
+_EXPAND: dict[str, Callable[[Program, Node], bool]] = {
+    "linear": _linear,
+    "hard_sigmoid": _hard_sigmoid,
+    "conv1d": _conv1d,
+}
