@@ -11,6 +11,7 @@ from rich.console import Console
 from latency_nas.graph.input_shapes import parse_input_shapes
 
 if TYPE_CHECKING:
+    from latency_nas.engine.lowered import Lowered
     from latency_nas.estimate import Estimate
     from latency_nas.table import LatencyTable
 
@@ -20,7 +21,7 @@ _PIPED = 240  # width of the output, in characters, where it goes to a file or a
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A file .onnx, .pdmodel or .json, or package.module:callable.")],
+    model: Annotated[str, typer.Argument(help="A file .onnx, .mnn, .pdmodel or .json, or package.module:callable.")],
     table: Annotated[str, typer.Option("--table", "-t", help="The name or the file of a latency table.")],
     input_shape: Annotated[
         list[str] | None,
@@ -33,15 +34,24 @@ def predict(
         str,
         typer.Option(help="Kernels that the table lacks: error, regress, or warn (leaves out what it cannot price)."),
     ] = "",
+    kernels: Annotated[
+        str,
+        typer.Option(
+            metavar="rules|engine",
+            help="Kernels by the engine's rules, or as the engine itself runs the file. By default the engine's, where "
+            "it is installed here in the table's version.",
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Predict the latency of a model, in milliseconds with one standard deviation."""
     from latency_nas.estimate import LatencyEstimator
 
     estimator = LatencyEstimator(table, on_missing=on_missing or None)  # type: ignore[arg-type]
-    estimate = estimator.predict(model, input_shape=parse_input_shapes(input_shape or ()))
+    lowered = estimator.lower(model, input_shape=parse_input_shapes(input_shape or ()), kernels=kernels or None)  # type: ignore[arg-type]
+    estimate = estimator.price_networks(lowered.networks)
     if as_json:
-        typer.echo(json.dumps(_plain(model, estimate, estimator.table), indent=2))
+        typer.echo(json.dumps(_plain(model, estimate, estimator.table, lowered), indent=2))
         return
     from latency_nas.report.text import kernel_table
 
@@ -53,9 +63,10 @@ def predict(
     console.print(
         f"{estimate.figure()}, coverage {estimate.coverage:.1%} of {len(estimate.kernels)} kernels", highlight=False
     )
+    console.print(str(lowered), markup=False, highlight=False, soft_wrap=True)
 
 
-def _plain(model: str, estimate: Estimate, table: LatencyTable) -> dict[str, Any]:
+def _plain(model: str, estimate: Estimate, table: LatencyTable, lowered: Lowered) -> dict[str, Any]:
     """An estimate as plain data for JSON."""
     kernels = [
         {"kernel": item.kernel.key, "layer": item.layer, "latency_ms": item.latency_ms, "std_ms": item.std_ms,
@@ -71,5 +82,6 @@ def _plain(model: str, estimate: Estimate, table: LatencyTable) -> dict[str, Any
         "coverage": estimate.coverage,
         "sources": estimate.sources,
         "table": {"name": table.name, "fingerprint": table.fingerprint(), "datasheet": table.datasheet.to_dict()},
+        "lowered": lowered.to_dict(),
         "kernels": kernels,
     }

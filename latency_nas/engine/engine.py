@@ -12,6 +12,7 @@ from latency_nas.engine.op_times import OpTimes
 from latency_nas.engine.target import Target
 from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
+from latency_nas.graph.input_shapes import InputShape
 from latency_nas.kernel import Shape
 from latency_nas.kernel.kernel_call import KernelCall
 
@@ -99,10 +100,26 @@ class Engine(ABC):
         """The kernels of graphs that are parallel branches of one network, in the order in which they run."""
         return tuple(call for branch in branches for call in self.fuse(branch, target))
 
-    def lower(self, file: Path, target: Target) -> tuple[KernelCall, ...] | None:
-        """The kernels that the engine itself reports for a model file; None if it does not report them."""
-        del file, target
+    def lower(
+        self, file: Path, target: Target, *, input_shape: InputShape | None = None
+    ) -> tuple[KernelCall, ...] | None:
+        """The kernels that the engine itself reports for a model file; None if it does not report them.
+
+        Args:
+            file: Model file, with one of `suffixes`.
+            target: Device and settings of the run.
+            input_shape: Shape of the only input, or a mapping input -> shape; needed where the file leaves sizes open.
+
+        Raises:
+            GraphError: if the engine cannot run the file.
+            InputMismatchError: if a size of an input is neither in the file nor given.
+        """
+        del file, target, input_shape
         return None
+
+    def installed_version(self) -> str:
+        """The version of the engine that `lower` would ask; empty where it is not installed, or reports no kernels."""
+        return ""
 
     def executed_ops(self, calls: Sequence[KernelCall]) -> list[ExecutedOp] | None:
         """The ops that the engine should report for these kernels; None if it does not report what it runs."""

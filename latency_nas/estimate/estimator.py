@@ -11,7 +11,8 @@ from math import log1p
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, get_args
 
-from latency_nas.engine import fuse, read_branches
+from latency_nas.engine import fuse
+from latency_nas.engine.lowered import KernelSource, Lowered, Network, lower_kernels
 from latency_nas.errors import MissingKernelError, TableError
 from latency_nas.estimate.estimate import Estimate, KernelEstimate
 from latency_nas.estimate.uncertainty import MAE_TO_STD, Z90
@@ -87,6 +88,7 @@ class LatencyEstimator:
         example_input: Tensor | tuple[Tensor, ...] | None = None,
         *,
         input_shape: InputShape | None = None,
+        kernels: KernelSource | None = "rules",
     ) -> Estimate:
         """The latency of a model or of its graph. Where values of inputs decide what runs, that of the dearest network.
 
@@ -96,20 +98,43 @@ class LatencyEstimator:
             example_input: Input that the forward of a torch module takes; None with a graph.
             input_shape: Shape of its one float input, such as ``(1, 3, 224, 224)``, instead of `example_input`; or of
                 each input by name, as in `read_model`.
+            kernels: Where the kernels come from, as in `lower`.
 
         Raises:
             GraphError: if the model cannot be read, or a choice of a graph is open.
             InputMismatchError: if the input does not fit a layer.
             MissingKernelError: if kernels have no price, as `on_missing` says; the message lists them.
         """
+        lowered = self.lower(model, example_input, input_shape=input_shape, kernels=kernels)
+        return self.price_networks(lowered.networks)
+
+    def lower(
+        self,
+        model: nn.Module | OpGraph | str | os.PathLike[str] | bytes,
+        example_input: Tensor | tuple[Tensor, ...] | None = None,
+        *,
+        input_shape: InputShape | None = None,
+        kernels: KernelSource | None = None,
+    ) -> Lowered:
+        """The kernels of a model on the table's engine, and where they come from.
+
+        Args:
+            model: As in `predict`.
+            example_input: As in `predict`.
+            input_shape: As in `predict`.
+            kernels: ``"rules"`` computes them by the engine's rules. ``"engine"`` asks the engine that is installed
+                here, which takes model files only. None asks it where it is of the table's version and can run the
+                model, and otherwise uses the rules; `Lowered.reason` says why.
+
+        Raises:
+            GraphError: if the model cannot be read, or the engine is asked for and cannot be.
+            InputMismatchError: if the input does not fit a layer.
+        """
         sheet = self.table.datasheet
-        networks = read_branches(model, sheet.engine, example_input, target=sheet.target, input_shape=input_shape)
-        estimates = [self.price(calls) for _, calls in networks]
-        dearest = max(estimates, key=attrgetter("value"))
-        if len(estimates) == 1:
-            return dearest
-        names = dict.fromkeys(name for decisions, _ in networks for name in decisions)
-        return replace(dearest, low=min(item.value for item in estimates), conditions=tuple(names))
+        return lower_kernels(
+            model, sheet.engine, example_input, target=sheet.target, engine_version=sheet.engine_version,
+            input_shape=input_shape, kernels=kernels,
+        )  # fmt: skip
 
     def fuse(self, graph: OpGraph) -> tuple[KernelCall, ...]:
         """Group the operators of a graph into the kernels that an engine runs, in order.
@@ -117,6 +142,19 @@ class LatencyEstimator:
         The engine is the one that the table was measured with. Every choice of the graph must be decided.
         """
         return fuse(graph, self.table.datasheet.engine, self.table.datasheet.target)
+
+    def price_networks(self, networks: Sequence[Network]) -> Estimate:
+        """The latency of one network, or the dearest of those between which values of inputs decide.
+
+        Raises:
+            MissingKernelError: as `price`.
+        """
+        estimates = [self.price(calls) for _, calls in networks]
+        dearest = max(estimates, key=attrgetter("value"))
+        if len(estimates) == 1:
+            return dearest
+        names = dict.fromkeys(name for decisions, _ in networks for name in decisions)
+        return replace(dearest, low=min(item.value for item in estimates), conditions=tuple(names))
 
     def price(self, calls: Sequence[KernelCall]) -> Estimate:
         """The latency of kernels that run one after the other.

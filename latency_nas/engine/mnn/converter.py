@@ -15,10 +15,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latency_nas.errors import MeasureError, MissingExtraError
-from latency_nas.graph import OpGraph
+
+if TYPE_CHECKING:
+    from latency_nas.graph import OpGraph
 
 __all__ = ["convert", "engine_version"]
 
@@ -96,10 +98,11 @@ def convert(network: OpGraph | Path, target: Path, *, seed: int = 0) -> Path:
     Raises:
         MeasureError: if the graph has an op that cannot be written, or MNN cannot convert the file.
     """
-    tools, writer = _import("_tools"), _import("latency_nas.graph.onnx.writer")
+    tools = _import("_tools")
     with tempfile.TemporaryDirectory() as folder:
         source = network
         if not isinstance(source, Path):
+            writer = _import("latency_nas.graph.onnx.writer")
             source = writer.save_onnx(source, Path(folder, "model.onnx"), seed=seed)
         argv = ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "x"]
         with _quiet(), _alone(), _one_heap():

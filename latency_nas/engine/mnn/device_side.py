@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable  # noqa: UP035 - Python 3.8
+from typing import Any, Callable, Mapping, Sequence  # noqa: UP035 - Python 3.8
 
 from latency_nas.engine.serving import RunnerError, no_garbage_collection, printed
 
@@ -75,10 +75,17 @@ class Network:
         precision: Precision of the arithmetic, one of `PRECISIONS`.
         power_mode: Cores to prefer, one of `POWER_MODES`.
         seed: Seed of the random input.
+        shapes: Sizes of inputs that differ from the file's, by name.
     """
 
     def __init__(
-        self, path: str, threads: int = 1, precision: str = "fp32", power_mode: str = "normal", seed: int = 0
+        self,
+        path: str,
+        threads: int = 1,
+        precision: str = "fp32",
+        power_mode: str = "normal",
+        seed: int = 0,
+        shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise RunnerError(
@@ -109,6 +116,8 @@ class Network:
                 ) from error
             self._interpreter.setSessionMode(0)  # ops can be timed in this mode; it is as fast as the default
             self._session = self._interpreter.createSession(config)
+            if shapes:
+                self._resize(shapes)
         draw = random.Random(seed)  # noqa: S311 - activations
         tensors = self._interpreter.getSessionInputAll(self._session).values()
         plain = precision == "fp32" and all(t.getDimensionType() == mnn.Tensor_DimensionType_Caffe for t in tensors)
@@ -124,10 +133,21 @@ class Network:
                 f"{Path(path).resolve()}: quantise it with MNN's own mnnquant first, or measure with fp32."
             )
 
+    def _resize(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        inputs = self._interpreter.getSessionInputAll(self._session)
+        for name, shape in shapes.items():
+            self._interpreter.resizeTensor(inputs[name], tuple(shape))
+        self._interpreter.resizeSession(self._session)
+
     @property
     def input_shape(self) -> list[int]:
         """Shape of the first input."""
         return list(self._interpreter.getSessionInput(self._session).getShape())
+
+    @property
+    def input_addresses(self) -> list[int]:
+        """Addresses of the inputs, as `tensors` names them."""
+        return [_address(tensor) for tensor in self._interpreter.getSessionInputAll(self._session).values()]
 
     @property
     def memory_mb(self) -> float:
@@ -150,6 +170,30 @@ class Network:
 
         def after(tensors: Any, info: Any) -> bool:
             ops.append((info.getName(), info.getType(), reads[-1], [list(tensor.getShape()) for tensor in tensors]))
+            return True
+
+        self._fill()
+        self._check(self._interpreter.runSessionWithCallBackInfo(self._session, before, after))
+        return ops
+
+    def tensors(self) -> list[dict[str, Any]]:
+        """Every op of one run, in order: ``name``, ``type``, and the tensors that it ``reads`` and ``writes``.
+
+        A tensor is ``[shape, whether it holds floats, address]``. The last op that wrote to an address made the tensor
+        that is read there; constants and inputs are written by no op.
+        """
+        floats = _mnn().Halide_Type_Float
+        ops: list[dict[str, Any]] = []
+
+        def described(tensors: Any) -> list[list[Any]]:
+            return [[list(t.getShape()), t.getDataType() == floats, _address(t)] for t in tensors]
+
+        def before(tensors: Any, info: Any) -> bool:
+            ops.append({"name": info.getName(), "type": info.getType(), "reads": described(tensors)})
+            return True
+
+        def after(tensors: Any, _: Any) -> bool:
+            ops[-1]["writes"] = described(tensors)
             return True
 
         self._fill()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +19,7 @@ from latency_nas.engine.mnn.programs import PROGRAMS
 from latency_nas.engine.mnn.steps import BINARY
 from latency_nas.engine.target import Target
 from latency_nas.graph import OpGraph
+from latency_nas.graph.input_shapes import InputShape
 from latency_nas.kernel import Kernel
 from latency_nas.kernel.kernel_call import KernelCall
 
@@ -85,6 +89,17 @@ class MNN(Engine):
     def fuse_branches(self, branches: Sequence[OpGraph], target: Target) -> tuple[KernelCall, ...]:
         """MNN runs branches from the last output to the first."""
         return tuple(call for branch in reversed(branches) for call in self.fuse(branch, target))
+
+    def lower(self, file: Path, target: Target, *, input_shape: InputShape | None = None) -> tuple[KernelCall, ...]:
+        """As `latency_nas.engine.mnn.lowering`, in fp32 whatever the target: the ops are the same."""
+        from latency_nas.engine.mnn.lowering import lower_mnn
+
+        return lower_mnn(file, replace(target, precision="fp32"), input_shape)
+
+    def installed_version(self) -> str:
+        """The version of the MNN of this Python."""
+        names = ("MNN", "_tools")  # the engine and its converter, of one package
+        return importlib.metadata.version("MNN") if all(map(importlib.util.find_spec, names)) else ""
 
     def executed_ops(self, calls: Sequence[KernelCall]) -> list[ExecutedOp]:
         """One op for each kernel."""

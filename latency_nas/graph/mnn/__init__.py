@@ -1,0 +1,1 @@
+"""MNN's own files."""
