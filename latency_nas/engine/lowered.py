@@ -60,7 +60,8 @@ class Lowered:
 
     def __str__(self) -> str:
         if self.source == "rules":
-            return f"kernels by the rules of {self.engine}{': ' + self.reason if self.reason else ''}"
+            why = f" (the engine is not asked: {self.reason})" if self.reason else ""
+            return f"kernels by the rules of {self.engine}{why}"
         text = f"kernels as {self.engine} runs them: {len(self.calls)}"
         if self.rules is None:
             return f"{text}; the rules cannot read the model: {self.unread}"
@@ -136,6 +137,8 @@ def lower_kernels(
 
 def _hindrance(source: Any, engine: Engine, version: str, *, asked: bool) -> str:
     """Why the engine cannot be asked; empty where it can."""
+    if type(engine).lower is Engine.lower:
+        return "it does not report the kernels that it runs"
     if not isinstance(source, str | os.PathLike) or Path(source).suffix not in engine.suffixes:
         return f"it takes files only ({', '.join(engine.suffixes)})"
     at_hand = engine.installed_version()

@@ -24,6 +24,7 @@ from pathlib import Path
 from latency_nas.engine.mnn.session import RanOp, RanTensor, run_once
 from latency_nas.engine.mnn.session_layouts import packed_outputs
 from latency_nas.engine.target import Target
+from latency_nas.errors import GraphError, KernelError
 from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.mnn.model_file import MnnFile, MnnOp
 from latency_nas.graph.mnn.schema import BINARY, REDUCTIONS, RESIZES, UNARY
@@ -231,19 +232,26 @@ def kernels_of(file: MnnFile, ops: Sequence[RanOp]) -> tuple[KernelCall, ...]:
     Args:
         file: Ops of the file that ran.
         ops: Ops that ran, in order.
+
+    Raises:
+        GraphError: if the file and what ran make no valid kernel.
     """
     packed = packed_outputs(file, ops)
     calls = []
     for number, ran in enumerate(ops):
         op = file.by_name.get(ran.name) or file.by_name.get(_PART.sub("", ran.name))
-        name = op.name if op is not None else ran.name
-        if ran.type == "Raster":
-            kernel, nodes = _raster(ran, packed, number), tuple[str, ...]()
-        else:
-            base = ran.type.partition(" [")[0]
-            kernel, nodes = _kernel(_Run(file, ran, _OF_INT8.get(base, base), op, _constants(file, op, ran))), (name,)
-        calls.append(KernelCall(kernel=kernel, layer=name, nodes=nodes, reader=name))
+        name, is_copy = op.name if op is not None else ran.name, ran.type == "Raster"
+        try:
+            kernel = _raster(ran, packed, number) if is_copy else _kernel(_run(file, ran, op))
+        except KernelError as error:
+            raise GraphError(f"Expected `{name}` of {file.name} to be a valid kernel. {error}") from error
+        calls.append(KernelCall(kernel=kernel, layer=name, nodes=() if is_copy else (name,), reader=name))
     return tuple(calls)
+
+
+def _run(file: MnnFile, ran: RanOp, op: MnnOp | None) -> _Run:
+    base = ran.type.partition(" [")[0]
+    return _Run(file, ran, _OF_INT8.get(base, base), op, _constants(file, op, ran))
 
 
 def _raster(ran: RanOp, packed: Sequence[bool], number: int) -> Kernel:

@@ -17,7 +17,7 @@ from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.mnn.model_file import MnnFile, read_mnn_file
 from latency_nas.kernel import Shape
 
-__all__ = ["RanOp", "RanTensor", "run_once"]
+__all__ = ["RanOp", "RanTensor", "run_once", "traced"]
 
 _TIMEOUT_S = 600
 _MEMORY_BYTES = 8 * 2**30  # of addresses, most of them of libraries; and some copies of the file
@@ -97,7 +97,7 @@ def run_once(file: Path, target: Target, input_shape: InputShape | None = None) 
         }
         answer = _ask(request, file, folder)
         known = read_mnn_file(network, str(file))
-    return known, _traced(answer["ops"], answer["inputs"])
+    return known, traced(answer["ops"], answer["inputs"])
 
 
 def _ask(request: Mapping[str, Any], file: Path, folder: str) -> dict[str, Any]:
@@ -122,8 +122,13 @@ def _ask(request: Mapping[str, Any], file: Path, folder: str) -> dict[str, Any]:
     return answer
 
 
-def _traced(ops: list[dict[str, Any]], inputs: list[int]) -> list[RanOp]:
-    """The ops with the makers of what they read: the last one that wrote to an address."""
+def traced(ops: list[dict[str, Any]], inputs: list[int]) -> list[RanOp]:
+    """The ops with the makers of what they read: the last one that wrote to an address.
+
+    Args:
+        ops: Ops as `Network.tensors` gives them.
+        inputs: Addresses of the network's inputs.
+    """
     makers: dict[int, int] = dict.fromkeys(inputs, -1)
     ran = []
     for number, op in enumerate(ops):

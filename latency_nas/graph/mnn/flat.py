@@ -21,7 +21,6 @@ __all__ = ["FlatFile", "Table"]
 _UINT = struct.Struct("<I")
 _INT = struct.Struct("<i")
 _USHORT = struct.Struct("<H")
-_MAX_TEXT = 65_536
 
 
 @dataclass(slots=True)
@@ -47,11 +46,17 @@ class FlatFile:
         """The error of a damaged file."""
         return GraphError(f"Expected {self.name} to be a whole .mnn file, but {reason}.")
 
+    def spend(self, n_bytes: int) -> None:
+        """Count bytes that are read."""
+        self.left -= n_bytes
+        if self.left < 0:
+            raise self.broken("parts of it overlap")
+
     def take(self, kind: struct.Struct, position: int) -> int | float:
         """The number at a position."""
-        self.left -= kind.size
-        if not 0 <= position <= len(self.data) - kind.size or self.left < 0:
-            raise self.broken("it refers to data outside of it" if self.left >= 0 else "parts of it overlap")
+        self.spend(kind.size)
+        if not 0 <= position <= len(self.data) - kind.size:
+            raise self.broken("it refers to data outside of it")
         value: int | float = kind.unpack_from(self.data, position)[0]
         return value
 
@@ -68,19 +73,15 @@ class FlatFile:
 
     def numbers(self, position: int, code: str) -> tuple[int, ...]:
         """The numbers of a vector; `code` is that of `struct` for one."""
-        item_size = struct.calcsize(f"<{code}")
-        start, n_items = self.block(position, item_size)
-        self.left -= n_items * item_size
-        if self.left < 0:
-            raise self.broken("parts of it overlap")
-        return struct.unpack_from(f"<{n_items}{code}", self.data, start)
+        start, n_items = self.block(position, struct.calcsize(f"<{code}"))
+        numbers = struct.Struct(f"<{n_items}{code}")
+        self.spend(numbers.size)
+        return numbers.unpack_from(self.data, start)
 
     def text(self, position: int) -> str:
         """The text at a position."""
         start, n_bytes = self.block(position, 1)
-        self.left -= n_bytes
-        if n_bytes > _MAX_TEXT or self.left < 0:
-            raise self.broken("a name in it is too long")
+        self.spend(n_bytes)
         return bytes(self.data[start : start + n_bytes]).decode("utf-8", "replace")
 
     def root(self) -> Table:
@@ -105,7 +106,7 @@ class Table:
             raise file.broken("the list of fields of a table is damaged")
         if vtable + n_bytes > len(file.data):
             raise file.broken("it refers to data outside of it")
-        file.left -= n_bytes
+        file.spend(n_bytes)
         fields = struct.unpack_from(f"<{n_bytes // 2 - 2}H", file.data, vtable + 4)
         if fields and max(fields) >= size:
             raise file.broken("a field lies outside of its table")
