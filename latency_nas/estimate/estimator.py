@@ -98,7 +98,7 @@ class LatencyEstimator:
             example_input: Input that the forward of a torch module takes; None with a graph.
             input_shape: Shape of its one float input, such as ``(1, 3, 224, 224)``, instead of `example_input`; or of
                 each input by name, as in `read_model`.
-            kernels: Where the kernels come from, as in `lower`.
+            kernels: Source of the kernels, as in `lower`.
 
         Raises:
             GraphError: if the model cannot be read, or a choice of a graph is open.
@@ -119,12 +119,12 @@ class LatencyEstimator:
         """The kernels of a model on the table's engine, and where they come from.
 
         Args:
-            model: As in `predict`.
-            example_input: As in `predict`.
-            input_shape: As in `predict`.
-            kernels: ``"rules"`` computes them by the engine's rules. ``"engine"`` asks the engine that is installed
-                here, which takes model files only. None asks it where it is of the table's version and can run the
-                model, and otherwise uses the rules; `Lowered.reason` says why.
+            model: Model, as in `predict`.
+            example_input: Input of a torch module, as in `predict`.
+            input_shape: Shape of the input, or of each input by name, as in `predict`.
+            kernels: Source of the kernels. ``"rules"`` are the engine's rules. ``"engine"`` is the engine that is
+                installed here, which takes model files only. None is the engine where it is of the table's version and
+                can run the model, otherwise the rules; `Lowered.reason` says why.
 
         Raises:
             GraphError: if the model cannot be read, or the engine is asked for and cannot be.

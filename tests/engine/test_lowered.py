@@ -1,4 +1,4 @@
-"""Where the kernels of a model come from: the engine where it can be asked, otherwise the rules; and how they differ."""
+"""Where the kernels of a model come from: the engine where it can be asked, otherwise the rules; their differences."""
 
 from __future__ import annotations
 

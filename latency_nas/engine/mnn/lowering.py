@@ -216,7 +216,7 @@ def lower_mnn(file: Path, target: Target, input_shape: InputShape | None = None)
     Args:
         file: ONNX file or ``.mnn`` file.
         target: Threads and precision of the run.
-        input_shape: As in `run_once`.
+        input_shape: Shape of the only input, or a mapping input -> shape; needed where the file leaves sizes open.
 
     Raises:
         GraphError: if MNN cannot convert or run the file.

@@ -22,9 +22,9 @@ from latency_nas.engine import Target, fuse
 from latency_nas.engine.mnn import session
 from latency_nas.engine.mnn.converter import convert
 from latency_nas.engine.mnn.device_side import Network
-from latency_nas.engine.mnn.layouts import packed_outputs
 from latency_nas.engine.mnn.lowering import kernels_of, lower_mnn
 from latency_nas.engine.mnn.mnn_engine import MNN
+from latency_nas.engine.mnn.session_layouts import packed_outputs
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.mnn.model_file import MnnFile, read_mnn_file
 from latency_nas.graph.onnx.writer import save_onnx
