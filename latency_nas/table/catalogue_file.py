@@ -17,11 +17,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from latency_nas.errors import CatalogueError
 from latency_nas.table.download import Download
+from latency_nas.table.formats.yaml_data import read_yaml
 
 __all__ = ["read_catalogue"]
 
@@ -57,14 +57,9 @@ def read_catalogue(path: Path) -> dict[str, Path | Download]:
         CatalogueError: if the file cannot be read or a field of it is wrong. The message names the file and the field.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        data = read_yaml(path, error=CatalogueError, typed=True)
+    except OSError as error:
         raise CatalogueError(f"Expected a catalogue of tables at {path}, but it cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise CatalogueError(f"Expected {path} to be YAML, but it cannot be parsed{where}: {problem}.") from error
     try:
         entries = _Catalogue.model_validate(data).tables
     except ValidationError as error:

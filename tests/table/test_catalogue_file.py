@@ -100,7 +100,7 @@ def test_what_is_no_yaml(file: Path) -> None:
     with pytest.raises(CatalogueError) as caught:
         read_catalogue(file)
     assert str(caught.value) == (
-        f"Expected {file} to be YAML, but it cannot be parsed, line 3: expected ',' or '}}', but got ':'."
+        f"Expected {file} to be YAML of plain data, but in line 3: did not find expected ',' or '}}'."
     )
 
 
@@ -109,7 +109,7 @@ def test_yaml_runs_nothing(file: Path) -> None:
     with pytest.raises(CatalogueError) as caught:
         read_catalogue(file)
     assert str(caught.value) == (
-        f"Expected {file} to be YAML, but it cannot be parsed, line 1: could not determine a constructor for the tag "
+        f"Expected {file} to be YAML of plain data, but in line 1: could not determine a constructor for the tag "
         f"'tag:yaml.org,2002:python/object/apply:os.system'."
     )
 

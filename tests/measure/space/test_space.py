@@ -134,9 +134,8 @@ def test_a_yaml_bomb_is_refused_at_once(tmp_path: Path) -> None:
     assert refusal(tmp_path, "\n".join(lines)) == (
         "Expected at most 2,000,000 values in ops.yaml once its aliases are written out, but those of line 7 are more."
     )
-    assert refusal(tmp_path, "m: " + "[" * 40 + "]" * 40) == (
-        "Expected at most 32 levels in ops.yaml, but there are more."
-    )
+    for deep in ("[" * 40 + "]" * 40, "[" * 100_000, "\n" + "- " * 100_000):
+        assert refusal(tmp_path, "m: " + deep) == "Expected at most 32 levels in ops.yaml, but there are more."
 
 
 def test_our_grammar_ties_ranges_and_derives(tmp_path: Path) -> None:
