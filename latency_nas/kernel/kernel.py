@@ -17,6 +17,7 @@ Shape = tuple[int, ...]
 AttrValue = int | float | str | tuple[int, ...]
 
 _LARGEST, _MAX_SIZES, _HUGE = 2**31, 8, 2**63
+_MAX_SHOWN = 2000  # characters of a key in a message
 _WINDOW = {"kernel": 1, "stride": 1, "dilation": 1, "pad": 2}  # attribute -> number of values for each spatial axis
 
 _NAME = re.compile(r"[A-Za-z_][\w.:/+-]*")
@@ -62,6 +63,11 @@ def _canonicalize(name: str, value: object) -> AttrValue:
     raise KernelError(
         f"Expected attribute `{name}` to be a finite number, a name or integers, but got {short_repr(value)}."
     )
+
+
+def _shown(key: str) -> str:
+    """A key for messages; one that is far longer than any kernel's is shortened."""
+    return repr(key) if len(key) <= _MAX_SHOWN else short_repr(key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,14 +209,14 @@ class Kernel:
         match = _KEY.fullmatch(key)
         if match is None:
             raise KernelError(
-                f"Expected a kernel key such as 'linear [1,128] -> [1,10] bias=1 dtype=fp32', but got {key!r}."
+                f"Expected a kernel key such as 'linear [1,128] -> [1,10] bias=1 dtype=fp32', but got {_shown(key)}."
             )
         try:
             shapes = [tuple(map(_parse_shape, match[side].split())) for side in ("inputs", "outputs")]
             pairs = (pair.split("=", 1) for pair in match["attrs"].split())
             attrs = tuple((name, _parse_value(value)) for name, value in pairs)
         except ValueError as error:
-            raise KernelError(f"Expected integers in the brackets of the kernel key, but got {key!r}.") from error
+            raise KernelError(f"Expected integers in the brackets of the kernel key, but got {_shown(key)}.") from error
         kernel = cls(op=match["op"], inputs=shapes[0], outputs=shapes[1], attrs=attrs, dtype=match["dtype"])
         if kernel.key != key:
             raise KernelError(f"Expected a canonical kernel key, {kernel.key!r}, but got {key!r}.")

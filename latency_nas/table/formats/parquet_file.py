@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 _METADATA_KEY = b"latency_nas"
 _N_LISTED = 3  # impossible rows that a warning names
+_MAX_ROWS, _MAX_BYTES = 1 << 22, 1 << 30  # of a table, decompressed
 _COLUMNS = {"kernel": pa.string(), "latency_ms": pa.float64(), "std_ms": pa.float64(), "n_samples": pa.int64()}
+# Keys are read as a dictionary, so that a key that a hostile file repeats millions of times is in memory only once.
+_READ = {**_COLUMNS, "kernel": pa.dictionary(pa.int32(), pa.string())}
 
 
 def save_table(table: LatencyTable, path: str | os.PathLike[str]) -> Path:
@@ -114,13 +117,15 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
         raise TableFileError(
             f"Expected the columns {', '.join(_COLUMNS)} in {source}, but got {', '.join(data.schema_arrow.names)}."
         )
+    _check_size(source, data.metadata)
     try:
-        found = data.read()
-        if dict(zip(found.schema.names, found.schema.types, strict=True)) != _COLUMNS:
+        found = pq.ParquetFile(source, metadata=data.metadata, read_dictionary=["kernel"]).read()
+        if dict(zip(found.schema.names, found.schema.types, strict=True)) != _READ:
             found = found.cast(
-                pa.schema(list(_COLUMNS.items()))
+                pa.schema(list(_READ.items()))
             )  # only where needed: it imports all of pyarrow's functions
-        columns = found.to_pydict()
+        columns = {name: found.column(name).to_pylist() for name in list(_COLUMNS)[1:]}
+        columns = {"kernel": _keys(found.column("kernel")), **columns}
     except (pa.ArrowException, OSError, ValueError) as error:
         raise TableFileError(
             f"Expected {source} to hold whole columns, but it is damaged ({_first_line(error)}). "
@@ -144,6 +149,24 @@ def read_table(path: str | os.PathLike[str]) -> LatencyTable:
         )
     forms = _forms_file(source)
     return replace(table, fitted=forms) if forms.is_file() else table
+
+
+def _check_size(source: Path, metadata: pq.FileMetaData) -> None:
+    n_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if metadata.num_rows > _MAX_ROWS or n_bytes > _MAX_BYTES:
+        raise TableFileError(
+            f"Expected {source} to have at most {_MAX_ROWS:,} rows and {_MAX_BYTES >> 20} MiB, but it has "
+            f"{metadata.num_rows:,} rows and {n_bytes / (1 << 20):.1f} MiB."
+        )
+
+
+def _keys(column: pa.ChunkedArray) -> list[str | None]:
+    """The texts of a column that was read as dictionaries."""
+    keys: list[str | None] = []
+    for chunk in column.chunks:
+        words = chunk.dictionary.to_pylist()
+        keys += [None if index is None else words[index] for index in chunk.indices.to_pylist()]
+    return keys
 
 
 def _as_written(

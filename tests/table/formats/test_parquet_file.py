@@ -395,3 +395,33 @@ def test_table_that_was_saved_can_be_read(tmp_path: Path, n_samples: Any) -> Non
         return  # refused from the start is as good
     table = LatencyTable.of({Kernel.parse(KEYS[0]): entry}, SHEET)
     assert read_table(save_table(table, tmp_path / "table.parquet")).entries == table.entries
+
+
+RELU = Kernel.of("relu", [(1, 8)], [(1, 8)])
+
+
+def test_a_key_that_is_repeated_millions_of_times_takes_no_memory(tmp_path: Path) -> None:
+    """A megabyte of a key, 20,000 times: 20 GB if it were written out."""
+    path = save_table(LatencyTable.of({RELU: Entry(latency_ms=0.5)}, SHEET), tmp_path / "t.parquet")
+    schema = pq.read_schema(path)
+    n_rows = 20_000
+    keys = pa.DictionaryArray.from_arrays(pa.array([0] * n_rows, pa.int32()), pa.array(["relu " + "x" * (1 << 20)]))
+    columns = [keys, pa.array([0.5] * n_rows), pa.array([0.5] * n_rows), pa.array([1] * n_rows)]
+    pq.write_table(pa.table(columns, names=schema.names).replace_schema_metadata(schema.metadata), path)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(TableFileError) as caught:
+        read_table(path)
+    assert str(caught.value).startswith(f"Row 1 of {path} is not valid: ")
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_number_of_rows_is_bounded_before_they_are_read(tmp_path: Path) -> None:
+    path = save_table(LatencyTable.of({RELU: Entry(latency_ms=0.5)}, SHEET), tmp_path / "t.parquet")
+    schema = pq.read_schema(path)
+    n_rows = (1 << 22) + 1
+    keys = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), pa.array([str(RELU)]))
+    columns = [keys, *[pa.array(np.ones(n_rows))] * 2, pa.array(np.ones(n_rows, np.int64))]
+    pq.write_table(pa.table(columns, names=schema.names).replace_schema_metadata(schema.metadata), path)
+    with pytest.raises(TableFileError) as caught:
+        read_table(path)
+    assert str(caught.value).startswith(f"Expected {path} to have at most 4,194,304 rows and 1024 MiB, but it has ")
