@@ -12,7 +12,7 @@ from rich.table import Table
 
 from latency_nas.cli.options import named_values
 from latency_nas.cli.table_runs import runs
-from latency_nas.table import LatencyTable, load_table, save_table
+from latency_nas.table import BlockTable, LatencyTable, load_table, save_table
 
 __all__ = ["app"]
 
@@ -77,16 +77,25 @@ def build(
 
 @app.command("info")
 def info(table: _File) -> None:
-    """Show a table's datasheet, and its number of kernels of each op."""
+    """Show a table's datasheet, and its number of kernels of each op, or of blocks of each group."""
     from collections import Counter
 
-    found = load_table(table)
+    from latency_nas.cli.table_blocks import is_block_table
+    from latency_nas.table import load_block_table
+
+    found: LatencyTable | BlockTable
+    if is_block_table(table):
+        found = load_block_table(table)
+        what, counts = "blocks", Counter({group: len(blocks) for group, blocks in found.groups.items()})
+    else:
+        found = load_table(table)
+        what, counts = "kernels", Counter(kernel.op for kernel in found)
     rows = Table("field", "value", box=None, pad_edge=False, show_header=False)
     for name, value in found.datasheet.to_dict().items():
         if value not in ("", None, (), []):
             rows.add_row(name, "; ".join(value) if isinstance(value, tuple | list) else str(value))
-    counts = Counter(kernel.op for kernel in found)
-    rows.add_row("kernels", f"{len(found)}: " + ", ".join(f"{count} {op}" for op, count in counts.most_common()))
+    parts = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    rows.add_row(what, f"{len(found)}: {parts}" if parts else str(len(found)))
     _console().print(rows)
 
 

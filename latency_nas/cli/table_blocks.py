@@ -1,4 +1,4 @@
-"""The part of ``latency-nas table import`` that converts tables of blocks."""
+"""Tables of blocks in ``latency-nas table import`` and ``latency-nas table info``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import typer
 
 from latency_nas.errors import TableError
 from latency_nas.table import Format, import_blocks, save_block_table
+from latency_nas.table.formats.exchange import format_of
 
-__all__ = ["import_to_json"]
+__all__ = ["import_to_json", "is_block_table"]
+
+
+def is_block_table(file: str) -> bool:
+    """Whether a text is the path of a table of blocks, as `import_to_json` writes it or as others do."""
+    return Path(file).is_file() and format_of(file).read_blocks is not None
 
 
 def import_to_json(file: Path, found: Format, output: Path, options: dict[str, Any]) -> None:

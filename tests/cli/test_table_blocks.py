@@ -33,6 +33,9 @@ def test_blocks_become_json_with_a_datasheet(tmp_path: Path) -> None:
         f"not used: 'other': Expected a number, but got 'x'.\n"
     )
     assert load_block_table(target)[KEY] == 5.25
+    shown = [" ".join(line.split()) for line in run("table", "info", target).splitlines()]
+    assert "device Phone" in shown
+    assert shown[-1] == "blocks 1"
     with pytest.raises(TableError) as caught:
         invoke(*arguments, "-o", tmp_path / "t.parquet")
     assert str(caught.value) == (

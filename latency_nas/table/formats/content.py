@@ -12,10 +12,17 @@ HEAD_BYTES = 1 << 16  # that are read to recognise a file
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "Parquet"),
     (b"SQLite format 3\0", "a metering session (SQLite); `latency-nas table build` makes a table of it"),
-    (b"PK\x03\x04", "a ZIP archive, which has to be unpacked"),
     (b"\x1f\x8b", "a gzip archive, which has to be unpacked"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive, which has to be unpacked"),
 )
+# part of the name of a ZIP archive's first file -> kind of archive
+_ZIPPED: tuple[tuple[bytes, str], ...] = (
+    (b".npy", "arrays of NumPy (.npz), as CostPlan.save writes a plan"),
+    (b"[Content_Types].xml", "a spreadsheet or document of an office program: save it as CSV"),
+    (b"/data.pkl", "a file of torch.save"),
+    (b"", "a ZIP archive, which has to be unpacked"),
+)
+_ZIP, _ZIP_NAME = b"PK\x03\x04", slice(30, 94)  # place of the first file's name
 # beginning of a text -> kind of file; tables of columns come last, since YAML and JSON have commas, too
 _TEXTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "a web page (HTML or XML): was it downloaded?"),
@@ -66,6 +73,8 @@ def looks_like(head: bytes) -> str:
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
+    if head.startswith(_ZIP):
+        return next(name for part, name in _ZIPPED if part in head[_ZIP_NAME])
     if is_pickle(head):
         return "a pickle"
     text = _text(head)

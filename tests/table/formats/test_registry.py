@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import pickle
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from latency_nas import Datasheet, Kernel, LatencyTable, export_table, import_table, load_table, save_table
+from latency_nas import (
+    Datasheet,
+    Kernel,
+    LatencyTable,
+    export_table,
+    import_table,
+    load_table,
+    plan_of_candidates,
+    save_table,
+)
 from latency_nas.errors import TableError, TableFileError, UnsafePickleError
 from latency_nas.table import Entry, Format, table_formats
 from latency_nas.table.formats import registry
@@ -138,6 +148,20 @@ def test_messages_describe_a_file_that_is_no_table(tmp_path: Path, content: byte
             f"Expected {path} to be a latency table, but it looks like {kind}. Formats that can be read: {LISTED}. "
             f"docs/adding-an-importer.md says how to add one."
         )
+
+
+def test_archives_are_told_apart(tmp_path: Path) -> None:
+    plan_of_candidates({"a": [1.0, 2.0]}).save(tmp_path / "plan.npz")
+    for name, first in (("book.xlsx", "[Content_Types].xml"), ("net.pt", "net/data.pkl"), ("tables.zip", "a.csv")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(first, "x" * 1000)
+    kinds = {path.name: looks_like(path.read_bytes()) for path in tmp_path.iterdir()}
+    assert kinds == {
+        "plan.npz": "arrays of NumPy (.npz), as CostPlan.save writes a plan",
+        "book.xlsx": "a spreadsheet or document of an office program: save it as CSV",
+        "net.pt": "a file of torch.save",
+        "tables.zip": "a ZIP archive, which has to be unpacked",
+    }
 
 
 def test_long_blank_files_are_recognised_quickly() -> None:
