@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from latency_nas.engine.paddle_lite.program import rewrite_for_lite
+from latency_nas.graph import Value
+from latency_nas.graph.paddle.builder import build
 from latency_nas.graph.paddle.ops import operands, read_op
-from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram
+from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram, PaddleVariable
 from latency_nas.graph.paddle.reader import read_program
 from latency_nas.kernel import Kernel, Shape
 
@@ -38,12 +42,19 @@ def optimised(python: Path, model: Path, folder: Path) -> PaddleProgram:
     return read_program(target / "model.pdmodel")
 
 
-def kernels(program: PaddleProgram) -> Counter[str]:
+def kernels(program: PaddleProgram, input_shape: Shape | None = None) -> Counter[str]:
     """The kernels of an optimised program.
 
-    Dropout, a copy there, is left out as everywhere, and so is a squeeze or flatten before `fc` that was not taken
-    into it.
+    Dropout and assignments, copies there, are left out as everywhere, and so is a squeeze or flatten before `fc` that
+    was not taken into it, and what is computed from shapes alone.
+
+    Args:
+        program: Program that the optimiser made.
+        input_shape: Shape of the input, where the program leaves it open.
     """
+    plain = replace(program, ops=tuple(replace(op, type=_plain(op.type)) for op in program.ops))
+    built = build(replace(plain, variables=_merged(plain)), "the optimised program", input_shape)
+    values = {name: built.values[index] for name, index in built.index.items()}
     readers = {name: op for op in program.ops for names in op.inputs.values() for name in names}
 
     def skipped(op: PaddleOp) -> bool:
@@ -51,20 +62,36 @@ def kernels(program: PaddleProgram) -> Counter[str]:
             (made,) = op.outputs["Out"]
             after = readers[made]
             after = readers[after.outputs["Out"][0]] if after.type == "dropout" else after
-            return after.type == "fc" and len(program.variables[made].shape) == 2
-        return op.type in ("feed", "fetch", "dropout")
+            return after.type == "fc" and len(values[made].shape) == 2
+        return op.type in ("feed", "fetch", "dropout", "assign") or all(values[name].constant for name in _results(op))
 
-    return Counter(_kernel(op, program).key for op in program.ops if not skipped(op))
+    return Counter(_kernel(op, values).key for op in program.ops if not skipped(op))
 
 
-def _kernel(op: PaddleOp, program: PaddleProgram) -> Kernel:
+def _merged(program: PaddleProgram) -> Mapping[str, PaddleVariable]:
+    """The variables, with weights of merged convolutions as large as their bias: their own shape is the first one's."""
+    variables = dict(program.variables)
+    for op in program.ops:
+        if op.type in ("conv2d", "depthwise_conv2d") and "Bias" in op.inputs:
+            ((bias,), (weight,)) = op.inputs["Bias"], op.inputs["Filter"]
+            shape = (*variables[bias].shape, *variables[weight].shape[1:])
+            variables[weight] = replace(variables[weight], shape=shape)
+    return variables
+
+
+def _plain(kind: str) -> str:
+    return kind.removeprefix("fusion_").removesuffix("_activation")
+
+
+def _results(op: PaddleOp) -> list[str]:
+    return [name for slot in ("Output", "Out", "Y") for name in op.outputs.get(slot, ())]
+
+
+def _kernel(op: PaddleOp, values: Mapping[str, Value]) -> Kernel:
     def shape(name: str) -> Shape:
-        return program.variables[name].shape
+        return values[name].shape
 
-    def weight(name: str) -> bool:
-        return program.variables[name].persistable
-
-    out = [shape(name) for slot in ("Output", "Out", "Y") for name in op.outputs.get(slot, ())]
+    out = [shape(name) for name in _results(op)]
     names = [name for name in operands(op) if name not in op.inputs.get("Bias", ())]
     act = op.attrs.get("act_type") or op.attrs.get("activation_type") or ""
     more = {"act": act} if act else {}
@@ -72,13 +99,12 @@ def _kernel(op: PaddleOp, program: PaddleProgram) -> Kernel:
         (source,), n_inputs = map(shape, op.inputs["Input"]), shape(op.inputs["W"][0])[0]
         rows = source if source[-1] == n_inputs else (source[0], n_inputs)
         return Kernel.of("linear", [rows], out, bias=int("Bias" in op.inputs), **more)
-    kind = op.type.removeprefix("fusion_").removesuffix("_activation")
-    plain = PaddleOp(type=kind, inputs=op.inputs, outputs=op.outputs, attrs=op.attrs)
+    plain = replace(op, type=_plain(op.type))
     name, attrs = read_op(plain, [shape(item) for item in names], out[0])
     if name == "conv2d" or name == "conv_transpose2d":
         attrs["bias"] = int("Bias" in op.inputs)
     whole = name in ("matmul", "add", "sub", "mul", "div")
-    inputs = [shape(item) for item in names if whole or not weight(item)]
+    inputs = [shape(item) for item in names if whole or not values[item].constant]
     if whole and name != "matmul" and (axis := int(op.attrs.get("axis", -1))) >= 0 and len(inputs[1]) < len(inputs[0]):
         inputs[1] = inputs[1] + (1,) * (len(inputs[0]) - axis - len(inputs[1]))
     if name in ("mul", "add") and op.type == "scale":

@@ -28,7 +28,7 @@ TWINS = {
     "densenet121": "DenseNet121", "resnext50_32x4d": "ResNeXt50", "wide_resnet50_2": "Wide-ResNet50",
 }  # fmt: skip
 SIZES = {"squeezenet1_1": (64, 64), "inception_v3": (299, 299), **dict.fromkeys(TWINS, (64, 64))}
-OWN = ("encoder", "unet", "head", "gates", "activations", "residuals")
+OWN = ("encoder", "unet", "head", "gates", "activations", "residuals", "spelled")
 # network of `tests.paddle_open` -> shape of its input; with "-open" after the name, that is open except the channels
 OPEN_SHAPES = {"shuffle": (2, 3, 64, 48), "vit": (2, 3, 64, 64), "swin": (1, 3, 72, 64), "recogniser": (2, 3, 32, 64)}
 SUMS = "sums"
@@ -195,6 +195,24 @@ def _own() -> dict[str, Callable[[], tuple[Any, ...]]]:
             8,
         ]
 
+    def spelled() -> tuple[Any, ...]:
+        """Scales, and activations that are written as several operators."""
+
+        def forward(net: Any, x: Any) -> Any:
+            x = functional.relu(net.a(x) * 2.0 + 1.0)
+            x = functional.relu(net.b(x)) * 0.5
+            x = x * _unary("relu6", x + 3.0) / 6.0
+            y = net.c(x)
+            y = _unary("relu6", net.d(y * _unary("sigmoid", y)) * net.scale + net.shift)
+            y = _unary("hard_swish", net.e(y) * 2.0)
+            y = functional.softmax(y.transpose([0, 2, 3, 1])).transpose([0, 3, 1, 2])
+            return net.f(y)[:, 0]
+
+        convs = {name: nn.Conv2D(8, 8, 1) for name in "abcef"}
+        net = Net(forward, **convs, d=nn.Conv2D(8, 8, 3, padding=1, groups=8))
+        net.scale, net.shift = (net.create_parameter([1]) for _ in range(2))
+        return net, [1, 8, 16, 16]
+
     def quantised() -> tuple[Any, ...]:
         """Convolutions and a linear layer, quantised after training."""
         from paddle.quantization import PTQ, QuantConfig
@@ -216,7 +234,7 @@ def _own() -> dict[str, Callable[[], tuple[Any, ...]]]:
 
     return {
         "encoder": encoder, "unet": unet, "head": head, "gates": gates, "activations": activations,
-        "residuals": residuals, "quantised": quantised,
+        "residuals": residuals, "spelled": spelled, "quantised": quantised,
     }  # fmt: skip
 
 

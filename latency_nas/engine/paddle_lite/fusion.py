@@ -1,8 +1,9 @@
 """The kernels that Paddle-Lite runs for an operator graph, on ARM.
 
 This is checked against ``opt``: for the networks of the tests, the kernels are the operators of its optimised program.
-A node is first translated to Paddle's op (`_Program.as_paddle`). Then it is folded into the node that computes its
-input (`_FOLDS`). A few longer patterns are found by their shapes.
+Chains that are one operator in Paddle are joined first (`latency_nas.engine.paddle_lite.spelling`). A node is then
+translated to Paddle's op (`_Program.as_paddle`), and folded into the node that computes its input (`_FOLDS`). A few
+longer patterns are found by their shapes.
 
 Two versions of ``opt`` matter. Release 2.13 is ``"Paddle-Lite"``. PaddleSlim's tables were made with a build of 2.11,
 ``"Paddle-Lite 2.11"``. It leaves a linear layer a product and an addition, and a hard swish an operator of its own.
@@ -10,16 +11,23 @@ Two versions of ``opt`` matter. Release 2.13 is ``"Paddle-Lite"``. PaddleSlim's 
 Limitations:
 1. A mean over height and width that keeps both axes counts as Paddle's global pool, since torch writes one as the
    other.
-2. Dropout is not part of an operator graph. Paddle-Lite runs it as a copy.
+2. Dropout and assignments are not part of an operator graph. Paddle-Lite runs them as copies.
 3. Any reshape to one row for each image is folded into the linear layer after it, as opt folds a flatten. But opt keeps
    a squeeze, or a flatten with dropout after it, as an operator that moves nothing.
+4. A sum of n tensors counts as n - 1 additions, of which the tables have rows. opt keeps it as one operator.
+5. A bias that several convolutions share counts as a part of each. opt keeps its additions.
+6. A recurrent layer counts as one kernel a layer. opt keeps the layers that one operator holds together.
+7. What follows from shapes is constant, as in a program that was saved with fixed sizes. In one with open sizes, opt
+   keeps the operators that compute it, and does not find a shuffle of channels.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from latency_nas.engine.paddle_lite.spelling import join_chains
 from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
 from latency_nas.kernel import AttrValue, Shape, shared_kernel
@@ -28,12 +36,15 @@ from latency_nas.kernel.kernel_call import KernelCall
 __all__ = ["fuse_lite", "fuse_lite_2_11"]
 
 _BINARY = ("add", "sub", "mul", "div")
+_SCALE_ACTS = ("relu", "relu6", "leaky_relu")
+_PADDLE_WEIGHT = re.compile(r"\.[wb]_\d+$")  # as Paddle names weights: conv2d_0.w_0, conv2d_0.b_0
 
 _Folds = Mapping[tuple[str, str], Mapping[str, AttrValue]]
 
 # (op, the op that follows it) -> attributes of the merged kernel
 _FOLDS_2_11: _Folds = {
     ("conv2d", "batch_norm"): {"bias": 1},
+    **{(op, "add"): {"bias": 1} for op in ("conv2d", "conv_transpose2d")},  # see `_Program.is_bias`
     **{("conv2d", act): {"act": act} for act in ("relu", "relu6", "leaky_relu")},
     ("conv2d", "conv2d"): {},
     ("conv_transpose2d", "batch_norm"): {"bias": 1},
@@ -46,6 +57,8 @@ _FOLDS: _Folds = {
     ("conv2d", "hard_swish"): {"act": "hard_swish"},  # except into a depthwise one
     ("flatten", "linear"): {},  # see `_Program.is_flatten`
     ("linear", "relu"): {"act": "relu"},
+    **{("paddle.scale", act): {"act": act} for act in _SCALE_ACTS},
+    ("conv2d", "paddle.scale"): {},  # see `_Program.scales`
 }
 
 
@@ -59,6 +72,7 @@ class _Step:
     outputs: tuple[int, ...]
     names: tuple[str, ...]
     layer: str
+    scaled: str = ""  # the last of what was folded into a convolution: "number", or "act" of a scale
 
 
 class _Program:
@@ -90,9 +104,14 @@ class _Program:
             return "pool2d", {
                 "type": kind, "kernel": source[2:], "stride": (1, 1), "pad": (0,) * 4, "global": 1
             }  # fmt: skip
-        if node.op in _BINARY and attrs.get("scalar"):
+        if node.op in _BINARY and attrs.pop("scalar", 0) and not any(map(self.is_weight, node.inputs)):
             return "paddle.scale", {}
         return node.op, attrs
+
+    def is_weight(self, index: int) -> bool:
+        """Whether a value is a weight: a product with one of a single element is no scale with a number."""
+        value = self.graph.values[index]
+        return value.constant and (bool(value.parts) or bool(_PADDLE_WEIGHT.search(value.parameter)))
 
     def shuffle(self, node: Node) -> list[Node]:
         """The reshape, transpose and reshape from `node` on, if they swap groups with channels; otherwise nothing."""
@@ -149,7 +168,11 @@ class _Program:
     def fold(self, step: _Step, op: str, node: Node) -> bool:
         """Fold the node, which is an `op` of Paddle's, into the step if opt does so; False if not."""
         extra = self.folds.get((step.op, op))
-        if extra is None or "act" in step.attrs or step.attrs.get("scalar"):
+        if (step.op, op) == ("conv2d", "paddle.scale") and extra is not None:
+            return self.scales(step)
+        if extra is None or ("act" in step.attrs and step.scaled != "number") or not self.may_follow(step, op):
+            return False
+        if op == "add" and not self.is_bias(step, node):
             return False
         if op == "hard_swish" and step.attrs["group"] == self.shape(step.inputs[0])[1] > 1:
             return False
@@ -158,7 +181,25 @@ class _Program:
         if op == "conv2d" and not self.multiplies(step, node):
             return False
         step.attrs.update(extra)
+        step.scaled = "act" if step.scaled else ""
         return True
+
+    def scales(self, step: _Step) -> bool:
+        """Whether opt multiplies the weights of a convolution by a number, after any activation. It does so once."""
+        if not step.attrs.get("bias") or step.scaled == "act":
+            return False
+        step.scaled = "number"
+        return True
+
+    def may_follow(self, step: _Step, op: str) -> bool:
+        """Whether opt still folds an op: after a number, it folds activations of the scale, and nothing else."""
+        return not step.scaled or (step.scaled == "number" and op in _SCALE_ACTS)
+
+    def is_bias(self, step: _Step, node: Node) -> bool:
+        """Whether the node adds a number for each channel that the step makes."""
+        _, channels, *spatial = self.shape(node.outputs[0])
+        weights = [self.shape(index)[-len(spatial) - 1 :] for index in node.inputs if self.constant(index)]
+        return not step.attrs.get("bias") and weights == [(channels, *(1 for _ in spatial))]
 
     def multiplies(self, step: _Step, node: Node) -> bool:
         """Whether opt merges a convolution and the 1 x 1 convolution after it, as their product is less work."""
@@ -168,7 +209,7 @@ class _Program:
             self.shape(node.outputs[0])[1],
         )
         plain = {"kernel": (1, 1), "stride": (1, 1), "pad": (0,) * 4, "group": 1}.items() <= node.attrs.items()
-        return plain and step.attrs["group"] == 1 and c_in * (c_out - c_mid) <= c_mid * c_out
+        return plain and step.attrs["group"] == 1 and 0 < c_in * (c_out - c_mid) <= c_mid * c_out
 
     def add(self, op: str, attrs: dict[str, AttrValue], first: Node, last: Node, names: tuple[str, ...]) -> None:
         layer = first.modules[-1] if first.modules else ""
@@ -219,7 +260,7 @@ def fuse_lite(graph: OpGraph) -> tuple[KernelCall, ...]:
     Raises:
         GraphError: if a choice is open.
     """
-    return _fuse(graph, _FOLDS)
+    return _fuse(join_chains(graph), _FOLDS)
 
 
 def fuse_lite_2_11(graph: OpGraph) -> tuple[KernelCall, ...]:

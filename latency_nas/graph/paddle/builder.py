@@ -96,6 +96,10 @@ class ProgramBuilder:
             return
         values = self.values
         shapes = [values[index].shape for index in inputs]
+        axis = op.attrs.get("axis", -1) if op.type.startswith("elementwise_") else -1
+        if axis >= 0 and values[inputs[1]].constant and 0 < len(shapes[1]) < len(shapes[0]) - axis:
+            shapes[1] = shapes[1] + (1,) * (len(shapes[0]) - axis - len(shapes[1]))
+            inputs[1] = self.define("", shapes[1], values[inputs[1]].parts)
         results = [name for slot, names in op.outputs.items() if slot not in SIDE_SLOTS for name in names]
         dtypes = [self.variables[name].dtype if name in self.variables else "" for name in results]
         numbers = compute(op, shapes, [self.numbers.get(name) for name in names], dtypes)
