@@ -272,4 +272,4 @@ def fuse_lite_2_11(graph: OpGraph) -> tuple[KernelCall, ...]:
     Raises:
         GraphError: if a choice is open.
     """
-    return _fuse(graph, _FOLDS_2_11)
+    return _fuse(join_chains(graph), _FOLDS_2_11)

@@ -1,68 +1,41 @@
 """Joins chains of nodes that are one operator in a Paddle program, or that Paddle-Lite's optimiser joins.
 
-ONNX lacks operators that Paddle has, and takes numbers as operands: a hard swish or a swish that is written so is one
-operator in Paddle, where the numbers are attributes. Frameworks cut a slice and then drop its axis, where a slice of
-Paddle drops it itself. The optimiser joins a swish that a Paddle program spells out, and a softmax between two
-transpositions. It does not join a hard swish that a Paddle program spells out.
+ONNX lacks operators that Paddle has, and takes numbers as operands. Where its file spells out a hard swish or a swish,
+Paddle has one operator. Frameworks cut a slice and then drop its axis, where a slice of Paddle drops it itself. The
+optimiser joins a swish that a Paddle program spells out, and a softmax between two transpositions. It leaves other ops
+as the program spells them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import prod
 
+from latency_nas.graph.normal_form.patterns import Patterns
+from latency_nas.graph.normal_form.spellings import spelled_out
 from latency_nas.graph.op_graph import Node, OpGraph
-from latency_nas.graph.patterns import Patterns
 
 __all__ = ["join_chains"]
 
 
-def _by_number(found: Patterns, node: Node) -> bool:
-    """Whether a node has a number as an operand, as ONNX writes it, and one tensor."""
-    constants = [found.values[index].shape for index in node.inputs if found.values[index].constant]
-    return bool(node.attrs.get("scalar")) and len(node.inputs) == 2 and [prod(shape) for shape in constants] == [1]
+_JOINED = frozenset({"swish", "softmax"})  # ops that the optimiser joins where a Paddle program spells them out
 
 
-def _hard_swish(found: Patterns, position: int) -> None:
-    """Join x * relu6(x + number) * number, with the products in any order."""
-    clamp = found.nodes[position]
-    shifted = found.made_by(clamp.inputs[0], "add")
-    if shifted is None or not _by_number(found, shifted):
-        return
-    (x,) = found.activations(shifted)
-    parts, gates, index = [shifted, clamp], [], clamp.outputs[0]
-    for _ in range(2):
-        product = found.reader(index, "mul") or found.reader(index, "div")
-        if product is None:
-            return
-        gates.append(product.op == "mul" and {*product.inputs} == {index, x})
-        if not gates[-1] and not _by_number(found, product):
-            return
-        parts.append(product)
-        index = product.outputs[0]
-    if sum(gates) == 1:
-        _join(found, parts, "hard_swish", x)
+def _is_one(node: Node) -> bool:
+    """Whether a merged node is one operator in the Paddle program: not where the program spells it out."""
+    return node.op in _JOINED or any(part.attrs.get("scalar") and len(part.inputs) == 2 for part in node.spelled)
 
 
-def _swish(found: Patterns, position: int) -> None:
-    """Join x * sigmoid(x), also with a number that multiplies the sigmoid's input."""
+def _scaled_swish(found: Patterns, position: int) -> None:
+    """Join x * sigmoid(x * number)."""
     sigmoid = found.nodes[position]
-    product = found.reader(sigmoid.outputs[0], "mul")
-    if product is None:
+    product, scaled = found.reader(sigmoid.outputs[0], "mul"), found.made_by(sigmoid.inputs[0], "mul")
+    if product is None or scaled is None or not scaled.attrs.get("scalar") or len(scaled.inputs) != 2:
         return
-    scaled = found.made_by(sigmoid.inputs[0], "mul")
-    parts = [sigmoid, product]
-    if scaled is not None and _by_number(found, scaled):
-        parts = [scaled, *parts]
-    x = found.activations(parts[0])[0]
-    if {*product.inputs} == {sigmoid.outputs[0], x}:
-        _join(found, parts, "swish", x)
-
-
-def _join(found: Patterns, parts: list[Node], op: str, x: int) -> None:
-    found.remove(*parts[:-1])
-    found.nodes[found.maker[parts[-1].outputs[0]]] = replace(parts[-1], op=op, inputs=(x,), attrs={})
+    x = found.activations(scaled)
+    if {*product.inputs} == {sigmoid.outputs[0], *x}:
+        found.remove(scaled, sigmoid)
+        found.nodes[found.maker[product.outputs[0]]] = replace(product, op="swish", inputs=tuple(x), attrs={})
 
 
 def _cut_axis(found: Patterns, position: int) -> None:
@@ -101,8 +74,7 @@ def _softmax(found: Patterns, position: int) -> None:
 
 # op of a node -> function that joins the chain that it is part of
 _CHAINS: Mapping[str, Callable[[Patterns, int], None]] = {
-    "relu6": _hard_swish,
-    "sigmoid": _swish,
+    "sigmoid": _scaled_swish,
     "slice": _cut_axis,
     "softmax": _softmax,
 }
@@ -110,8 +82,8 @@ _CHAINS: Mapping[str, Callable[[Patterns, int], None]] = {
 
 def join_chains(graph: OpGraph) -> OpGraph:
     """The graph with one node in place of each chain."""
-    found = Patterns(graph)
-    for position, node in enumerate(graph.nodes):
+    found = Patterns(spelled_out(graph, _is_one))
+    for position, node in enumerate(found.nodes):
         if node.op in _CHAINS and position not in found.gone:
             _CHAINS[node.op](found, position)
-    return found.graph() if found.gone else graph
+    return found.graph()

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
 from latency_nas.graph.paddle.ops import Attrs
 from latency_nas.graph.paddle.program import PaddleProgram
@@ -80,7 +81,7 @@ def read_layer(
             except GraphError as error:  # Paddle rewords errors that are raised inside
                 raise calls.error or error from None
         graph, program = _without_buffers(read_with_sums(path), layer), read_program(path)
-    return with_additions(_Unmixed(graph, program, calls).graph() if choices else graph)
+    return normalized(with_additions(_Unmixed(graph, program, calls).graph() if choices else graph))
 
 
 def _without_buffers(graph: OpGraph, layer: Any) -> OpGraph:

@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 
 from latency_nas.errors import GraphError
+from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.graph.paddle.builder import build
 from latency_nas.graph.paddle.pdmodel import parse_pdmodel
@@ -94,13 +95,13 @@ def read_paddle(
     Example:
         >>> read_paddle("model.pdmodel", input_shape=(1, 3, 224, 224))  # doctest: +SKIP
     """
-    return with_additions(read_with_sums(model_file, param_file, input_shape=input_shape))
+    return normalized(with_additions(read_with_sums(model_file, param_file, input_shape=input_shape)))
 
 
 def read_with_sums(
     model_file: _Path, param_file: _Path | None = None, *, input_shape: Sequence[int] | None = None
 ) -> OpGraph:
-    """As `read_paddle`, with a node of op ``paddle.sum`` for each sum of several tensors."""
+    """As `read_paddle`, not in normal form, and with a node of op ``paddle.sum`` for each sum of several tensors."""
     return build(read_program(model_file, param_file), str(model_file), input_shape).graph()
 
 
