@@ -129,6 +129,7 @@ _READ: dict[str, Callable[..., Read]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), conv_transpose),
     "convolution": convolution,
+    "_convolution": lambda *args: convolution(*args[:9]),
     **{f"max_pool{n}d": pool("max", n) for n in (1, 2, 3)},
     **{f"max_pool{n}d_with_indices": pool("max", n) for n in (2, 3)},
     **{f"avg_pool{n}d": pool("avg", n) for n in (1, 2, 3)},

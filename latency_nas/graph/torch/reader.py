@@ -15,19 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-)
-from torch.nn.parameter import is_lazy
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.errors import GraphError
 from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.graph.torch.choices import CandidateCalls
+from latency_nas.graph.torch.failure import failure
+from latency_nas.graph.torch.model_tensors import ModelTensors
 from latency_nas.graph.torch.outside import Outside
 from latency_nas.graph.torch.quantization import quantise_as_deployed
 from latency_nas.graph.torch.recorder import Recorder
@@ -53,6 +50,8 @@ def _watched(model: nn.Module, recorder: Recorder) -> Iterator[None]:
 
     try:
         for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue
             handles.append(module.register_forward_pre_hook(enter(name), prepend=True))
             handles.append(module.register_forward_hook(leave, always_call=True))
         yield
@@ -78,7 +77,7 @@ def read_torch(
         model: Module on any device, also on ``meta``.
         example_input: Input of the forward: a tensor, a tuple of arguments, or a dict of named arguments, with tensors
             at any depth (token ids, for example). Only their shapes and types matter.
-        input_shape: Shape of the only float input, instead of `example_input`.
+        input_shape: Shape of the only float input, instead of `example_input`. It has the type of the first parameter.
         choices: Name of each choice of a supernet -> names of its candidates, None for one that is switched off. Where
             the forward calls some of them, all are read (see `latency_nas.graph.torch.choices`).
         run: Function that calls the module once with its arguments, instead of `example_input`. The tensors among the
@@ -100,28 +99,12 @@ def read_torch(
         got = "neither (--input-shape at the command line)" if example_input is None else "both"
         raise GraphError(f"Expected either `example_input` or `input_shape`, but got {got}.")
     model = getattr(model, "_orig_mod", model)  # `torch.compile` wraps the module
-    _check_sizes(model)
-    parameters, buffers = (
-        {id(tensor): name for name, tensor in named} for named in (model.named_parameters(), model.named_buffers())
-    )
-    on_meta = {name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta}
-    recorder = Recorder(parameters, buffers, on_meta)
-    outside = Outside(model.modules())
+    recorder, outside = Recorder(ModelTensors.of(model)), Outside(model.modules())
     try:
         return _recorded(model, recorder, (example_input, input_shape), choices, run)
     finally:
         if left := recorder.release():
             outside.clear(left)
-
-
-def _check_sizes(model: nn.Module) -> None:
-    """Check that no module is lazy: its first input would change its class and its weights."""
-    for path, module in model.named_modules():
-        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False)))):
-            raise GraphError(
-                f"Expected parameters with sizes, but layer `{path}` ({type(module).__name__}) takes them from its "
-                f"first input: run the model once on an example input, then read it."
-            )
 
 
 def _recorded(
@@ -184,14 +167,18 @@ def _outputs(result: Any, depth: int = 4) -> list[Tensor]:
 
 @contextmanager
 def _as_written(model: nn.Module) -> Iterator[None]:
-    """Run no compiled modules inside the block, and no attention by torch's fused op, which no exporter has."""
+    """Run no compiled modules inside the block, and none of torch's fused ops, which no exporter has."""
     fast = torch.backends.mha.get_fastpath_enabled()
     compiled = any(
-        "_orig_mod" in vars(part)["_modules"] or vars(part).get("_compiled_call_impl") for part in model.modules()
+        "_orig_mod" in part.get("_modules", ()) or part.get("_compiled_call_impl")
+        for part in map(vars, model.modules())
     )
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        with (
+            torch.compiler.set_stance("force_eager") if compiled else nullcontext(),
+            torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
+        ):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -202,9 +189,9 @@ def _fake_inputs(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Fake positional and named arguments for the forward."""
     if example is None:
-        first = next(model.parameters(), None)
-        sizes, device = tuple(shape or ()), first.device if first is not None else torch.device("cpu")
-        return (recorder.blank(sizes, torch.empty(sizes, device="meta").stride(), torch.float32, device),), {}
+        first = next(filter(Tensor.is_floating_point, (*model.parameters(), *model.buffers())), torch.empty(()))
+        strides = torch.empty(tuple(shape or ()), device="meta").stride()
+        return (recorder.blank(tuple(shape or ()), strides, first.dtype, first.device),), {}
     named = dict(example) if isinstance(example, Mapping) else {}
     args = () if named else tuple(example) if isinstance(example, tuple | list) else (example,)
     if not _tensors((args, named)):
@@ -249,19 +236,10 @@ def _run(
     """Call the model. Errors get the name of the layer here."""
     try:
         return model(*args, **kwargs) if run is None else run(model)
-    except GraphError:
-        raise
-    except Exception as error:
+    except Exception as error:  # whatever a forward raises
         where = recorder.failed_in or recorder.modules
-        layer = f"layer `{where[-1]}`" if where and where[-1] else "the model's own forward"
+        name = f"layer `{where[-1]}`" if where and where[-1] else "the model's own forward"
         kind = type(model.get_submodule(where[-1]) if where else model).__name__
-        if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
-            raise GraphError(
-                f"Expected a forward that does not depend on values, but {layer} ({kind}) reads one ({error}): "
-                f"take `.item()`, `bool(tensor)` and the like out of it."
-            ) from error
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _tensors((args, kwargs)))
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputMismatchError(
-            f"Expected an input that fits the model, but with the input {shapes} {layer} ({kind}) fails: {reason}"
-        ) from error
+        inside = recorder.raised if "TorchScript interpreter" in str(error) else None
+        said = failure(inside or error, f"{name} ({kind})", _tensors((args, kwargs)))
+        raise said from (None if said is error else error)

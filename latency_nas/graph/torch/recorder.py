@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -18,6 +18,7 @@ from latency_nas.graph.op_graph import Node, Value
 from latency_nas.graph.torch.aten import is_composite, is_view, signature, tensors_in, tensors_of, written_by
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.fakes import Fakes, check_data
+from latency_nas.graph.torch.model_tensors import ModelTensors
 from latency_nas.graph.torch.ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, name_of, read_op
 from latency_nas.graph.torch.overwritten import Overwritten
 from latency_nas.graph.torch.parameter_trace import ParameterTrace
@@ -46,33 +47,26 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records each dispatched aten op as a `Node`.
 
     Args:
-        parameters: Names of the model's parameters, by the ids of their tensors.
-        buffers: Names of the model's buffers, by the ids of their tensors.
-        on_meta: Names of those that are on ``meta``.
+        tensors: The model's parameters and buffers.
     """
 
-    def __init__(
-        self,
-        parameters: Mapping[int, str],
-        buffers: Mapping[int, str],
-        on_meta: Container[str] = (),
-    ) -> None:
+    def __init__(self, tensors: ModelTensors) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.on_meta = on_meta
-        self.fakes = Fakes()
+        self.tensors = tensors
+        self.fakes, self.overwritten = Fakes(), Overwritten()
         self.blank = self.fakes.blank
-        self.names = {**buffers, **parameters}
-        self.trace = ParameterTrace(parameters)
+        self.names = {**tensors.buffers, **tensors.parameters}
+        self.trace = ParameterTrace(tensors.parameters)
         self.values: list[Value] = []
         self.nodes: list[Node] = []
         self.modules: list[str] = []
         self.failed_in: list[str] | None = None
+        self.raised: Exception | None = None
         self.choices: CandidateCalls | None = None
         self.memory = WrittenMemory(self)
         self._index: dict[int, int] = {}  # id of a fake tensor -> value
         self._fake: dict[int, Tensor] = {}  # id of a real tensor -> its fake
         self._zeros: set[int] = set()  # ids of fakes of zeros
-        self.overwritten = Overwritten()
         self._alive: list[Tensor] = []  # ids stay unique while the tensors live
         self._used_names: Counter[str] = Counter()
 
@@ -88,7 +82,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self._fake.get(id(tensor))
         if known is not None and known.shape == tensor.shape and known.device == tensor.device:
             return known
-        check_data(tensor, self.names.get(id(tensor)), self.on_meta)
+        check_data(tensor, self.names.get(id(tensor)), self.tensors.on_meta)
         if known is not None:
             del self._index[id(tensor)]
         index = self.find(tensor)
@@ -113,7 +107,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         dtype = DTYPES.get(tensor.dtype)
         if dtype is None:
             raise GraphError(f"Expected tensors of type {', '.join(map(str, DTYPES))}, but got {tensor.dtype}.")
-        parts = self.trace.parts(tensor) if constant else None
+        parts = self.trace.parts(tensor) if constant and self.tensors.are_known else None
         shape = tuple(tensor.shape)
         self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts))
         self._alive.append(tensor)
@@ -198,7 +192,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     return func.decompose(*args, **kwargs)
         read = list(tensors_in(args)) if "out" in kwargs else tensors[1:] if name == "copy" else tensors
         inputs = tuple(map(self.find, read))
-        result = self._run(func, args, kwargs)
+        try:
+            result = self._run(func, args, kwargs)
+        except Exception as error:
+            self.raised = error
+            raise
         made = tensors_of(result) or list(map(self.fake, written))
         self.fakes.note(made)
         if made:
@@ -276,7 +274,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         shape: tuple[int, ...],
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Add a node of one output; the fake of that."""
+        """Add a node; the fake of its one output."""
         first, *_ = fakes = [self.fake(tensor) for tensor in tensors]
         made = self.blank(shape, torch.empty(shape, device="meta").stride(), dtype or first.dtype, first.device)
         self.append(op, attrs, tuple(map(self.find, fakes)), (self.add(made),))
@@ -291,9 +289,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def append(self, op: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         """Add a node, named after the running module."""
-        name = f"{self.modules[-1] if self.modules else ''}/{op}"
+        running = self.modules[-1] if self.modules else ""
+        parameter = next((self.values[index].parameter for index in inputs if self.values[index].parameter), "")
+        layer = self.tensors.layer_of(parameter, running)
+        name = f"{layer}/{op}"
         self._used_names[name] += 1
         if self._used_names[name] > 1:
             name = f"{name}_{self._used_names[name]}"
-        modules = tuple(self.modules)
+        modules = tuple(self.modules) if layer == running else (*self.modules, layer)
         self.nodes.append(Node(name=name, op=op, attrs=attrs, inputs=inputs, outputs=outputs, modules=modules))

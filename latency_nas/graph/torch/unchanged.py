@@ -23,17 +23,26 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     block for the same model restores the state that it began with, and leaves random states to the outer block.
     """
     modules = list(model.modules())
+    flags = [(part, part.training) for part in modules if isinstance(part, torch.jit.ScriptModule) and _trains(part)]
     is_nested = id(model) in _UNCHANGED
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     _UNCHANGED.add(id(model))
     try:
         with restored(modules), _tensors_restored(model), torch.random.fork_rng(devices, enabled=not is_nested):
             for module in modules:
-                module.training = False
+                if _trains(module):
+                    module.training = False
             yield
     finally:
+        for module, training in flags:
+            module.training = training
         if not is_nested:
             _UNCHANGED.discard(id(model))
+
+
+def _trains(module: nn.Module) -> bool:
+    """Whether a module has a flag for training: a frozen script has none."""
+    return hasattr(module, "training")
 
 
 @contextmanager

@@ -115,8 +115,8 @@ def test_a_forward_that_uses_a_value_is_named() -> None:
     with pytest.raises(GraphError) as caught:
         read_torch(model, input_shape=(1, 8, 8, 8))
     assert str(caught.value) == (
-        "Expected a forward that does not depend on values, but layer `1` (Snippet) reads one "
-        "(aten._local_scalar_dense.default): take `.item()`, `bool(tensor)` and the like out of it."
+        "Expected a forward that does not depend on values, but layer `1` (Snippet) reads a "
+        "tensor's value: take `.item()`, `bool(tensor)` and the like out of it."
     )
 
 
