@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +33,13 @@ def runs(
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Which runs are meant: device=, runtime=, platform= ..."),
     ] = None,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Shape of the networks' input, or name=shape for each of several, where model files leave it open. "
+            "Its first size becomes the batch of a run."
+        ),
+    ] = None,
     file_format: Annotated[
         str, typer.Option("--format", help="Format of the files, where content does not show it.")
     ] = "",
@@ -49,7 +56,7 @@ def runs(
             if place is None:
                 left_out.append(f"{file}: {run.network}: no model file; pass --model '{run.network}=FILE'")
             else:
-                rows.append((str(place), _shape(place, run), repr(run.latency_ms)))
+                rows.append((str(place), _shape(place, run, input_shape or ()), repr(run.latency_ms)))
     if not rows:
         raise TableError(f"Expected runs of networks with model files, but there is none: {'; '.join(left_out[:3])}.")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -64,16 +71,32 @@ def _model_file(file: Path, run: NetworkRun, models: Mapping[str, str]) -> Path 
     return place if place.is_file() else None
 
 
-def _shape(place: Path, run: NetworkRun) -> str:
-    """The input's shape at the batch of the run, for the CSV; nothing where the file has that of one input anyway."""
-    if run.batch == 1:
+def _shape(place: Path, run: NetworkRun, given: Sequence[str]) -> str:
+    """The shapes of the inputs at the batch of the run, for the CSV; nothing where those of the file are meant."""
+    from latency_nas.graph.input_shapes import parse_input_shapes
+
+    shapes = parse_input_shapes(given)
+    if shapes is None and run.batch == 1:
         return ""
+    if shapes is None:
+        shapes = _declared(place, run)
+    if not isinstance(shapes, Mapping):
+        return _at_batch(shapes, run.batch)
+    return ";".join(f"{name}={_at_batch(shape, run.batch)}" for name, shape in shapes.items())
+
+
+def _at_batch(shape: Sequence[int], batch: int) -> str:
+    return ",".join(map(str, (batch, *shape[1:]) if shape else ()))
+
+
+def _declared(place: Path, run: NetworkRun) -> tuple[int, ...]:
+    """The input's shape that a model file declares."""
     from latency_nas.graph.reader import read_model
 
     graph = read_model(place)
-    shapes = [graph.values[index].shape for index in graph.inputs]
-    if len(shapes) != 1:
+    if len(graph.inputs) != 1:
         raise TableError(
-            f"Expected {place} to have one input, to run it at batch {run.batch}, but it has {len(shapes)}."
+            f"Expected --input-shape for each input of {place}, to run it at batch {run.batch}, since it has "
+            f"{len(graph.inputs)}."
         )
-    return ",".join(map(str, (run.batch, *shapes[0][1:])))
+    return graph.values[graph.inputs[0]].shape

@@ -53,6 +53,9 @@ def test_runs_of_networks_calibrate_a_table(tmp_path: Path) -> None:
         f"inference_time\n"
     )
     assert runs.read_text().splitlines() == ["model,input_shape,latency_ms", f"{model},,2.5"]
+    shapes = ["--input-shape", "image=1,3,8,8", "--input-shape", "rate="]
+    run(*arguments, "--model", f"Net={model}", *shapes)
+    assert runs.read_text().splitlines()[1] == f'{model},"image=1,3,8,8;rate=",2.5'
     with pytest.raises(TableError) as caught:
         invoke(*arguments)
     assert f"{perf}: Net: no model file; pass --model 'Net=FILE'" in str(caught.value)
@@ -75,6 +78,9 @@ def test_ground_truth_runs_at_its_batch(tmp_path: Path) -> None:
         f"{runs}: 1 runs\nnot used: {gt}: onnx/none.onnx: no model file; pass --model 'onnx/none.onnx=FILE'\n"
     )
     assert runs.read_text().splitlines()[1] == f'{tmp_path / "onnx" / "relu.onnx"},"4,8,4,4",2.0'
+    run("table", "runs", gt, "-o", runs, "--input-shape", "1,8,2,2")
+    assert runs.read_text().splitlines()[1] == f'{tmp_path / "onnx" / "relu.onnx"},"4,8,2,2",2.0'
+    run("table", "runs", gt, "-o", runs)
     relu = Kernel.of("relu", [(4, 8, 4, 4)], [(4, 8, 4, 4)])
     sheet = Datasheet(device="Board", engine="MNN", method="measured", threads=1, batch=4)
     save_table(LatencyTable.of({relu: Entry(latency_ms=0.5)}, sheet), board)

@@ -12,6 +12,7 @@ HEAD_BYTES = 1 << 16  # that are read to recognise a file
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "Parquet"),
     (b"SQLite format 3\0", "a metering session (SQLite); `latency-nas table build` makes a table of it"),
+    (b"\x93NUMPY", "an array of NumPy (.npy): write it as JSON or CSV"),
     (b"\x1f\x8b", "a gzip archive, which has to be unpacked"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive, which has to be unpacked"),
 )

@@ -130,6 +130,7 @@ def test_a_file_is_known_by_its_suffix_or_by_its_content(tmp_path: Path, name: s
         (pickle.dumps([1]), "a pickle"),
         (b"SQLite format 3\0...", "a metering session (SQLite); `latency-nas table build` makes a table of it"),
         (b"PK\x03\x04", "a ZIP archive, which has to be unpacked"),
+        (b"\x93NUMPY\x01\x00", "an array of NumPy (.npy): write it as JSON or CSV"),
         (b"\x1f\x8b\x08", "a gzip archive, which has to be unpacked"),
         (b"\x08\x07\x12\x07pytorch\x00", "binary data of no known kind"),
         (b"\xff\xfe\xfd\xfc\xfb", "binary data of no known kind"),
