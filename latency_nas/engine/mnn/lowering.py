@@ -36,6 +36,9 @@ __all__ = ["kernels_of", "lower_mnn"]
 
 _PART = re.compile(r"_raster_\d+$")
 _QUANTISED = re.compile(r"Int8\b| \[ DT_Q?INT8 \] ?$")
+_COMPARISONS = frozenset({
+    "equal", "not_equal", "greater", "greater_equal", "less", "less_equal", "logical_and", "logical_or", "logical_xor",
+})  # fmt: skip
 _OF_INT8 = {"ConvInt8": "Convolution", "DepthwiseConvInt8": "ConvolutionDepthwise", "EltwiseInt8": "BinaryOp"}
 
 
@@ -269,27 +272,28 @@ def _kernel(run: _Run) -> Kernel:
     name, attrs = found or (f"mnn.{own}" if own in OPS else own, {})
     reads = zip(run.ran.reads, run.constants, strict=True)
     inputs = tuple(tensor.shape for tensor, constant in reads if tensor.shape and not constant)
-    return shared_kernel(name, inputs, _shapes(run.ran.writes), tuple(attrs.items()), _dtype(run.ran))
+    return shared_kernel(name, inputs, _shapes(run.ran.writes), tuple(attrs.items()), _dtype(run.ran, name))
 
 
 def _constants(file: MnnFile, op: MnnOp | None, ran: RanOp) -> tuple[bool, ...]:
-    """Whether each tensor that an op reads is constant.
+    """Whether each tensor that an op reads is known before the network runs.
 
-    One that no op wrote may still be none: MNN reports no copies between two of its own packings.
+    The file says so. What the session says is used for the rest only: it reports no copies between two of MNN's
+    packings, so that no op seems to make what is read.
     """
-    untouched = [tensor.maker is None for tensor in ran.reads]
-    if op is None:
-        return tuple(untouched)
-    known = [index in file.constants for index in op.inputs]
-    known += [any(known)] * (len(ran.reads) - len(known))
-    return tuple(no and constant for no, constant in zip(untouched, known, strict=False))
+    known = [index in file.constants for index in op.inputs] if op is not None else []
+    rest = [tensor.maker is None for tensor in ran.reads[len(known) :]]
+    return (*known, *rest)[: len(ran.reads)]
 
 
 def _shapes(tensors: Sequence[RanTensor]) -> tuple[Shape, ...]:
     return tuple(tensor.shape for tensor in tensors)
 
 
-def _dtype(ran: RanOp) -> str:
+def _dtype(ran: RanOp, name: str = "") -> str:
+    """The type of an op's output. MNN keeps truth values as integers."""
+    if name in _COMPARISONS:
+        return "bool"
     if _QUANTISED.search(ran.type):
         return "int8"
     return "fp32" if ran.writes and ran.writes[0].floats else "int32"

@@ -8,6 +8,7 @@ stands only between copies, the conversions in the file decide.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 from latency_nas.engine.mnn.session import RanOp
 from latency_nas.graph.mnn.model_file import MnnFile, MnnOp
@@ -52,15 +53,16 @@ def packed_outputs(file: MnnFile, ops: Sequence[RanOp]) -> list[bool]:
     known: dict[int, bool] = {}
     for number, is_packed in _stated(ops):
         known.setdefault(ties.root(number), is_packed)
-    read_again = {tensor.maker for op in ops for tensor in op.reads}
     formats = _formats(file)
     for number, op in enumerate(ops):
         in_file = file.by_name.get(op.name)
-        if op.type == _RASTER and number in read_again and _joins_channels(op):
+        if op.type != _RASTER and in_file is not None and in_file.outputs:
+            known.setdefault(ties.root(number), formats.get(in_file.outputs[0], False))
+    read_again = {tensor.maker for op in ops for tensor in op.reads}
+    for number, op in enumerate(ops):
+        if op.type == _RASTER and number in read_again and _joins(op):
             n_packed = sum(known.get(ties.root(maker), False) for maker in _makers(op))
             known.setdefault(ties.root(number), 2 * n_packed > len(op.reads))
-        elif op.type != _RASTER and in_file is not None and in_file.outputs:
-            known.setdefault(ties.root(number), formats.get(in_file.outputs[0], False))
     return [known.get(ties.root(number), False) for number in range(len(ops))]
 
 
@@ -73,7 +75,7 @@ def _tied(ops: Sequence[RanOp]) -> _Ties:
     """Ops that compute number by number have the layout of what they read."""
     ties = _Ties(len(ops))
     for number, op in enumerate(ops):
-        for maker in _makers(op) if op.type in _POINTWISE else ():
+        for maker in _makers(op) if op.type in _POINTWISE and not _starts_with_number(op) else ():
             ties.join(maker, number)
     return ties
 
@@ -83,20 +85,22 @@ def _stated(ops: Sequence[RanOp]) -> Iterator[tuple[int, bool]]:
     for number, op in enumerate(ops):
         is_packed = op.type in _PACKED
         if op.type in _POINTWISE:
-            if any(tensor.maker == -1 for tensor in op.reads):  # the network's input
+            if _starts_with_number(op) or any(tensor.maker == -1 for tensor in op.reads):  # -1: the network's input
                 yield number, False
         elif op.type != _RASTER:
             yield number, is_packed
             yield from ((maker, is_packed) for maker in _makers(op)[:1])
 
 
-def _joins_channels(op: RanOp) -> bool:
-    """Whether a copy only joins channels: then it keeps the layout of most of its sources."""
-    target, sources = op.writes[0].shape, [tensor.shape for tensor in op.reads]
-    return (
-        all(len(shape) == 4 and (shape[0], *shape[2:]) == (target[0], *target[2:]) for shape in (target, *sources))
-        and sum(shape[1] for shape in sources) == target[1]
-    )
+def _joins(op: RanOp) -> bool:
+    """Whether a copy joins whole tensors: then it keeps the layout of most of its sources."""
+    return len(op.reads) > 1 and sum(prod(tensor.shape) for tensor in op.reads) == prod(op.writes[0].shape)
+
+
+def _starts_with_number(op: RanOp) -> bool:
+    """Whether the first operand is a constant of one number and as many axes: the output has its layout, plain."""
+    first, rank = op.reads[0], len(op.writes[0].shape)
+    return op.type == "BinaryOp" and first.maker is None and len(first.shape) == rank > 0 and prod(first.shape) == 1
 
 
 def _formats(file: MnnFile) -> dict[int, bool]:
