@@ -24,9 +24,8 @@ from typing import Any
 import onnx
 from onnx import parser
 
-from latency_nas.engine import fuse
+from latency_nas.engine import read_branches
 from latency_nas.errors import InputMismatchError, LatencyNASError
-from latency_nas.graph.onnx.reader import read_onnx
 
 _HEAD = '<ir_version: 9, opset_import: ["": {}]>'
 SOUND = (
@@ -86,6 +85,58 @@ SOUND = (
       g = GlobalAveragePool(r)
       y = Mul(r, g)
     }""",
+    _HEAD.format(18)
+    + """
+    g (float[1, 8] x, bool c, int64 n) => (float[1, 8] y, float[1, 8] h, float[4, 1, 8] all) <int64[2] ws = {8, 8},
+      int64 four = {4}, int64[1] one = {1}, int64[1] zero = {0}> {
+      w = ConstantOfShape(ws)
+      s = Shape(x)
+      b = Gather(s, zero)
+      e = Equal(b, one)
+      k = If(e) <then_branch = g1 () => (float[1, 8] a) { a = Relu(x) },
+                 else_branch = g2 () => (float[1, 8] a) { a = MatMul(x, w) }>
+      y = If(c) <then_branch = g3 () => (float[1, 8] a) { d = Abs(k)
+                   a = If(e) <then_branch = g4 () => (float[1, 8] d) { d = Neg(k) },
+                              else_branch = g5 () => (float[1, 8] v) { v = Sin(k) }> },
+                 else_branch = g6 () => (float[1, 8] d) { d = Tanh(k) }>
+      h, all = Loop(four, , y) <body = g7 (int64 i, bool t, float[1, 8] p) =>
+                   (bool u, float[1, 8] q, float[1, 8] r) {
+                   u = Less(i, four)
+                   q = MatMul(p, w)
+                   r = Relu(q) }>
+    }""",
+    _HEAD.format(18)
+    + """
+    g (float[1, 8] h0, float[5, 1, 8] x) => (float[1, 8] h, float[5, 1, 8] all, float[5, 1, 1, 16] y)
+      <int64[3] wi = {1, 64, 8}, int64[3] wr = {1, 64, 16}, int32[1] lens = {5}> {
+      w = ConstantOfShape(wi)
+      r = ConstantOfShape(wr)
+      h, all = Scan(h0, x) <num_scan_inputs = 1, body = b (float[1, 8] p, float[1, 8] q) =>
+                 (float[1, 8] s, float[1, 8] t) { s = Add(p, q)
+                   t = Tanh(s) }>
+      y, , = LSTM <hidden_size = 16> (x, w, r, , lens)
+    }""",
+    _HEAD.format(18).replace("]>", ', "com.microsoft": 1, "f": 1]>')
+    + """
+    g (float[1, 4, 16] x, uint8[1, 4, 16] q) => (float[1, 4, 16] y, uint8[1, 4, 16] z, float[1, 4, 8] v)
+      <int64[2] ws = {16, 48}, int64[1] bs = {16}, float scale = {0.1}, uint8 point = {3}> {
+      w = ConstantOfShape(ws)
+      b = ConstantOfShape(bs)
+      a = com.microsoft.Attention <num_heads = 2> (x, w)
+      n = com.microsoft.SkipLayerNormalization(a, x, b, b)
+      g = com.microsoft.BiasGelu(n, b)
+      y = f.outer <k: float = 0.5> (g)
+      z = com.microsoft.QLinearAdd(q, scale, point, q, scale, point, scale, point)
+      i, sc, zp = DynamicQuantizeLinear(y)
+      e = com.microsoft.QuickGelu(y)
+      m = com.microsoft.FusedMatMul <transB = 1, alpha = 0.5> (e, e)
+      l = ReduceL2 <axes = [1], keepdims = 1> (m)
+      u = Concat <axis = 2> (m, m)
+      v = Mul(u, u)
+    }
+    <opset_import: ["": 18, "f": 1], domain: "f"> outer <k> (x) => (y) { t = Relu(x)
+      y = f.inner <alpha: float = @k> (t) }
+    <opset_import: ["": 18], domain: "f"> inner <alpha> (x) => (y) { y = LeakyRelu <alpha: float = @alpha> (x) }""",
 )  # fmt: skip
 _NUMBERS = (-(2**63), -(2**31), -2, -1, 0, 1, 2, 7, 2**31 - 1, 2**63 - 1)
 _MEMORY_BYTES = 4 * 2**30
@@ -135,7 +186,9 @@ def _replace(message: Any, name: str, value: Any, repeated: bool, names: Sequenc
     item = value[0] if repeated and len(value) else value
     replacement: Any = None
     if isinstance(item, str):
-        replacement = rng.choice((*names, "", "x", "Conv", "MatMul", "Loop", "axis", "Reshape", "axes"))
+        replacement = rng.choice(
+            (*names, "", "x", "Conv", "MatMul", "Loop", "If", "Scan", "com.microsoft", "axis", "Reshape", "axes")
+        )
     elif isinstance(item, int):
         replacement = rng.choice(_NUMBERS)
     elif isinstance(item, float):
@@ -170,7 +223,7 @@ def damaged(number: int) -> bytes:
 def outcome(data: bytes, shape: tuple[int, ...] | None = None) -> str:
     """``"read"``, the name of our error, or the traceback of another; of an open input also with a shape."""
     try:
-        fuse(read_onnx(data, input_shape=shape), "MNN")
+        read_branches(data, "MNN", input_shape=shape)
     except InputMismatchError as error:
         return outcome(data, (2, 3, 8, 8)) if shape is None else type(error).__name__
     except LatencyNASError as error:

@@ -102,6 +102,8 @@ def axis_of(axis: int, shape: Shape) -> int:
     Raises:
         ValueError: if a tensor of that shape has no such axis.
     """
+    if not isinstance(axis, int):
+        raise ValueError(f"axis {axis} is no integer")
     if not -len(shape) <= axis < max(1, len(shape)):
         raise ValueError(f"axis {axis} is not one of {len(shape)}")
     return axis % max(1, len(shape))

@@ -249,8 +249,14 @@ def rewritten(model: OnnxModel, node: onnx.NodeProto) -> list[onnx.NodeProto] | 
     result = Rewrite(model, node)
     try:
         rule(result)
-        result.check_given()
-    except (NotRewrittenError, LookupError, TypeError, ValueError):  # the latter where inputs or attributes do not fit
+        result.take()
+    except (
+        NotRewrittenError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # the latter where inputs or attributes do not fit
         return None
     take_parameters(model, result.nodes)
     return result.nodes

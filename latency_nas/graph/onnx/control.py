@@ -20,8 +20,9 @@ from latency_nas.graph.onnx.composites import is_composite, rewritten
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, take_value, title
 from latency_nas.graph.onnx.scopes import Body, subgraphs
 
-__all__ = ["body_ops", "expand", "is_control", "is_joined"]
+__all__ = ["CONTROL", "body_ops", "expand", "is_control", "is_joined"]
 
+CONTROL = frozenset({"If", "Loop", "Scan"})
 _DOMAIN = "latency_nas"  # of the nodes that join two branches: ``Branch(condition, if false, if true)``
 _NEW_UNSQUEEZE = 13  # opset in which its axes became an input
 
@@ -30,7 +31,7 @@ Fold = Callable[[OnnxModel, list[onnx.NodeProto]], list[onnx.NodeProto]]
 
 def is_control(node: onnx.NodeProto) -> bool:
     """Whether a node runs one of its subgraphs, or one several times."""
-    return node.op_type in ("If", *_UNROLL) and node.domain in STANDARD
+    return node.op_type in CONTROL and node.domain in STANDARD
 
 
 def is_joined(node: onnx.NodeProto) -> bool:
@@ -67,14 +68,23 @@ def expand(model: OnnxModel, nodes: list[onnx.NodeProto], fold: Fold, *, undecid
         return nodes
     result: list[onnx.NodeProto] = []
     for node in nodes:
-        if not is_control(node):
-            made = rewritten(model, node)
-        elif node.op_type == "If":
-            made = _expand_if(model, node, undecided=undecided)
-        else:
-            made = _UNROLL[node.op_type](model, node, fold)
+        made = _run(model, node, fold, undecided=undecided) if is_control(node) else rewritten(model, node)
         result += [node] if made is None else expand(model, fold(model, made), fold, undecided=False)
     return result
+
+
+def _run(model: OnnxModel, node: onnx.NodeProto, fold: Fold, *, undecided: bool) -> list[onnx.NodeProto] | None:
+    """The nodes that run in the place of one; None if it stays."""
+    try:
+        if node.op_type == "If":
+            return _expand_if(model, node, undecided=undecided)
+        return _UNROLL[node.op_type](model, node, fold)
+    except GraphError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise GraphError(
+            f"Expected {title(node)} of {model.name} to be a valid {node.op_type}, but {error or type(error).__name__}."
+        ) from error
 
 
 def _prefix(node: onnx.NodeProto) -> str:
@@ -181,6 +191,8 @@ def _unroll_loop(model: OnnxModel, node: onnx.NodeProto, fold: Fold) -> list[onn
     if trip_count is None or goes_on is None:
         return None
     unrolled, states = _Unrolled(model, node), list(node.input[2:])
+    if goes_on and not unrolled.body.depends_on(0, (0, *range(2, len(given)))):
+        unrolled.body.check_copies(trip_count)  # only the trip count can end it
     condition = given[1] or unrolled.constant("condition", np.array(True))
     parts: list[list[str]] = [[] for _ in node.output[len(states) :]]
     for iteration in count():
@@ -202,11 +214,13 @@ def _unroll_scan(model: OnnxModel, node: onnx.NodeProto, fold: Fold) -> list[onn
     attrs = {item.name: python_value(item) for item in node.attribute}
     n_scanned = int(attrs.get("num_scan_inputs", 0))
     n_states = len(node.input) - n_scanned
+    if not 0 < n_scanned <= len(node.input):
+        raise ValueError(f"`num_scan_inputs` is {n_scanned} of {len(node.input)} inputs")
     states, scanned = list(node.input[:n_states]), list(node.input[n_states:])
     n_parts = len(node.output) - n_states
     shapes = [model.tensors[name][0] if name in model.tensors else None for name in scanned]
     axes, backwards = (attrs.get(f"scan_input_{what}", (0,) * n_scanned) for what in ("axes", "directions"))
-    if not scanned or None in shapes or len(axes) != n_scanned or len(backwards) != n_scanned or n_parts < 0:
+    if None in shapes or len(axes) != n_scanned or len(backwards) != n_scanned or n_parts < 0:
         return None
     sizes = zip(shapes, axes, strict=True)
     lengths = {shape[axis] for shape, axis in sizes if shape and -len(shape) <= axis < len(shape)}
@@ -214,6 +228,7 @@ def _unroll_scan(model: OnnxModel, node: onnx.NodeProto, fold: Fold) -> list[onn
         raise GraphError(f"Expected {title(node)} of {model.name} to scan inputs of one length, but got {lengths}.")
     (length,) = lengths
     unrolled = _Unrolled(model, node)
+    unrolled.body.check_copies(length)
     parts: list[list[str]] = [[] for _ in range(n_parts)]
     for iteration in range(length):
         rows = []

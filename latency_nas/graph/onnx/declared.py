@@ -47,7 +47,7 @@ def _follows(model: OnnxModel, node: onnx.NodeProto, source: Shape) -> Shape | N
     op = node.op_type
     if op in _UNARY:
         return source
-    if op != "Conv" and op not in _POOLS:
+    if (op != "Conv" or len(node.input) < 2) and op not in _POOLS:
         return None
     attrs = {item.name: python_value(item) for item in node.attribute}
     weight = model.tensors.get(node.input[1], ((), 0))[0] if op == "Conv" else ()

@@ -154,14 +154,14 @@ def take_weights(model: OnnxModel, graph: onnx.GraphProto, prefix: str = "") -> 
         node for node in graph.node if node.op_type == "Constant" and node.domain in STANDARD and any(node.output[:1])
     ]
     for node in constants:
-        _take_constant(model, prefix + node.output[0], node)
+        _take_constant(model, f"{prefix}{node.output[0]}", node)
     for tensor in graph.initializer:
-        _take_tensor(model, tensor.name and prefix + tensor.name, tensor)
+        _take_tensor(model, tensor.name and f"{prefix}{tensor.name}", tensor)
     for sparse in graph.sparse_initializer:
         name = sparse.values.name
-        take_weight(model, name and prefix + name, tuple(sparse.dims), sparse.values.data_type)
+        take_weight(model, name and f"{prefix}{name}", tuple(sparse.dims), sparse.values.data_type)
     names = [node.output[0] for node in constants] + [tensor.name for tensor in graph.initializer]
-    return {name: prefix + name for name in [*names, *(sparse.values.name for sparse in graph.sparse_initializer)]}
+    return {name: f"{prefix}{name}" for name in [*names, *(sparse.values.name for sparse in graph.sparse_initializer)]}
 
 
 def take_parameters(model: OnnxModel, nodes: Iterable[onnx.NodeProto]) -> None:
@@ -229,6 +229,10 @@ def _take_inputs(model: OnnxModel, graph: onnx.GraphProto, given: InputShape | N
     """Record the shapes of the inputs. Returns whether any differs from the file's."""
     declared = {value.name: value for value in graph.input if value.name not in model.weights}
     model.inputs = list(declared)
+    kinds = onnx.TensorProto.DataType.values()
+    for name, value in declared.items():  # a name that is not UTF-8 is read as bytes
+        if not name or not isinstance(name, str) or value.type.tensor_type.elem_type not in kinds:
+            raise GraphError(f"Expected the input {short_repr(name)} of {model.name} to have a name and a type.")
     static = {name: _fixed_shape(value) for name, value in declared.items()}
     left = [name for name, shape in static.items() if shape is None]
     shapes = _by_name(model, given, left)
@@ -237,8 +241,6 @@ def _take_inputs(model: OnnxModel, graph: onnx.GraphProto, given: InputShape | N
     for name, value in declared.items():
         shape = shapes[name] if name in shapes else static[name]
         tensor = value.type.tensor_type
-        if not name or tensor.elem_type not in onnx.TensorProto.DataType.values():
-            raise GraphError(f"Expected the input `{name}` of {model.name} to have a name and a type.")
         if tensor.HasField("shape") and len(tensor.shape.dim) != len(shape or ()):
             raise InputMismatchError(
                 f"Expected `input_shape` for the input `{name}` of {model.name} to have {len(tensor.shape.dim)} sizes, "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import prod
 
 import numpy as np
+import onnx
 
 from latency_nas.errors import InputMismatchError
 from latency_nas.graph.onnx.call import Attrs, Call, Step, axis_of
@@ -21,7 +23,15 @@ def _layer_norm(call: Call) -> Step:
     return Step(op, {} if axis == len(call.shape()) - 1 else {"axis": axis})
 
 
-def _clip(call: Call) -> Step:
+def _clip(call: Call) -> Step | list[Step]:
+    """Read a clip: an activation with known bounds, a maximum and a minimum with others."""
+    bounds = [(op, position) for op, position in (("maximum", 1), ("minimum", 2)) if call.has(position)]
+    if not all(call.constant(position) for _, position in bounds):
+        n = 1 + len(bounds)
+        return [
+            Step(op, {}, (n + place - 1 if place else 0, place + 1), call.outputs[0])
+            for place, (op, _) in enumerate(bounds)
+        ]
     ends = call.number("min", 1), call.number("max", 2)
     unbounded = not (call.has(2) or "max" in call.attrs)
     return Step("relu6" if ends == (0, 6) else "relu" if ends[0] == 0 and unbounded else "clip", {})
@@ -83,8 +93,11 @@ def _argmax(call: Call) -> Step:
     return Step("argmax", {"axis": axis, "keepdim": int(call.attrs.get("keepdims", 1))})
 
 
-def _on_axis(op: str, default: int) -> Callable[[Call], Step]:
-    return lambda call: Step(op, {"axis": axis_of(call.attrs.get("axis", default), call.outputs[0])})
+def _concat(call: Call) -> Step:
+    ranks = {len(call.shape(position)) for position in range(len(call.shapes))}
+    if ranks != {len(call.outputs[0])} or ranks == {0}:
+        raise ValueError("its inputs and its output differ in the number of axes")
+    return Step("concat", {"axis": axis_of(call.attrs.get("axis", 0), call.outputs[0])})
 
 
 _UNARY = {
@@ -95,11 +108,15 @@ _UNARY = {
     "Round": "round", "Not": "logical_not", "BatchNormalization": "batch_norm", "CumSum": "cumsum",
     "InstanceNormalization": "instance_norm", "QuantizeLinear": "quantize", "DequantizeLinear": "dequantize",
     "DynamicQuantizeLinear": "quantize",
-    "Cast": "cast", "Expand": "expand", "Tile": "tile", "Reshape": "reshape", "Flatten": "reshape",
-    "Squeeze": "reshape", "Unsqueeze": "reshape", "IsNaN": "is_nan", "IsInf": "is_inf", "Tan": "tan", "Asin": "asin",
+    "Cast": "cast", "IsNaN": "is_nan", "IsInf": "is_inf", "Tan": "tan", "Asin": "asin",
     "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh",
     "Atanh": "atanh", "Celu": "celu", "Softsign": "softsign", "ThresholdedRelu": "threshold", "Swish": "swish",
     "BitwiseNot": "logical_not",
+}  # fmt: skip
+# ops that read only their first input: the others say which shape it takes
+_RESHAPED = {
+    "Expand": "expand", "Tile": "tile", "Reshape": "reshape", "Flatten": "reshape", "Squeeze": "reshape",
+    "Unsqueeze": "reshape",
 }  # fmt: skip
 _BINARY = {
     "Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow", "Mod": "mod", "Max": "maximum",
@@ -116,6 +133,7 @@ _READ: dict[str, Callable[[Call], Step | list[Step]]] = {
     **dict.fromkeys(("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), _layer_norm),
     "GroupNormalization": lambda call: Step("group_norm", {"group": int(call.attrs["num_groups"])}),
     **{name: (lambda call, op=op: Step(op, {})) for name, op in _UNARY.items()},  # type: ignore[misc]
+    **{name: (lambda call, op=op: Step(op, {}, (0,))) for name, op in _RESHAPED.items()},  # type: ignore[misc]
     **dict.fromkeys(_BINARY, _binary),
     **dict.fromkeys(_REDUCTIONS, _reduce),
     "Where": lambda call: Step("where", _scalar(call)),
@@ -123,11 +141,24 @@ _READ: dict[str, Callable[[Call], Step | list[Step]]] = {
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
     **dict.fromkeys(("ArgMax", "ArgMin"), _argmax),
     "TopK": _top_k,
-    "Concat": _on_axis("concat", 0),
+    "Concat": _concat,
 }
 
 # ops whose output is their first input in a deployed network
 IDENTITY = frozenset({"Identity", "Dropout"})
+
+
+@lru_cache(maxsize=1024)
+def _misfit(op: str, opset: int, n_inputs: int, n_outputs: int) -> str:
+    """The reason why an op cannot have so many inputs or outputs; nothing if it can, or if the opset lacks the op."""
+    if not onnx.defs.has(op, max_inclusive_version=opset):
+        return ""
+    schema = onnx.defs.get_schema(op, opset)
+    if not schema.min_input <= n_inputs <= schema.max_input:
+        return f"it takes {schema.min_input} to {schema.max_input} inputs, and it has {n_inputs}"
+    if not n_outputs <= schema.max_output:
+        return f"it makes at most {schema.max_output} outputs, and it has {n_outputs}"
+    return ""
 
 
 def read_call(call: Call) -> Sequence[Step]:
@@ -136,6 +167,8 @@ def read_call(call: Call) -> Sequence[Step]:
     Raises:
         ValueError: if an attribute or an input does not fit the op.
     """
+    if problem := _misfit(call.op, call.opset, len(call.shapes), len(call.outputs)):
+        raise ValueError(problem)
     read = _READ.get(call.op)
     steps = read(call) if read else Step(f"onnx.{call.op}", {})
     return [steps] if isinstance(steps, Step) else steps

@@ -21,13 +21,13 @@ from typing import Any
 
 import onnx
 
-from latency_nas.errors import GraphError, InputMismatchError, KernelError
+from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
 from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.onnx.call import Call, Step
-from latency_nas.graph.onnx.control import body_ops, is_control, is_joined
-from latency_nas.graph.onnx.model import OnnxModel, load, python_value, title
+from latency_nas.graph.onnx.control import CONTROL, body_ops, is_joined
+from latency_nas.graph.onnx.model import STANDARD, OnnxModel, load, python_value, title
 from latency_nas.graph.onnx.ops import IDENTITY, read_call
 from latency_nas.graph.onnx.recurrent import RECURRENT, Recurrent, read_recurrent
 from latency_nas.graph.onnx.scopes import reads
@@ -110,24 +110,26 @@ class _Builder:
 
     def place(self, node: onnx.NodeProto) -> None:
         """Append the nodes that an ONNX node is read as; none if it changes nothing."""
-        sources, outputs = node.input[:], [name for name in node.output[:] if name]
-        if is_joined(node):
+        domain, op, sources = node.domain, node.op_type, node.input[:]
+        outputs = [name for name in node.output[:] if name]
+        steps: Sequence[Step] = (Step(f"onnx.{domain}.{op}", {}),)
+        if domain in STANDARD:
+            if op in IDENTITY and sources:
+                self.index[outputs[0]] = self.add(sources[0])
+                return
+            call = self.call(node, sources, outputs)
+            if op in RECURRENT:
+                self._place_recurrent(node, read_recurrent(call))
+                return
+            if op in _IN_INT8:
+                self.model.tensors[outputs[0]] = self.model.tensors[outputs[0]][0], onnx.TensorProto.INT8
+            if op in CONTROL:
+                sources, steps = reads(node), (Step(f"onnx.{op}", {"body": body_ops(node)}),)
+            else:
+                steps = read_call(call)
+        elif is_joined(node):
             self._place_joined(node)
             return
-        standard = node.domain in {"", "ai.onnx"}
-        if standard and node.op_type in IDENTITY and sources:
-            self.index[outputs[0]] = self.add(sources[0])
-            return
-        call = self.call(node, sources, outputs) if standard else None
-        if call is not None and node.op_type in RECURRENT:
-            self._place_recurrent(node, read_recurrent(call))
-            return
-        if standard and node.op_type in _IN_INT8:
-            self.model.tensors[outputs[0]] = self.model.tensors[outputs[0]][0], onnx.TensorProto.INT8
-        if is_control(node):
-            sources, steps = reads(node), [Step(f"onnx.{node.op_type}", {"body": body_ops(node)})]
-        else:
-            steps = list(read_call(call)) if call else [Step(f"onnx.{node.domain}.{node.op_type}", {})]
         known = [self.add(name) for name in sources if name]
         inputs = tuple(known)
         for step in steps[:-1]:
@@ -257,10 +259,13 @@ def _complete(source: str | Path | bytes | onnx.ModelProto, input_shape: InputSh
     """The model with all shapes, without the branches that cannot run with the given inputs."""
     decisions: dict[str, bool] = {}
     while True:
-        model = load(source, input_shape)
-        model.decisions = decisions
         try:
+            model = load(source, input_shape)
+            model.decisions = decisions
             complete(model)
+        except UnicodeDecodeError as error:  # protobuf decodes a name when it is first read
+            name = source if isinstance(source, str | Path) else "the given ONNX model"
+            raise GraphError(f"Expected names in {name} to be of UTF-8, but got {short_repr(error.object)}.") from error
         except ImpossibleBranchError as error:
             reason = f"the {'first' if error.value else 'second'} branch of {error.name} cannot run ({error.reason})"
             if len(decisions) == _MAX_DECISIONS:
@@ -275,8 +280,6 @@ def _complete(source: str | Path | bytes | onnx.ModelProto, input_shape: InputSh
 
 def _at(model: OnnxModel, node: onnx.NodeProto, place: Any) -> None:
     """Place a node. Errors get the names of the file and the node here."""
-    if not any(node.output):
-        raise GraphError(f"Expected {title(node)} of {model.name} to have an output.")
     try:
         place(node)
     except (ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper
 
 from latency_nas.graph.onnx.model import OnnxModel, python_value, take_value
@@ -36,6 +37,7 @@ class Rewrite:
         self._prefix = f"{next(filter(None, node.output), node.name)}/"
         self._owner = node.name or next(filter(None, node.output), node.op_type)
         self._given: set[int] = set()
+        self._constants: dict[str, NDArray[Any]] = {}
 
     @property
     def op(self) -> str:
@@ -112,21 +114,21 @@ class Rewrite:
         if self.wants(position):
             self.nodes.append(helper.make_node("Identity", [source], [self._node.output[position]]))
 
-    def check_given(self) -> None:
-        """Keep the node if an output of it was not given.
+    def take(self) -> None:
+        """Record the new constants in the model.
 
         Raises:
-            NotRewrittenError: if one was not.
+            NotRewrittenError: if an output of the node was not given.
         """
         if any(self.wants(position) for position in range(len(self._node.output)) if position not in self._given):
             raise NotRewrittenError
+        for name, value in self._constants.items():
+            take_value(self._model, name, value)
 
     def constant(self, value: Any) -> str:
         """The name of a new constant."""
-        name = f"{self._prefix}:{len(self.nodes)}"
-        while name in self._model.tensors:
-            name += "'"
-        take_value(self._model, name, np.asarray(value))
+        name = f"{self._prefix}:{len(self._constants)}"
+        self._constants[name] = np.asarray(value)
         return name
 
     def number(self, value: float) -> str:

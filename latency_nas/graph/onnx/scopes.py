@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 
@@ -13,7 +13,7 @@ from latency_nas.graph.onnx.model import STANDARD, OnnxModel, take_weights
 __all__ = ["Body", "reads", "subgraphs"]
 
 _MAX_COPIED = 50_000  # nodes that a model may run in branches and loops; one with subgraphs counts by its size, too
-_BYTES_OF_A_NODE = 64
+_BYTES_OF_A_NODE = 10_000
 _WITH_SUBGRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
@@ -59,12 +59,31 @@ class Body:
         nodes = [self._renamed(node, names) for node in self.nodes]
         inner = sum(node.ByteSize() for node in nodes if subgraphs(node))
         self._model.n_copied += 1 + len(nodes) + inner // _BYTES_OF_A_NODE
-        if self._model.n_copied > _MAX_COPIED:
+        self.check_copies(0)
+        return nodes, [names.get(name, name) for name in self._outputs]
+
+    def check_copies(self, n: float) -> None:
+        """Refuse a model that would copy more nodes than can be read in seconds.
+
+        Args:
+            n: Number of further copies.
+
+        Raises:
+            GraphError: if it is refused.
+        """
+        if self._model.n_copied + n * (1 + len(self.nodes)) > _MAX_COPIED:
             raise GraphError(
                 f"Expected branches and loops of {self._model.name} to run at most {_MAX_COPIED} ops, but "
                 f"`{self._owner}` exceeds that."
             )
-        return nodes, [names.get(name, name) for name in self._outputs]
+
+    def depends_on(self, output: int, inputs: Iterable[int]) -> bool:
+        """Whether an output follows from any of these inputs, by their positions."""
+        needed = set(self._outputs[output : output + 1])
+        for node in reversed(self.nodes):
+            if not needed.isdisjoint(node.output):
+                needed.update(reads(node))
+        return any(position < len(self.inputs) and self.inputs[position] in needed for position in inputs)
 
     def _renamed(self, node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
         copied = _renamed(node, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodePr
     made = {*model.inputs, *model.weights}
     makers: dict[str, int] = {}
     for index, node in enumerate(nodes):
+        if not any(node.output):
+            raise GraphError(f"Expected {title(node)} of {model.name} to have an output.")
         for name in filter(None, node.output[:]):
             if name in makers or name in made:
                 raise GraphError(f"Expected each tensor of {model.name} once, but {title(node)} makes `{name}` again.")
@@ -99,8 +102,9 @@ def complete(model: OnnxModel) -> None:
         is_stuck = before == (len(model.nodes), len(model.tensors))
         if is_stuck and not _expand(model, undecided=True):
             break
-    for node in filter(is_joined, model.nodes):
-        _check_joined(model, node)
+    if model.conditions:
+        for node in filter(is_joined, model.nodes):
+            _check_joined(model, node)
     left = _unknown(model)
     if left:
         node, name = left[0]
@@ -117,7 +121,7 @@ def complete(model: OnnxModel) -> None:
 def _expand(model: OnnxModel, *, undecided: bool) -> bool:
     """Replace control flow. Returns whether anything was replaced."""
     nodes = expand(model, model.nodes, _fold, undecided=undecided)
-    changed = [id(node) for node in nodes] != [id(node) for node in model.nodes]
+    changed = len(nodes) != len(model.nodes) or (nodes is not model.nodes and any(map(is_not, nodes, model.nodes)))
     if changed:
         model.nodes = _fold(model, _in_order(model, nodes))
     return changed
