@@ -294,8 +294,10 @@ def test_a_clip_to_bounds_that_are_computed() -> None:
     graph = read_onnx(model(text))
     x, low, top = graph.inputs
     assert [(node.op, node.inputs) for node in graph.nodes] == [
-        ("maximum", (x, low)), ("minimum", (graph.nodes[0].outputs[0], top)), ("minimum", (graph.nodes[1].outputs[0], top)),
-    ]  # fmt: skip
+        ("maximum", (x, low)),
+        ("minimum", (graph.nodes[0].outputs[0], top)),
+        ("minimum", (graph.nodes[1].outputs[0], top)),
+    ]
 
 
 def test_a_slice_backwards_is_a_flip_and_padding_by_nothing_is_idle() -> None:
