@@ -70,6 +70,8 @@ class Node:
 class OpGraph:
     """The operators of a model in the order in which they run, and the tensors between them.
 
+    `output_names` are those that the source gives its outputs, since engines may order branches by them.
+
     A supernet's graph has a node of op ``"choice"`` wherever one of several candidates supplies a value. `extract`
     picks a candidate for each choice and gives the graph of that architecture.
 
@@ -85,6 +87,7 @@ class OpGraph:
     nodes: tuple[Node, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    output_names: tuple[str, ...] = ()
 
     @property
     def choices(self) -> dict[str, int]:

@@ -113,16 +113,16 @@ class _Run:
             self._reduce(step, outputs[0])
         else:
             self._compute(step, outputs)
-        for index, tensor in zip(step.outputs, outputs, strict=True):
-            if index in self.outputs and not tensor.packed:
-                self.copy(step, tensor)
+        for index in step.outputs:
+            if index in self.outputs:
+                self.copy(step, self.read(index, packed=False))
 
     def _view(self, step: Step, outputs: Sequence[Tensor]) -> None:
         packed = outputs[0].packed if step.op != "unpack" else self.packed[step.inputs[0]]
         inputs = [self.read(index, packed=packed) for index in step.inputs]
         if step.op == "split":
             inputs = inputs[:1]
-        for tensor in outputs if step.op in KEEPS_LAYOUT else ():
+        for tensor in outputs if step.op != "unpack" else ():
             tensor.packed = inputs[0].packed
         VIEWS[step.op](inputs, outputs, step.attrs)
 
@@ -200,12 +200,6 @@ class _Run:
             names = ()  # the node counts as part of the first convolution
         VIEWS["concat"](made, [output], {"axis": 1})
 
-    def finish(self) -> None:
-        """Unpack the outputs of the network."""
-        for index in self.program.graph.outputs:
-            if self.packed.get(index):
-                self.copy(self.program.steps[-1], self.read(index, packed=False))
-
 
 def _runs(shape: Shape, axes: Sequence[int]) -> list[tuple[int, int, int]]:
     """For each run of neighbouring axes that is reduced: the sizes before it, its own, and those after it."""
@@ -237,5 +231,4 @@ def fuse_mnn(graph: OpGraph) -> tuple[KernelCall, ...]:
     run = _Run(program)
     for step in program.steps:
         run.place(step)
-    run.finish()
     return tuple(run.calls)

@@ -30,7 +30,7 @@ _MOVED = frozenset({
 _SAME_DATA = frozenset({"reshape", "unpack"})
 # ops of which two with the same inputs and attributes are equal
 _MERGED = frozenset({
-    "reshape", "transpose", "slice", "relu", "relu6", "hard_swish", "sigmoid", "swish", "tanh", "gelu", "abs", "neg",
+    "reshape", "relu", "relu6", "hard_swish", "sigmoid", "swish", "tanh", "gelu", "abs", "neg",
     "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "erf",
 })  # fmt: skip
 _CONVS = frozenset({"conv2d", "conv_transpose2d"})
@@ -170,10 +170,12 @@ def _ordered(steps: list[Step]) -> list[Step]:
 
 
 def _sort(program: Program) -> None:
-    """Sort the steps as MNN runs them: from the last output back to what it needs, each operand in turn."""
+    """Sort the steps as MNN runs them: from the output with the last name back to what it needs, operand by operand."""
     makers = {index: step for step in program.steps for index in step.outputs}
     done, ordered = set[int](), list[Step]()
-    for index in reversed(program.graph.outputs):
+    outputs = program.graph.outputs
+    names = program.graph.output_names or [f"output_{position}" for position in range(len(outputs))]
+    for _, index in sorted(zip(names, outputs, strict=True), reverse=True):
         if index in makers:
             _visit(makers[index], makers, done, ordered)
     program.steps = ordered

@@ -246,6 +246,7 @@ def read_onnx(source: str | Path | bytes | onnx.ModelProto, *, input_shape: Inpu
             nodes=tuple(builder.nodes),
             inputs=tuple(builder.index[name] for name in model.inputs),
             outputs=tuple(builder.add(name) for name in model.outputs),
+            output_names=tuple(model.outputs),
         ).without_dead_nodes()
     )
     graph = in_int8(graph)
