@@ -33,6 +33,12 @@ def _read_paddle(source: Path, input_shape: InputShape | None) -> OpGraph:
     return read_paddle(source, weights if weights.is_file() else None, input_shape=shape)
 
 
+def _read_torch_file(source: Path, input_shape: InputShape | None) -> OpGraph:
+    from latency_nas.graph.torch.file import read_torch_file
+
+    return read_torch_file(source, _one(input_shape, f"the file {source}"))
+
+
 def _one(given: InputShape | None, model: str) -> Sequence[int] | None:
     """The one shape that is given.
 
@@ -52,6 +58,7 @@ _READERS: dict[str, Callable[[Path, InputShape | None], OpGraph]] = {
     ".onnx": _read_onnx,
     ".pdmodel": _read_paddle,
     ".json": _read_paddle,
+    **dict.fromkeys((".pt2", ".pt", ".pth", ".jit", ".ts", ".torchscript"), _read_torch_file),
 }
 
 
@@ -59,8 +66,9 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: InputShap
     """Read a model into an `OpGraph`.
 
     Args:
-        source: Torch module, ``paddle.nn.Layer``, file ``.onnx``, ``.pdmodel`` or PIR ``.json``,
-            ``package.module:callable`` as in `make_model`, or ONNX model in memory (bytes or a ``ModelProto``).
+        source: Torch module or exported program, ``paddle.nn.Layer``, file ``.onnx``, ``.pdmodel`` or PIR ``.json``,
+            file of `torch.export` (``.pt2``) or of TorchScript (``.pt``), ``package.module:callable`` as in
+            `make_model`, or ONNX model in memory (bytes or a ``ModelProto``).
         example_input: Example input for the forward of a torch module or of a Paddle layer.
         input_shape: Shape of the only input whose sizes are open, or of the only float input of a module. For an ONNX
             model with several inputs, a mapping input -> shape of those that are open.
@@ -84,6 +92,8 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: InputShap
                 f"Expected a model's file ({', '.join(_READERS)}) or package.module:callable, but got {str(source)!r}."
             )
         source = make_model(str(source))
+    if type(source).__name__ == "ExportedProgram" and "torch.export" in sys.modules:
+        source = sys.modules["torch.export"].unflatten(source)
     torch_module = sys.modules.get("torch.nn.modules.module")
     if torch_module is not None and isinstance(source, torch_module.Module):
         from latency_nas.graph.torch.reader import read_torch

@@ -45,7 +45,10 @@ def test_estimator_takes_them_all() -> None:
     [
         (
             "net.pb",
-            "Expected a model's file (.onnx, .pdmodel, .json) or package.module:callable, but got 'net.pb'.",
+            (
+                "Expected a model's file (.onnx, .pdmodel, .json, .pt2, .pt, .pth, .jit, .ts, .torchscript) or "
+                "package.module:callable, but got 'net.pb'."
+            ),
         ),
         (3, "Expected a torch module, a Paddle layer, a model's file or an ONNX model, but got 3."),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,19 @@ class ModelTensors:
             on_meta=frozenset(name for name, tensor in (*parameters, *buffers) if tensor.is_meta),
             scripted=frozenset(scripts),
             are_known=all(hasattr(part, "training") for part in scripts.values()),
+        )
+
+    @classmethod
+    def named(cls, parameters: Iterable[tuple[Tensor, str]], buffers: Iterable[tuple[Tensor, str]]) -> ModelTensors:
+        """Tensors with names, of no model."""
+        parameters, buffers = list(parameters), list(buffers)
+        return cls(
+            parameters={id(tensor): name for tensor, name in parameters},
+            buffers={id(tensor): name for tensor, name in buffers},
+            tensors=tuple(tensor for tensor, _ in (*parameters, *buffers)),
+            on_meta=frozenset(),
+            scripted=frozenset(),
+            are_known=True,
         )
 
     def layer_of(self, parameter: str, running: str) -> str:
