@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 import onnx
 
 from latency_nas.graph.onnx.attention import ATTENTION
+from latency_nas.graph.onnx.einsum import rewrite_einsum
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, take_parameters
 from latency_nas.graph.onnx.rewrite import NotRewrittenError, Rewrite
 
@@ -203,6 +204,7 @@ _STANDARD: Mapping[str, Callable[[Rewrite], None]] = {
     "Mean": _mean,
     "MeanVarianceNormalization": _mean_variance_norm,
     "CastLike": _like,
+    "Einsum": rewrite_einsum,
 }
 
 _MICROSOFT: Mapping[str, Callable[[Rewrite], None]] = {

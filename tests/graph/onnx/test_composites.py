@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
 
 from latency_nas import ResourceCounter
 from latency_nas.errors import GraphError
 from latency_nas.graph import OpGraph
+from latency_nas.graph.onnx.composites import rewritten
+from latency_nas.graph.onnx.model import OnnxModel
 from latency_nas.graph.onnx.reader import read_onnx
 from latency_nas.kernel import n_macs
 
@@ -326,3 +329,63 @@ def test_data_beside_the_file_is_read_from_its_folder_only(tmp_path: Path, monke
     for source in (inside.read_bytes(), _with_sizes_beside(tmp_path / "models/out.onnx", "../sizes.bin")):
         with pytest.raises(GraphError, match="does not: it depends on values, on data that is not in the file"):
             read_onnx(source)
+
+
+def numbers(node: onnx.NodeProto, inputs: dict[str, Any]) -> Any:
+    """What the nodes compute that a node is rewritten to, by onnx's own evaluator."""
+    arrays = {name: np.asarray(array) for name, array in inputs.items()}
+    kinds = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in arrays.items()}
+    source = model(node, {name: array.shape for name, array in arrays.items()}, {}, kinds=kinds)
+    read = OnnxModel(name="net", proto=source, opset=18)
+    read.tensors = {name: (array.shape, kinds[name]) for name, array in arrays.items()}
+    nodes = rewritten(read, node)
+    assert nodes is not None
+    del source.graph.node[:]
+    source.graph.node.extend(nodes)
+    source.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in read.constants.items())
+    return ReferenceEvaluator(source).run(None, arrays)[0]
+
+
+def softmax(scores: Any) -> Any:
+    exponents = np.exp(scores - scores.max(-1, keepdims=True))
+    return exponents / exponents.sum(-1, keepdims=True)
+
+
+def heads_of(x: Any) -> Any:
+    return x.reshape(B, S, 4, H // 4).transpose(0, 2, 1, 3)
+
+
+def test_attention_computes_what_its_definition_says() -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((B, S, H)).astype(np.float32), rng.standard_normal((H, 3 * H)).astype(np.float32)
+    b, mask = rng.standard_normal(3 * H).astype(np.float32), np.array([[1] * S, [1] * (S - 2) + [0] * 2], np.int32)
+    query, key, value = (heads_of(part) for part in np.split(x @ w + b, 3, axis=-1))
+    scores = query @ key.transpose(0, 1, 3, 2) / np.sqrt(H // 4)
+    expected = softmax(np.where(mask[:, None, None], scores, -1e9)) @ value
+    expected = expected.transpose(0, 2, 1, 3).reshape(B, S, H)
+    node = microsoft("Attention", ["x", "w", "b", "mask"], num_heads=4)
+    np.testing.assert_allclose(numbers(node, {"x": x, "w": w, "b": b, "mask": mask}), expected, rtol=1e-3, atol=1e-4)
+    parts = {"q": x @ w[:, :H], "k": x @ w[:, H : 2 * H], "v": x @ w[:, 2 * H :], "b": b}
+    bias = np.where(mask[:, None, None], 0.0, -1e9).astype(np.float32) * np.ones((1, 1, S, 1), np.float32)
+    split = microsoft("MultiHeadAttention", ["q", "k", "v", "b", "", "bias"], num_heads=4)
+    np.testing.assert_allclose(numbers(split, {**parts, "bias": bias}), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (microsoft("QuickGelu", ["x"]), lambda x: x / (1 + np.exp(-1.702 * x))),
+        (microsoft("FusedMatMul", ["x", "x"], transB=1, alpha=0.5), lambda x: 0.5 * x @ x.transpose(0, 2, 1)),
+        (microsoft("FusedMatMul", ["x", "x"], transA=1), lambda x: x.transpose(0, 2, 1) @ x),
+        (helper.make_node("ReduceL2", ["x"], ["y"]), lambda x: np.sqrt((x**2).sum(keepdims=True))),
+        (helper.make_node("ReduceLogSumExp", ["x"], ["y"]), lambda x: np.log(np.exp(x).sum(keepdims=True))),
+        (helper.make_node("LpNormalization", ["x"], ["y"], axis=1, p=1), lambda x: x / abs(x).sum(1, keepdims=True)),
+        (helper.make_node("MeanVarianceNormalization", ["x"], ["y"], axes=[0, 2]),
+         lambda x: (x - x.mean((0, 2), keepdims=True)) / x.std((0, 2), keepdims=True)),
+        (helper.make_node("Mean", ["x", "x", "x"], ["y"]), lambda x: x),
+    ],
+    ids=lambda value: getattr(value, "op_type", None),
+)  # fmt: skip
+def test_others_compute_what_their_definitions_say(node: onnx.NodeProto, expected: Callable[[Any], Any]) -> None:
+    x = np.random.default_rng(0).standard_normal((B, S, H)).astype(np.float32)
+    np.testing.assert_allclose(numbers(node, {"x": x}), expected(x), rtol=1e-3, atol=1e-4)
