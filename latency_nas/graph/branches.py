@@ -83,4 +83,5 @@ def _take(graph: OpGraph, name: str, value: bool) -> OpGraph:
             kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
     outputs = tuple(alias.get(index, index) for index in graph.outputs)
     read = tuple(index for index in dict.fromkeys(conditions) if index not in outputs)
-    return replace(graph, nodes=tuple(kept), outputs=outputs + read)
+    names = graph.output_names and graph.output_names + tuple(f"{name}.{number}" for number in range(len(read)))
+    return replace(graph, nodes=tuple(kept), outputs=outputs + read, output_names=names)
