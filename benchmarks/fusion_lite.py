@@ -11,27 +11,19 @@ file, and the number of equal ones.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from latency_nas.engine import fuse
-from latency_nas.engine.paddle_lite.environment import find_lite_python
-from latency_nas.errors import GraphError
+from latency_nas.engine.paddle_lite.lowering import lower_lite
+from latency_nas.errors import LatencyNASError
 from latency_nas.graph.reader import read_model
 from latency_nas.kernel import Shape
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.lite_oracle import kernels, optimised
 
-
-def _compare(file: Path, python: Path, shape: Shape | None) -> list[tuple[str, str]]:
+def _compare(file: Path, shape: Shape | None) -> list[tuple[str, str]]:
     """The name of the file, and of that beside it, and how its kernels differ: "" if they do not."""
-    with TemporaryDirectory() as folder:
-        theirs = kernels(optimised(python, file, Path(folder)), shape)
-    lines = []
+    theirs, lines = Counter(call.kernel.key for call in lower_lite(file, shape)), []
     for twin in [item for item in (file, file.with_suffix(".onnx")) if item.is_file()]:
         ours = Counter(call.kernel.key for call in fuse(read_model(twin, input_shape=shape), "Paddle-Lite"))
         extra, missing = sorted((ours - theirs).elements()), sorted((theirs - ours).elements())
@@ -45,11 +37,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--input-shape", type=lambda text: tuple(map(int, text.split(","))))
     args = parser.parse_args()
-    python, lines = find_lite_python(), []
+    lines = []
     for file in sorted(args.folder.glob("*.pdmodel")):
         try:
-            lines += _compare(file, python, args.input_shape)
-        except (GraphError, subprocess.CalledProcessError) as error:
+            lines += _compare(file, args.input_shape)
+        except LatencyNASError as error:
             lines.append((file.name, f"no answer: {error}"))
     for name, difference in lines:
         print(f"{name}, {difference or 'equal'}")

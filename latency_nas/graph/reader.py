@@ -29,8 +29,7 @@ def _read_paddle(source: Path, input_shape: InputShape | None) -> OpGraph:
     from latency_nas.graph.paddle.reader import read_paddle
 
     weights = source.with_suffix(".pdiparams")
-    shape = _one(input_shape, f"the Paddle program {source}")
-    return read_paddle(source, weights if weights.is_file() else None, input_shape=shape)
+    return read_paddle(source, weights if weights.is_file() else None, input_shape=input_shape)
 
 
 def _read_torch_file(source: Path, input_shape: InputShape | None) -> OpGraph:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from latency_nas import Kernel, LatencyEstimator, LatencyTable, save_table
-from latency_nas.engine import Target
+from latency_nas.engine import Engine, Target
 from latency_nas.engine.lowered import Lowered, lower_kernels
 from latency_nas.engine.mnn.mnn_engine import MNN
 from latency_nas.errors import GraphError
@@ -70,7 +70,7 @@ def test_the_first_difference_is_that_of_kernels_in_order() -> None:
         ("mnn", "torch.nn:ReLU", INSTALLED, "it takes files only (.mnn, .onnx)"),
         ("mnn", "net.onnx", "3.5.0", f"the table is of version 3.5.0, and {INSTALLED} is installed"),
         ("mnn", "net.onnx", "", "the table does not state the engine's version"),
-        ("paddle-lite", "net.onnx", "2.13", "it does not report the kernels that it runs"),
+        ("paddle-lite", "net.onnx", "2.13", "it takes files only (.zip, .pdmodel, .json)"),
     ],
 )
 def test_the_rules_are_used_where_the_engine_cannot_be_asked(
@@ -85,6 +85,12 @@ def test_the_rules_are_used_where_the_engine_cannot_be_asked(
             lower_kernels(model, engine, target=Target(), engine_version=engine_version, kernels="engine")
         title = {"mnn": "MNN", "paddle-lite": "Paddle-Lite"}[engine]
         assert str(caught.value) == f"Expected {title} to be asked for the kernels of {model}, but {reason}."
+
+
+def test_an_engine_that_reports_nothing_is_not_asked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MNN, "lower", Engine.lower)
+    found = lower_kernels(path, "mnn", target=Target(), engine_version=INSTALLED)
+    assert (found.source, found.reason) == ("rules", "it does not report the kernels that it runs")
 
 
 def test_an_engine_that_is_not_installed_is_not_asked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from latency_nas.errors import MissingExtraError
 
-__all__ = ["LITE_VARIABLE", "find_lite_python", "find_paddle_lite_opt"]
+__all__ = ["LITE_VARIABLE", "find_lite_python", "find_paddle_lite_opt", "lite_version"]
 
 LITE_VARIABLE = "LATENCY_NAS_LITE_PYTHON"
 _WHEELS = 'paddlelite==2.13rc0 "numpy<2"'
@@ -46,6 +46,16 @@ def find_lite_python() -> Path:
         if candidate.is_file() and _imports_paddlelite(candidate):
             return candidate
     raise MissingExtraError(f"Expected a Python with paddlelite, but found none. {_HOW}")
+
+
+def lite_version() -> str:
+    """The version of paddlelite in that Python, from the names of its files; empty where there is none."""
+    named = os.environ.get(LITE_VARIABLE)
+    for python in [Path(named)] if named else _candidates():
+        found = sorted(python.parent.parent.glob("lib/python3*/site-packages/paddlelite-*.dist-info"))
+        if found:
+            return found[0].name.removeprefix("paddlelite-").removesuffix(".dist-info")
+    return ""
 
 
 def find_paddle_lite_opt() -> Path:

@@ -16,13 +16,15 @@ import zipfile
 from pathlib import Path
 
 from latency_nas.engine.engine import Engine
-from latency_nas.engine.paddle_lite.environment import find_lite_python
+from latency_nas.engine.paddle_lite.environment import find_lite_python, lite_version
 from latency_nas.engine.paddle_lite.fusion import fuse_lite, fuse_lite_2_11
+from latency_nas.engine.paddle_lite.lowering import lower_lite
 from latency_nas.engine.paddle_lite.program import rewrite_for_lite
 from latency_nas.engine.paddle_lite.programs import PROGRAMS
 from latency_nas.engine.target import Target
 from latency_nas.errors import GraphError, MeasureError
 from latency_nas.graph import OpGraph
+from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.paddle.reader import read_paddle
 from latency_nas.graph.paddle.writer import write_paddle
 from latency_nas.kernel.kernel_call import KernelCall
@@ -45,6 +47,15 @@ class PaddleLite(Engine):
     def fuse(self, graph: OpGraph, target: Target) -> tuple[KernelCall, ...]:
         """As `latency_nas.engine.paddle_lite.fusion`: by the rules of 2.13 or of 2.11."""
         return fuse_lite_2_11(graph) if target.version == "2.11" else fuse_lite(graph)
+
+    def lower(self, file: Path, target: Target, *, input_shape: InputShape | None = None) -> tuple[KernelCall, ...]:
+        """As `latency_nas.engine.paddle_lite.lowering`, for ARM whatever the target."""
+        del target
+        return lower_lite(file, input_shape)
+
+    def installed_version(self) -> str:
+        """The version of the paddlelite that `python` would give."""
+        return lite_version()
 
     def python(self) -> str:
         """The Python that has paddlelite. There are no wheels for CPython above 3.10."""

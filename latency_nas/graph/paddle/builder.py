@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
+from latency_nas.graph.input_shapes import InputShape, check_input_shape
 from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.paddle.biases import with_biases
@@ -34,19 +35,19 @@ _NO_PARAMETERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def build(program: PaddleProgram, source: str, input_shape: Sequence[int] | None) -> ProgramBuilder:
+def build(program: PaddleProgram, source: str, input_shape: InputShape | None) -> ProgramBuilder:
     """Add all operators of a program.
 
     Args:
         program: Program.
         source: Name of the program in messages.
-        input_shape: Shape of the only input, or None.
+        input_shape: Shape of the only input, or a mapping input -> shape.
 
     Raises:
         GraphError: if an operator does not fit the others, or leaves a shape open.
         InputMismatchError: if `input_shape` does not fit the program.
     """
-    builder = ProgramBuilder(program, source, None if input_shape is None else tuple(input_shape))
+    builder = ProgramBuilder(program, source, _by_name(program, source, input_shape))
     for number, op in enumerate(program.ops):
         try:
             builder.add(number, op)
@@ -61,13 +62,27 @@ def build(program: PaddleProgram, source: str, input_shape: Sequence[int] | None
     return builder
 
 
+def _by_name(program: PaddleProgram, source: str, given: InputShape | None) -> Mapping[str, Shape]:
+    """The shapes that are given, by name of the input."""
+    inputs = [name for op in program.ops if op.type == "feed" for name in op.outputs["Out"]]
+    checked = check_input_shape(given)
+    shapes = checked if isinstance(checked, dict) else {} if checked is None else dict.fromkeys(inputs, checked)
+    unknown = [name for name in shapes if name not in inputs]
+    if unknown or (not isinstance(checked, dict) and len(shapes) > 1):
+        listed = ", ".join(f"{short_repr(name)} of shape {program.variables[name].shape}" for name in inputs)
+        raise InputMismatchError(
+            f"Expected `input_shape` to fit the inputs of {source} ({listed}), one shape or a shape for each by name, "
+            f"but got {short_repr(given)}."
+        )
+    return shapes
+
+
 class ProgramBuilder:
     """Makes nodes and values of operators, in order."""
 
-    def __init__(self, program: PaddleProgram, source: str, input_shape: Shape | None) -> None:
+    def __init__(self, program: PaddleProgram, source: str, input_shapes: Mapping[str, Shape]) -> None:
         self.source = source
-        self.input_shape = input_shape
-        self.n_inputs = sum(op.type == "feed" for op in program.ops)
+        self.input_shapes = input_shapes
         self.variables = program.variables
         self.no_parameters = {
             name for op in program.ops for slot in _NO_PARAMETERS.get(op.type, ()) for name in op.inputs.get(slot, ())
@@ -222,16 +237,17 @@ class ProgramBuilder:
     def input_shape_of(self, name: str) -> Shape:
         """The shape of an input: as the caller gave it, or as declared, with 1 for an open batch."""
         declared = self.variables[name].shape
-        if self.input_shape is not None:
-            fits = len(declared) == len(self.input_shape) and all(
-                size in (-1, given) for size, given in zip(declared, self.input_shape, strict=True)
+        given = self.input_shapes.get(name)
+        if given is not None:
+            fits = len(declared) == len(given) and all(
+                size in (-1, wanted) for size, wanted in zip(declared, given, strict=True)
             )
-            if self.n_inputs != 1 or not fits:
+            if not fits:
                 raise InputMismatchError(
-                    f"Expected `input_shape` to fit the one input of {self.source}, but it has {self.n_inputs}, "
-                    f"{short_repr(name)} of shape {declared}, and `input_shape` is {short_repr(self.input_shape)}."
+                    f"Expected `input_shape` to fit the input {short_repr(name)} of {self.source}, whose shape is "
+                    f"{declared}, but got {short_repr(given)}."
                 )
-            return self.input_shape
+            return given
         shape = (1, *declared[1:]) if declared[:1] == (-1,) else declared
         if min(shape, default=0) < 0:
             raise GraphError(

@@ -12,11 +12,11 @@ Limitations:
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
 from latency_nas.errors import GraphError
+from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.graph.paddle.builder import build
@@ -76,14 +76,15 @@ def _check_weights(model: Path, weights: Path, program: PaddleProgram) -> None:
 
 
 def read_paddle(
-    model_file: _Path, param_file: _Path | None = None, *, input_shape: Sequence[int] | None = None
+    model_file: _Path, param_file: _Path | None = None, *, input_shape: InputShape | None = None
 ) -> OpGraph:
     """Read a Paddle inference model.
 
     Args:
         model_file: Program, ``.pdmodel`` or PIR ``.json``.
         param_file: Weights, ``.pdiparams``. The graph is read without them; if given, their file is checked.
-        input_shape: Shape of the input, where the program has dynamic sizes. A dynamic batch is 1 by default.
+        input_shape: Shape of the only input, or a mapping input -> shape, where the program has dynamic sizes. A
+            dynamic batch is 1 by default.
 
     Returns:
         The graph. The name of each node ends in ``#`` and the operator's position in the file.
@@ -99,15 +100,13 @@ def read_paddle(
 
 
 def read_with_sums(
-    model_file: _Path, param_file: _Path | None = None, *, input_shape: Sequence[int] | None = None
+    model_file: _Path, param_file: _Path | None = None, *, input_shape: InputShape | None = None
 ) -> OpGraph:
     """As `read_paddle`, not in normal form, and with a node of op ``paddle.sum`` for each sum of several tensors."""
     return build(read_program(model_file, param_file), str(model_file), input_shape).graph()
 
 
-def program_shapes(
-    program: PaddleProgram, source: _Path, *, input_shape: Sequence[int] | None = None
-) -> dict[str, Shape]:
+def program_shapes(program: PaddleProgram, source: _Path, *, input_shape: InputShape | None = None) -> dict[str, Shape]:
     """The shapes of all variables that a program uses, without open sizes.
 
     Args:
