@@ -64,7 +64,8 @@ def build(program: PaddleProgram, source: str, input_shape: InputShape | None) -
 
 def _by_name(program: PaddleProgram, source: str, given: InputShape | None) -> Mapping[str, Shape]:
     """The shapes that are given, by name of the input."""
-    inputs = [name for op in program.ops if op.type == "feed" for name in op.outputs["Out"]]
+    fed = (name for op in program.ops if op.type == "feed" for name in op.outputs.get("Out", ()))
+    inputs = [name for name in fed if name in program.variables]
     checked = check_input_shape(given)
     shapes = checked if isinstance(checked, dict) else {} if checked is None else dict.fromkeys(inputs, checked)
     unknown = [name for name in shapes if name not in inputs]
