@@ -71,3 +71,12 @@ def test_working_folder_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "my_nets.py").write_text("from torch import nn\n\ndef small():\n    return nn.ReLU()\n")
     monkeypatch.chdir(tmp_path)
     assert isinstance(make_model("my_nets:small"), nn.ReLU)
+
+
+class Shifted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum() + torch.ones(())
+
+
+def test_a_number_is_no_bias() -> None:
+    assert [node.op for node in read_model(Shifted(), input_shape=(2, 3)).nodes] == ["reduce_sum", "add"]

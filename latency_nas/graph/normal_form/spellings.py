@@ -166,9 +166,10 @@ def _bias(found: Patterns, position: int) -> None:
     if len(activations) != 1 or len(constants) != 1:
         return
     linear = found.made_by(activations[0], "linear")
-    columns = found.values[activations[0]].shape[-1]
-    added_shape = constants[0].shape
-    if linear is None or linear.attrs["bias"] or prod(added_shape) != columns or added_shape[-1:] != (columns,):
+    if linear is None or linear.attrs["bias"]:
+        return
+    columns, added_shape = found.values[activations[0]].shape[-1], constants[0].shape
+    if prod(added_shape) != columns or added_shape[-1:] != (columns,):
         return
     if found.values[node.outputs[0]].shape != found.values[activations[0]].shape:
         return
