@@ -38,6 +38,12 @@ def _read_torch_file(source: Path, input_shape: InputShape | None) -> OpGraph:
     return read_torch_file(source, _one(input_shape, f"the file {source}"))
 
 
+def _read_mnn(source: Path, input_shape: InputShape | None) -> OpGraph:
+    from latency_nas.graph.mnn.reader import read_mnn
+
+    return read_mnn(source, input_shape=input_shape)
+
+
 def _one(given: InputShape | None, model: str) -> Sequence[int] | None:
     """The one shape that is given.
 
@@ -55,6 +61,7 @@ def _one(given: InputShape | None, model: str) -> Sequence[int] | None:
 # suffix of a file -> its reader
 _READERS: dict[str, Callable[[Path, InputShape | None], OpGraph]] = {
     ".onnx": _read_onnx,
+    ".mnn": _read_mnn,
     ".pdmodel": _read_paddle,
     ".json": _read_paddle,
     **dict.fromkeys((".pt2", ".pt", ".pth", ".jit", ".ts", ".torchscript"), _read_torch_file),
@@ -65,8 +72,8 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: InputShap
     """Read a model into an `OpGraph`.
 
     Args:
-        source: Torch module or exported program, ``paddle.nn.Layer``, file ``.onnx``, ``.pdmodel`` or PIR ``.json``,
-            file of `torch.export` (``.pt2``) or of TorchScript (``.pt``), ``package.module:callable`` as in
+        source: Torch module or exported program, ``paddle.nn.Layer``, file ``.onnx``, ``.mnn``, ``.pdmodel`` or PIR
+            ``.json``, file of `torch.export` (``.pt2``) or of TorchScript (``.pt``), ``package.module:callable`` as in
             `make_model`, or ONNX model in memory (bytes or a ``ModelProto``).
         example_input: Example input for the forward of a torch module or of a Paddle layer.
         input_shape: Shape of the only input whose sizes are open, or of the only float input of a module. For an ONNX

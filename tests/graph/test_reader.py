@@ -46,7 +46,7 @@ def test_estimator_takes_them_all() -> None:
         (
             "net.pb",
             (
-                "Expected a model's file (.onnx, .pdmodel, .json, .pt2, .pt, .pth, .jit, .ts, .torchscript) or "
+                "Expected a model's file (.onnx, .mnn, .pdmodel, .json, .pt2, .pt, .pth, .jit, .ts, .torchscript) or "
                 "package.module:callable, but got 'net.pb'."
             ),
         ),

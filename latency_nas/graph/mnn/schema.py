@@ -54,8 +54,8 @@ Fields = dict[str, tuple[int, str, float]]
 """Name of a field -> its number, its kind, and its default. A kind is a code of `struct` (``?`` for a truth value), in
 brackets for a vector; ``s`` for a text; or the name of a table."""
 
-NET = {"subgraphs": 10, "ops": 3, "outputs": 4, "source": 6, "tensors": 7}
-OP = {"inputs": 0, "kind": 1, "main": 2, "name": 3, "outputs": 4, "type": 5, "format": 6, "nodes": 4}
+NET = {"ops": 3, "outputs": 4, "tensors": 7}
+OP = {"inputs": 0, "kind": 1, "main": 2, "name": 3, "outputs": 4, "type": 5}
 
 _CONVOLUTION: Fields = {
     "padX": (0, "i", 0), "padY": (1, "i", 0), "kernelX": (2, "i", 1), "kernelY": (3, "i", 1), "strideX": (4, "i", 1),
@@ -69,23 +69,29 @@ PARAMETERS: dict[int, Fields] = {
     2: {"axis": (2, "i", 0)},  # ArgMax
     4: {"axis": (0, "i", 0)},  # Axis
     6: {"opType": (0, "i", 0), "activationType": (2, "i", 0)},  # BinaryOp
-    7: {"dims": (0, "[i]", 0), "dataType": (2, "i", 1), "int32s": (5, "[i]", 0)},  # Blob
+    7: {"dims": (0, "[i]", 0), "dataType": (2, "i", 1), "int32s": (5, "[i]", 0),
+        "float32s": (7, "[f]", 0)},  # Blob
     8: {"dstT": (1, "i", 0)},  # CastParam
     9: {"common": (0, "_CONVOLUTION", 0), "bias": (2, "[f]", 0), "symmetricQuan": (4, "_QUANTISED", 0),
         "external": (6, "[q]", 0)},  # Convolution2D
     17: {"axis": (0, "i", 0), "endAxis": (1, "i", 0)},  # Flatten
     18: {"axis": (3, "i", 0)},  # Gather
     21: {"dims": (0, "[i]", 0), "dtype": (1, "i", 1), "dformat": (2, "b", 2)},  # Input
-    22: {"resizeType": (4, "i", 0)},  # Interp
-    24: {"outputCount": (0, "i", 0)},  # LSTM
+    22: {"widthScale": (0, "f", 0.0), "heightScale": (1, "f", 0.0), "outputWidth": (2, "i", 0),
+         "outputHeight": (3, "i", 0), "resizeType": (4, "i", 0)},  # Interp
     25: {"transposeA": (1, "?", 0), "transposeB": (2, "?", 0)},  # MatMul
     29: {"dims": (0, "[i]", 0)},  # Permute
     31: {"padX": (0, "i", 0), "padY": (1, "i", 0), "isGlobal": (2, "?", 0), "kernelX": (3, "i", 0),
          "kernelY": (4, "i", 0), "strideX": (5, "i", 0), "strideY": (6, "i", 0), "type": (7, "b", 0),
          "padType": (8, "b", 0), "ceilModel": (10, "?", 1), "pads": (11, "[i]", 0)},  # Pool
     50: {"operation": (0, "b", 0), "dim": (1, "[i]", 0), "keepDims": (3, "?", 0)},  # ReductionParam
+    61: {"axis": (0, "i", 0), "slicePoints": (1, "[i]", 0)},  # Slice
+    64: {"squeezeDims": (0, "[i]", 0)},  # SqueezeParam
     51: {"slope": (0, "f", 0.0)},  # Relu
+    55: {"dims": (0, "[i]", 0)},  # Reshape
     52: {"minValue": (0, "f", 0.0), "maxValue": (1, "f", 6.0)},  # Relu6
+    65: {"beginMask": (2, "i", 0), "endMask": (3, "i", 0), "ellipsisMask": (4, "i", 0), "newAxisMask": (5, "i", 0),
+         "shrinkAxisMask": (6, "i", 0), "fromType": (7, "i", 0)},  # StridedSliceParam
     66: {"dest": (1, "b", 0)},  # TensorConvertInfo
     70: {"opType": (0, "i", 0)},  # UnaryOp
     79: {"strides": (0, "[i]", 0), "kernels": (1, "[i]", 0), "pads": (2, "[i]", 0), "type": (3, "b", 0),
