@@ -115,9 +115,55 @@ def _ints(node: Node, name: str) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else ()
 
 
+def _softplus(program: Program, node: Node) -> bool:
+    """MNN computes log(exp(x) + 1)."""
+    (index,), output = program.graph.activations(node), node.outputs[0]
+    power, shifted = (program.new(program.shape(index), index) for _ in range(2))
+    program.steps += [
+        Step("exp", (index,), (power,), {}, node, (node.name,)),
+        Step("add", (power,), (shifted,), {"scalar": 1}, node, (node.name,)),
+        Step("log", (shifted,), (output,), {}, node, (node.name,)),
+    ]
+    return True
+
+
+def _small_groups(program: Program, node: Node) -> bool:
+    """Groups of few channels become depthwise convolutions: one for each pair of a group's input and output channel."""
+    index, output = program.graph.activations(node)[0], node.outputs[0]
+    (n, c_in, *spatial), (_, c_out, *made) = program.shape(index), program.shape(output)
+    groups = int(str(node.attrs["group"]))
+    n_in, n_out = c_in // groups, c_out // groups
+    if groups == 1 or n_in == n_out == 1 or n_out >= min(4, groups) or n_in >= groups:
+        return False
+    new, steps = (lambda shape: program.new(shape, output)), program.steps
+    split, moved = new((n, groups, n_in, *spatial)), new((n_in, n, groups, *spatial))
+    steps.append(Step("reshape", (index,), (split,), {}, node))
+    steps.append(Step("transpose", (split,), (moved,), {"perm": (2, 0, 1, 3, 4)}, node))
+    parts, results = [new((n, groups, *spatial)) for _ in range(n_in)], list[int]()
+    steps.append(Step("unstack", (moved,), tuple(parts), {"axis": 0}, node))
+    for _ in range(n_out):
+        total = -1
+        for position, part in enumerate(parts):
+            one = new((n, groups, *made))
+            attrs = dict(node.attrs) | {"bias": int(position == 0) and node.attrs["bias"]}
+            steps.append(Step("conv2d", (part,), (one,), attrs, node, (node.name,)))
+            if position:
+                steps.append(Step("add", (total, one), (sum_ := new((n, groups, *made)),), {}, node, (node.name,)))
+                one = sum_
+            total = one
+        results.append(total)
+    stacked, back = new((n_out, n, groups, *made)), new((n, groups, n_out, *made))
+    steps.append(Step("stack", tuple(results), (stacked,), {"axis": 0}, node))
+    steps.append(Step("transpose", (stacked,), (back,), {"perm": (1, 2, 0, 3, 4)}, node))
+    steps.append(Step("reshape", (back,), (output,), {}, node))
+    return True
+
+
 # op -> function that appends its steps, and says whether it did
 _EXPAND: dict[str, Callable[[Program, Node], bool]] = {
     "linear": _linear,
     "hard_sigmoid": _hard_sigmoid,
     "conv1d": _conv1d,
+    "conv2d": _small_groups,
+    "softplus": _softplus,
 }

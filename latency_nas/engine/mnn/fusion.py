@@ -15,7 +15,7 @@ Limitations:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
 from latency_nas.engine.mnn.expansions import expanded
@@ -30,6 +30,12 @@ from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["fuse_mnn"]
 
+_NUMBER: Mapping[str, AttrValue] = {"scalar": 1}
+# op -> the ops that compute both of its branches
+_SELECTED: Mapping[str, tuple[tuple[str, Mapping[str, AttrValue]], ...]] = {
+    "elu": (("expm1", {}), ("mul", _NUMBER), ("greater", _NUMBER)),
+    "selu": (("expm1", {}), ("mul", _NUMBER), ("greater", _NUMBER), ("mul", _NUMBER)),
+}
 _LAYOUT = {True: "packed", False: "plain"}
 
 
@@ -105,12 +111,14 @@ class _Run:
         self.tensors.update(zip(step.outputs, outputs, strict=True))
         if step.op in VIEWS:
             self._view(step, outputs)
-        elif step.op == "conv2d" and self._is_split(step):
+        elif step.op in {"conv2d", "conv_transpose2d"} and self._is_split(step):
             self._groups(step, outputs[0])
         elif step.op in BINARY:
             self._binary(step, outputs[0])
         elif step.op.startswith("reduce_"):
             self._reduce(step, outputs[0])
+        elif step.op in _SELECTED:
+            self._selected(step, outputs[0])
         else:
             self._compute(step, outputs)
         for index in step.outputs:
@@ -180,9 +188,18 @@ class _Run:
             self.emit(step, step.names, step.op, (shape,), tensor.shape, axes=(1,), keepdim=1)
         output.regions = [full(tensor)]
 
+    def _selected(self, step: Step, output: Tensor) -> None:
+        """Emit an op that MNN computes for all elements, positive or not, and then selects from."""
+        tensor = self.read(step.inputs[0], packed=output.packed)
+        self.copy(step, tensor)
+        for op, attrs in _SELECTED[step.op]:
+            self.emit(step, step.names, op, (tensor.shape,), tensor.shape, **attrs)
+        self.emit(step, step.names, "where", (tensor.shape,) * 3, tensor.shape)
+
     def _is_split(self, step: Step) -> bool:
         """Whether a convolution has groups and is not depthwise. MNN splits it by groups."""
-        return step.attrs["group"] not in {1, self.program.shape(step.inputs[0])[1]}
+        groups, c_in = int(str(step.attrs["group"])), self.program.shape(step.inputs[0])[1]
+        return groups not in {1, c_in} or (groups == c_in > 1 and self.program.shape(step.outputs[0])[1] != c_in)
 
     def _groups(self, step: Step, output: Tensor) -> None:
         """Emit a convolution for each group, each after a copy of the group's channels."""
@@ -196,7 +213,7 @@ class _Run:
         names = step.names
         for one, result in zip(read, made, strict=True):
             self.copy(step, one)
-            self.emit(step, names, "conv2d", (one.shape,), result.shape, **(dict(step.attrs) | {"group": 1}))
+            self.emit(step, names, step.op, (one.shape,), result.shape, **(dict(step.attrs) | {"group": 1}))
             names = ()  # the node counts as part of the first convolution
         VIEWS["concat"](made, [output], {"axis": 1})
 

@@ -27,7 +27,7 @@ KEEPS_LAYOUT = UNARY | {
     "tile", "pad", "flip", "roll", "chunk",
 }  # fmt: skip
 # ops whose inputs and outputs all have the layout of most of the inputs, plain if there are equally many
-MAJORITY = frozenset({"concat", "split", "stack"})
+MAJORITY = frozenset({"concat", "split", "stack", "unstack"})
 
 
 def layouts_of(program: Program) -> dict[int, bool]:

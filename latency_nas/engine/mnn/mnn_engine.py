@@ -55,6 +55,8 @@ def _type_of(kernel: Kernel) -> str:
     """The type of the op. A loop expands the smaller of two operands; matrices are multiplied without a loop."""
     if kernel.op.startswith("reduce_"):
         return "Reduction"
+    if kernel.op == "conv_transpose2d" and dict(kernel.attrs)["group"] == kernel.inputs[0][1] > 1:
+        return "DeconvolutionDepthwise"
     if kernel.op == "matmul" and len(kernel.outputs[0]) == 2:
         return "MatMul"
     sizes = {prod(shape) for shape in kernel.inputs}

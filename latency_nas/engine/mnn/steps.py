@@ -22,13 +22,14 @@ BINARY = frozenset({
     "add", "sub", "mul", "div", "pow", "mod", "maximum", "minimum", "equal", "not_equal", "greater", "greater_equal",
     "less", "less_equal", "logical_and", "logical_or", "logical_xor",
 })  # fmt: skip
-# unary ops that the converter moves before a reshape; it has ops of other types for sigmoid, elu and selu
+# unary ops that the converter moves before a reshape
 _MOVED = frozenset({
-    "relu", "relu6", "clip", "leaky_relu", "hard_swish", "swish", "gelu", "tanh", "abs", "neg", "exp", "log", "sqrt",
+    "relu", "relu6", "clip", "leaky_relu", "hard_swish", "sigmoid", "swish", "gelu", "tanh", "abs", "neg", "exp", "log",
+    "sqrt",
     "rsqrt", "reciprocal", "erf", "sin", "cos", "tan", "floor", "ceil", "round", "sign", "square", "mish",
 })  # fmt: skip
 _SAME_DATA = frozenset({"reshape", "unpack"})
-# ops of which two with the same inputs and attributes are equal
+# ops of one operand of which two with the same input are equal
 _MERGED = frozenset({
     "reshape", "relu", "relu6", "hard_swish", "sigmoid", "swish", "tanh", "gelu", "abs", "neg",
     "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "erf",
@@ -99,12 +100,14 @@ def fold(program: Program) -> None:
 
 
 def _merge_equal(program: Program) -> None:
-    """Let ops that do the same to the same input run once."""
+    """Let ops that do the same to the same inputs run once."""
     first: dict[tuple[object, ...], Step] = {}
     renamed: dict[int, int] = {}
+    outputs = set(program.graph.outputs)
     for step in program.steps:
         step.inputs = tuple([renamed.get(index, index) for index in step.inputs])
-        if step.op not in _MERGED or not set(program.graph.outputs).isdisjoint(step.outputs):
+        comparable = step.op in _MERGED or (step.op in BINARY and len(step.inputs) == 2)
+        if not comparable or not outputs.isdisjoint(step.outputs):
             continue
         shapes = tuple([program.shape(index) for index in step.outputs])
         same = first.setdefault((step.op, step.inputs, tuple(sorted(step.attrs.items())), shapes), step)

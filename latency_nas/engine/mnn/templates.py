@@ -14,7 +14,7 @@ __all__ = ["join_templates"]
 
 
 def join_templates(program: Program) -> None:
-    """Replace x * x and x ** 2 by a square, 1 / sqrt(x) by one op; drop additions of 0 and products with 1."""
+    """Join x * x and x ** 2, 1 / sqrt(x), and paddings with convolutions; drop additions of 0 and products with 1."""
     makers = {index: step for step in program.steps for index in step.outputs}
     users = program.users()
     renamed: dict[int, int] = {}
@@ -56,6 +56,18 @@ def _mul(program: Program, step: Step, _: Step | None) -> None:
         _neutral(program, step, 1.0)
 
 
+def _conv(program: Program, step: Step, before: Step | None) -> None:
+    """Let a convolution pad itself by zeros, in height and width."""
+    pads = before.attrs.get("pads") if before and before.op == "pad" and before.attrs["mode"] == "constant" else None
+    own = step.attrs["pad"]
+    if before is None or not isinstance(pads, tuple) or len(pads) != 8 or not isinstance(own, tuple):
+        return
+    if min(pads) >= 0 and not any((*pads[:2], *pads[4:6])):
+        added = zip(own, (*pads[2:4], *pads[6:]), strict=True)
+        step.attrs = {**step.attrs, "pad": tuple(mine + other for mine, other in added)}
+        step.inputs, before.op = before.inputs[:1], ""
+
+
 def _pow(program: Program, step: Step, _: Step | None) -> None:
     if _number(program, step) == 2.0:
         step.op, step.inputs, step.attrs = "square", step.inputs[:1], {}
@@ -81,4 +93,5 @@ _TEMPLATES: Mapping[str, Callable[[Program, Step, Step | None], None]] = {
     "pow": _pow,
     "reciprocal": _reciprocal,
     "div": _div,
+    "conv2d": _conv,
 }

@@ -8,6 +8,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from math import prod
 
 from latency_nas.engine.mnn.regions import Region, Tensor, box_regions, full
@@ -93,6 +94,19 @@ def _split(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) -
         at += size
 
 
+def _stack(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) -> None:
+    """Stack along a new first axis, or take such a stack apart."""
+    del attrs
+    many, size = (inputs, prod(inputs[0].shape)) if len(inputs) > 1 else (outputs, prod(outputs[0].shape))
+    strides, sizes = (size, size, 1), (1, 1, size)
+    for position, tensor in enumerate(many):
+        if many is inputs:
+            regions = outputs[0].regions or []
+            outputs[0].regions = regions + box_regions(tensor, sizes, strides, strides, write_at=position * size)
+        else:
+            tensor.regions = box_regions(inputs[0], sizes, strides, strides, read_at=position * size)
+
+
 def _slice(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) -> None:
     read = strides_of(inputs[0].shape)
     axes, starts = _ints(attrs, "axes"), _ints(attrs, "starts")
@@ -112,11 +126,35 @@ def _flip(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) ->
 
 
 def _pad(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) -> None:
-    """The part that is not padding. What fills the rest is not among the regions: MNN clears the memory before."""
-    before = _ints(attrs, "pads")[: len(inputs[0].shape)]
-    write = strides_of(outputs[0].shape)
-    at = sum(size * stride for size, stride in zip(before, write, strict=True))
-    outputs[0].regions = box_regions(inputs[0], inputs[0].shape, strides_of(inputs[0].shape), write, write_at=at)
+    """The tensor between its paddings. Zeros are no regions, since MNN clears the memory; mirrored parts are."""
+    shape, pads, mode = inputs[0].shape, _ints(attrs, "pads"), attrs.get("mode", "constant")
+    read, write = strides_of(shape), strides_of(outputs[0].shape)
+    axes = [
+        _segments(size, before, after, str(mode), strides)
+        for size, before, after, strides in zip(
+            shape, pads[: len(shape)], pads[len(shape) :], zip(read, write, strict=True), strict=True
+        )
+    ]
+    outputs[0].regions = []
+    for parts in product(*axes):
+        sizes, read_at, reads, write_at, writes = zip(*parts, strict=True)
+        outputs[0].regions += box_regions(inputs[0], sizes, reads, writes, read_at=sum(read_at), write_at=sum(write_at))
+
+
+def _segments(
+    size: int, before: int, after: int, mode: str, strides: tuple[int, int]
+) -> list[tuple[int, int, int, int, int]]:
+    """Size, start and stride of reading, start and stride of writing: the middle of an axis, and its two paddings."""
+    read, write = strides
+    found = [(size, 0, read, before * write, write)]
+    if mode == "constant":
+        return found
+    skipped, step = (1, -read) if mode == "reflect" else (0, 0)
+    if before:
+        found.append((before, (before - 1 + skipped) * read if skipped else 0, step, 0, write))
+    if after:
+        found.append((after, (size - 1 - skipped) * read, step, (before + size) * write, write))
+    return found
 
 
 def _expand(inputs: Sequence[Tensor], outputs: Sequence[Tensor], _: _Attrs) -> None:
@@ -155,6 +193,7 @@ VIEWS: Mapping[str, Callable[[Sequence[Tensor], Sequence[Tensor], _Attrs], None]
     "transpose": _transpose,
     "concat": _concat,
     **dict.fromkeys(("split", "chunk"), _split),
+    **dict.fromkeys(("stack", "unstack"), _stack),
     "slice": _slice,
     "flip": _flip,
     "pad": _pad,

@@ -269,7 +269,7 @@ def save_onnx(graph: OpGraph, target: Path, *, seed: int = 0) -> Path:
     Raises:
         MeasureError: if the graph has ops that cannot be written. The message lists them all.
     """
-    graph = spelled_out(graph)
+    graph = spelled_out(graph, lambda node: any(part.attrs.get("scalar") for part in node.spelled))
     with target.with_suffix(".weights").open("wb") as beside:
         target.write_bytes(_model(_Writer(graph, seed, beside)).SerializeToString())
     return target
