@@ -13,7 +13,7 @@ from latency_nas.engine.mnn.steps import BINARY, Program, Step
 from latency_nas.errors import GraphError
 from latency_nas.graph.normal_form.spellings import spelled_out
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
-from latency_nas.kernel import AttrValue
+from latency_nas.kernel import AttrValue, Shape
 
 __all__ = ["expanded"]
 
@@ -135,7 +135,11 @@ def _small_groups(program: Program, node: Node) -> bool:
     n_in, n_out = c_in // groups, c_out // groups
     if groups == 1 or n_in == n_out == 1 or n_out >= min(4, groups) or n_in >= groups:
         return False
-    new, steps = (lambda shape: program.new(shape, output)), program.steps
+
+    def new(shape: Shape) -> int:
+        return program.new(shape, output)
+
+    steps = program.steps
     split, moved = new((n, groups, n_in, *spatial)), new((n_in, n, groups, *spatial))
     steps.append(Step("reshape", (index,), (split,), {}, node))
     steps.append(Step("transpose", (split,), (moved,), {"perm": (2, 0, 1, 3, 4)}, node))

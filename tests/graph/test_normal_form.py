@@ -1,0 +1,103 @@
+"""Spellings of ops, from ONNX and from torch: they are one op in the graph, and their own nodes can be put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+
+from latency_nas.graph import OpGraph
+from latency_nas.graph.normal_form.spellings import spelled_out
+from latency_nas.graph.onnx.reader import read_onnx
+from latency_nas.graph.torch.reader import read_torch
+
+# op -> (nodes as (type, inputs, output), constants): ways to spell it on an input x of shape (1, 8, 4, 4)
+_Spelling = tuple[str, list[tuple[str, list[str], str]], dict[str, object]]
+SPELLINGS: dict[str, _Spelling] = {
+    "x * relu6(x + 3) / 6": ("hard_swish", [
+        ("Add", ["x", "three"], "a"), ("Clip", ["a", "zero", "six"], "r"), ("Mul", ["x", "r"], "m"),
+        ("Div", ["m", "six"], "y"),
+    ], {"three": 3.0, "zero": 0.0, "six": 6.0}),
+    "x * (relu6(x + 3) * 1/6)": ("hard_swish", [
+        ("Add", ["x", "three"], "a"), ("Clip", ["a", "zero", "six"], "r"), ("Mul", ["r", "sixth"], "m"),
+        ("Mul", ["x", "m"], "y"),
+    ], {"three": 3.0, "zero": 0.0, "six": 6.0, "sixth": 1 / 6}),
+    "x * hard_sigmoid(x)": ("hard_swish", [("HardSigmoid", ["x"], "h"), ("Mul", ["x", "h"], "y")], {}),
+    "x * sigmoid(x)": ("swish", [("Sigmoid", ["x"], "s"), ("Mul", ["s", "x"], "y")], {}),
+    "x * (1 + erf(x / sqrt 2)) / 2": ("gelu", [
+        ("Div", ["x", "root"], "d"), ("Erf", ["d"], "e"), ("Add", ["e", "one"], "a"), ("Mul", ["x", "a"], "m"),
+        ("Mul", ["m", "half"], "y"),
+    ], {"root": 2**0.5, "one": 1.0, "half": 0.5}),
+}  # fmt: skip
+
+
+def read(spelling: _Spelling, opset: int = 17) -> OpGraph:
+    _, nodes, constants = spelling
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 4, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 4, 4])
+    weights = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()]
+    made = [helper.make_node(kind, inputs, [output]) for kind, inputs, output in nodes]
+    graph = helper.make_graph(made, "g", [x], [y], weights)
+    return read_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_spelling_is_one_op_and_can_be_spelled_out(name: str) -> None:
+    graph = read(SPELLINGS[name])
+    (node,) = graph.nodes
+    assert (node.op, node.inputs, node.outputs) == (SPELLINGS[name][0], graph.inputs, graph.outputs)
+    spelled = spelled_out(graph)
+    assert len(spelled.nodes) == len(SPELLINGS[name][1])
+    made = {*spelled.inputs}
+    for part in spelled.nodes:
+        assert made.issuperset(spelled.activations(part))
+        made.update(part.outputs)
+    assert made.issuperset(spelled.outputs)
+    assert spelled_out(graph, keep=lambda node: True).nodes == graph.nodes
+
+
+def test_another_number_is_another_op() -> None:
+    op, nodes, constants = SPELLINGS["x * relu6(x + 3) / 6"]
+    graph = read((op, nodes, {**constants, "three": 2.0}))
+    assert [node.op for node in graph.nodes] == ["add", "relu6", "mul", "div"]
+
+
+def test_a_part_that_is_read_elsewhere_stays() -> None:
+    op, nodes, constants = SPELLINGS["x * sigmoid(x)"]
+    graph = read((op, [*nodes[:-1], ("Mul", ["s", "x"], "m"), ("Add", ["m", "s"], "y")], constants))
+    assert [node.op for node in graph.nodes] == ["sigmoid", "mul", "add"]
+
+
+def test_the_softmax_of_a_matrix_is_that_of_the_last_axis() -> None:
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=3)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, 4, 4]) for name in "xy")
+    model = helper.make_graph([node], "g", [x], [y])
+    old = read_onnx(helper.make_model(model, opset_imports=[helper.make_opsetid("", 12)]))
+    new = read_onnx(helper.make_model(model, opset_imports=[helper.make_opsetid("", 13)]))
+    assert [(node.op, dict(node.attrs)) for node in old.nodes] == [("softmax", {"axis": 3})]
+    assert [part.op for part in spelled_out(old).nodes] == ["reshape", "softmax", "reshape"]
+    assert [node.spelled for node in new.nodes] == [()]
+
+
+class Act(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(("op", "function"), [
+    ("hard_swish", lambda x: x * functional.relu6(x + 3) / 6),
+    ("hard_swish", lambda x: functional.hardsigmoid(x) * x),
+    ("swish", lambda x: x * torch.sigmoid(x)),
+])  # fmt: skip
+def test_torch_has_the_same_normal_form(op: str, function: Callable[[Tensor], Tensor]) -> None:
+    graph = read_torch(Act(function), input_shape=(1, 8, 4, 4))
+    assert [node.op for node in graph.nodes] == [op]
