@@ -9,8 +9,7 @@ Limitations:
 2. Control flow does not run in a session. Such a file is refused.
 3. MNN adds a bias in each convolution. One that is all zeros counts as none.
 4. A clamp is `relu6` whatever its bounds: MNN runs the same code.
-5. MNN's converter takes the first size of an input as 1 where an ONNX file leaves it open.
-6. MNN does not report copies between two of its own packings (four channels, and eight or sixteen). They are not here.
+5. MNN does not report copies between two of its own packings (four channels, and eight or sixteen). They are not here.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pathlib import Path
 from latency_nas.engine.mnn.session import RanOp, RanTensor, run_once
 from latency_nas.engine.mnn.session_layouts import packed_outputs
 from latency_nas.engine.target import Target
-from latency_nas.errors import GraphError, KernelError
+from latency_nas.errors import GraphError, InputMismatchError, KernelError
 from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.mnn.model_file import MnnFile, MnnOp
 from latency_nas.graph.mnn.schema import BINARY, REDUCTIONS, RESIZES, UNARY
@@ -226,7 +225,22 @@ def lower_mnn(file: Path, target: Target, input_shape: InputShape | None = None)
         InputMismatchError: if a size of an input is neither in the file nor given.
         MissingExtraError: if MNN is not installed.
     """
-    return kernels_of(*run_once(file, target, input_shape))
+    return kernels_of(*run_once(file, target, _input_shapes(file, input_shape)))
+
+
+def _input_shapes(file: Path, given: InputShape | None) -> InputShape | None:
+    """The shapes of an ONNX file's inputs by name: MNN's converter would silently take an open first size as 1."""
+    if file.suffix != ".onnx":
+        return given
+    from latency_nas.graph.onnx.model import load
+
+    try:
+        model = load(file, given)
+    except InputMismatchError:
+        raise
+    except GraphError:  # MNN may still read it
+        return given
+    return {name: model.tensors[name][0] for name in model.inputs}
 
 
 def kernels_of(file: MnnFile, ops: Sequence[RanOp]) -> tuple[KernelCall, ...]:

@@ -32,12 +32,14 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         ``ops``, as `Network.tensors` gives them, and ``inputs``, the addresses of the inputs; otherwise ``error`` and
         ``kind``, the name of its class.
     """
-    source, path = Path(request["source"]), Path(request["network"])
+    source, path, given = Path(request["source"]), Path(request["network"]), request["input_shape"]
     try:
         if path != source:
             convert(source, path)
         file = read_mnn_file(path, str(source))
-        sizes = file.sizes(request["input_shape"])
+        if path != source and isinstance(given, dict):  # the converter drops inputs that nothing reads
+            given = {name: shape for name, shape in given.items() if name in file.inputs}
+        sizes = file.sizes(given)
         if control := next((op for op in file.ops if op.type in _CONTROL), None):
             raise GraphError(
                 f"Expected {source} to be a network without control flow, since MNN runs none in a session, but "

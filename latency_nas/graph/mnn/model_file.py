@@ -98,19 +98,20 @@ class MnnFile:
         """The sizes of each input.
 
         Args:
-            given: Shape of the only input, or a mapping input -> shape, in place of what the file states.
+            given: Shape of the only input, or of the only one that is open; or a mapping input -> shape.
 
         Raises:
             InputMismatchError: if a size is neither in the file nor given, or the given shapes do not fit the inputs.
         """
         known = self.inputs
         if given is not None and not isinstance(given, Mapping):
-            if len(known) != 1:
+            targets = known if len(known) == 1 else [name for name, shape in known.items() if min(shape, default=1) < 1]
+            if len(targets) != 1:
                 raise InputMismatchError(
                     f"Expected a shape for each input of {self.name} ({', '.join(known)}), but got one shape, "
                     f"{list(given)}."
                 )
-            given = dict.fromkeys(known, given)
+            given = dict.fromkeys(targets, given)
         given = {name: tuple(shape) for name, shape in (given or {}).items()}
         if unknown := [name for name in given if name not in known]:
             raise InputMismatchError(

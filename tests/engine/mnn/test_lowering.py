@@ -63,14 +63,27 @@ def test_a_file_is_lowered_in_a_process_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(InputMismatchError) as caught:
         lower_mnn(tmp_path / "net.onnx", Target())
     assert str(caught.value) == (
-        f"Expected an `input_shape` for {tmp_path / 'net.onnx'}, since it leaves sizes open (input_0 [1, 3, -1, -1]), "
-        f"but got none."
+        f"Expected `input_shape` for the input `input_0` (1, 3, size2, size3) of {tmp_path / 'net.onnx'}, whose sizes "
+        f"are open."
     )
     other = read_torch(MobileNet(), input_shape=(1, 3, 48, 64))
     found = MNN().lower(tmp_path / "net.onnx", Target(precision="fp16"), input_shape=(1, 3, 48, 64))
     assert [call.kernel for call in found] == [call.kernel for call in fuse(other, "MNN")]
-    again = lower_mnn(convert(tmp_path / "net.onnx", tmp_path / "net.mnn"), Target(), {"input_0": (1, 3, 48, 64)})
-    assert again == found
+    own = convert(tmp_path / "net.onnx", tmp_path / "net.mnn")
+    with pytest.raises(InputMismatchError) as caught:
+        lower_mnn(own, Target())
+    assert str(caught.value) == (
+        f"Expected an `input_shape` for {own}, since it leaves sizes open (input_0 [1, 3, -1, -1]), but got none."
+    )
+    assert lower_mnn(own, Target(), {"input_0": (1, 3, 48, 64)}) == found
+
+
+def test_an_open_batch_is_not_taken_as_one(tmp_path: Path) -> None:
+    path = onnx_file(tmp_path / "net.onnx", [helper.make_node("Sigmoid", ["x"], ["y"])], ["batch", 8])
+    with pytest.raises(InputMismatchError) as caught:
+        lower_mnn(path, Target())
+    assert str(caught.value) == f"Expected `input_shape` for the input `x` (batch, 8) of {path}, whose sizes are open."
+    assert kernels(path, (5, 8)) == ["sigmoid [5,8] -> [5,8] dtype=fp32"]
 
 
 class Operands(nn.Module):
