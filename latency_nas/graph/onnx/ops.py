@@ -25,16 +25,18 @@ def _layer_norm(call: Call) -> Step:
 
 def _clip(call: Call) -> Step | list[Step]:
     """Read a clip: an activation with known bounds, a maximum and a minimum with others."""
-    bounds = [(op, position) for op, position in (("maximum", 1), ("minimum", 2)) if call.has(position)]
-    if not all(call.constant(position) for _, position in bounds):
-        n = 1 + len(bounds)
-        return [
-            Step(op, {}, (n + place - 1 if place else 0, place + 1), call.outputs[0])
-            for place, (op, _) in enumerate(bounds)
-        ]
+    for name in call.inputs[1:]:
+        if name and name not in call.weights:
+            return _computed_clip(call)
     ends = call.number("min", 1), call.number("max", 2)
     unbounded = not (call.has(2) or "max" in call.attrs)
     return Step("relu6" if ends == (0, 6) else "relu" if ends[0] == 0 and unbounded else "clip", {})
+
+
+def _computed_clip(call: Call) -> list[Step]:
+    ops = [op for op, position in (("maximum", 1), ("minimum", 2)) if call.has(position)]
+    n = 1 + len(ops)
+    return [Step(op, {}, (n + place - 1 if place else 0, place + 1), call.outputs[0]) for place, op in enumerate(ops)]
 
 
 def _softmax(call: Call) -> Step | list[Step]:
@@ -71,9 +73,10 @@ def _binary(call: Call) -> Step | list[Step]:
 
 def _check_broadcast(call: Call) -> None:
     """Refuse an output of another shape than that of the operands together."""
-    shapes = [call.shape(position) for position in range(len(call.shapes))]
     target = call.outputs[0]
-    made = target if all(shape == target for shape in shapes) else np.broadcast_shapes(*shapes)
+    if set(call.shapes) == {target}:
+        return
+    made = np.broadcast_shapes(*[call.shape(position) for position in range(len(call.shapes))])
     if made != target:
         raise InputMismatchError(f"its inputs make {list(made)}, and the file says {list(target)}")
 

@@ -16,11 +16,13 @@ from latency_nas.graph.onnx.composites import take_parameters_of
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, fold
 from latency_nas.graph.onnx.control import body_ops, expand, is_control, is_joined
 from latency_nas.graph.onnx.declared import drop_stale_shapes
+from latency_nas.graph.onnx.loop_shapes import take_kept_shapes
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, static_shape, take_value, title
 from latency_nas.graph.onnx.scopes import reads
 
 __all__ = ["ImpossibleBranchError", "complete"]
 
+_NEVER_SIZES = frozenset(onnx.TensorProto.DataType.values()) - {onnx.TensorProto.UNDEFINED, onnx.TensorProto.INT64}
 _MAX_SIZES = 2**16  # onnx takes a list of integers for a shape and makes a size of each element
 _OF_SHAPES = frozenset({"Shape", "Size"})  # known if the shape of their input is known
 _UNKNOWN = f"it depends on values, on data that is not in the file, or the op is not known to onnx {onnx.__version__}"
@@ -100,7 +102,7 @@ def complete(model: OnnxModel) -> None:
             _infer(model)
             model.nodes = _fold(model, model.nodes)
         is_stuck = before == (len(model.nodes), len(model.tensors))
-        if is_stuck and not _expand(model, undecided=True):
+        if is_stuck and not _expand(model, undecided=True) and not take_kept_shapes(model):
             break
     if model.conditions:
         for node in filter(is_joined, model.nodes):
@@ -230,7 +232,7 @@ def _infer(model: OnnxModel) -> None:
 
     def info(name: str) -> onnx.ValueInfoProto:
         shape, kind = model.tensors[name]
-        known = len(shape) != 1 or shape[0] <= _MAX_SIZES or kind != onnx.TensorProto.INT64
+        known = len(shape) != 1 or shape[0] <= _MAX_SIZES or kind in _NEVER_SIZES
         return helper.make_tensor_value_info(name, kind, shape if known else [None])
 
     try:

@@ -203,6 +203,24 @@ def test_an_unknown_trip_count_is_missing_and_named(parts: dict[str, str]) -> No
         read_onnx(source)
 
 
+@pytest.mark.parametrize(("body", "keeps"), [("h2 = Relu(h)", True), ("h2 = Concat <axis = 0> (h, h)", False)])
+def test_a_loop_that_keeps_shapes_is_followed_by_the_rest(body: str, keeps: bool) -> None:
+    text = (
+        "g (float[2, 8] x, int64 m) => (float[N, M] y) { h = Loop(m, , x) <body = b (int64 i, bool c, float[R, S] h)"
+        f"=> (bool c2, float[R, S] h2) {{ c2 = Identity(c)\n {body} }}>\n y = Tanh(h) }}"
+    )
+    if not keeps:
+        with pytest.raises(GraphError, match=r"made by Loop `h` of Concat\+Identity, does not: it depends on values"):
+            read_onnx(model(text))
+        return
+    graph = read_onnx(model(text))
+    assert [str(graph.kernel(node)) for node in graph.nodes] == [
+        "onnx.Loop [] [2,8] -> [2,8] body=Identity+Relu dtype=fp32", "tanh [2,8] -> [2,8] dtype=fp32",
+    ]  # fmt: skip
+    with pytest.raises(MissingKernelError, match=r"have no known count of macs: onnx\.Loop .*body=Identity\+Relu"):
+        ResourceCounter("macs").predict(graph)
+
+
 def test_a_loop_without_an_end_is_refused() -> None:
     with pytest.raises(GraphError, match="to run at most 50000 ops, but `y` exceeds that"):
         read_onnx(loop(count="", start="go"))
