@@ -22,6 +22,8 @@ from latency_nas.kernel import Kernel, n_macs
 from tests.mnn_network import lowered
 from tests.zoo import ZOO
 
+pytestmark = pytest.mark.slow  # converts by MNN, and exports by torch
+
 
 def by_rule(path: Path, shape: tuple[int, ...] | None = None) -> list[Kernel]:
     return [call.kernel for call in fuse(read_model(path, input_shape=shape), "mnn")]
