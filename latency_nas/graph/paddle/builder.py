@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from math import prod
 
+import numpy as np
+
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
 from latency_nas.graph.input_shapes import InputShape, check_input_shape
 from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.paddle.biases import with_biases
-from latency_nas.graph.paddle.folding import Numbers, compute, with_numbers
+from latency_nas.graph.paddle.folding import Numbers, compute, typed, with_numbers
 from latency_nas.graph.paddle.ops import RANDOM, SIDE_SLOTS, Attrs, is_identity, operands, read_op
 from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram
 from latency_nas.graph.paddle.shapes import infer_shapes, why_not_inferred
@@ -48,18 +50,23 @@ def build(program: PaddleProgram, source: str, input_shape: InputShape | None) -
         InputMismatchError: if `input_shape` does not fit the program.
     """
     builder = ProgramBuilder(program, source, _by_name(program, source, input_shape))
-    for number, op in enumerate(program.ops):
-        try:
-            builder.add(number, op)
-        except _MALFORMED as error:
-            if isinstance(error, GraphError):
-                raise
-            reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
-            raise GraphError(
-                f"Expected the operators of {source} to fit each other, but number {number} ({op.type}) does not: "
-                f"{reason}."
-            ) from error
+    with np.errstate(all="ignore"):  # numbers of a damaged program
+        for number, op in enumerate(program.ops):
+            _add(builder, number, op)
     return builder
+
+
+def _add(builder: ProgramBuilder, number: int, op: PaddleOp) -> None:
+    try:
+        builder.add(number, op)
+    except _MALFORMED as error:
+        if isinstance(error, GraphError):
+            raise
+        reason = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
+        raise GraphError(
+            f"Expected the operators of {builder.source} to fit each other, but number {number} ({op.type}) does not: "
+            f"{reason}."
+        ) from error
 
 
 def _by_name(program: PaddleProgram, source: str, given: InputShape | None) -> Mapping[str, Shape]:
@@ -103,8 +110,7 @@ class ProgramBuilder:
             (name,) = op.outputs["Out"]
             self.inputs.append(self.define(name, self.input_shape_of(name)))
             return
-        op = with_numbers(op, self.numbers)
-        known = self.index
+        op, known = with_numbers(op, self.numbers) if self.numbers else op, self.index
         names = operands(op)
         inputs = [known[name] if name in known else self.find(name) for name in names]
         if op.type == "fetch":
@@ -117,9 +123,8 @@ class ProgramBuilder:
             shapes[1] = shapes[1] + (1,) * (len(shapes[0]) - axis - len(shapes[1]))
             inputs[1] = self.define("", shapes[1], values[inputs[1]].parts)
         results = [name for slot, names in op.outputs.items() if slot not in SIDE_SLOTS for name in names]
-        dtypes = [self.variables[name].dtype if name in self.variables else "" for name in results]
-        numbers = compute(op, shapes, [self.numbers.get(name) for name in names], dtypes)
-        if numbers is not None:
+        numbers = compute(op, names, shapes, self.numbers)
+        if numbers is not None and len(numbers) == len(results):
             self.state(results, numbers)
             return
         targets = self.shapes_of(results, op, shapes)
@@ -171,8 +176,9 @@ class ProgramBuilder:
     def state(self, names: Sequence[str], numbers: Sequence[Numbers]) -> None:
         """Define variables of known numbers."""
         for name, item in zip(names, numbers, strict=True):
-            self.literals.add(self.define(name, item.shape, ()))
-            self.numbers[name] = item
+            index = self.define(name, item.shape, ())
+            self.literals.add(index)
+            self.numbers[name] = typed(item, self.values[index].dtype)
 
     def read(self, op: PaddleOp, inputs: Sequence[int], shapes: Sequence[Shape], target: Shape) -> tuple[str, Attrs]:
         """The op and attributes of an operator, corrected where operands are weights or numbers."""

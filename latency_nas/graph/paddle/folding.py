@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from latency_nas.graph.paddle.program import PaddleOp
 from latency_nas.kernel import Shape
 
-__all__ = ["Numbers", "compute", "has_open_sizes", "with_numbers"]
+__all__ = ["Numbers", "compute", "has_open_sizes", "typed", "with_numbers"]
 
 Numbers = NDArray[Any]
 
@@ -88,31 +88,39 @@ def has_open_sizes(op: PaddleOp) -> bool:
 
 
 def compute(
-    op: PaddleOp, shapes: Sequence[Shape], operands: Sequence[Numbers | None], outputs: Sequence[str]
+    op: PaddleOp, names: Sequence[str], shapes: Sequence[Shape], known: Mapping[str, Numbers]
 ) -> list[Numbers] | None:
     """The numbers that an operator makes of shapes or of known numbers; None where this is not computed.
 
+    The caller sets ``np.errstate``: a damaged program may divide by zero.
+
     Args:
         op: Operator, as `with_numbers` gives it.
-        shapes: Shapes of its operands, in the order of `latency_nas.graph.paddle.ops.operands`.
-        operands: Their numbers; None where they are not known.
-        outputs: Types of its results, in the spelling of `Kernel`.
+        names: Its operands, in the order of `latency_nas.graph.paddle.ops.operands`.
+        shapes: Shapes of the operands.
+        known: Name of a variable -> its numbers, where they are known.
 
     Raises:
         LookupError, TypeError, ValueError, ArithmeticError: if its attributes or operands do not fit each other.
     """
     if op.type in _OF_SHAPES:
         return [np.array(_OF_SHAPES[op.type](shapes[0]), np.int64)]
-    known = [item for item in operands if item is not None and item.size <= _MAX_SIZE]
     rule = _RULES.get(op.type)
-    if rule is None or len(known) != len(operands):
+    if rule is None or not all(name in known for name in names):
         return None
-    with np.errstate(all="ignore"):
-        made = rule(op, known)
-        results = made if isinstance(made, list) else [made]
-        if len(results) != len(outputs) or any(item.size > _MAX_SIZE for item in results):
-            return None
-        return [item.astype(_TYPES.get(dtype, np.int64)) for item, dtype in zip(results, outputs, strict=True)]
+    made = rule(op, [known[name] for name in names])
+    results = made if isinstance(made, list) else [made]
+    return results if results and all(item.size <= _MAX_SIZE for item in results) else None
+
+
+def typed(numbers: Numbers, dtype: str) -> Numbers:
+    """The numbers as a variable of this type has them.
+
+    Args:
+        numbers: Numbers.
+        dtype: Type of the elements, in the spelling of `Kernel`.
+    """
+    return numbers.astype(_TYPES.get(dtype, np.int64), copy=False)
 
 
 # operator -> function that makes a number or several of its operand's shape
