@@ -79,6 +79,8 @@ def _matmul(call: Call) -> Step | list[Step]:
         column = (*call.outputs[0], 1)
         return [Step("linear" if call.constant(right) else "matmul", {"bias": 0} if call.constant(right) else {}, read,
                      column), Step("reshape", {})]  # fmt: skip
+    if call.constant(left) and call.constant(right):
+        raise ValueError("both of its factors are constants")
     if call.constant(right):
         _check_width(call.shape(left)[-1], call.shape(right)[-2])
         return Step("linear", {"bias": 0}, read) if ranks[1] == 2 else Step("matmul", {"constant": "right"}, read)
@@ -90,6 +92,8 @@ def _gemm(call: Call) -> list[Step]:
     _check_width(
         call.shape()[-2 if call.attrs.get("transA") else -1], call.shape(1)[-1 if call.attrs.get("transB") else -2]
     )
+    if call.constant(0) and call.constant(1):  # the product is known before the model runs
+        return [Step("add", {}, (0, 2))]
     n_given, has_bias = sum(shape is not None for shape in call.shapes), call.has(2)
     before = [Step("transpose", {"perm": (1, 0)}, (0,), call.shape()[::-1])] if call.attrs.get("transA") else []
     left = n_given if before else 0  # what a step makes is counted after the inputs

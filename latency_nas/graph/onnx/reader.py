@@ -7,7 +7,9 @@ Limitations:
    mode. An `If` whose condition depends on values is a branch of the graph (`latency_nas.graph.branches`).
 3. Groups of nodes by which older exporters write one op are merged only where `latency_nas.graph.normal_form` has a
    pattern for them.
-4. Parameters are recognised by their readers: see `latency_nas.graph.onnx.parameters`.
+4. Sequences of a recurrent layer that may differ in length are counted as long as the longest can be. First states are
+   not inputs of its kernel, as in a torch module.
+5. Parameters are recognised by their readers: see `latency_nas.graph.onnx.parameters`.
 """
 
 from __future__ import annotations

@@ -327,6 +327,13 @@ def test_sums_of_several_are_chains_of_two() -> None:
     ]  # fmt: skip
 
 
+def test_a_product_of_constants_by_gemm_is_an_addition() -> None:
+    text = "g (float[2, 3] x) => (float[2, 3] y) <int64[2] s = {2, 8}, int64[2] t = {8, 3}> {"
+    text += "a = ConstantOfShape(s)\n b = ConstantOfShape(t)\n y = Gemm(a, b, x) }"
+    graph = read_onnx(model(text))
+    assert [str(graph.kernel(node)) for node in graph.nodes] == ["add [2,3] -> [2,3] dtype=fp32"]
+
+
 def test_products_of_activations_by_gemm() -> None:
     text = "g (float[8, 2] x, float[8, 3] v, float[3] w) => (float[2, 3] y) { y = Gemm <transA = 1> (x, v, w) }"
     graph = read_onnx(model(text))
