@@ -142,7 +142,7 @@ _NUMBERS = (-(2**63), -(2**31), -2, -1, 0, 1, 2, 7, 2**31 - 1, 2**63 - 1)
 _MEMORY_BYTES = 4 * 2**30
 
 
-def _bytes(data: bytes, rng: random.Random) -> bytes:
+def changed_bytes(data: bytes, rng: random.Random) -> bytes:
     """Damage bytes: the result is rarely valid protobuf."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 8, 64))):
@@ -217,7 +217,7 @@ def damaged(number: int) -> bytes:
     """The input of that number."""
     rng = random.Random(number)  # noqa: S311
     data = _sound(rng.choice(SOUND))
-    return _bytes(data, rng) if rng.random() < 0.4 else _fields(data, rng)
+    return changed_bytes(data, rng) if rng.random() < 0.4 else _fields(data, rng)
 
 
 def outcome(data: bytes, shape: tuple[int, ...] | None = None) -> str:
@@ -233,7 +233,9 @@ def outcome(data: bytes, shape: tuple[int, ...] | None = None) -> str:
     return "read"
 
 
-def _work(first: int, n: int, at: Any, answer: Any) -> None:
+def _work(
+    first: int, n: int, at: Any, answer: Any, damaged: Callable[[int], bytes], outcome: Callable[[bytes], str]
+) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     outcomes, slowest = Counter[str](), 0.0
@@ -247,7 +249,10 @@ def _work(first: int, n: int, at: Any, answer: Any) -> None:
     answer.send((outcomes, slowest))
 
 
-def fuzz(n: int, seed: int = 0, *, chunk: int = 1000) -> tuple[Counter[str], float]:
+def fuzz(
+    n: int, seed: int = 0, *, chunk: int = 1000,
+    damaged: Callable[[int], bytes] = damaged, outcome: Callable[[bytes], str] = outcome,
+) -> tuple[Counter[str], float]:  # fmt: skip
     """Run `n` inputs; how many had which outcome, and the seconds of the slowest."""
     outcomes, slowest = Counter[str](), 0.0
     context = multiprocessing.get_context("fork")
@@ -255,7 +260,7 @@ def fuzz(n: int, seed: int = 0, *, chunk: int = 1000) -> tuple[Counter[str], flo
     while first < end:
         at, (receiver, sender) = context.Value("q", first), context.Pipe(duplex=False)
         size = min(chunk, end - first)
-        process = context.Process(target=_work, args=(first, size, at, sender))
+        process = context.Process(target=_work, args=(first, size, at, sender, damaged, outcome))
         process.start()
         sender.close()
         try:
@@ -269,18 +274,22 @@ def fuzz(n: int, seed: int = 0, *, chunk: int = 1000) -> tuple[Counter[str], flo
     return outcomes, slowest
 
 
+def report(n: int, outcomes: Counter[str], slowest: float) -> None:
+    """Print how many inputs had which outcome."""
+    sound = {name: count for name, count in outcomes.items() if name.isidentifier()}
+    broken = {name: count for name, count in outcomes.items() if not name.isidentifier()}
+    print(f"{n} inputs: {sound}, {sum(broken.values())} crashes, slowest {slowest:.3f} s")
+    for name, count in sorted(broken.items(), key=lambda item: -item[1])[:8]:
+        print(f"{count} x {name}")
+
+
 def main() -> None:
     """Fuzz, and print what came of it."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--n", type=int, default=200_000)
     arguments.add_argument("--seed", type=int, default=0)
     args = arguments.parse_args()
-    outcomes, slowest = fuzz(args.n, args.seed)
-    sound = {name: count for name, count in outcomes.items() if name.isidentifier()}
-    broken = {name: count for name, count in outcomes.items() if not name.isidentifier()}
-    print(f"{args.n} inputs: {sound}, {sum(broken.values())} crashes, slowest {slowest:.3f} s")
-    for name, count in sorted(broken.items(), key=lambda item: -item[1])[:8]:
-        print(f"{count} x {name}")
+    report(args.n, *fuzz(args.n, args.seed))
 
 
 if __name__ == "__main__":

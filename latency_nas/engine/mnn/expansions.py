@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 
 from latency_nas.engine.mnn.steps import BINARY, Program, Step
@@ -45,13 +46,25 @@ def expanded(graph: OpGraph) -> Program:
     Raises:
         GraphError: if a choice is open.
     """
-    graph = spelled_out(graph, lambda node: _joins(graph, node))
+    graph = _without_known(spelled_out(graph, lambda node: _joins(graph, node)))
     program = Program(graph)
     for node in graph.nodes:
         if node.op == CHOICE:
             raise GraphError(f"Expected a graph of one architecture, but the choice `{node.attrs['name']}` is open.")
         _expand(program, node)
     return program
+
+
+def _without_known(graph: OpGraph) -> OpGraph:
+    """The graph without the nodes that read only constants: the converter computes these, their outputs are known."""
+    values, nodes = list(graph.values), []
+    for node in graph.nodes:
+        if node.op != CHOICE and node.inputs and all(values[index].constant for index in node.inputs):
+            for index in node.outputs:
+                values[index] = replace(values[index], constant=True)
+        else:
+            nodes.append(node)
+    return graph if len(nodes) == len(graph.nodes) else replace(graph, values=tuple(values), nodes=tuple(nodes))
 
 
 def _expand(program: Program, node: Node) -> None:

@@ -149,6 +149,8 @@ def _unsqueeze(call: Call) -> Step:
 
 def _transpose(call: Call) -> Step:
     perm = tuple(call.integers(1, "dims"))
+    if sorted(perm) != list(range(len(call.shapes[0]))):
+        raise ValueError(f"{perm} is no order of its {len(call.shapes[0])} axes")
     return Step("transpose", {"perm": perm}, (tuple(call.shapes[0][axis] for axis in perm),))
 
 

@@ -15,6 +15,7 @@ from latency_nas.engine.mnn.converter import convert
 from latency_nas.engine.mnn.fusion import fuse_mnn
 from latency_nas.engine.mnn.mnn_engine import MNN
 from latency_nas.errors import GraphError
+from latency_nas.graph import Node, OpGraph, Value
 from latency_nas.graph.architectures import random_architectures
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import n_macs
@@ -127,3 +128,14 @@ def test_an_engine_without_rules_is_refused() -> None:
         "Expected an engine whose fusion rules are known (MNN, Paddle-Lite), but got 'TNN': "
         "its tables can be read, but no model can be priced by them yet."
     )
+
+
+def test_what_follows_from_constants_does_not_run() -> None:
+    """The converter computes it; what reads it and an input runs."""
+    values = [Value(shape=(4, 8)), Value(shape=(8, 8), constant=True), *[Value(shape=(8, 8))] * 2, Value(shape=(4, 8))]
+    nodes = [
+        Node(name=op, op=op, inputs=inputs, outputs=(output,), attrs={})
+        for op, inputs, output in (("relu", (1,), 2), ("linear", (2,), 3), ("matmul", (0, 3), 4))
+    ]
+    graph = OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=(0,), outputs=(4,))
+    assert [call.kernel.op for call in fuse_mnn(graph) if call.kernel.op != "raster"] == ["matmul"]
