@@ -56,16 +56,24 @@ def _constant_factor(kernel: Kernel) -> int:
 _GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
-def _recurrent_params(kernel: Kernel) -> int:
-    """Two matrices and two biases for each gate and direction."""
+def _recurrent_sizes(kernel: Kernel) -> tuple[int, int, int]:
+    """The hidden size, the number of directions, and the size of the state that is fed back."""
     hidden, directions = (cast(int, kernel.attributes.get(name, 1)) for name in ("hidden", "directions"))
-    return directions * _GATES[kernel.op] * hidden * (kernel.inputs[0][-1] + hidden + 2)
+    return hidden, directions, cast(int, kernel.attributes.get("projection", hidden))
+
+
+def _recurrent_params(kernel: Kernel) -> int:
+    """Two matrices and two biases for each gate and direction, and the projection."""
+    hidden, directions, state = _recurrent_sizes(kernel)
+    own = _GATES[kernel.op] * hidden * (kernel.inputs[0][-1] + state + 2)
+    return directions * (own + (hidden * state if "projection" in kernel.attributes else 0))
 
 
 def _recurrent_macs(kernel: Kernel) -> int:
-    hidden, directions = (cast(int, kernel.attributes.get(name, 1)) for name in ("hidden", "directions"))
+    hidden, directions, state = _recurrent_sizes(kernel)
     *batch, features = kernel.inputs[0]
-    return prod(batch) * directions * _GATES[kernel.op] * hidden * (features + hidden)
+    own = _GATES[kernel.op] * hidden * (features + state)
+    return prod(batch) * directions * (own + (hidden * state if "projection" in kernel.attributes else 0))
 
 
 # Number of parameters of each op that has some.

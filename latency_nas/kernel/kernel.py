@@ -153,7 +153,7 @@ class Kernel:
                 f"Expected {self.op} to have an input and an output of {min_rank} sizes or more, but got {shapes}."
             )
         attributes = dict(self.attrs)
-        for name in ("hidden", "directions"):
+        for name in ("hidden", "directions", "projection"):
             size = attributes.get(name, 1)
             if not isinstance(size, int) or size < 1:
                 raise KernelError(

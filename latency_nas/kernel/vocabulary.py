@@ -11,7 +11,7 @@ _CONV: Attributes = (("dilation", "group", "kernel", "pad", "stride"), ("act", "
 _CONV_TRANSPOSE: Attributes = (_CONV[0], ("act", "bias", "output_pad"))
 _POOL: Attributes = (("kernel", "pad", "stride", "type"), ("ceil", "dilation", "global"))
 _REDUCE: Attributes = (("axes",), ("keepdim",))
-_RECURRENT: Attributes = (("hidden",), ("directions",))
+_RECURRENT: Attributes = (("hidden",), ("directions", "projection"))
 _BINARY: Attributes = ((), ("act", "scalar"))
 
 # op -> (required attributes, optional attributes). A source that does not record an optional attribute leaves it out:
@@ -27,10 +27,13 @@ OPS: dict[str, Attributes] = {
     "pool1d": _POOL,
     "pool2d": _POOL,
     "pool3d": _POOL,
+    # a pooling to a size that does not divide its input's, so that windows differ
+    **dict.fromkeys((f"adaptive_pool{n}d" for n in (1, 2, 3)), (("type",), ())),
     # products; a matmul with one input multiplies it by a constant: from the left, unless `constant` says right
     "linear": ((), ("act", "bias")),
     "matmul": ((), ("constant",)),
-    # a layer over a sequence, of shape (steps, batch, features); with two directions, both read it
+    # a layer over a sequence, of shape (steps, batch, features); with two directions, both read it; `projection` is
+    # the size to which an LSTM projects its hidden state
     **dict.fromkeys(("lstm", "gru", "rnn"), _RECURRENT),
     # norms; `axis` is the first normalised axis, where that is not the last axis
     "batch_norm": ((), ("act",)),

@@ -117,6 +117,7 @@ _SCATTERS = (
     "masked_scatter",
     "slice_scatter",
     "select_scatter",
+    "col2im",
 )
 _RESIZE = {
     "linear": ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "_upsample_bilinear2d_aa"),
@@ -184,7 +185,7 @@ _READ: dict[str, Callable[..., Read]] = {
     "roll": _plain("roll"),
     "flip": lambda x, dims: ("flip", {"axes": tuple(sorted(dim % x.dim() for dim in dims))}),
     "copy": _plain("expand"),
-    "im2col": _plain("im2col"),
+    **dict.fromkeys(("im2col", "unfold"), _plain("im2col")),
     "grid_sampler_2d": _plain("grid_sample"),
     "grid_sampler_3d": _plain("grid_sample"),
     "embedding": _plain("embedding"),

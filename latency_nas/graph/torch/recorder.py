@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import Node, Value
-from latency_nas.graph.torch.aten import is_composite, is_view, signature, tensors_in, tensors_of, written_by
+from latency_nas.graph.torch.aten import is_composite, is_view, tensors_in, tensors_of, written_by
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.fakes import Fakes, check_data
 from latency_nas.graph.torch.model_tensors import ModelTensors
@@ -24,7 +24,7 @@ from latency_nas.graph.torch.overwritten import Overwritten
 from latency_nas.graph.torch.parameter_trace import ParameterTrace
 from latency_nas.graph.torch.quantization import quantised
 from latency_nas.graph.torch.recurrent import read_recurrent
-from latency_nas.graph.torch.rewrites import REWRITES
+from latency_nas.graph.torch.rewrites import REWRITES, SEPARATE
 from latency_nas.graph.torch.written import WrittenMemory
 from latency_nas.kernel import OPS
 
@@ -32,15 +32,7 @@ __all__ = ["Recorder"]
 
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _WITH_SCALARS = frozenset(op for op, (_, optional) in OPS.items() if "scalar" in optional)
-_MAX_LIKE = 10_000
-# signature of an op and its arguments -> shape, strides, type and device of the result
-_LIKE: dict[Any, tuple[Any, ...]] = {}
 _WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not decomposed into steps in time
-
-
-def _fits(x: Tensor, *others: Any) -> bool:
-    """Whether a batch norm has a weight for each channel. If so, its result is known without torch's twenty ops."""
-    return x.dim() > 1 and all(item.shape == x.shape[1:2] for item in others if isinstance(item, Tensor))
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -152,6 +144,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.namespace == "prim":  # returns a property, such as the device
             return func(*args, **kwargs)
         name = name_of(func)
+        if name in SEPARATE:
+            with self:
+                return SEPARATE[name](*args, **kwargs)
         tensors = list(tensors_in((*args, *kwargs.values())))
         if not any(isinstance(tensor, FakeTensor) or self.memory.holds(tensor) for tensor in tensors):
             self.overwritten.keep(func, tensors)
@@ -175,12 +170,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         if name.startswith("fake_quantize") and not all(self.is_constant(tensor) for tensor in tensors[:1]):
             return quantised(self.fake(tensors[0]), self._emit)
+        if name == "_grouped_mm":  # torch's own fake accepts no fp32
+            return self._emit(f"aten.{name}", {}, tensors[:2], (*tensors[0].shape[:-1], tensors[1].shape[-1]))
         if name in _WHOLE:
             with self:
                 result = read_recurrent(func, args, self._emit)
             if result is not None:
                 return result
-        scaled = f"{name}.alpha" if kwargs.get("alpha", 1) != 1 else name
+        scaled = f"{name}.alpha" if f"{name}.alpha" in REWRITES and kwargs.get("alpha", 1) != 1 else name
         op = None if scaled in REWRITES else read_op(func, args, kwargs, self.is_constant)
         if op is None and name not in IDENTITY and name not in SHAPE_ONLY:
             rewrite = REWRITES.get(scaled) if func.overloadpacket.__name__ == name else None
@@ -193,7 +190,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         read = list(tensors_in(args)) if "out" in kwargs else tensors[1:] if name == "copy" else tensors
         inputs = tuple(map(self.find, read))
         try:
-            result = self._run(func, args, kwargs)
+            result = self.fakes.run(func, args, kwargs, self.fake)
         except Exception as error:
             self.raised = error
             raise
@@ -215,29 +212,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         index = self._index.get(id(tensor))
         return self.add(tensor, constant=True) if index is None else index
 
-    def _run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Run an op on fakes. If the same call gave one tensor before, a blank of the same kind is made instead."""
-        key = None if is_view(func) else signature((func, args, *kwargs.items()))
-        try:
-            like = _LIKE.get(key)
-        except TypeError:  # an argument that cannot be hashed
-            key = like = None
-        if like is not None:
-            return self.blank(*like)
-        args, kwargs = tuple(map(self._faked, args)), {name: self._faked(item) for name, item in kwargs.items()}
-        result = torch.empty_like(args[0]) if name_of(func) == "batch_norm" and _fits(*args) else func(*args, **kwargs)
-        if key is not None and type(result) is FakeTensor:
-            if len(_LIKE) >= _MAX_LIKE:
-                _LIKE.clear()
-            _LIKE[key] = tuple(result.shape), result.stride(), result.dtype, result.device
-        return result
-
-    def _faked(self, item: Any) -> Any:
-        """An argument with fakes for its tensors. Aten's arguments are nested only in lists."""
-        if isinstance(item, Tensor):
-            return self.fake(item)
-        return [self._faked(part) for part in item] if isinstance(item, list | tuple) else item
-
     def _record(self, name: str, read: tuple[str, Attrs], inputs: tuple[int, ...], made: list[Tensor]) -> None:
         """Add the node of an op; none if it computes a constant or changes nothing."""
         if name in ("zeros_like", "new_zeros"):
@@ -247,6 +221,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for tensor in made:
                 self._index.pop(id(tensor), None)  # a constant: every converter folds it
             return
+        if (dtype := next((item.dtype for item in made if item.dtype not in DTYPES), None)) is not None:
+            raise GraphError(
+                f"Expected ops on tensors of type {', '.join(map(str, DTYPES))}, but aten.{name} gives {dtype}."
+            )
         op, attrs = read
         source = self.values[inputs[0]]
         same_shape, same_dtype = tuple(made[0].shape) == source.shape, DTYPES.get(made[0].dtype) == source.dtype

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["REWRITES"]
+__all__ = ["REWRITES", "SEPARATE"]
 
 
 def _attention(
@@ -93,6 +93,19 @@ def _variance(x: Tensor, dim: Any = None, *, correction: float | None = 1, keepd
     return (centred * centred).mean(dim, keepdim=keepdim)
 
 
+def _norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:  # noqa: A002
+    """A norm of vectors by the ops that it consists of."""
+    axes = tuple(range(x.dim())) if dim is None else dim
+    if ord in (math.inf, -math.inf):
+        return (torch.amax if ord > 0 else torch.amin)(x.abs(), axes, keepdim)
+    if ord == 0:
+        return (x != 0).sum(axes, keepdim)
+    if ord == 2:
+        return (x * x).sum(axes, keepdim).sqrt()
+    total: Tensor = x.abs().sum(axes, keepdim) if ord == 1 else (x.abs() ** ord).sum(axes, keepdim) ** (1 / ord)
+    return total
+
+
 def _adaptive_avg_pool(x: Tensor, size: list[int]) -> Tensor:
     """A pooling to one pixel is a mean, as in torch's own exporter."""
     if all(each == 1 for each in size):
@@ -124,4 +137,12 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "outer": lambda x, other: x.unsqueeze(-1) * other,
     "glu": _glu,
     "var": _variance,
+    "linalg_vector_norm": _norm,
+}
+
+# ops that are rewritten for constants, too: their results share memory, but are written to as if they did not
+SEPARATE: dict[str, Callable[..., Any]] = {
+    "unsafe_chunk": lambda x, *args: [part.clone() for part in x.chunk(*args)],
+    "unsafe_split": lambda x, *args: [part.clone() for part in x.split(*args)],
+    "unsafe_split_with_sizes": lambda x, *args: [part.clone() for part in x.split(*args)],
 }

@@ -100,7 +100,7 @@ def adaptive_pool(kind: str) -> Callable[..., Read]:
         n_axes = len(size)
         sources = x.shape[-n_axes:]
         if x.dim() != n_axes + 2 or any(source % target for source, target in zip(sources, size, strict=True)):
-            return f"aten.adaptive_{kind}_pool{n_axes}d", {}
+            return f"adaptive_pool{n_axes}d", {"type": kind}
         window = tuple(source // target for source, target in zip(sources, size, strict=True))
         return f"pool{n_axes}d", {"type": kind, "kernel": window, "stride": window, "pad": (0,) * 2 * n_axes}
 

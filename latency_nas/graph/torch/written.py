@@ -111,19 +111,20 @@ class WrittenMemory:
         values.append(Value(shape=shape, dtype=whole.dtype, constant=whole.constant))
         made = len(values) - 1
         if not whole.constant:
-            is_part = prod(shape) < prod(whole.shape)
-            attrs = _slice(whole.shape, shape, int(tensor.storage_offset())) if is_part else {}
-            self._graph.append("slice" if is_part else "reshape", attrs, (state.value,), (made,))
+            op, attrs = _move(whole.shape, shape, int(tensor.storage_offset()))
+            self._graph.append(op, attrs, (state.value,), (made,))
         return made
 
 
-def _slice(whole: Shape, part: Shape, offset: int) -> dict[str, AttrValue]:
-    """The attributes of a slice of a contiguous tensor."""
-    if len(whole) != len(part):
-        return {"axes": (), "starts": ()}
+def _move(whole: Shape, part: Shape, offset: int) -> tuple[str, dict[str, AttrValue]]:
+    """The op that reads a part of a contiguous tensor, or all of it in another shape."""
+    if prod(part) == prod(whole):
+        return "reshape", {}
+    if len(whole) != len(part):  # a view of other axes
+        return "index", {}
     strides = [prod(whole[axis + 1 :]) for axis in range(len(whole))]
     cut = [axis for axis, (full, size) in enumerate(zip(whole, part, strict=True)) if size < full]
-    return {"axes": tuple(cut), "starts": tuple(offset // strides[axis] % whole[axis] for axis in cut)}
+    return "slice", {"axes": tuple(cut), "starts": tuple(offset // strides[axis] % whole[axis] for axis in cut)}
 
 
 def _storage(tensor: Tensor) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from latency_nas.errors import GraphError, InputMismatchError
-from latency_nas.graph.torch import recorder as torch_recorder
+from latency_nas.graph.torch import fakes as torch_fakes
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import n_macs
 from tests.networks import MobileNet, ResNet18, Snippet
@@ -152,7 +152,7 @@ def test_a_model_of_two_gigabytes_is_read_in_200_megabytes() -> None:
     code = """
 import resource, torch
 from torch import nn
-from latency_nas.graph.torch import recorder as torch_recorder
+from latency_nas.graph.torch import fakes as torch_fakes
 from latency_nas.graph.torch.reader import read_torch
 def peak_mb(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 read_torch(nn.Linear(8, 8), input_shape=(1, 8))
@@ -170,11 +170,11 @@ print(peak_mb() - before_mb)
 @pytest.mark.parametrize("make", [ghostnet, lambda: mobilenet_v3("small")], ids=["GhostNet", "MobileNetV3"])
 def test_what_is_remembered_of_operators_changes_no_graph(make: Callable[[], nn.Module]) -> None:
     model = make()
-    torch_recorder._LIKE.clear()
+    torch_fakes._LIKE.clear()
     small, first = (read_torch(model, input_shape=(1, 3, side, side)) for side in (64, 96))
-    assert len(torch_recorder._LIKE) > 50
+    assert len(torch_fakes._LIKE) > 50
     again = read_torch(model, input_shape=(1, 3, 96, 96))  # from memory
-    torch_recorder._LIKE.clear()
+    torch_fakes._LIKE.clear()
     assert read_torch(model, input_shape=(1, 3, 96, 96)) == first == again != small
 
 
