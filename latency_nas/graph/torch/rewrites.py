@@ -106,6 +106,15 @@ def _norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: 
     return total
 
 
+def _sort(x: Tensor, dim: int = -1, descending: bool = False, **_: Any) -> Any:
+    """Sort by the op that torch's own exporter has for it."""
+    return x.topk(x.shape[dim], dim, descending)
+
+
+def _floor_divide(x: Tensor, other: Any) -> Tensor:
+    return (x / other).floor() if x.is_floating_point() else torch.div(x, other, rounding_mode="floor")
+
+
 def _adaptive_avg_pool(x: Tensor, size: list[int]) -> Tensor:
     """A pooling to one pixel is a mean, as in torch's own exporter."""
     if all(each == 1 for each in size):
@@ -138,6 +147,8 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "glu": _glu,
     "var": _variance,
     "linalg_vector_norm": _norm,
+    "sort": _sort,
+    "floor_divide": _floor_divide,
 }
 
 # ops that are rewritten for constants, too: their results share memory, but are written to as if they did not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -120,6 +121,22 @@ CASES: dict[str, tuple[Any, tuple[tuple[int, ...], ...], list[tuple[str, dict[st
         (LINE,),
         [("reduce_max", {"axes": (1,), "keepdim": 0}), ("argmax", {"axis": 1, "keepdim": 0})],
     ),
+    "norms of vectors": (
+        lambda x: [torch.linalg.vector_norm(x, order, 1) for order in (0, 1, 2, math.inf)],
+        (LINE,),
+        [
+            ("not_equal", {"scalar": 1}), ("reduce_sum", {"axes": (1,), "keepdim": 0}), ("abs", {}),
+            ("reduce_sum", {"axes": (1,), "keepdim": 0}), ("mul", {}), ("reduce_sum", {"axes": (1,), "keepdim": 0}),
+            ("sqrt", {}), ("abs", {}), ("reduce_max", {"axes": (1,), "keepdim": 0}),
+        ],
+    ),
+    "windows": (
+        lambda x: (x.unfold(2, 2, 2), F.fold(F.unfold(x, 2), 6, 2)),
+        (IMAGE,),
+        [("im2col", {}), ("im2col", {}), ("scatter", {})],
+    ),
+    "sort": (lambda x: x.sort(2), (WORDS,), [("topk", {"k": 8, "axis": 2})]),
+    "floor division": (lambda x: x // 2, (WORDS,), [("div", {"scalar": 1}), ("floor", {})]),
     "topk": (lambda x: x.topk(3), (WORDS,), [("topk", {"k": 3, "axis": 2})]),
     "pool1d": (nn.MaxPool1d(2), (LINE,), [("pool1d", window(1, 2, 2, type="max"))]),
     "pool3d": (nn.AvgPool3d(2), (CUBE,), [("pool3d", window(3, 2, 2, type="avg"))]),

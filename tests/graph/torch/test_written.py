@@ -157,3 +157,16 @@ def test_outputs_in_objects() -> None:
         return Result(net.conv(x))
 
     assert [node.op for node in read_torch(Net(forward), IMAGE).nodes] == ["conv2d"]
+
+
+def test_a_part_of_a_constant_that_is_written_keeps_the_rest_apart() -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        gates = torch.zeros(2, 18)
+        first, second, _ = gates.chunk(3, 1)
+        first.add_(x.flatten(1)[:, :6].expand(2, 6))
+        return second.flatten() + gates.flatten()[:12]
+
+    graph = read_torch(Net(forward), torch.zeros(2, 3, 2, 2))
+    assert {node.op for node in graph.nodes} <= {"reshape", "slice", "add", "scatter", "index"}
+    assert all(node.attrs["axes"] for node in graph.nodes if node.op == "slice")
+    assert ResourceCounter("macs").predict(Net(forward), torch.zeros(2, 3, 2, 2)).value == 0
