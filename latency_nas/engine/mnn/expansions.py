@@ -13,7 +13,7 @@ from math import prod
 from latency_nas.engine.mnn.steps import BINARY, Program, Step
 from latency_nas.errors import GraphError
 from latency_nas.graph.normal_form.spellings import spelled_out
-from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
+from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
 from latency_nas.kernel import AttrValue, Shape
 
 __all__ = ["expanded"]
@@ -176,6 +176,42 @@ def _small_groups(program: Program, node: Node) -> bool:
     return True
 
 
+def _instance_norm(program: Program, node: Node) -> bool:
+    """MNN normalises the last of three axes."""
+    index, output = program.graph.activations(node)[0], node.outputs[0]
+    n, channels, *spatial = program.shape(index)
+    _norm(program, node, (index, output), (n, channels, prod(spatial)))
+    return True
+
+
+def _group_norm(program: Program, node: Node) -> bool:
+    """Exporters write the norm of a row for each group, then a product and a sum for each channel."""
+    index, output = program.graph.activations(node)[0], node.outputs[0]
+    shape, groups = program.shape(index), int(str(node.attrs["group"]))
+    affine = len(node.inputs) > 1
+    made = program.new(shape, index) if affine else output
+    _norm(program, node, (index, made), (shape[0], groups, prod(shape[1:]) // groups))
+    if affine:
+        values = program.values
+        weights = len(values)
+        values.append(Value(shape=(shape[1], *(1,) * (len(shape) - 2)), dtype=values[index].dtype, constant=True))
+        scaled = program.new(shape, index)
+        program.steps.append(Step("mul", (made, weights), (scaled,), {}, node, (node.name,)))
+        program.steps.append(Step("add", (scaled, weights), (output,), {}, node, (node.name,)))
+    return True
+
+
+def _norm(program: Program, node: Node, ends: tuple[int, int], rows: Shape) -> None:
+    """Append a norm of rows between two reshapes."""
+    index, output = ends
+    flat, made = program.new(rows, index), program.new(rows, index)
+    program.steps += [
+        Step("reshape", (index,), (flat,), {}, node),
+        Step("instance_norm", (flat,), (made,), {}, node, (node.name,)),
+        Step("reshape", (made,), (output,), {}, node),
+    ]
+
+
 # op -> function that appends its steps, and says whether it did
 _EXPAND: dict[str, Callable[[Program, Node], bool]] = {
     "linear": _linear,
@@ -183,4 +219,6 @@ _EXPAND: dict[str, Callable[[Program, Node], bool]] = {
     "conv1d": _conv1d,
     "conv2d": _small_groups,
     "softplus": _softplus,
+    "instance_norm": _instance_norm,
+    "group_norm": _group_norm,
 }
