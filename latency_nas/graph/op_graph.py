@@ -30,7 +30,7 @@ class Value:
         parameter: Name of the parameter or buffer, or ``""``.
         parts: Parts of parameters that a constant holds or was computed from; empty for buffers and numbers. None where
             the graph does not record parameters.
-        number: Value of a constant that is a single number, where the source states it.
+        number: The number that all elements of a constant are, where the source states it and the constant is small.
     """
 
     shape: Shape

@@ -177,10 +177,14 @@ def _small_groups(program: Program, node: Node) -> bool:
 
 
 def _instance_norm(program: Program, node: Node) -> bool:
-    """MNN normalises the last of three axes."""
+    """MNN normalises the last of three axes, and scales by weights unless they change nothing."""
     index, output = program.graph.activations(node)[0], node.outputs[0]
     n, channels, *spatial = program.shape(index)
-    _norm(program, node, (index, output), (n, channels, prod(spatial)))
+    weights = [program.values[position].number for position in node.inputs if program.values[position].constant]
+    made = output if weights in ([], [1.0, 0.0]) else program.new(program.shape(index), index)
+    _norm(program, node, (index, made), (n, channels, prod(spatial)))
+    if made != output:
+        program.steps.append(Step("batch_norm", (made,), (output,), {}, node, (node.name,)))
     return True
 
 

@@ -100,13 +100,16 @@ class _Run:
         self, step: Step, names: tuple[str, ...], op: str, inputs: tuple[Shape, ...], output: Shape, **attrs: AttrValue
     ) -> None:
         """Append a kernel that runs for a step and computes the nodes of these names."""
-        dtype = self.program.values[step.outputs[0]].dtype
+        dtype = self.program.values[(step.outputs or step.inputs)[0]].dtype
         kernel = shared_kernel(op, inputs, (output,), tuple(attrs.items()), dtype)
         layer = step.node.modules[-1] if step.node.modules else ""
         self.calls.append(KernelCall(kernel=kernel, layer=layer, nodes=names, reader=step.node.name))
 
     def place(self, step: Step) -> None:
         """Emit the kernels of a step."""
+        if step.op == "output":
+            self.copy(step, self.read(step.inputs[0], packed=False))
+            return
         outputs = [Tensor(self.program.shape(index), self.packed[index]) for index in step.outputs]
         self.tensors.update(zip(step.outputs, outputs, strict=True))
         if step.op in VIEWS:
@@ -121,9 +124,9 @@ class _Run:
             self._selected(step, outputs[0])
         else:
             self._compute(step, outputs)
-        for index in step.outputs:
-            if index in self.outputs:
-                self.copy(step, self.read(index, packed=False))
+        for index, tensor in zip(step.outputs, outputs, strict=True):
+            if index in self.outputs and not self.packed[index]:
+                self.copy(step, tensor)
 
     def _view(self, step: Step, outputs: Sequence[Tensor]) -> None:
         packed = outputs[0].packed if step.op != "unpack" else self.packed[step.inputs[0]]

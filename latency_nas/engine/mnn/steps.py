@@ -181,6 +181,7 @@ def _sort(program: Program) -> None:
     for _, index in sorted(zip(names, outputs, strict=True), reverse=True):
         if index in makers:
             _visit(makers[index], makers, done, ordered)
+            ordered.append(Step("output", (index,), (), {}, makers[index].node))
     program.steps = ordered
 
 

@@ -24,7 +24,8 @@ def join_templates(program: Program) -> None:
         if template is None:
             continue
         before = makers.get(step.inputs[-1])
-        template(program, step, before if before and users[step.inputs[-1]] == 1 else None)
+        alone = users[step.inputs[-1]] == step.inputs.count(step.inputs[-1])
+        template(program, step, before if alone else None)
         if not step.op and step.outputs[0] in program.graph.outputs:
             step.op = "reshape"
         if not step.op:
@@ -49,8 +50,11 @@ def _add(program: Program, step: Step, _: Step | None) -> None:
     _neutral(program, step, 0.0)
 
 
-def _mul(program: Program, step: Step, _: Step | None) -> None:
+def _mul(program: Program, step: Step, before: Step | None) -> None:
     if len(step.inputs) == 2 and step.inputs[0] == step.inputs[1]:
+        if before is not None and before.op == "sub" and len(before.inputs) == 2:
+            step.op, step.inputs, before.op = "sub", before.inputs, ""  # one op subtracts and squares
+            return
         step.op, step.inputs, step.attrs = "square", step.inputs[:1], {}
     else:
         _neutral(program, step, 1.0)
@@ -85,7 +89,7 @@ def _div(program: Program, step: Step, before: Step | None) -> None:
         step.op, before.op = "mul", "rsqrt"
 
 
-# op -> function of (program, step, the step that only it reads its last operand from) that changes both
+# op -> function of (program, step, the step whose output, its last operand, only it reads) that changes both
 _TEMPLATES: Mapping[str, Callable[[Program, Step, Step | None], None]] = {
     "add": _add,
     "sub": _add,

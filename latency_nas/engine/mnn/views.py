@@ -118,11 +118,18 @@ def _slice(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) -
 
 
 def _flip(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) -> None:
-    shape, read, at = inputs[0].shape, strides_of(inputs[0].shape), 0
-    for axis in _ints(attrs, "axes"):
+    """One region for each position along the axes before the last that is reversed."""
+    shape, axes = inputs[0].shape, _ints(attrs, "axes")
+    read, write, at, outer = strides_of(shape), strides_of(shape), 0, max(axes)
+    for axis in axes:
         at += (shape[axis] - 1) * read[axis]
         read[axis] = -read[axis]
-    outputs[0].regions = box_regions(inputs[0], shape, read, strides_of(shape), read_at=at)
+    outputs[0].regions = []
+    for place in product(*map(range, shape[:outer])):
+        starts = [sum(i * stride for i, stride in zip(place, strides, strict=False)) for strides in (read, write)]
+        outputs[0].regions += box_regions(
+            inputs[0], shape[outer:], read[outer:], write[outer:], read_at=at + starts[0], write_at=starts[1]
+        )
 
 
 def _pad(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) -> None:

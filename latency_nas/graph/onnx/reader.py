@@ -74,7 +74,7 @@ class _Builder:
             shape, kind = self.model.tensors[name]
             index = self._new(shape, kind, constant=constant, parameter=name if constant else "", parts=parts)
             known = self.model.constants.get(name) if constant else None
-            if known is not None and known.size == 1 and known.dtype.kind in "fiu":
+            if known is not None and known.size and known.dtype.kind in "fiu" and (known == known.flat[0]).all():
                 self.values[index] = replace(self.values[index], number=float(known.reshape(-1)[0]))
             self.index[name] = index
         return index

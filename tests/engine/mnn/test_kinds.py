@@ -21,15 +21,17 @@ from latency_nas.graph.onnx.reader import read_onnx
 from latency_nas.graph.torch.reader import read_torch
 from tests.mnn_network import executed_ops
 
+_Function = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor | tuple[Tensor, ...]]
+
 
 class Kind(nn.Module):
     """A function of a convolution's output, and of a layer of its own."""
 
-    def __init__(self, function: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor], layer: nn.Module) -> None:
+    def __init__(self, function: _Function, layer: nn.Module) -> None:
         super().__init__()
         self.function, self.layer, self.conv = function, layer, nn.Conv2d(8, 8, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self.function(self.layer, self.conv(x))
 
 
@@ -69,7 +71,7 @@ _UNARY = {
     "x * relu6(x + 3) / 6": lambda x: x * functional.relu6(x + 3) / 6, "1 - x": lambda x: 1 - x,
     "gelu spelled out": lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)),
 }  # fmt: skip
-KINDS: dict[str, tuple[Callable[[Callable[[Tensor], Tensor], Tensor], Tensor], nn.Module]] = {
+KINDS: dict[str, tuple[_Function, nn.Module]] = {
     **{name: (lambda layer, x, f=f: layer(f(x)), conv()) for name, f in _UNARY.items()},
     "transposed, norm, relu": (
         lambda layer, x: functional.relu(layer(x)), nn.Sequential(nn.ConvTranspose2d(8, 8, 2, 2), nn.BatchNorm2d(8))
@@ -92,6 +94,8 @@ KINDS: dict[str, tuple[Callable[[Callable[[Tensor], Tensor], Tensor], Tensor], n
     "pad": (lambda _, x: functional.pad(x, (1, 2, 1, 2)), nn.Identity()),
     "channels last norm": (lambda layer, x: layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), nn.LayerNorm(8)),
     "softmax of channels": (lambda layer, x: layer(x.softmax(1)), conv()),
+    "two outputs, of which one is read": (lambda layer, x: (x, layer(x)), conv()),
+    "variance": (lambda _, x: x.var((2, 3)), nn.Identity()),
     "product of two views": (lambda _, x: x.flatten(2) @ x.flatten(2).transpose(1, 2), nn.Identity()),
     "first token": (lambda layer, x: layer(x.flatten(2).transpose(1, 2)[:, 0]), nn.Linear(8, 8)),
 }  # fmt: skip
@@ -136,6 +140,14 @@ FILES: dict[str, tuple[int, list[_Node], dict[str, object]]] = {
         13, [("Mul", ["c", "c"], ["s"], {}), ("Sqrt", ["s"], ["q"], {}), ("Reciprocal", ["q"], ["y"], {})], {}
     ),
     "power of two": (13, [("Pow", ["c", "two"], ["y"], {})], {"two": np.float32(2)}),
+    "reversed rows": (
+        13, [("Slice", ["c", "last", "first", "axis", "back"], ["d"], {}), ("Conv", ["d", "w"], ["y"], {})],
+        {"last": np.array([-1]), "first": np.array([-99]), "axis": np.array([2]), "back": np.array([-1])},
+    ),
+    "norm of instances": (
+        13, [("InstanceNormalization", ["c", "ones", "ones"], ["d"], {}), ("Conv", ["d", "w"], ["y"], {})],
+        {"ones": np.ones(8, np.float32)},
+    ),
     "split into a number of parts": (
         18, [("Split", ["c"], ["u", "v"], {"axis": 1, "num_outputs": 2}), ("Mul", ["u", "v"], ["y"], {})], {}
     ),
