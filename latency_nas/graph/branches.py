@@ -80,7 +80,7 @@ def _take(graph: OpGraph, name: str, value: bool) -> OpGraph:
             alias[node.outputs[0]] = inputs[1]
             conditions += [index for index in inputs[:1] if index in made]
         else:
-            kept.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+            kept.append(node.reading(alias))
     outputs = tuple(alias.get(index, index) for index in graph.outputs)
     read = tuple(index for index in dict.fromkeys(conditions) if index not in outputs)
     names = graph.output_names and graph.output_names + tuple(f"{name}.{number}" for number in range(len(read)))

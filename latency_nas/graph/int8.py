@@ -37,7 +37,7 @@ def in_int8(graph: OpGraph, *, always: frozenset[str] = frozenset()) -> OpGraph:
             continue
         if not quantised and node.op not in always:
             continue
-        found.nodes[position] = replace(node, inputs=tuple(integers.get(index, index) for index in node.inputs))
+        found.nodes[position] = node.reading(integers)
         _mark_int8(found, output)
         if not quantised:
             for index in _folded(found, output):

@@ -65,6 +65,13 @@ class Node:
     modules: tuple[str, ...] = ()
     spelled: tuple[Node, ...] = ()
 
+    def reading(self, others: Mapping[int, int]) -> Node:
+        """The node with other values in place of some of its inputs."""
+        if others.keys().isdisjoint(self.inputs) and not self.spelled:
+            return self
+        inputs = tuple([others.get(index, index) for index in self.inputs])
+        return replace(self, inputs=inputs, spelled=tuple([part.reading(others) for part in self.spelled]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpGraph:
@@ -140,9 +147,5 @@ class OpGraph:
                 picked = node.inputs[architecture[str(node.attrs["name"])]]
                 chosen[node.outputs[0]] = chosen.get(picked, picked)
         outputs = tuple(chosen.get(index, index) for index in self.outputs)
-        nodes = []
-        for node in self.nodes:
-            if node.op != CHOICE:
-                inputs = tuple(chosen.get(index, index) for index in node.inputs)
-                nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        nodes = [node.reading(chosen) for node in self.nodes if node.op != CHOICE]
         return replace(self, nodes=tuple(nodes), outputs=outputs).without_dead_nodes()

@@ -138,16 +138,17 @@ def join(graphs: Sequence[OpGraph]) -> OpGraph:
             nodes.append(Node(name=f"p{number}.flatten", op="reshape", inputs=outputs, outputs=flat, attrs={}))
         elif outputs:
             at |= dict(zip(graph.inputs, outputs, strict=True))
-        nodes += _renumbered(graph, at, f"p{number}.")
+        nodes += _renumbered(graph.nodes, at, f"p{number}.")
         outputs = tuple(at[index] for index in graph.outputs)
     return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=graphs[0].inputs, outputs=outputs)
 
 
-def _renumbered(graph: OpGraph, at: Mapping[int, int], prefix: str) -> Iterator[Node]:
-    """The graph's nodes, with values numbered by `at` and names that begin with `prefix`."""
-    for node in graph.nodes:
+def _renumbered(nodes: Sequence[Node], at: Mapping[int, int], prefix: str) -> Iterator[Node]:
+    """The nodes of a graph, with values numbered by `at` and names that begin with `prefix`."""
+    for node in nodes:
         inputs, outputs = (tuple(at[index] for index in side) for side in (node.inputs, node.outputs))
-        yield replace(node, name=prefix + node.name, inputs=inputs, outputs=outputs)
+        spelled = tuple(_renumbered(node.spelled, at, prefix))
+        yield replace(node, name=prefix + node.name, inputs=inputs, outputs=outputs, spelled=spelled)
 
 
 def side_by_side(graphs: Sequence[OpGraph]) -> OpGraph:
@@ -161,7 +162,7 @@ def side_by_side(graphs: Sequence[OpGraph]) -> OpGraph:
     for number, graph in enumerate(graphs):
         at = {index: len(values) + index for index in range(len(graph.values))}
         values += graph.values
-        nodes += _renumbered(graph, at, f"b{number}.")
+        nodes += _renumbered(graph.nodes, at, f"b{number}.")
         inputs += [at[index] for index in graph.inputs]
         outputs += [at[index] for index in graph.outputs]
     return OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=tuple(inputs), outputs=tuple(outputs))

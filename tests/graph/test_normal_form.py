@@ -101,3 +101,21 @@ class Act(nn.Module):
 def test_torch_has_the_same_normal_form(op: str, function: Callable[[Tensor], Tensor]) -> None:
     graph = read_torch(Act(function), input_shape=(1, 8, 4, 4))
     assert [node.op for node in graph.nodes] == [op]
+
+
+def test_an_extracted_choice_is_read_by_all_parts_of_a_spelling() -> None:
+    class Supernet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = nn.ModuleList([nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = sum(gate * candidate(x) for gate, candidate in zip(torch.ones(2), self.block, strict=True))
+            return y * functional.hardsigmoid(y)
+
+    graph = read_torch(Supernet(), input_shape=(1, 8, 4, 4), choices={"block": ["block.0", "block.1"]})
+    assert graph.choices == {"block": 2}
+    spelled = spelled_out(graph.extract({"block": 1}))
+    assert [node.op for node in spelled.nodes] == ["conv2d", "hard_sigmoid", "mul"]
+    made = {index for node in spelled.nodes for index in node.outputs}
+    assert all(made.issuperset(part.inputs) for part in spelled.nodes[1:])
