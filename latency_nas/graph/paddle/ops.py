@@ -170,6 +170,10 @@ def _argmax(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
     return "argmax", {"axis": int(op.attrs["axis"]) % len(shapes[0]), "keepdim": int(bool(op.attrs.get("keepdims")))}
 
 
+def _flip(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
+    return "flip", {"axes": tuple(sorted(axis % len(shapes[0]) for axis in _integers(op.attrs["axis"], "axis")))}
+
+
 def _transpose(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
     return "transpose", {"perm": _integers(op.attrs["axis"], "axis")}
 
@@ -185,7 +189,9 @@ _SAME_NAME = (
     "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "mish", "hard_swish", "hard_sigmoid", "sigmoid", "swish",
     "tanh", "gelu", "softplus", "clip", "exp", "log", "sqrt", "rsqrt", "reciprocal", "erf", "sin", "cos", "abs", "sign",
     "floor", "ceil", "round", "logical_not", "logical_and", "logical_or", "equal", "not_equal", "greater_equal",
-    "less_equal", "batch_norm", "instance_norm", "where", "cast", "tile",
+    "less_equal", "batch_norm", "instance_norm", "where", "cast", "tile", "roll", "tan", "asin", "acos", "atan", "sinh",
+    "cosh", "asinh", "acosh", "atanh", "trunc", "log1p", "log2", "expm1", "celu", "softsign", "hard_shrink",
+    "logical_xor",
 )  # fmt: skip
 
 _RESHAPES = (
@@ -207,6 +213,14 @@ _READ: Mapping[str, _Reader] = {
     "greater_than": _plain("greater"),
     "less_than": _plain("less"),
     "silu": _plain("swish"),
+    "isnan_v2": _plain("is_nan"),
+    "isinf_v2": _plain("is_inf"),
+    "softshrink": _plain("soft_shrink"),
+    "logsigmoid": _plain("log_sigmoid"),
+    "tril_triu": _plain("trilu"),
+    "grid_sampler": _plain("grid_sample"),
+    "flip": _flip,
+    "index_select": _axis("gather", name="dim"),
     "scale": _scale,
     "pow": _plain("pow", scalar=1),
     "square": _plain("pow", scalar=1),

@@ -85,6 +85,10 @@ _NAMES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "add_n": ("sum", _X, _OUT),
     "expand_as": ("expand_as_v2", _XY, _OUT),
     "index_select": ("index_select", ("X", "Index"), _OUT),
+    "isnan": ("isnan_v2", _X, _OUT),
+    "isinf": ("isinf_v2", _X, _OUT),
+    "grid_sample": ("grid_sampler", ("X", "Grid"), _OUT),
+    "logical_xor": ("logical_xor", _XY, _OUT),
     "roll": ("roll", ("X", "shifts"), _OUT),
     "rnn": ("rnn", ("Input", "PreState", "WeightList", "SequenceLength"), ("Out", "DropoutState", "State", "Reserve")),
     "shape64": ("shape", ("Input",), _OUT),
@@ -98,6 +102,7 @@ _ATTRS: dict[str, dict[str, str]] = {
     "batch_norm": {"data_format": "data_layout"},
     "matmul_v2": {"transpose_x": "trans_x", "transpose_y": "trans_y"},
     "transpose2": {"perm": "axis"},
+    "index_select": {"axis": "dim"},
     "cast": {"dtype": "out_dtype"},
     **{f"reduce_{op}": {"axis": "dim", "keepdim": "keep_dim"} for op in ("mean", "sum", "max", "min", "prod")},
 }

@@ -138,9 +138,10 @@ _RULES: Mapping[str, Rule] = {
     **dict.fromkeys((
         "assign", "dropout", "relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "mish", "hard_swish",
         "hard_sigmoid", "sigmoid", "swish", "silu", "tanh", "gelu", "softplus", "softsign", "clip", "exp", "log",
-        "log1p", "log2", "expm1", "sqrt", "rsqrt", "reciprocal", "erf", "sin", "cos", "tan", "abs", "sign", "floor",
-        "ceil", "round", "logical_not", "isnan_v2", "isinf_v2", "scale", "pow", "square", "cast", "softmax",
-        "log_softmax", "cumsum", "batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "instance_norm",
+        "log1p", "log2", "expm1", "sqrt", "rsqrt", "reciprocal", "erf", "sin", "cos", "tan", "asin", "acos", "atan",
+        "sinh", "cosh", "asinh", "acosh", "atanh", "trunc", "celu", "hard_shrink", "softshrink", "logsigmoid", "abs",
+        "sign", "floor", "ceil", "round", "logical_not", "isnan_v2", "isinf_v2", "scale", "pow", "square", "cast",
+        "softmax", "log_softmax", "cumsum", "batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "instance_norm",
         "shuffle_channel", "channel_shuffle", "quantize_linear", "dequantize_linear", "fill_any_like", "full_like",
         "fill_zeros_like", "roll", "flip", "tril_triu", "increment", "fetch", "share_data", "set_value",
     ), _same),

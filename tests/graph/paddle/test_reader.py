@@ -18,7 +18,7 @@ from latency_nas.graph import OpGraph
 from latency_nas.graph.paddle.proto import ProgramDesc
 from latency_nas.graph.paddle.reader import read_paddle
 from latency_nas.graph.torch.reader import read_torch
-from latency_nas.kernel import n_macs
+from latency_nas.kernel import OPS, n_macs
 from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
 from tests.paddle_zoo import OPEN_SHAPES, OWN, QUANTISED, SUMS, TWINS, export
 from tests.zoo import ZOO
@@ -61,6 +61,7 @@ def test_both_formats_give_the_same_kernels(folder: Path, name: str) -> None:
 def test_open_sizes_follow_from_the_input(folder: Path, name: str) -> None:
     """What the program computes from its input's shape is what a program of that shape says."""
     fixed = [keys(read_paddle(folder / f"{name}{suffix}")) for suffix in SUFFIXES]
+    assert {key.split()[0] for key in fixed[0]} <= {*OPS, "paddle.scale"}
     opened = [keys(read_paddle(folder / f"{name}-open{suffix}", input_shape=OPEN_SHAPES[name])) for suffix in SUFFIXES]
     assert fixed[0] == fixed[1] == opened[0] == opened[1]
 
