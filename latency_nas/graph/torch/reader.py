@@ -128,7 +128,7 @@ def _recorded(
         quantise_as_deployed(model)  # undone by `unchanged`
         stack.enter_context(_watched(model, recorder))
         stack.enter_context(_as_written(model))
-        stack.enter_context(_below_autograd(model))
+        stack.enter_context(_below_autograd(recorder.tensors.tensors))
         stack.enter_context(recorder)
         result = _run(model, args, kwargs, recorder, run)
     outputs = _outputs(result)
@@ -140,12 +140,12 @@ def _recorded(
 
 
 @contextmanager
-def _below_autograd(model: nn.Module) -> Iterator[None]:
+def _below_autograd(tensors: Sequence[Tensor]) -> Iterator[None]:
     """Let torch dispatch whole ops, such as ``linear``, inside the block.
 
     `torch.inference_mode` does so too, but a constant that a forward computes in it cannot be used in training.
     """
-    of_inference = any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers()))
+    of_inference = any(tensor.is_inference() for tensor in tensors)
     with torch.inference_mode(of_inference), torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
         yield
 

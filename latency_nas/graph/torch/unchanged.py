@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -28,7 +28,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     _UNCHANGED.add(id(model))
     try:
-        with restored(modules), _tensors_restored(model), torch.random.fork_rng(devices, enabled=not is_nested):
+        with restored(modules), _tensors_restored(modules), torch.random.fork_rng(devices, enabled=not is_nested):
             for module in modules:
                 if _trains(module):
                     module.training = False
@@ -46,8 +46,9 @@ def _trains(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _tensors_restored(model: nn.Module) -> Iterator[None]:
-    tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if _is_plain(tensor)]
+def _tensors_restored(modules: Sequence[nn.Module]) -> Iterator[None]:
+    held = (part for module in modules for part in (*module._parameters.values(), *module._buffers.values()))
+    tensors = [tensor for tensor in held if tensor is not None and _is_plain(tensor)]
     before = [(tensor, tensor.data, tensor.requires_grad, tensor.grad) for tensor in tensors]
     try:
         yield
