@@ -7,7 +7,7 @@ stands only between copies, the conversions in the file decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 from latency_nas.engine.mnn.session import RanOp
@@ -58,9 +58,10 @@ def packed_outputs(file: MnnFile, ops: Sequence[RanOp]) -> list[bool]:
         in_file = file.by_name.get(op.name)
         if op.type != _RASTER and in_file is not None and in_file.outputs:
             known.setdefault(ties.root(number), formats.get(in_file.outputs[0], False))
+    unconverted = _unconverted(file, formats)
     read_again = {tensor.maker for op in ops for tensor in op.reads}
     for number, op in enumerate(ops):
-        if op.type == _RASTER and number in read_again and _joins(op):
+        if op.type == _RASTER and number in read_again and (_joins(op) or op.name in unconverted):
             n_packed = sum(known.get(ties.root(maker), False) for maker in _makers(op))
             known.setdefault(ties.root(number), 2 * n_packed > len(op.reads))
     return [known.get(ties.root(number), False) for number in range(len(ops))]
@@ -90,6 +91,13 @@ def _stated(ops: Sequence[RanOp]) -> Iterator[tuple[int, bool]]:
         elif op.type != _RASTER:
             yield number, is_packed
             yield from ((maker, is_packed) for maker in _makers(op)[:1])
+
+
+def _unconverted(file: MnnFile, formats: Mapping[int, bool]) -> set[str]:
+    """Names of the first copies for ops that read packed channels as they are, without a conversion before them."""
+    converted = {index for op in file.ops if op.type == "ConvertTensor" for index in op.outputs}
+    sources = ((op.name, op.inputs[0]) for op in file.ops if op.inputs)
+    return {f"{name}_raster_0" for name, index in sources if formats.get(index, False) and index not in converted}
 
 
 def _joins(op: RanOp) -> bool:

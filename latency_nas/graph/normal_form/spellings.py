@@ -13,7 +13,7 @@ from math import prod
 from latency_nas.graph.normal_form.patterns import Patterns
 from latency_nas.graph.op_graph import Node, OpGraph
 
-__all__ = ["normalized", "spelled_out"]
+__all__ = ["into_parts", "normalized", "spelled_out"]
 
 
 def _guarded_softmax(found: Patterns, position: int) -> None:
@@ -202,6 +202,11 @@ _PATTERNS: dict[str, tuple[Callable[[Patterns, int], None], ...]] = {
     "add": (_gelu, _bias),
     "reshape": (_swapped, _softmax),
 }
+
+
+def into_parts(split: Node) -> Node:
+    """A split that its source gives by a number of equal parts: engines may tell it from one with sizes."""
+    return replace(split, spelled=(replace(split, op="chunk"),))
 
 
 def normalized(graph: OpGraph) -> OpGraph:

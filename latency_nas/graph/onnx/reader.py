@@ -26,7 +26,7 @@ import onnx
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
 from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.int8 import in_int8
-from latency_nas.graph.normal_form.spellings import normalized
+from latency_nas.graph.normal_form.spellings import into_parts, normalized
 from latency_nas.graph.onnx.call import Call, Step
 from latency_nas.graph.onnx.control import CONTROL, body_ops, is_joined
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, load, python_value, title
@@ -168,10 +168,7 @@ class _Builder:
         made_last = tuple([self.add(name) for name in kept])
         self.append(node, last, inputs, made_last)
         if last.op == "split" and len(sources) == 1:
-            split = self.nodes[
-                -1
-            ]  # into a number of parts, or by an attribute: engines may tell it from one with sizes
-            self.nodes[-1] = replace(split, spelled=(replace(split, op="chunk"),))
+            self.nodes[-1] = into_parts(self.nodes[-1])
 
     def _place_joined(self, node: onnx.NodeProto) -> None:
         """Append a branch, unless both sides are the same tensor."""

@@ -165,7 +165,7 @@ _READ: dict[str, Callable[..., Read]] = {
     "argmax": _argmax,
     "topk": lambda x, k, dim=-1, *_: ("topk", {"k": k, "axis": dim % x.dim()}),
     "cat": lambda tensors, dim=0: ("concat", {"axis": dim % max(tensor.dim() for tensor in tensors)}),
-    "split": lambda x, _, dim=0: ("split", {"axis": dim % x.dim()}),
+    "split": lambda x, size, dim=0: ("split" if x.shape[dim] % size else "chunk", {"axis": dim % x.dim()}),
     "split_with_sizes": lambda x, _, dim=0: ("split", {"axis": dim % x.dim()}),
     "slice": _slice,
     "constant_pad_nd": _pad("constant"),

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from latency_nas.errors import GraphError
+from latency_nas.graph.normal_form.spellings import into_parts
 from latency_nas.graph.op_graph import Node, Value
 from latency_nas.graph.torch.aten import is_composite, is_view, tensors_in, tensors_of, written_by
 from latency_nas.graph.torch.choices import CandidateCalls
@@ -270,9 +271,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         running = self.modules[-1] if self.modules else ""
         parameter = next((self.values[index].parameter for index in inputs if self.values[index].parameter), "")
         layer = self.tensors.layer_of(parameter, running)
+        is_chunk = op == "chunk"
+        op = "split" if is_chunk else op
         name = f"{layer}/{op}"
         self._used_names[name] += 1
         if self._used_names[name] > 1:
             name = f"{name}_{self._used_names[name]}"
         modules = tuple(self.modules) if layer == running else (*self.modules, layer)
-        self.nodes.append(Node(name=name, op=op, attrs=attrs, inputs=inputs, outputs=outputs, modules=modules))
+        node = Node(name=name, op=op, attrs=attrs, inputs=inputs, outputs=outputs, modules=modules)
+        self.nodes.append(into_parts(node) if is_chunk else node)
