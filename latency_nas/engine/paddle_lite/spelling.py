@@ -18,7 +18,7 @@ from latency_nas.graph.op_graph import Node, OpGraph
 __all__ = ["join_chains"]
 
 
-_JOINED = frozenset({"swish", "softmax", "split"})  # ops that the optimiser joins where a Paddle program spells them out
+_JOINED = frozenset({"swish", "softmax", "split"})  # ops that the optimiser joins where a program spells them out
 
 
 def _is_one(node: Node) -> bool:
