@@ -155,13 +155,14 @@ def test_progress_is_reported_to_the_end() -> None:
 
 
 def test_a_network_that_the_rules_do_not_cover_is_refused() -> None:
-    uncovered = read_torch(Snippet(lambda net, x: net.a(x).mean((1, 2, 3))), input_shape=(1, 8, 8, 8))
+    uncovered = read_torch(nn.Conv3d(4, 4, 3), input_shape=(1, 4, 8, 8, 8))
     with pytest.raises(MeasureError) as caught:
         measure_table([uncovered], rounds=1)
     assert str(caught.value) == (
-        "Expected MNN to run the kernels that the fusion rules give for networks[0], but op 2 is "
-        "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 512, 1),)) and not "
-        "ExecutedOp(type='Raster', inputs=((1, 8, 8, 8),), outputs=((1, 8, 8, 8),)). "
+        "Expected MNN to run the kernels that the fusion rules give for networks[0], but op 0 is "
+        "ExecutedOp(type='Raster', inputs=((1, 4, 8, 8, 8), (1, 4, 8, 8, 8), (1, 4, 8, 8, 8)), "
+        "outputs=((1, 12, 6, 8, 8),)) and not "
+        "ExecutedOp(type='Raster', inputs=((1, 4, 8, 8, 8),), outputs=((1, 4, 8, 8, 8),)). "
         "The fusion rules of MNN do not cover this network."
     )
 
