@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from latency_nas.errors import MeasureError
 from latency_nas.graph import Node, OpGraph
 from latency_nas.graph.normal_form.spellings import spelled_out
-from latency_nas.kernel.vocabulary import SPATIAL_AXES
+from latency_nas.kernel.vocabulary import OPS, SPATIAL_AXES
 
 __all__ = ["save_onnx"]
 
@@ -161,9 +161,8 @@ def _slice(writer: _Writer, node: Node) -> None:
     steps = _ints(node, "steps") if "steps" in node.attrs else [1] * len(axes)
     ends = [start + shape[axis] * step for axis, start, step in zip(axes, starts, steps, strict=True)]
     lists = {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
-    writer.emit(
-        node, "Slice", [*writer.activations(node), *(_list(writer, node, name, each) for name, each in lists.items())]
-    )
+    stated = [_list(writer, node, name, each) for name, each in lists.items()]
+    writer.emit(node, "Slice", [*writer.activations(node), *stated])
 
 
 def _split(writer: _Writer, node: Node) -> None:
@@ -279,7 +278,8 @@ def _model(writer: _Writer) -> onnx.ModelProto:
     graph = writer.graph
     unknown = sorted({f"{node.op} (at {node.name})" for node in graph.nodes if node.op not in _WRITE})
     if unknown:
-        raise MeasureError(f"Expected ops out of {', '.join(sorted(_WRITE))}, but the model has {', '.join(unknown)}.")
+        known = ", ".join(sorted(_WRITE.keys() & OPS.keys()))
+        raise MeasureError(f"Expected ops out of {known}, but the model has {', '.join(unknown)}.")
     for node in graph.nodes:
         _WRITE[node.op](writer, node)
     # A node may be an output twice, so each output has a name of its own.
