@@ -20,6 +20,7 @@ from latency_nas.graph.mnn.model_file import MnnFile, MnnOp, read_mnn_file
 from latency_nas.graph.mnn.ops import Call, Step, read_call
 from latency_nas.graph.mnn.schema import DTYPES
 from latency_nas.graph.mnn.windows import Attrs
+from latency_nas.graph.normal_form.spellings import into_parts
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.kernel import Shape
 
@@ -111,7 +112,8 @@ class _Builder:
 
     def _append(self, op: MnnOp, name: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
         node = Node(name=f"{op.name}/{name}", op=name, attrs=attrs, inputs=inputs, outputs=outputs, modules=(op.name,))
-        self.nodes.append(node)
+        by_number = len(op.inputs) == 1 and not op.attributes.get("slicePoints")
+        self.nodes.append(into_parts(node) if name == "split" and by_number else node)
         if name == "reshape":
             self._reshaped[outputs[0]] = inputs[0]
 
