@@ -74,7 +74,8 @@ def kernels(draw: st.DrawFn) -> Kernel:
             first = st.lists(all_sizes, min_size=MIN_SIZES[op], max_size=MAX_SIZES).map(tuple)
             inputs, outputs = (draw(first), *inputs), (draw(first), *outputs)
             size = st.integers(1, 4096)
-            strategies = {"axis": st.integers(0, len(inputs[0]) - 1), "hidden": size, "directions": size}
+            strategies = dict.fromkeys(("hidden", "directions", "projection"), size)
+            strategies["axis"] = st.integers(0, len(inputs[0]) - 1)
     attrs = tuple((name, draw(strategies.get(name, values))) for name in draw(st.permutations(present)))
     return Kernel(op=op, inputs=inputs, outputs=outputs, attrs=attrs, dtype=draw(st.sampled_from(list(DTYPES))))
 
