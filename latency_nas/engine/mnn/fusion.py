@@ -10,7 +10,9 @@ moves before that join (`latency_nas.engine.mnn.regions`).
 Limitations:
 1. The kernels of networks with several outputs are in the order of output names as this library writes them.
 2. A roll is one move, and a padding that mirrors or repeats counts as one with zeros.
-3. Ops outside the tables of `latency_nas.engine.mnn.layouts` are assumed to read and write unpacked tensors.
+3. Two equal ops of the same two activations count twice, though MNN runs one: in cells that skip, what an edge costs
+   would depend on four others.
+4. Ops outside the tables of `latency_nas.engine.mnn.layouts` are assumed to read and write unpacked tensors.
 """
 
 from __future__ import annotations
