@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from types import MemberDescriptorType, MethodType
 from typing import Any
 
@@ -64,16 +65,17 @@ class State:
     Args:
         roots: Objects whose attributes are kept, whatever their classes are.
         held: Objects that are kept if they can be changed and are followed.
+        n_at_most: Number of objects to keep, the nearest first.
     """
 
-    def __init__(self, roots: Iterable[Any], held: Iterable[Any] = ()) -> None:
+    def __init__(self, roots: Iterable[Any], held: Iterable[Any] = (), *, n_at_most: float = inf) -> None:
         self._kept: list[tuple[Any, Any, _Kind]] = []
         self._empty: list[dict[Any, Any]] = []  # most of the dictionaries: hooks
         self._seen: set[int] = set()
         waiting = deque(held)
         for root in roots:
             self._keep(root, (_ATTRIBUTES,), waiting)
-        while waiting:
+        while waiting and len(self._kept) < n_at_most:
             item = waiting.popleft()
             if id(item) in self._seen:
                 continue

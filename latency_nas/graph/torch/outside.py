@@ -14,6 +14,7 @@ from latency_nas.graph.restored import State
 
 __all__ = ["Outside"]
 
+_N_KEPT = 500  # objects; from those that are further away, fakes are removed
 _MAX_DEPTH = 4  # of tuples and objects around a fake in a cache
 _UNSET = object()
 
@@ -38,7 +39,8 @@ class Outside:
         self._cells = [(cell, _content(cell)) for function in functions for cell in function.__closure__ or ()]
         defaults = [item for function in functions for item in function.__defaults__ or ()]
         held = [value for _, attributes in self._classes for value in attributes.values()]
-        self._state = State((), [*scopes.values(), *held, *defaults, *(content for _, content in self._cells)])
+        reached = [*scopes.values(), *held, *defaults, *(content for _, content in self._cells)]
+        self._state = State((), reached, n_at_most=_N_KEPT)
 
     def clear(self, fakes: Sequence[Tensor]) -> None:
         """Give back what variables and containers held that hold fakes now; remove the fakes from all other caches.
