@@ -106,8 +106,9 @@ def _merge_equal(program: Program) -> None:
     outputs = set(program.graph.outputs)
     for step in program.steps:
         step.inputs = tuple([renamed.get(index, index) for index in step.inputs])
-        has_constant = any(program.values[index].constant for index in step.inputs)
-        comparable = step.op in _MERGED or (step.op in BINARY and len(step.inputs) == 2 and has_constant)
+        comparable = step.op in _MERGED or (
+            step.op in BINARY and len(step.inputs) == 2 and any(program.values[index].constant for index in step.inputs)
+        )
         if not comparable or not outputs.isdisjoint(step.outputs):
             continue
         shapes = tuple([program.shape(index) for index in step.outputs])

@@ -16,7 +16,7 @@ from latency_nas.table.block_table import BlockTable
 from latency_nas.table.formats.blocks.block_rows import block_table, foreign_sheet
 from latency_nas.table.formats.content import head_lines
 from latency_nas.table.formats.format import ImportReport
-from latency_nas.table.formats.plain_data import read_text
+from latency_nas.table.formats.text_rows import text_lines
 from latency_nas.table.formats.unit import ms_per_unit
 
 __all__ = ["import_fbnet_text", "recognises_fbnet_text"]
@@ -59,7 +59,7 @@ def import_fbnet_text(
 
 
 def _rows(source: Path) -> Iterator[tuple[str, object]]:
-    lines = [line.split() for line in read_text(source).splitlines() if line.strip()]
+    lines = [line.split() for line in text_lines(source)]
     names = lines.pop(0) if lines and not _NUMBERS.fullmatch(" ".join(lines[0])) else None
     for layer, values in enumerate(lines):
         if names is not None and len(values) != len(names):
