@@ -83,8 +83,12 @@ class Engine(ABC):
     """Benchmark programs of the engine, by file name."""
     refused_precisions: ClassVar[Mapping[str, str]] = {}
     """Precisions in which kernels cannot be measured with random weights -> the reason."""
+    timed_whole: ClassVar[frozenset[str]] = frozenset()
+    """Ops that the engine runs as a loop of many. Each is measured as a network of its own, and timed whole."""
     device_side: ClassVar[Path]
     """The Python file that runs on a device; see `latency_nas.engine.serving`."""
+    device_side_parts: ClassVar[Mapping[str, Path]] = {}
+    """Modules that `device_side` imports, by name, beside `latency_nas.engine.serving`. They are sent with it."""
 
     # ---- the kernels that it runs ----
 

@@ -10,6 +10,8 @@ milliseconds. ``profile_ms(n)`` returns a list of the ops' times for each run, o
 ops. ``executed()`` returns ``[name, type, shapes read, shapes written]`` of each op of a run, or None where the engine
 does not report them. ``input_shape`` is that of the first input, or None. ``memory_mb`` may be None.
 
+A third name is optional: ``opened``, a function of the same arguments that chooses among several such classes.
+
 Started as a program, it serves requests: a line on standard input for each, and a line on standard output for each
 answer, both in JSON.
 
@@ -152,6 +154,10 @@ def put(_: Any, name: str, data: str, forget: Sequence[str] = ()) -> dict[str, s
     return {"file": str(target)}
 
 
+def _opened(engine: Any, *settings: Any) -> Any:
+    return getattr(engine, "opened", engine.Network)(*settings)
+
+
 def describe(
     engine: Any, file: str, threads: int = 1, precision: str = "fp32", power_mode: str = "normal"
 ) -> dict[str, Any]:
@@ -161,7 +167,7 @@ def describe(
         ``ops``: ``[name, type, shapes read, shapes written]`` of each op, or None; ``input_shape``: of the first
         input, or None.
     """
-    network = engine.Network(file, threads, precision, power_mode)
+    network = _opened(engine, file, threads, precision, power_mode)
     return {"ops": network.executed(), "input_shape": network.input_shape}
 
 
@@ -210,7 +216,7 @@ def repeat(
         _yardsticks.clear()
         standard = _yardsticks[(yardstick, *options)] = engine.Network(yardstick, *options)
         standard.run_ms(10 * n_yardstick)  # warms up caches and clocks
-    network = engine.Network(file, threads, precision, power_mode)
+    network = _opened(engine, file, threads, precision, power_mode)
     ops = network.executed() if describe else None
     network.run_ms(n_warmup - (ops is not None))  # describing the ops took one run
     before = standard.run_ms(n_yardstick)

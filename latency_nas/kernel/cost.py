@@ -9,7 +9,7 @@ from typing import cast
 from latency_nas.kernel.kernel import Kernel
 from latency_nas.kernel.vocabulary import DTYPES, OPS, SPATIAL_AXES
 
-__all__ = ["is_known", "is_memory_bound", "n_bytes", "n_flops", "n_macs", "n_params"]
+__all__ = ["GATES", "is_known", "is_memory_bound", "n_bytes", "n_flops", "n_macs", "n_params"]
 
 
 def _area(kernel: Kernel) -> int:
@@ -53,7 +53,8 @@ def _constant_factor(kernel: Kernel) -> int:
     return kernel.outputs[0][-1 if "constant" in kernel.attributes else -2] * _length(kernel)
 
 
-_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+# products of the input, and of the state, in each step of a recurrent layer
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 def _recurrent_sizes(kernel: Kernel) -> tuple[int, int, int]:
@@ -65,14 +66,14 @@ def _recurrent_sizes(kernel: Kernel) -> tuple[int, int, int]:
 def _recurrent_params(kernel: Kernel) -> int:
     """Two matrices and two biases for each gate and direction, and the projection."""
     hidden, directions, state = _recurrent_sizes(kernel)
-    own = _GATES[kernel.op] * hidden * (kernel.inputs[0][-1] + state + 2)
+    own = GATES[kernel.op] * hidden * (kernel.inputs[0][-1] + state + 2)
     return directions * (own + (hidden * state if "projection" in kernel.attributes else 0))
 
 
 def _recurrent_macs(kernel: Kernel) -> int:
     hidden, directions, state = _recurrent_sizes(kernel)
     *batch, features = kernel.inputs[0]
-    own = _GATES[kernel.op] * hidden * (features + state)
+    own = GATES[kernel.op] * hidden * (features + state)
     return prod(batch) * directions * (own + (hidden * state if "projection" in kernel.attributes else 0))
 
 
@@ -81,7 +82,7 @@ _PARAMS: dict[str, Callable[[Kernel], int]] = {
     **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("conv")), _conv_params),
     "linear": _linear_params,
     "matmul": _constant_factor,
-    **dict.fromkeys(_GATES, _recurrent_params),
+    **dict.fromkeys(GATES, _recurrent_params),
     "batch_norm": lambda k: 4 * k.inputs[0][1],
     "layer_norm": lambda k: 2 * _normalised(k),
     "rms_norm": _normalised,
@@ -100,7 +101,7 @@ _MACS: dict[str, Callable[[Kernel], int]] = {
     },
     "linear": lambda k: prod(k.outputs[0]) * k.inputs[0][-1],
     "matmul": lambda k: prod(k.outputs[0]) * _length(k),
-    **dict.fromkeys(_GATES, _recurrent_macs),
+    **dict.fromkeys(GATES, _recurrent_macs),
 }
 
 # Ops that move data and compute nothing.

@@ -140,14 +140,21 @@ def aggregate(
 
 
 def _callback_ms(times: Sequence[NetworkTimes]) -> float:
-    """Time that a callback adds to each op: the sum over ops minus the whole time, divided by the number of ops."""
-    return max(0.0, float(np.median([(item.ops_ms.sum() - item.latency_ms) / len(item.ops_ms) for item in times])))
+    """Time that a callback adds to each op: the sum over ops minus the whole time, divided by the number of ops.
+
+    A network that was timed whole has no callbacks, and its only op takes exactly as long as the network.
+    """
+    added = [(item.ops_ms.sum() - item.latency_ms) / len(item.ops_ms) for item in times]
+    return max(0.0, float(np.median([ms for ms in added if ms] or [0.0])))
 
 
 def ops_without_callbacks(times: Sequence[NetworkTimes]) -> list[NDArray[np.float64]]:
-    """Time of each op of each network, minus the cost of a callback."""
+    """Time of each op of each network, minus the cost of a callback where there was one."""
     overhead = _callback_ms(times)
-    return [np.maximum(item.ops_ms - overhead, _MIN_SHARE * item.ops_ms) for item in times]
+    return [
+        np.maximum(item.ops_ms - overhead * (item.ops_ms.sum() != item.latency_ms), _MIN_SHARE * item.ops_ms)
+        for item in times
+    ]
 
 
 def entries_of(networks: Sequence[Sequence[Kernel]], times: Sequence[NetworkTimes]) -> dict[Kernel, Entry]:

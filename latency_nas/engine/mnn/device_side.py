@@ -1,4 +1,7 @@
-"""MNN's device side: a network in a session. It needs only MNN and the standard library of Python 3.8 or newer."""
+"""MNN's device side: a network in a session, or as a module if it has loops or branches.
+
+It needs only MNN and the standard library of Python 3.8 or newer.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence  # noqa: UP035 - Python 3.8
 
+from latency_nas.engine.mnn.module_side import Module, has_bodies
 from latency_nas.engine.serving import RunnerError, no_garbage_collection, printed
 
-__all__ = ["POWER_MODES", "PRECISIONS", "Network", "about"]
+__all__ = ["POWER_MODES", "PRECISIONS", "Network", "about", "opened"]
 
 # Our name of a precision -> MNN's. MNN's "low" is fp16 on chips that have it and fp32 on others, and MNN does not say
 # which it used. So fp16 is accepted only where MNN's own list of the chip's features has it.
@@ -66,6 +70,34 @@ def about() -> dict[str, Any]:
     return {"engine": "MNN", "engine_version": str(_mnn().version()), "features": _features_of_chip()}
 
 
+def _config(threads: int, precision: str, power_mode: str) -> dict[str, Any]:
+    """The settings as MNN takes them, checked."""
+    if precision not in PRECISIONS:
+        raise RunnerError(
+            "Expected `precision` to be one of {}, but got {!r}.".format(", ".join(PRECISIONS), precision)
+        )
+    if power_mode not in POWER_MODES:
+        raise RunnerError(
+            "Expected `power_mode` to be one of {}, but got {!r}.".format(", ".join(POWER_MODES), power_mode)
+        )
+    if threads < 1:
+        raise RunnerError(f"Expected `threads` to be a positive integer, but got {threads}.")
+    if precision == "fp16" and not _features_of_chip().get("fp16"):
+        raise RunnerError(
+            "Expected a chip with fp16 arithmetic for `precision` fp16, but MNN says that this one has none: "
+            "it would compute in fp32 and not say so. Measure with fp32."
+        )
+    return {"backend": "CPU", "numThread": threads, "precision": PRECISIONS[precision], "power": power_mode}
+
+
+def opened(path: str, threads: int = 1, precision: str = "fp32", power_mode: str = "normal") -> Network | Module:
+    """A network, ready to run. MNN runs no loops and branches in a session."""
+    if not has_bodies(path):
+        return Network(path, threads, precision, power_mode)
+    _mnn()
+    return Module(path, _config(threads, precision, power_mode))
+
+
 class Network:
     """A network in one MNN session, ready to run.
 
@@ -87,24 +119,8 @@ class Network:
         seed: int = 0,
         shapes: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise RunnerError(
-                "Expected `precision` to be one of {}, but got {!r}.".format(", ".join(PRECISIONS), precision)
-            )
-        if power_mode not in POWER_MODES:
-            raise RunnerError(
-                "Expected `power_mode` to be one of {}, but got {!r}.".format(", ".join(POWER_MODES), power_mode)
-            )
-        if threads < 1:
-            raise RunnerError(f"Expected `threads` to be a positive integer, but got {threads}.")
-        mnn = _mnn()
-        if precision == "fp16" and not _features_of_chip().get("fp16"):
-            raise RunnerError(
-                "Expected a chip with fp16 arithmetic for `precision` fp16, but MNN says that this one has none: "
-                "it would compute in fp32 and not say so. Measure with fp32."
-            )
+        mnn, config = _mnn(), _config(threads, precision, power_mode)
         self._path = path
-        config = {"backend": "CPU", "numThread": threads, "precision": PRECISIONS[precision], "power": power_mode}
         with printed([]):
             try:
                 if not Path(path).stat().st_size:

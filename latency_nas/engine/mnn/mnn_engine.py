@@ -82,7 +82,11 @@ class MNN(Engine):
         "int8": "networks of random weights cannot be quantised as a trained one would be, and MNN's int8 kernels "
         "depend on that. Quantise your network with MNN's own tool and measure the file as a whole network."
     }
+    timed_whole = frozenset({"lstm", "gru", "rnn"})
     device_side = Path(__file__).with_name("device_side.py")
+    device_side_parts = {  # noqa: RUF012 - typed by the base class
+        "latency_nas.engine.mnn.module_side": Path(__file__).with_name("module_side.py")
+    }
 
     def fuse(self, graph: OpGraph, target: Target) -> tuple[KernelCall, ...]:
         """As `latency_nas.engine.mnn.fusion`. The rules are the same for every target."""

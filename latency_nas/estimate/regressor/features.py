@@ -8,7 +8,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_nas.kernel import Kernel, n_bytes, n_flops, n_params
+from latency_nas.kernel import Kernel, Shape, n_bytes, n_flops, n_params
+from latency_nas.kernel.cost import GATES
 
 __all__ = ["COORDINATES", "FEATURES", "LOG_LINEAR", "feature_matrix", "features"]
 
@@ -56,15 +57,23 @@ LOG_LINEAR = (
 )  # fmt: skip
 
 
+def _channels_first(kernel: Kernel, shape: Shape) -> Shape:
+    """A shape as ``(batch, channels, *pixels)``. A recurrent layer reads its features as channels, its steps as pixels.
+
+    So it is a product at each step; its directions are groups, since neither reads the other.
+    """
+    return (shape[1], shape[2], shape[0]) if kernel.op in GATES and len(shape) == 3 else shape
+
+
 def _sizes(kernel: Kernel) -> tuple[float, ...]:
-    source = kernel.inputs[0] if kernel.inputs else ()
-    target = kernel.outputs[0] if kernel.outputs else ()
+    source = _channels_first(kernel, kernel.inputs[0]) if kernel.inputs else ()
+    target = _channels_first(kernel, kernel.outputs[0]) if kernel.outputs else ()
     get = kernel.attributes.get
     area, stride, pad, dilation = (
         value if isinstance(value := get(name), tuple) and value else (default,)
         for name, default in (("kernel", 1), ("stride", 1), ("pad", 0), ("dilation", 1))
     )
-    group = get("group", 1)
+    group = get("group", get("directions", 1))
     params = n_params(kernel)
     size_in, size_out = prod(source), prod(target)
     return (
@@ -84,6 +93,9 @@ def feature_matrix(kernels: Sequence[Kernel]) -> NDArray[np.float64]:
     # as a matrix product: the terms of one output element's sum, and the unfolded input of a spatial kernel
     size["depth"] = size["flops"] / np.maximum(2 * size["size_out"], 1)
     size["im2col"] = np.where(size["kernel_area"] > 1, size["depth"] * size["pixels_out"], 0)
+    # a recurrent layer unfolds nothing; what it adds to its products is the start of each step in each direction
+    is_recurrent = np.array([kernel.op in GATES for kernel in kernels], dtype=bool)
+    size["im2col"] = np.where(is_recurrent, size["pixels_out"] * size["group"], size["im2col"])
     columns = [np.log1p(size[name]) for name in _LOGS]
     columns.append(np.log((1 + size["flops"]) / (1 + size["bytes"])))
     columns.append(np.log((1 + size["pixels_in"]) / (1 + size["pixels_out"])))

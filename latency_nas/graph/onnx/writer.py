@@ -7,24 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import cast
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from latency_nas.errors import MeasureError
 from latency_nas.graph import Node, OpGraph
 from latency_nas.graph.normal_form.spellings import spelled_out
+from latency_nas.graph.onnx.model_parts import ModelParts
+from latency_nas.kernel.cost import GATES
 from latency_nas.kernel.vocabulary import OPS, SPATIAL_AXES
 
 __all__ = ["save_onnx"]
 
 _OPSET, _IR_VERSION = 20, 9
-_N_DRAWN = 65_537  # random numbers, repeated; a prime, so that the period differs from that of any layout
-_FEW_BYTES = 1024  # a smaller tensor is written into the model's own file
-_STEP = 9973  # distance between the first random numbers of two tensors
 _UNARY = {
     "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu", "selu": "Selu", "mish": "Mish", "hard_swish": "HardSwish",
     "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu", "softplus": "Softplus", "exp": "Exp", "log": "Log",
@@ -37,74 +35,15 @@ _BINARY = {
 _REDUCTIONS = {f"reduce_{name.lower()}": f"Reduce{name}" for name in ("Mean", "Sum", "Max", "Min", "Prod")}
 
 
-class _Writer:
-    """Collects the nodes and initializers of one model.
-
-    Args:
-        graph: Graph to write.
-        seed: Seed of the random weights.
-        beside: Open file for the weights, so that each is copied only once.
-    """
-
-    def __init__(self, graph: OpGraph, seed: int, beside: BinaryIO) -> None:
-        self.graph, self.beside = graph, beside
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-        self.drawn = np.random.default_rng(seed).random(_N_DRAWN, np.float32)
-        self.names = {index: f"input_{position}" for position, index in enumerate(graph.inputs)}
-
-    def tensor(self, name: str, array: NDArray[np.generic]) -> str:
-        """Add an initializer, and return its name."""
-        if array.nbytes < _FEW_BYTES:
-            self.initializers.append(numpy_helper.from_array(array, name))
-            return name
-        where = {"location": Path(self.beside.name).name, "offset": self.beside.tell(), "length": array.nbytes}
-        self.beside.write(np.ascontiguousarray(array).data)
-        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-        tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=kind, data_location=onnx.TensorProto.EXTERNAL)
-        for key, value in where.items():
-            tensor.external_data.add(key=key, value=str(value))
-        self.initializers.append(tensor)
-        return name
-
-    def weight(self, name: str, shape: Sequence[int], *, low: float = -1.0) -> str:
-        """Add a random tensor, scaled so that activations neither vanish nor overflow. No two tensors are equal.
-
-        MNN would merge equal ones into one, and its convolutions would then read it as an activation.
-        """
-        fan_in = max(1, int(np.prod(shape[1:])))
-        drawn = np.roll(self.drawn, _STEP * len(self.initializers))
-        values = (low + (1.0 - low) * drawn) / np.float32(np.sqrt(fan_in / 3))
-        return self.tensor(name, np.resize(values, tuple(shape)))
-
-    def emit(self, node: Node, op_type: str, inputs: Sequence[str], **attributes: Any) -> None:
-        outputs = [node.name, *(f"{node.name}.{position}" for position in range(1, len(node.outputs)))]
-        self.nodes.append(helper.make_node(op_type, list(inputs), outputs, name=node.name, **attributes))
-        self.names.update(zip(node.outputs, outputs, strict=True))
-
-    def activations(self, node: Node) -> list[str]:
-        return [self.names[index] for index in self.graph.activations(node)]
-
-    def operands(self, node: Node) -> list[str]:
-        """Names of all inputs of a node. A constant input becomes a tensor of random values, which cost the same."""
-        for position, index in enumerate(node.inputs):
-            if self.graph.values[index].constant:
-                self.names[index] = self.weight(f"{node.name}.operand{position}", self.graph.values[index].shape)
-        return [self.names[index] for index in node.inputs]
-
-    def shape(self, index: int) -> tuple[int, ...]:
-        return self.graph.values[index].shape
-
-
 def _ints(node: Node, name: str) -> list[int]:
     return list(cast(tuple[int, ...], node.attrs[name]))
 
 
-def _list(writer: _Writer, node: Node, name: str, values: Sequence[int]) -> str:
+def _list(writer: ModelParts, node: Node, name: str, values: Sequence[int]) -> str:
     return writer.tensor(f"{node.name}.{name}", np.array(values, np.int64))
 
 
-def _conv(writer: _Writer, node: Node) -> None:
+def _conv(writer: ModelParts, node: Node) -> None:
     extra = {"output_padding": _ints(node, "output_pad")} if "output_pad" in node.attrs else {}
     inputs = writer.activations(node)
     inputs.append(writer.weight(f"{node.name}.weight", writer.shape(node.inputs[1])))
@@ -117,14 +56,14 @@ def _conv(writer: _Writer, node: Node) -> None:
     )  # fmt: skip
 
 
-def _batch_norm(writer: _Writer, node: Node) -> None:
+def _batch_norm(writer: ModelParts, node: Node) -> None:
     channels = (writer.shape(node.inputs[0])[1],)
     parts = [writer.weight(f"{node.name}.{part}", channels) for part in ("scale", "shift", "mean")]
     variance = writer.tensor(f"{node.name}.variance", np.ones(channels, np.float32))
     writer.emit(node, "BatchNormalization", [*writer.activations(node), *parts, variance])
 
 
-def _linear(writer: _Writer, node: Node) -> None:
+def _linear(writer: ModelParts, node: Node) -> None:
     """Write a linear layer. With more than two axes it is a product and a sum, as exporters write it."""
     source = writer.shape(writer.graph.activations(node)[0])
     features = writer.shape(node.outputs[0])[-1], source[-1]
@@ -141,7 +80,7 @@ def _linear(writer: _Writer, node: Node) -> None:
     writer.emit(node, "Add", [f"{node.name}.product", *bias])
 
 
-def _layer_norm(writer: _Writer, node: Node) -> None:
+def _layer_norm(writer: ModelParts, node: Node) -> None:
     """Write a layer norm. Its axis is negative: with a positive one, MNN would split it into several ops."""
     rank = len(writer.shape(node.outputs[0]))
     axis = int(str(node.attrs.get("axis", rank - 1))) - rank
@@ -150,13 +89,34 @@ def _layer_norm(writer: _Writer, node: Node) -> None:
     writer.emit(node, "LayerNormalization", [*writer.activations(node), *parts], axis=axis)
 
 
-def _swish(writer: _Writer, node: Node) -> None:
+def _recurrent(writer: ModelParts, node: Node) -> None:
+    """Write a recurrent layer, with all its outputs (MNN's converter crashes on fewer), in our order of axes."""
+    if "projection" in node.attrs:
+        raise MeasureError(f"Expected {node.name} to be a layer that ONNX has, but it projects its hidden state.")
+    (x,) = writer.activations(node)
+    (steps, batch, features), size = writer.shape(node.inputs[0]), writer.shape(node.outputs[0])[-1]
+    hidden, kind = int(str(node.attrs["hidden"])), node.op.upper()
+    n_directions, n_rows = size // hidden, GATES[node.op] * hidden
+    shapes = {"weight": (n_rows, features), "recurrence": (n_rows, hidden), "bias": (2 * n_rows,)}
+    weights = [writer.weight(f"{node.name}.{name}", (n_directions, *shape)) for name, shape in shapes.items()]
+    results = [f"{node.name}.{name}" for name in ("sequence", "state", "cell")[: 3 if kind == "LSTM" else 2]]
+    ways = {"direction": "bidirectional" if n_directions == 2 else "forward", "hidden_size": hidden}
+    ways |= {"linear_before_reset": 1} if kind == "GRU" else {}
+    writer.nodes.append(helper.make_node(kind, [x, *weights], results, name=results[0], **ways))
+    last = results[0]
+    if n_directions == 2:
+        last = f"{node.name}.transposed"
+        writer.nodes.append(helper.make_node("Transpose", results[:1], [last], name=last, perm=(0, 2, 1, 3)))
+    writer.emit(node, "Reshape", [last, _list(writer, node, "shape", (steps, batch, size))])
+
+
+def _swish(writer: ModelParts, node: Node) -> None:
     (x,) = writer.activations(node)
     writer.nodes.append(helper.make_node("Sigmoid", [x], [f"{node.name}.gate"], name=f"{node.name}.gate"))
     writer.emit(node, "Mul", [x, f"{node.name}.gate"])
 
 
-def _slice(writer: _Writer, node: Node) -> None:
+def _slice(writer: ModelParts, node: Node) -> None:
     axes, starts, shape = _ints(node, "axes"), _ints(node, "starts"), writer.shape(node.outputs[0])
     steps = _ints(node, "steps") if "steps" in node.attrs else [1] * len(axes)
     ends = [start + shape[axis] * step for axis, start, step in zip(axes, starts, steps, strict=True)]
@@ -165,7 +125,7 @@ def _slice(writer: _Writer, node: Node) -> None:
     writer.emit(node, "Slice", [*writer.activations(node), *stated])
 
 
-def _split(writer: _Writer, node: Node) -> None:
+def _split(writer: ModelParts, node: Node) -> None:
     """Write a split with sizes, or one into a number of equal parts, which MNN tells from it."""
     axis = int(str(node.attrs["axis"]))
     sizes = [writer.shape(index)[axis] for index in node.outputs]
@@ -175,24 +135,24 @@ def _split(writer: _Writer, node: Node) -> None:
     writer.emit(node, "Split", [*writer.activations(node), *stated], axis=axis, **parts)
 
 
-def _pad(writer: _Writer, node: Node) -> None:
+def _pad(writer: ModelParts, node: Node) -> None:
     pads = _list(writer, node, "pads", _ints(node, "pads"))
     writer.emit(node, "Pad", [*writer.activations(node), pads], mode=node.attrs["mode"])
 
 
-def _resize(writer: _Writer, node: Node) -> None:
+def _resize(writer: ModelParts, node: Node) -> None:
     sizes = _list(writer, node, "sizes", writer.shape(node.outputs[0]))
     modes = {} if node.attrs["mode"] != "nearest" else {"nearest_mode": "floor"}
     ways = {"mode": node.attrs["mode"], "coordinate_transformation_mode": "asymmetric" if modes else "half_pixel"}
     writer.emit(node, "Resize", [*writer.activations(node), "", "", sizes], **ways, **modes)
 
 
-def _relu6(writer: _Writer, node: Node) -> None:
+def _relu6(writer: ModelParts, node: Node) -> None:
     bounds = [writer.tensor(f"{node.name}.{value}", np.float32(value)) for value in (0, 6)]  # type: ignore[arg-type]
     writer.emit(node, "Clip", [*writer.activations(node), *bounds])
 
 
-def _pool(writer: _Writer, node: Node) -> None:
+def _pool(writer: ModelParts, node: Node) -> None:
     if node.attrs.get("global"):
         kind = {"max": "GlobalMaxPool", "avg": "GlobalAveragePool"}[str(node.attrs["type"])]
         writer.emit(node, kind, writer.activations(node))
@@ -205,32 +165,32 @@ def _pool(writer: _Writer, node: Node) -> None:
     )  # fmt: skip
 
 
-def _reduce(writer: _Writer, node: Node) -> None:
+def _reduce(writer: ModelParts, node: Node) -> None:
     axes = writer.tensor(f"{node.name}.axes", np.array(_ints(node, "axes"), np.int64))
     writer.emit(node, _REDUCTIONS[node.op], [*writer.activations(node), axes], keepdims=node.attrs.get("keepdim", 0))
 
 
-def _reshape(writer: _Writer, node: Node) -> None:
+def _reshape(writer: ModelParts, node: Node) -> None:
     shape = writer.tensor(f"{node.name}.shape", np.array(writer.shape(node.outputs[0]), np.int64))
     writer.emit(node, "Reshape", [*writer.activations(node), shape])
 
 
-def _unary(writer: _Writer, node: Node) -> None:
+def _unary(writer: ModelParts, node: Node) -> None:
     writer.emit(node, _UNARY[node.op], writer.activations(node))
 
 
-def _binary(writer: _Writer, node: Node) -> None:
+def _binary(writer: ModelParts, node: Node) -> None:
     operands = writer.operands(node)
     if node.attrs.get("scalar"):
         operands.append(writer.tensor(f"{node.name}.scalar", np.array(0.5, np.float32)))
     writer.emit(node, _BINARY[node.op], operands)
 
 
-def _concat(writer: _Writer, node: Node) -> None:
+def _concat(writer: ModelParts, node: Node) -> None:
     writer.emit(node, "Concat", writer.operands(node), axis=node.attrs["axis"])
 
 
-_WRITE: dict[str, Callable[[_Writer, Node], None]] = {
+_WRITE: dict[str, Callable[[ModelParts, Node], None]] = {
     **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("conv")), _conv),
     **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("pool")), _pool),
     "batch_norm": _batch_norm,
@@ -244,6 +204,7 @@ _WRITE: dict[str, Callable[[_Writer, Node], None]] = {
     "concat": _concat,
     "layer_norm": _layer_norm,
     "swish": _swish,
+    **dict.fromkeys(GATES, _recurrent),
     "slice": _slice,
     **dict.fromkeys(("split", "chunk"), _split),
     "pad": _pad,
@@ -270,11 +231,11 @@ def save_onnx(graph: OpGraph, target: Path, *, seed: int = 0) -> Path:
     """
     graph = spelled_out(graph, lambda node: any(part.attrs.get("scalar") for part in node.spelled))
     with target.with_suffix(".weights").open("wb") as beside:
-        target.write_bytes(_model(_Writer(graph, seed, beside)).SerializeToString())
+        target.write_bytes(_model(ModelParts(graph, seed, beside)).SerializeToString())
     return target
 
 
-def _model(writer: _Writer) -> onnx.ModelProto:
+def _model(writer: ModelParts) -> onnx.ModelProto:
     graph = writer.graph
     unknown = sorted({f"{node.op} (at {node.name})" for node in graph.nodes if node.op not in _WRITE})
     if unknown:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_nas.errors import GraphError, MeasureError
-from latency_nas.measure.device.boot import sources
+from latency_nas.measure.device.boot import packages, sources
 from latency_nas.measure.session import bundle_main
 from latency_nas.measure.session.chunk import Chunk
 from latency_nas.measure.session.run import check_device
@@ -53,10 +53,11 @@ def write_bundle(session: Session, target: str | os.PathLike[str], *, allow: Seq
             file.write(_SHEBANG)
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.write(bundle_main.__file__, "__main__.py")
-                for module, source in sources(engine).items():
+                modules = sources(engine)
+                for module, source in modules.items():
                     archive.writestr(f"{module.replace('.', '/')}.py", source)
-                for package in ("latency_nas", "latency_nas/engine"):  # the device does not need this library
-                    archive.writestr(f"{package}/__init__.py", "")
+                for package in packages(modules):  # the device does not need this library
+                    archive.writestr(f"{package.replace('.', '/')}/__init__.py", "")
                 yardstick = write_yardstick(engine, Path(folder))
                 archive.write(yardstick, yardstick.name)
                 for network, built, min_ms in _built(session, Path(folder), allow):
@@ -125,12 +126,12 @@ def add_samples(session: Session, source: str | os.PathLike[str], *, allow: Sequ
         try:
             if "error" in line:
                 raise MeasureError(line["error"])
-            chunk.check(network, line)
+            samples = chunk.checked(network, line)
         except (MeasureError, GraphError) as error:
             chunk.fail(network, error)
             del known[network.id]
             continue
-        session.add_repetition(network.id, line, facts={name: str(position)})
+        session.add_repetition(network.id, samples, facts={name: str(position)})
         n_added += 1
     return n_added
 

@@ -71,8 +71,8 @@ class Chunk:
         if self._session.is_composed(self._number):
             return
         kernels = {item: found for item in self._work_items if (found := self._read(item)) is not None}
-        if self._one_each:
-            kernels = self._one_kernel_each(kernels)
+        if self._session.options.repetition.profile:
+            kernels = self._apart(kernels)
         whole = {item for item in kernels if self._work_items[item].kind in ("network", "file")}
         keys = self._session.kernel_keys()
         known = {kernel for found in kernels.values() for kernel in found if kernel.key in keys}
@@ -92,6 +92,15 @@ class Chunk:
         except (OpSpaceError, GraphError, KernelError, MeasureError) as error:
             self._put_aside(item, error)
             return None
+
+    def _apart(self, kernels: Mapping[int, set[Kernel]]) -> dict[int, set[Kernel]]:
+        """The work items, those whose ops cannot be timed one by one replaced by their kernels."""
+        whole = {item for item, found in kernels.items() if self._one_each or any(map(self._is_whole, found))}
+        replaced = self._one_kernel_each({item: kernels[item] for item in whole}) if whole else {}
+        return {item: found for item, found in kernels.items() if item not in whole} | replaced
+
+    def _is_whole(self, kernel: Kernel) -> bool:
+        return kernel.op in self._engine.timed_whole
 
     def _one_kernel_each(self, kernels: Mapping[int, set[Kernel]]) -> dict[int, set[Kernel]]:
         """Work items of one kernel each, for an engine that times only whole networks."""
@@ -116,9 +125,10 @@ class Chunk:
         options = self._session.options
         if options.context == "alone" or self._one_each:
             return [((item,),) for item in parts]
-        graphs = {item: self._graph(item) for item in parts}
+        own = [item for item in parts if any(map(self._is_whole, self._read(item) or ()))]
+        graphs = {item: self._graph(item) for item in parts if item not in own}
         foldable = any(self._work_items[item].kind == "op" for item in parts)
-        networks: list[Branches] = []
+        networks: list[Branches] = [((item,),) for item in own]
         for context in range(options.contexts):
             seed = hash((options.seed, self._number, context)) % 2**32  # of integers: the same in every process
             fold = foldable and context % 2 == 1
@@ -172,14 +182,20 @@ class Chunk:
         macs = sum(n_macs(kernel) for kernel in self._kernels(network.branches))
         return macs / (_MAX_MACS_A_MS * self._session.options.repetition.threads)
 
-    def check(self, network: StoredNetwork, raw: Mapping[str, Any]) -> None:
-        """Compare a repetition with the kernels by rule: the ops that the device reported, and how many it timed.
+    def checked(self, network: StoredNetwork, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The samples of a repetition, compared with the kernels by rule.
+
+        They must be of as many ops as the rules give, and of the same ones, if the device reported what they are. A
+        kernel that runs as a loop of ops has the times of the whole network instead.
 
         Raises:
             MeasureError: if they differ.
         """
         if self._work_item(network.branches[0][0]).kind == "file":
-            return
+            return raw
+        if any(self._is_whole(kernel) for kernel in self._kernels(network.branches)):
+            profiled = self._session.options.repetition.profile
+            return {**raw, "ops": None, "ops_ms": [[ms] for ms in raw["whole_ms"]] if profiled else []}
         calls, label = self._calls(network.branches), self._label(network)
         self._engine.check_ops(raw["ops"], calls, label)
         if n_timed := {len(run) for run in raw["ops_ms"]} - {len(calls)}:
@@ -188,6 +204,7 @@ class Chunk:
                 f"{label}, but it timed {min(n_timed)} ops. The fusion rules of {self._engine.title} do not cover "
                 f"this network."
             )
+        return raw
 
     def _label(self, network: StoredNetwork) -> str:
         """The network's name in messages: the label of its work item if it has only one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from latency_nas.errors import MeasureError
 from latency_nas.kernel import Kernel
+from latency_nas.kernel.cost import GATES
 from latency_nas.measure.left_out import left_out_error
 from latency_nas.measure.repetition import DriftFilter, Repetition, Statistic, repetition_of
 from latency_nas.measure.session.session import Session
@@ -138,9 +139,12 @@ def _how(session: Session, result: SessionResult) -> str:
 
 
 def _batch(session: Session, result: SessionResult) -> int:
-    """The images in a run: the first size of the inputs of convolutions and poolings, or of all kernels."""
+    """The images in a run: the first size of the inputs of convolutions and poolings, or of all kernels.
+
+    The first size of a recurrent layer is the number of steps, the second that of sequences.
+    """
     first = {
-        (kernel.op.startswith(("conv", "pool")), kernel.inputs[0][0])
+        (kernel.op.startswith(("conv", "pool")), kernel.inputs[0][kernel.op in GATES])
         for kernel in set().union(*result.kernels)
         if kernel.inputs and kernel.inputs[0]
     }

@@ -151,7 +151,7 @@ class _RepetitionLoop:
         try:
             if "error" in raw:
                 raise MeasureError(raw["error"])
-            chunk.check(network, raw)
+            raw = chunk.checked(network, raw)
         except (MeasureError, GraphError) as error:
             chunk.fail(network, error)
             return

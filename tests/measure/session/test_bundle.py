@@ -107,7 +107,8 @@ def test_the_commands(bare: list[str], tmp_path: Path) -> None:
     assert "kernels. Far board: MNN " in built
 
 
-DEVICE_SIDES = [get_engine(name).device_side for name in ("mnn", "paddle-lite")]
+ENGINES = [get_engine(name) for name in ("mnn", "paddle-lite")]
+DEVICE_SIDES = [file for engine in ENGINES for file in (engine.device_side, *engine.device_side_parts.values())]
 
 
 @pytest.mark.parametrize("file", [Path(bundle_main.__file__), Path(serving.__file__), *DEVICE_SIDES])
