@@ -13,7 +13,7 @@ from latency_nas.engine.target import Target
 from latency_nas.errors import MeasureError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.input_shapes import InputShape
-from latency_nas.kernel import Shape
+from latency_nas.kernel import Kernel, Shape
 from latency_nas.kernel.kernel_call import KernelCall
 
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ class Engine(ABC):
         Raises:
             GraphError: if a choice of the graph is open.
         """
+
+    def same_work(self, kernel: Kernel) -> tuple[Kernel, ...]:
+        """Other kernels for which the engine runs the same code, so that a row of one of them prices this one too."""
+        del kernel
+        return ()
 
     def fuse_branches(self, branches: Sequence[OpGraph], target: Target) -> tuple[KernelCall, ...]:
         """The kernels of graphs that are parallel branches of one network, in the order in which they run."""

@@ -11,16 +11,16 @@ from math import log1p
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, get_args
 
-from latency_nas.engine import fuse
+from latency_nas.engine import Engine, fuse, get_engine
 from latency_nas.engine.lowered import KernelSource, Lowered, Network, lower_kernels
-from latency_nas.errors import MissingKernelError, TableError
+from latency_nas.errors import GraphError, MissingKernelError, TableError
 from latency_nas.estimate.estimate import Estimate, KernelEstimate
 from latency_nas.estimate.uncertainty import MAE_TO_STD, Z90
 from latency_nas.graph import OpGraph
 from latency_nas.graph.input_shapes import InputShape
-from latency_nas.kernel import LATENCY, Quantity
+from latency_nas.kernel import LATENCY, Kernel, Quantity
 from latency_nas.kernel.kernel_call import KernelCall
-from latency_nas.table import Datasheet, LatencyTable, load_table
+from latency_nas.table import Datasheet, Entry, LatencyTable, load_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -181,12 +181,25 @@ class LatencyEstimator:
         return call.kernel
 
     def _price(self, call: KernelCall) -> KernelEstimate:
-        entry = self.table.get(call.kernel)
+        entry = self._row(call.kernel)
         if entry is None:
             return KernelEstimate(kernel=call.kernel, layer=call.layer, value=0.0, std=None, source="missing")
         return KernelEstimate(
             kernel=call.kernel, layer=call.layer, value=entry.latency_ms, std=entry.std_ms, source="table"
         )
+
+    @cached_property
+    def _engine(self) -> Engine | None:
+        """The table's engine; None if its rules are not known."""
+        try:
+            return get_engine(self.table.datasheet.engine)
+        except GraphError:
+            return None
+
+    def _row(self, kernel: Kernel) -> Entry | None:
+        """The kernel's row, or that of a kernel for which the engine runs the same code."""
+        same = self._engine.same_work(kernel) if self._engine and kernel not in self.table else ()
+        return next(filter(None, map(self.table.get, (kernel, *same))), None)
 
     def _regress(self, missing: Mapping[Hashable, KernelEstimate]) -> dict[Hashable, KernelEstimate]:
         """Prices by the regressor, in one batch, without the kernels that it cannot price."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from math import log, pi, sqrt
 from pathlib import Path
 
@@ -112,6 +113,19 @@ def test_many_missing_kernels_are_counted() -> None:
     table = table_of(nn.ReLU())
     with pytest.raises(MissingKernelError, match=r"^41 of 41 different kernels .*; and 36 more\. Measure them"):
         LatencyEstimator(table).predict(MobileNet(), input_shape=(1, 3, 96, 96))
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_row_prices_what_the_engine_runs_alike(has_bias: bool) -> None:
+    """MNN adds a bias of zeros where there is none; torch's ONNX exporter drops biases of zeros."""
+    table = table_of(nn.Conv2d(3, 8, 3, bias=has_bias))
+    other = nn.Conv2d(3, 8, 3, bias=not has_bias)
+    estimate = LatencyEstimator(table).predict(other, input_shape=(1, 3, 96, 96))
+    assert estimate.latency_ms == sum(entry.latency_ms for entry in table.entries.values())
+    assert estimate.coverage == 1.0
+    elsewhere = LatencyTable(table.entries, replace(SHEET, engine="Paddle-Lite"))
+    with pytest.raises(MissingKernelError):
+        LatencyEstimator(elsewhere).predict(other, input_shape=(1, 3, 96, 96))
 
 
 def test_a_regressed_kernel_says_so_and_is_near() -> None:

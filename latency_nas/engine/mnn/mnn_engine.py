@@ -20,7 +20,7 @@ from latency_nas.engine.mnn.steps import BINARY
 from latency_nas.engine.target import Target
 from latency_nas.graph import OpGraph
 from latency_nas.graph.input_shapes import InputShape
-from latency_nas.kernel import Kernel
+from latency_nas.kernel import Kernel, shared_kernel
 from latency_nas.kernel.kernel_call import KernelCall
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ _EXECUTED_AS = {
     **dict.fromkeys(BINARY, "BinaryOp"),
     **dict.fromkeys(UNARY, "UnaryOp"),
 }
+
+_WITH_BIAS = frozenset(f"conv{kind}{axes}d" for kind in ("", "_transpose") for axes in (1, 2, 3))
 
 
 def _type_of(kernel: Kernel) -> str:
@@ -92,6 +94,14 @@ class MNN(Engine):
         """As `latency_nas.engine.mnn.fusion`. The rules are the same for every target."""
         del target
         return fuse_mnn(graph)
+
+    def same_work(self, kernel: Kernel) -> tuple[Kernel, ...]:
+        """The convolution with a bias for one without, and the reverse: MNN adds one of zeros where there is none."""
+        attrs = dict(kernel.attrs)
+        if kernel.op not in _WITH_BIAS or "bias" not in attrs:
+            return ()
+        other = tuple((attrs | {"bias": 1 - int(bool(attrs["bias"]))}).items())
+        return (shared_kernel(kernel.op, kernel.inputs, kernel.outputs, other, kernel.dtype),)
 
     def fuse_branches(self, branches: Sequence[OpGraph], target: Target) -> tuple[KernelCall, ...]:
         """MNN runs branches from the last output to the first."""

@@ -127,6 +127,6 @@ def _placeholder(expr: Any, variable: Any) -> Any:
 
 def _values(expr: Any, variable: Any, draw: random.Random) -> list[float]:
     """Normally distributed floats for an input, or zeros if it holds integers."""
-    size, floats = math.prod(variable.shape), variable.dtype == expr.float
+    size, floats = int(math.prod(variable.shape)), bool(variable.dtype == expr.float)
     few = [draw.gauss(0.0, 1.0) if floats else 0 for _ in range(min(size, _N_DRAWN))]
     return (few * -(-size // len(few)))[:size]

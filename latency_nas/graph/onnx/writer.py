@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -100,7 +100,7 @@ def _recurrent(writer: ModelParts, node: Node) -> None:
     shapes = {"weight": (n_rows, features), "recurrence": (n_rows, hidden), "bias": (2 * n_rows,)}
     weights = [writer.weight(f"{node.name}.{name}", (n_directions, *shape)) for name, shape in shapes.items()]
     results = [f"{node.name}.{name}" for name in ("sequence", "state", "cell")[: 3 if kind == "LSTM" else 2]]
-    ways = {"direction": "bidirectional" if n_directions == 2 else "forward", "hidden_size": hidden}
+    ways: dict[str, Any] = {"direction": "bidirectional" if n_directions == 2 else "forward", "hidden_size": hidden}
     ways |= {"linear_before_reset": 1} if kind == "GRU" else {}
     writer.nodes.append(helper.make_node(kind, [x, *weights], results, name=results[0], **ways))
     last = results[0]
