@@ -14,7 +14,7 @@ __all__ = ["covering_rows"]
 _MAX_LISTED = 128  # spaces up to this size are listed whole
 
 
-def covering_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[np.intp]:
+def covering_rows(sizes: Sequence[int], random: np.random.Generator, *, pairs: bool = True) -> NDArray[np.intp]:
     """Architectures in which any two candidates of different choices occur together; all of a small space.
 
     Each starts with a pair that is not covered yet and adds, choice by choice, the candidate with the most new pairs
@@ -23,10 +23,16 @@ def covering_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[
     Args:
         sizes: Number of candidates of each choice.
         random: Generator of the order.
+        pairs: Whether any two candidates have to occur together; otherwise every candidate occurs at least twice, once
+            with those of its index in all choices.
 
     Returns:
         Indices of candidates, of shape ``(architectures, choices)``.
     """
+    if not pairs:
+        equal = [[min(index, size - 1) for size in sizes] for index in range(max(sizes))]
+        mixed = [np.resize(random.permutation(size), max(sizes)) for size in sizes]
+        return np.array([*equal, *np.transpose(mixed)], np.intp)
     if prod(sizes) <= _MAX_LISTED:
         return np.array(list(product(*map(range, sizes))), np.intp)
     offsets = np.cumsum([0, *sizes[:-1]])
@@ -34,8 +40,8 @@ def covering_rows(sizes: Sequence[int], random: np.random.Generator) -> NDArray[
     uncovered = owner[:, None] != owner[None, :]
     rows = []
     while uncovered.any():
-        pairs = np.argwhere(uncovered)
-        flat = list(pairs[random.integers(len(pairs))])
+        left = np.argwhere(uncovered)
+        flat = list(left[random.integers(len(left))])
         n_new = uncovered[flat].sum(0)  # for each candidate: pairs with picked ones that are not covered yet
         for row in random.permutation([row for row in range(len(sizes)) if row not in owner[flat]]):
             within = slice(offsets[row], offsets[row] + sizes[row])

@@ -1,31 +1,38 @@
-"""Finds the choices that a value depends on, from its values for some architectures."""
+"""Finds the functions of an architecture that a value depends on, from its values for some architectures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["depends_on"]
 
-_N_LIKELY = 6  # choices that explain most on their own; all combinations of up to three of them are tried first
+_N_LIKELY = 6  # functions that explain most on their own; all combinations of up to three of them are tried first
 
 
 def depends_on(
-    values: NDArray[np.intp], rows: NDArray[np.intp], sizes: Sequence[int], previous: tuple[int, ...] | None
+    values: NDArray[np.intp],
+    columns: Mapping[int, NDArray[np.intp]],
+    sizes: Mapping[int, int],
+    first: Collection[int],
+    previous: tuple[int, ...] | None,
 ) -> tuple[int, ...]:
-    """The smallest set of choices that `values` are a function of.
+    """The smallest set of columns that `values` are a function of.
 
-    Every set of up to three likely choices is tried. If none of them is enough, choices are added one by one, each time
-    the one that explains most, and those that turn out to be superfluous are left out again.
+    Every set of up to three likely columns is tried, and of those that are enough the one with the fewest cases is
+    taken. If none is, columns are added one by one, each time the one that explains most, and those that turn out to be
+    superfluous are left out again.
 
     Args:
         values: Number from 0 for each architecture, equal where the values are, of shape ``(architectures,)``.
-        rows: Indices of candidates, of shape ``(architectures, choices)``.
-        sizes: Number of candidates of each choice.
-        previous: Choices that an earlier call found, or None; one or two are kept if they still explain all values.
+        columns: Such numbers for each function that `values` may depend on.
+        sizes: Number of values of each function.
+        first: Columns that are taken if they are enough; others only if they are not.
+        previous: What an earlier call found, or None; one or two columns are kept if they still explain all values.
     """
 
     def n_conflicts(groups: NDArray[np.intp]) -> int:
@@ -34,28 +41,30 @@ def depends_on(
         _, n_equal = np.unique(groups * (values.max() + 1) + values, return_counts=True)
         return int((group_sizes**2).sum() - (n_equal**2).sum())
 
-    def grouped(choices: Iterable[int]) -> NDArray[np.intp]:
-        """The number of the group of each architecture: those in one group have the same candidates of `choices`."""
+    def grouped(some: Iterable[int]) -> NDArray[np.intp]:
+        """The number of the group of each architecture: those in one group have the same values of `some` columns."""
         groups = np.zeros(len(values), np.intp)
-        for choice in choices:
-            groups = groups * sizes[choice] + rows[:, choice]
+        for column in some:
+            groups = groups * sizes[column] + columns[column]
         return groups
 
     if previous is not None and len(previous) < 3 and n_conflicts(grouped(previous)) == 0:
         return previous
     if n_conflicts(grouped(())) == 0:
         return ()
-    order = sorted(range(len(sizes)), key=lambda choice: n_conflicts(grouped((choice,))))
-    for n in (1, 2, 3):
-        for few in combinations(order[:_N_LIKELY], n):
-            if n_conflicts(grouped(few)) == 0:
-                return tuple(sorted(few))
+    order = sorted(columns, key=lambda column: n_conflicts(columns[column]))
+    for some in (first, order):
+        likely = [column for column in order if column in some][:_N_LIKELY]
+        for n in (1, 2, 3):
+            enough = [few for few in combinations(likely, n) if n_conflicts(grouped(few)) == 0]
+            if enough:
+                return min(enough, key=lambda few: prod(sizes[column] for column in few))
     chosen: list[int] = []
     while n_conflicts(grouped(chosen)):
-        rest = [choice for choice in order if choice not in chosen]
-        chosen.append(min(rest, key=lambda choice: n_conflicts(grouped([*chosen, choice]))))
-    for choice in tuple(chosen):
-        others = [other for other in chosen if other != choice]
+        rest = [column for column in order if column not in chosen]
+        chosen.append(min(rest, key=lambda column: n_conflicts(grouped([*chosen, column]))))
+    for column in tuple(chosen):
+        others = [other for other in chosen if other != column]
         if n_conflicts(grouped(others)) == 0:
             chosen = others
-    return tuple(sorted(chosen))
+    return tuple(chosen)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from latency_nas.errors import SearchError
 from latency_nas.graph import OpGraph
 from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.search.plan.diagrams import Diagram, Diagrams
 
 __all__ = ["Fuse", "Space", "candidate_space"]
 
@@ -21,6 +22,9 @@ class Space:
     Args:
         candidates: Names of the candidates of each choice.
         calls: Function that gives what the engine runs for an architecture (choice -> index of its candidate).
+        contexts: Function that gives, for each operator by its name, functions of the choices that decide what an
+            engine runs for it besides the choices themselves, such as who reads its output; None where they are not
+            known.
 
     Raises:
         SearchError: if there is no choice, or one has fewer than two candidates.
@@ -28,6 +32,7 @@ class Space:
 
     candidates: Mapping[str, tuple[str, ...]]
     calls: Callable[[Mapping[str, int]], Sequence[KernelCall]]
+    contexts: Callable[[Diagrams], Mapping[str, tuple[Diagram, ...]]] | None = None
 
     def __post_init__(self) -> None:
         if not self.candidates:

@@ -13,6 +13,7 @@ from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.space import Fuse, Space
 from latency_nas.search.supernet.choice import Choice, check_names
+from latency_nas.search.supernet.contexts import contexts_of
 from latency_nas.search.supernet.naming import Choices, Groups, Options
 from latency_nas.search.supernet.supernet import find_choices, framework_of, read_choices
 
@@ -66,16 +67,18 @@ def supernet_space(
     among_options = [choice for part in elastic for choice in part.choices(supernet)]
     check_names(supernet, [*among_modules, *among_options], [*modules, *_candidates(among_options)])
     calls: _Calls
+    contexts = None
     if elastic:
         found = (*among_modules, *among_options)
         calls = _Configured(supernet, example_input, fuse, run, elastic, among_modules)
     else:
         graph, found = read_choices(supernet, among_modules, example_input, run)
-        calls = graph_space(graph, found, fuse).calls
+        of_graph = graph_space(graph, found, fuse)
+        calls, contexts = of_graph.calls, of_graph.contexts
     if derive is not None:
-        calls = _Derived(supernet, example_input, fuse, derive)
+        calls, contexts = _Derived(supernet, example_input, fuse, derive), None
     return NamedSpace(
-        space=Space(candidates={choice.module: choice.names for choice in found}, calls=calls),
+        space=Space(candidates={choice.module: choice.names for choice in found}, calls=calls, contexts=contexts),
         choices=found,
         options={name: values for part in elastic for name, values in part.options.items()},
     )
@@ -164,7 +167,12 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
         network = graph.extract({name: architecture[choice] for name, (choice, _) in places.items()})
         return [call for call in fuse(network) if not f"{call.layer}.".startswith(free)]
 
-    return Space(candidates={choice.module: choice.names for choice in choices}, calls=calls)
+    numbers = {name: number for number, choice in enumerate(choices) for name in choice.places}
+    return Space(
+        candidates={choice.module: choice.names for choice in choices},
+        calls=calls,
+        contexts=lambda diagrams: contexts_of(graph, numbers, diagrams),
+    )
 
 
 def parts_of(supernet: Any, choices: Choices | None, modules: Mapping[str, Any]) -> tuple[list[Choice], list[Options]]:

@@ -1,0 +1,149 @@
+"""`Diagrams`: functions of an architecture as decision diagrams, which say all of its cases without trying them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Diagram", "Diagrams"]
+
+Diagram = int  # number of a node: equal functions have equal numbers
+Path = dict[int, tuple[int, ...]]  # choice -> candidates that lead along a path; other choices do not matter
+
+
+class Diagrams:
+    """Functions of the candidates of choices, with any values.
+
+    A function is a node: a value, or a choice with a function for each of its candidates. Choices come in their order
+    on every path, and equal nodes are one, so that two functions are equal if and only if their numbers are.
+
+    Args:
+        sizes: Number of candidates of each choice.
+
+    References:
+        Bryant, Graph-based algorithms for Boolean function manipulation, IEEE Transactions on Computers C-35, 1986.
+        Srinivasan, Kam, Malik and Brayton, Algorithms for discrete function manipulation, ICCAD 1990: several values.
+
+    Example:
+        >>> diagrams = Diagrams([2, 3])
+        >>> first, second = diagrams.choice(0), diagrams.choice(1)
+        >>> both = diagrams.apply(lambda one, other: one == 1 and other == 1, first, second)
+        >>> diagrams.value(both, [1, 1]), list(diagrams.paths(both))[0]
+        (True, ({0: (0,)}, False))
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = tuple(sizes)
+        self._nodes: list[tuple[int, tuple[Diagram, ...]]] = []  # the choice, len(sizes) for a value; the candidates'
+        self._values: dict[Diagram, Any] = {}
+        self._numbers: dict[Hashable, Diagram] = {}
+        self._choices = [
+            self._node(number, tuple([self.constant(index) for index in range(size)]))
+            for number, size in enumerate(sizes)
+        ]
+
+    def constant(self, value: Hashable) -> Diagram:
+        """The function that is `value` for every architecture."""
+        key = (type(value), value)
+        if key not in self._numbers:
+            self._numbers[key] = len(self._nodes)
+            self._values[len(self._nodes)] = value
+            self._nodes.append((len(self.sizes), ()))
+        return self._numbers[key]
+
+    def choice(self, number: int) -> Diagram:
+        """The function that is the index of a choice's candidate."""
+        return self._choices[number]
+
+    def select(self, number: int, functions: Sequence[Diagram]) -> Diagram:
+        """The function of the candidate that a choice has."""
+        return self.apply(lambda index, *values: values[index], self.choice(number), *functions)
+
+    def apply(self, function: Callable[..., Hashable], *operands: Diagram) -> Diagram:
+        """The function whose value is `function` of the operands' values."""
+        done: dict[tuple[Diagram, ...], Diagram] = {}
+        nodes, n_choices = self._nodes, len(self.sizes)
+
+        def result(operands: tuple[Diagram, ...]) -> Diagram:
+            if operands in done:
+                return done[operands]
+            first = min([nodes[operand][0] for operand in operands], default=n_choices)
+            if first == n_choices:
+                found = self.constant(function(*[self._values[operand] for operand in operands]))
+            else:
+                children = [nodes[operand][1] if nodes[operand][0] == first else None for operand in operands]
+                found = self._node(
+                    first,
+                    tuple([
+                        result(tuple([
+                            operand if child is None else child[index]
+                            for operand, child in zip(operands, children, strict=True)
+                        ]))
+                        for index in range(self.sizes[first])
+                    ]),
+                )  # fmt: skip
+            done[operands] = found
+            return found
+
+        return result(operands)
+
+    def _node(self, choice: int, children: tuple[Diagram, ...]) -> Diagram:
+        if len(set(children)) == 1:
+            return children[0]
+        number = self._numbers.setdefault((choice, children), len(self._nodes))
+        if number == len(self._nodes):
+            self._nodes.append((choice, children))
+        return number
+
+    def value(self, function: Diagram, row: Sequence[int]) -> Any:
+        """The value for an architecture, which is given as the candidates' indices."""
+        while function not in self._values:
+            choice, children = self._nodes[function]
+            function = children[row[choice]]
+        return self._values[function]
+
+    def values(self, function: Diagram) -> list[Any]:
+        """All values of a function."""
+        seen, stack, found = {function}, [function], list[Any]()
+        while stack:
+            last = stack.pop()
+            if last in self._values:
+                found.append(self._values[last])
+            new = set(self._nodes[last][1]) - seen
+            seen |= new
+            stack += sorted(new)
+        return found
+
+    def paths(self, function: Diagram) -> Iterator[tuple[Path, Any]]:
+        """The cases of a function, of which every architecture is in one, and the value in each."""
+        stack: list[tuple[Diagram, Path]] = [(function, {})]
+        while stack:
+            last, path = stack.pop()
+            if last in self._values:
+                yield path, self._values[last]
+                continue
+            choice, children = self._nodes[last]
+            for child in sorted(set(children), reverse=True):
+                same = tuple([index for index, other in enumerate(children) if other == child])
+                stack.append((child, {**path, choice: same}))
+
+    def path_to(self, function: Diagram, value: Hashable, random: np.random.Generator) -> Path:
+        """A random case in which a function has a value."""
+        leads: dict[Diagram, bool] = {}
+
+        def to(node: Diagram) -> bool:
+            if node not in leads:
+                leads[node] = (
+                    self._values[node] == value if node in self._values else any(map(to, self._nodes[node][1]))
+                )
+            return leads[node]
+
+        path: Path = {}
+        while function not in self._values:
+            choice, children = self._nodes[function]
+            child = random.choice([other for other in dict.fromkeys(children) if to(other)])
+            path[choice] = tuple([index for index, other in enumerate(children) if other == child])
+            function = int(child)
+        return path

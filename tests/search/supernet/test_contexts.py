@@ -1,0 +1,99 @@
+"""What surrounds the operators of a supernet, against the extracted graph of every architecture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from latency_nas.engine import fuse
+from latency_nas.graph import OpGraph
+from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.search.plan.diagrams import Diagram, Diagrams
+from latency_nas.search.plan.pricing import make_plan
+from latency_nas.search.supernet.contexts import contexts_of
+from latency_nas.search.supernet.supernet import find_choices, read_choices
+from latency_nas.search.supernet.supernet_space import graph_space
+from tests.styles import Darts, Nb201
+from tests.supernets import MadeUp
+
+IMAGE = torch.zeros(1, 3, 8, 8)
+SEEDS = range(3)
+
+
+def read(net: nn.Module) -> tuple[OpGraph, Sequence[Any], dict[str, int]]:
+    graph, choices = read_choices(net, find_choices(net), IMAGE)
+    return graph, choices, {place: number for number, choice in enumerate(choices) for place in choice.places}
+
+
+def rows_of(diagrams: Diagrams, n: int) -> list[tuple[int, ...]]:
+    """Every n-th architecture, the one of first candidates among them."""
+    return list(product(*map(range, diagrams.sizes)))[::n]
+
+
+@pytest.fixture(scope="module")
+def cells() -> tuple[OpGraph, dict[str, int], Diagrams, Mapping[str, tuple[Diagram, ...]]]:
+    torch.manual_seed(0)
+    graph, choices, places = read(Nb201())
+    diagrams = Diagrams([len(choice.candidates) for choice in choices])
+    return graph, places, diagrams, contexts_of(graph, places, diagrams)
+
+
+def test_nodes_of_equal_contexts_run_alike(cells: Any) -> None:
+    """Whether a node is in the extracted graph is a function of its context, whatever the other choices are."""
+    graph, places, diagrams, contexts = cells
+    runs: dict[tuple[str, tuple[Any, ...]], bool] = {}
+    for row in rows_of(diagrams, 37):
+        names = {node.name for node in graph.extract({place: row[number] for place, number in places.items()}).nodes}
+        for name, functions in contexts.items():
+            key = name, tuple([diagrams.value(function, row) for function in functions])
+            assert runs.setdefault(key, name in names) == (name in names)
+    n_cases = Counter(name for name, _ in runs)
+    assert max(n_cases.values()) < 128  # of 15,625 architectures
+
+
+def test_what_an_engine_runs_for_a_node_is_a_function_of_its_context(cells: Any) -> None:
+    """MNN folds an activation into the op before if nothing else reads that, and runs equal activations once."""
+    graph, places, diagrams, contexts = cells
+    kernels: dict[tuple[str, tuple[Any, ...]], set[tuple[Any, ...]]] = {}
+    for row in rows_of(diagrams, 97):
+        network = graph.extract({place: row[number] for place, number in places.items()})
+        run: dict[str, list[Any]] = {}
+        for call in fuse(network, "MNN"):
+            run.setdefault(call.nodes[0] if call.nodes else call.reader, []).append(call.kernel)
+        for name, functions in contexts.items():
+            key = name, tuple([diagrams.value(function, row) for function in functions])
+            kernels.setdefault(key, set()).add(tuple(run.get(name, ())))
+    assert all(len(found) == 1 for found in kernels.values())
+    folded = {kernel for found in kernels.values() for run in found for kernel in run if "act=relu" in kernel.key}
+    assert len(folded) > 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("make", "n_at_most"), [(Nb201, 110), (Darts, 40)], ids=["NAS-Bench-201", "DARTS"])
+def test_few_architectures_give_an_exact_plan(make: type[nn.Module], n_at_most: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    graph, choices, _ = read(make())
+    estimator = MadeUp()
+    space = graph_space(graph, choices, estimator.fuse)
+    asked: list[Mapping[str, int]] = []
+
+    def calls(architecture: Mapping[str, int]) -> Sequence[KernelCall]:
+        asked.append(architecture)
+        return space.calls(architecture)
+
+    plan = make_plan(replace(space, calls=calls), estimator, seed=seed)
+    assert len(asked) <= n_at_most
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(40):
+        architecture = {
+            name: int(torch.randint(len(names), (), generator=generator)) for name, names in space.candidates.items()
+        }
+        expected_ms = estimator.price(list(space.calls(architecture))).value
+        assert plan.cost(architecture) == pytest.approx(expected_ms, rel=1e-9)
