@@ -31,7 +31,7 @@ from latency_nas.measure.yardstick import yardstick_graph
 from latency_nas.table import LatencyTable
 from latency_nas.verdict.verdict import verify
 from tests.bare_interpreter import bare_interpreter
-from tests.cli.test_main import run_main
+from tests.cli.test_main import run_main, start_main
 from tests.other_package import install, on_the_path
 from tests.ssh_server import ssh_server
 from tests.supernets import EXAMPLE, ChainNet, all_architectures, graph_of, set_target
@@ -348,7 +348,7 @@ def test_a_bundle_for_a_device_without_this_library(start: tuple[object, ...], t
 
 
 def test_the_command_line_in_a_process_of_its_own(start: tuple[object, ...], tmp_path: Path) -> None:
-    done = run_main(*map(str, start))
+    done = start_main(*map(str, start))
     assert done.returncode == 0, done.stderr
     other = run_main("space", "show", str(tmp_path / "ops.yaml"), "--engine", "tou")
     titles = ", ".join(get_engine(name).title for name in engine_names())
