@@ -21,10 +21,10 @@ def run_main(*arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
-        pytest.raises(SystemExit) as ended,
     ):
         patch.setattr(sys, "argv", ["latency-nas", *arguments])
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
     code = ended.value.code
     assert isinstance(code, int)
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())

@@ -19,7 +19,7 @@ from latency_nas.errors import (
 from latency_nas.graph import OpGraph
 from latency_nas.kernel import Kernel, n_macs
 from latency_nas.kernel.kernel_call import KernelCall
-from latency_nas.measure.compose import Branches, compose, cover, join, own_kernels, side_by_side
+from latency_nas.measure.compose import Branches, compose, cover, join, side_by_side
 from latency_nas.measure.session.session import Session, StoredNetwork
 from latency_nas.measure.session.work_item import WorkItem
 
@@ -86,7 +86,8 @@ class Chunk:
         try:
             if self._work_item(item).kind == "file" and not self._session.options.repetition.profile:
                 return set()
-            return own_kernels(self._graph(item), self._engine, self._target)
+            self._graph(item)  # an engine's file has none, which is an error here
+            return {kernel for kernel in self._kernels(((item,),)) if kernel.op not in self._engine.layout_ops}
         except UnsafeOpError:  # not put aside: the user may have forgotten to allow it
             raise
         except (OpSpaceError, GraphError, KernelError, MeasureError) as error:

@@ -17,7 +17,7 @@ from latency_nas.measure.session.result import build_table
 from latency_nas.measure.session.run import run_session
 from latency_nas.measure.yardstick import write_yardstick
 from tests.measure.session.test_session import KERNELS, new_session
-from tests.ray_cluster import MEMORY, ray_cluster
+from tests.ray_cluster import NODE, ray_cluster
 
 pytest.importorskip("ray", reason="no Ray here: pip install 'latency-nas[ray]'")
 
@@ -29,7 +29,7 @@ def cluster() -> Iterator[Any]:
 
 
 def board(cluster: Any) -> Any:
-    return cluster.add_node(num_cpus=1, resources={"pi4": 1}, object_store_memory=MEMORY)
+    return cluster.add_node(num_cpus=1, resources={"pi4": 1}, **NODE)
 
 
 def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: Path) -> None:

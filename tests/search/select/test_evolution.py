@@ -17,8 +17,9 @@ from latency_nas.errors import SearchError
 from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget
-from latency_nas.search.select.evolution import Evolution, evolve
+from latency_nas.search.select.evolution import evolve
 from latency_nas.search.select.projection import most_probable_within
+from tests.evolutions import budget_at, equal, quick, some_accuracy
 from tests.killed import killed_and_resumed
 from tests.random_plans import random_plan
 
@@ -37,19 +38,10 @@ def additive(scores: Scores) -> Callable[[Mapping[str, int]], float]:
     return lambda architecture: sum(scores[name][index] for name, index in architecture.items())
 
 
-def budget_at(plan: CostPlan, share: float, **more: Any) -> Budget:
-    cheapest, dearest = plan.bounds()
-    return Budget(plan, max_cost=cheapest + share * (dearest - cheapest), **more)
-
-
 def all_within(plan: CostPlan, budgets: Sequence[Budget]) -> list[dict[str, int]]:
     picks = itertools.product(*(range(len(names)) for names in plan.candidates))
     everything = [dict(zip(plan.choices, pick, strict=True)) for pick in picks]
     return [one for one in everything if all(budget.keeps(one) for budget in budgets)]
-
-
-def equal(one: Evolution, other: Evolution) -> bool:
-    return np.array_equal(one.rows, other.rows) and np.array_equal(one.accuracies, other.accuracies)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -141,17 +133,6 @@ def test_the_only_architecture_that_keeps_a_budget_exactly() -> None:
 # --- the same numbers again
 
 
-def quick(accuracy: Callable[[Any], Any], **more: Any) -> Evolution:
-    rng = np.random.default_rng(5)
-    plan = random_plan(rng, [5] * 8)
-    arguments = {"n_evaluations": 120, "population": 20, "budgets": budget_at(plan, 0.6), "seed": 3} | more
-    return evolve(plan, accuracy, **arguments)
-
-
-def some_accuracy(architecture: Mapping[str, int]) -> float:
-    return sum(index / (1 + number) for number, index in enumerate(architecture.values()))
-
-
 def test_the_same_seed_gives_the_same_evolution() -> None:
     found = quick(some_accuracy)
     assert equal(found, quick(some_accuracy))
@@ -197,7 +178,7 @@ def test_a_finished_evolution_goes_further(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from tests.search.select.test_evolution import quick, some_accuracy
+from tests.evolutions import quick, some_accuracy
 
 def slowly(architecture):
     time.sleep(0.005)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,15 @@ from latency_nas.search.select import filter as of_arrays
 from latency_nas.search.select import filter_file, ray_map
 from latency_nas.search.select.filter import filter_by_budget
 from latency_nas.search.select.replacements import score_replacements
+from tests.evolutions import equal, quick, some_accuracy
 from tests.killed import killed_and_resumed
 from tests.random_plans import drawn, random_plan
-from tests.ray_cluster import MEMORY, kill_own_node, on_worker, ray_cluster
-from tests.search.select.test_evolution import equal, quick, some_accuracy
+from tests.ray_cluster import NODE, die_once, log_call, ray_cluster
 from tests.search.select.test_filter_file import limit_of, table_of
 from tests.search.select.test_replacements import RECOGNISED, batches, square_at_temperature, trained
 
 ray = pytest.importorskip("ray", reason="no Ray here: pip install 'latency-nas[ray]'")
+from ray._common.test_utils import wait_for_condition
 
 N = 6000
 
@@ -46,8 +46,9 @@ def nodes(cluster: Any) -> list[Any]:
     for dead in [node for node in cluster.worker_nodes if node.dead_processes()]:
         cluster.remove_node(dead, allow_graceful=False)
     while len(cluster.worker_nodes) < 3:
-        cluster.add_node(num_cpus=1, object_store_memory=MEMORY, wait=False)
+        cluster.add_node(num_cpus=1, **NODE, wait=False)
     cluster.wait_for_nodes()
+    wait_for_condition(lambda: ray.cluster_resources().get("CPU") == 3, timeout=60)  # dead ones are counted for a while
     return list(cluster.worker_nodes)
 
 
@@ -58,23 +59,6 @@ def plan() -> CostPlan:
 
 def n_alive(nodes: list[Any]) -> int:
     return sum(not node.dead_processes() for node in nodes)
-
-
-def log_call(folder: Path) -> int:
-    """Note which node runs this call; the number of calls so far."""
-    node = ray.get_runtime_context().get_node_id() if on_worker() else "driver"
-    (folder / f"{time.time_ns()}-{os.getpid()}").write_text(node)
-    return len(list(folder.iterdir()))
-
-
-def die_once(folder: Path) -> None:
-    """End the node of this call if it is the thirtieth or a later one, and no node was ended before."""
-    if log_call(folder) >= 30 and on_worker():
-        try:
-            (folder.parent / "died").touch(exist_ok=False)
-        except FileExistsError:
-            return
-        kill_own_node()
 
 
 @pytest.fixture
@@ -161,7 +145,7 @@ def test_scores(nodes: list[Any], calls: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from tests.search.select.test_evolution import quick, some_accuracy
+from tests.evolutions import quick, some_accuracy
 
 def slowly(architecture):
     time.sleep(0.02)
@@ -281,7 +265,7 @@ def test_tasks_that_need_a_gpu_run_where_there_is_one(
         "one by `ray start --address=HEAD:6379`. What was computed is kept if there is a file for it, and the same "
         "call goes on with it."
     )
-    node = cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=MEMORY, wait=True)
+    node = cluster.add_node(num_cpus=1, num_gpus=1, **NODE, wait=True)
     where: Callable[[int], str] = lambda _: ray.get_runtime_context().get_node_id()  # noqa: E731
     assert {found for _, found in ray_map.ray_map(where, range(5), address="auto", n_gpus=0.5)} == {node.node_id}
     cluster.remove_node(node)

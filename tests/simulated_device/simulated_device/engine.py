@@ -25,6 +25,8 @@ _KINDS = {
     "depthwise_conv2d": "depthwise",
 }
 
+_FUSED: dict[tuple[str, ...], list[tuple[OpGraph, tuple[KernelCall, ...]]]] = {}  # by the names of nodes
+
 
 def _kind(kernel: Kernel) -> str:
     if kernel.family != "conv2d":
@@ -49,6 +51,16 @@ def true_kernel_ms(kernel: Kernel) -> float:
     return true_ms(op_of(kernel))
 
 
+def _fused(graph: OpGraph) -> tuple[KernelCall, ...]:
+    """The kernels of a graph, found once: trials meter and price the same networks again and again."""
+    known = _FUSED.setdefault(tuple(node.name for node in graph.nodes), [])
+    for other, calls in known:
+        if other == graph:
+            return calls
+    known.append((graph, fuse_mnn(graph)))
+    return known[-1][1]
+
+
 class Simulated(Engine):
     """A device of one thread and fp32 that runs the kernels of MNN's rules."""
 
@@ -62,7 +74,7 @@ class Simulated(Engine):
     def fuse(self, graph: OpGraph, target: Target) -> tuple[KernelCall, ...]:
         """Real rules, so that regressors, plans and estimates work on its tables."""
         del target
-        return fuse_mnn(graph)
+        return _fused(graph)
 
     def executed_ops(self, calls: Sequence[KernelCall]) -> list[ExecutedOp]:
         """One op for each kernel."""
@@ -74,6 +86,6 @@ class Simulated(Engine):
         if isinstance(network, Path):
             path.symlink_to(network.resolve())
             return path
-        ops = [op_of(call.kernel, f"op {number}") for number, call in enumerate(fuse_mnn(network))]
+        ops = [op_of(call.kernel, f"op {number}") for number, call in enumerate(_fused(network))]
         path.write_text(json.dumps({"input_shape": network.values[network.inputs[0]].shape, "ops": ops}))
         return path
