@@ -37,6 +37,16 @@ def ray_cluster() -> Iterator[Any]:
             cluster.shutdown()
 
 
+def wait_for_cpus(n_cpus: int, *, timeout_s: float = 60.0) -> None:
+    """Wait until the cluster has this many; those of a node that died are counted for a while."""
+    import ray
+
+    ends_s = time.monotonic() + timeout_s
+    while (found := ray.cluster_resources().get("CPU", 0)) != n_cpus:
+        assert time.monotonic() < ends_s, found
+        time.sleep(0.1)
+
+
 def on_worker() -> bool:
     """Whether this process runs a node's tasks."""
     return Path(f"/proc/{os.getppid()}/comm").read_text().strip() == "raylet"

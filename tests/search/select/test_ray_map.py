@@ -24,12 +24,11 @@ from latency_nas.search.select.replacements import score_replacements
 from tests.evolutions import equal, quick, some_accuracy
 from tests.killed import killed_and_resumed
 from tests.random_plans import drawn, random_plan
-from tests.ray_cluster import NODE, die_once, log_call, ray_cluster
+from tests.ray_cluster import NODE, die_once, log_call, ray_cluster, wait_for_cpus
 from tests.search.select.test_filter_file import limit_of, table_of
 from tests.search.select.test_replacements import RECOGNISED, batches, square_at_temperature, trained
 
 ray = pytest.importorskip("ray", reason="no Ray here: pip install 'latency-nas[ray]'")
-from ray._common.test_utils import wait_for_condition
 
 N = 6000
 
@@ -48,7 +47,7 @@ def nodes(cluster: Any) -> list[Any]:
     while len(cluster.worker_nodes) < 3:
         cluster.add_node(num_cpus=1, **NODE, wait=False)
     cluster.wait_for_nodes()
-    wait_for_condition(lambda: ray.cluster_resources().get("CPU") == 3, timeout=60)  # dead ones are counted for a while
+    wait_for_cpus(3)
     return list(cluster.worker_nodes)
 
 
