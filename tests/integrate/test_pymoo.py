@@ -55,7 +55,7 @@ def front_by_hand() -> set[tuple[float, float]]:
 def test_it_finds_the_front_within_the_budget(batch: bool) -> None:
     function: Any = (lambda many: list(map(accuracy, many))) if batch else accuracy
     problem = ArchitectureProblem(PLAN, function, BUDGET, batch=batch)
-    result = minimize(problem, nsga2(), ("n_gen", 60), seed=0)
+    result = minimize(problem, nsga2(), ("n_gen", 20), seed=0)
     found = {(round(-score, 9), round(cost, 9)) for score, cost in result.F}
     assert found == {(round(score, 9), round(cost, 9)) for score, cost in front_by_hand()}
 
