@@ -51,6 +51,8 @@ def check_plausible(kernel: Kernel, latency_ms: float, sheet: Datasheet) -> None
             f"{latency_ms:.4g} ms for {macs:.3g} multiply-accumulates is faster than any processor: the time is of "
             f"another unit, or of another kernel"
         )
+    if latency_ms <= _ANY_KERNEL_MS:  # nearly every row, whose bytes need not be counted
+        return
     if latency_ms > _ANY_KERNEL_MS + (macs + n_bytes(kernel)) / _MIN_A_MS:
         raise TableError(
             f"{latency_ms:.4g} ms for {macs:.3g} multiply-accumulates and {n_bytes(kernel):.3g} bytes is slower than "
