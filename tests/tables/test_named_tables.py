@@ -18,12 +18,16 @@ from torch import nn
 from derive.networks import NETWORKS, kernels
 from derive.phones import PHONES
 from derive.published import clas_times, lite_times
+from derive.recurrent import recurrent_layer
 from derive.source import fit_law
 from derive.this_machine import METERED
+from derive.transformers import transformers
 from latency_nas import Kernel, LatencyEstimator, LatencyLoss, load_table, named_tables
+from latency_nas.errors import MissingKernelError
 from latency_nas.estimate.regressor.fit_cache import stored_forms
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import n_bytes, n_macs
+from latency_nas.kernel.kernel_call import KernelCall
 
 DERIVED = ("SD710/threads=4", *PHONES)
 
@@ -58,7 +62,7 @@ def test_datasheet(name: str) -> None:
 def test_fingerprints_are_those_that_the_shipped_regressors_were_made_for() -> None:
     """A file's fingerprint is checked when it is read; this one names files beside the tables, too."""
     assert load_table("SD865").fingerprint() == "635a7b264821e2b62a7cbb209b9de86f1d5c9476fcf5559372a3b8d547caf4dd"
-    assert load_table("x86-mnn").fingerprint() == "2d95d389eaccf4488030d818d09916e699af214c086669f554e234b36fd28718"
+    assert load_table("x86-mnn").fingerprint() == "37849a404b02efccc5b2c48bc779e7edfd0cb11f48d90d9fb52cdbb9ca71ee95"
 
 
 @pytest.mark.parametrize("name", [*DERIVED, "x86-mnn"])
@@ -108,6 +112,29 @@ def test_the_table_that_was_measured_says_where_and_prices_what_was_metered() ->
         macs_a_ms = sum(n_macs(graph.kernel(node)) for node in graph.nodes) / estimate.latency_ms
         assert estimate.coverage == 1
         assert 5e6 < macs_a_ms < 1e8  # what a core of a server does
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru", "rnn"])
+def test_recurrent_layers_are_regressed_from_rows_of_their_own(op: str) -> None:
+    estimator = LatencyEstimator("x86-mnn", on_missing="regress")
+
+    def price(steps: int, directions: int) -> float:
+        estimate = estimator.price(
+            [KernelCall(kernel=recurrent_layer(op, steps, 60, 72, directions), layer="", nodes=())]
+        )
+        assert estimate.sources == {"table": 0, "regressed": 1, "missing": 0}
+        return estimate.latency_ms
+
+    assert price(1000, 1) / price(250, 1) == pytest.approx(4, rel=0.3)  # each step starts the same ops
+    assert price(500, 2) / price(500, 1) == pytest.approx(2, rel=0.3)
+    with pytest.raises(MissingKernelError, match=rf"{op} \[1000,1,60\] -> \[1000,1,72\] hidden=72"):
+        LatencyEstimator("SD865").price([KernelCall(kernel=recurrent_layer(op, 1000, 60, 72), layer="", nodes=())])
+
+
+def test_transformers_are_priced_from_rows_of_what_they_run() -> None:
+    estimator = LatencyEstimator("x86-mnn")
+    for network, shape in transformers()[::5]:
+        assert estimator.predict(network.eval(), input_shape=shape).coverage == 1
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -39,7 +39,7 @@ _EXECUTED_AS = {
     **dict.fromkeys(("relu", "leaky_relu"), "ReLU"),
     **dict.fromkeys(("relu6", "clip"), "ReLU6"),
     "resize": "Interp",
-    **dict.fromkeys(("layer_norm", "instance_norm"), "LayerNorm"),
+    **dict.fromkeys(("layer_norm", "rms_norm", "instance_norm"), "LayerNorm"),
     "prelu": "PReLU",
     "softmax": "Softmax",
     "cast": "Cast",

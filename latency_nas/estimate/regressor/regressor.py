@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -25,7 +26,14 @@ logger = logging.getLogger(__name__)
 
 _MIN_ROWS = 8  # with fewer rows, a family is not regressed
 _SMALL = "ops that only touch memory"
+_ROWS = "conv2d of rows"
 _COMPUTED = frozenset({"fp32", "fp16", "bf16", "int8"})  # types that engines compute networks in
+
+
+def _family_of(kernel: Kernel) -> str:
+    """The family that prices a kernel. As a convolution of many images of one pixel, an engine runs a linear layer."""
+    is_of_rows = kernel.family == "conv2d" and kernel.inputs[0][0] > 1 and prod(kernel.inputs[0][2:]) == 1
+    return _ROWS if is_of_rows else kernel.family
 
 
 class KernelRegressor:
@@ -59,14 +67,20 @@ class KernelRegressor:
         rows: dict[FamilyKey, list[tuple[Kernel, float]]] = defaultdict(list)
         for kernel, entry in self._table.items():
             row = (kernel, entry.latency_ms)
-            rows[kernel.family, kernel.dtype].append(row)
+            rows[_family_of(kernel), kernel.dtype].append(row)
             if not n_macs(kernel):
                 rows[_SMALL, kernel.dtype].append(row)
+        for family, dtype in [key for key in rows if key[0] == _ROWS and len(rows[key]) < _MIN_ROWS]:
+            rows["conv2d", dtype] += rows.pop((family, dtype))
         return {key: found for key, found in rows.items() if len(found) >= _MIN_ROWS}
 
     @cached_property
     def _keys(self) -> frozenset[FamilyKey]:
         return frozenset(self._stored.families if self._stored else self._rows)
+
+    def keep(self, families: Mapping[FamilyKey, FittedFamily]) -> None:
+        """Use these families, and do not fit them to the table's rows."""
+        self._fitted |= families
 
     def fit(self) -> None:
         """Fit or load all families now, not when they are first needed."""
@@ -121,9 +135,9 @@ class KernelRegressor:
 
     def _key(self, kernel: Kernel) -> FamilyKey | None:
         """The family that prices a kernel; None if there is none. Integers that are only moved count by their bytes."""
-        own = (kernel.family, kernel.dtype)
-        if own in self._keys:
-            return own
+        for family in (_family_of(kernel), kernel.family):
+            if (family, kernel.dtype) in self._keys:
+                return family, kernel.dtype
         if not is_memory_bound(kernel):
             return None
         small = (_SMALL, kernel.dtype if kernel.dtype in _COMPUTED else "fp32")
@@ -151,12 +165,17 @@ class KernelRegressor:
         return family
 
 
-def with_fitted_forms(table: LatencyTable, *, cache: Path | None = None) -> LatencyTable:
+def with_fitted_forms(
+    table: LatencyTable, *, cache: Path | None = None, kept: Mapping[FamilyKey, FittedFamily] | None = None
+) -> LatencyTable:
     """The table with the fitted forms of its regressor, which `save_table` then stores beside it.
 
     Args:
         table: Table; if it carries usable forms already, it is returned unchanged.
         cache: Folder for fitted families, as `KernelRegressor` takes it.
+        kept: Families that are not fitted again, so that what they price keeps its price: those of the table before
+            rows were added to it.
     """
     regressor = KernelRegressor(table, cache=cache)
+    regressor.keep(kept or {})
     return table if regressor.is_stored else replace(table, fitted=regressor.to_bytes(table.fingerprint()))

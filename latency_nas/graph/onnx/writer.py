@@ -89,6 +89,23 @@ def _layer_norm(writer: ModelParts, node: Node) -> None:
     writer.emit(node, "LayerNormalization", [*writer.activations(node), *parts], axis=axis)
 
 
+def _rms_norm(writer: ModelParts, node: Node) -> None:
+    """Write the ops of an RMS norm, which ONNX has only from opset 23."""
+    rank = len(writer.shape(node.outputs[0]))
+    axes = range(int(str(node.attrs.get("axis", rank - 1))) - rank, 0)
+    (x,) = writer.activations(node)
+    square, mean, moved, root, scaled = (
+        f"{node.name}.{part}" for part in ("square", "mean", "moved", "root", "scaled")
+    )
+    epsilon = writer.tensor(f"{node.name}.epsilon", np.array(1e-6, np.float32))
+    steps = (
+        ("Mul", [x, x], square), ("ReduceMean", [square, _list(writer, node, "axes", axes)], mean),
+        ("Add", [mean, epsilon], moved), ("Sqrt", [moved], root), ("Div", [x, root], scaled),
+    )  # fmt: skip
+    writer.nodes += [helper.make_node(op_type, inputs, [name], name=name) for op_type, inputs, name in steps]
+    writer.emit(node, "Mul", [scaled, writer.weight(f"{node.name}.scale", writer.shape(node.outputs[0])[axes[0] :])])
+
+
 def _recurrent(writer: ModelParts, node: Node) -> None:
     """Write a recurrent layer, with all its outputs (MNN's converter crashes on fewer), in our order of axes."""
     if "projection" in node.attrs:
@@ -203,6 +220,7 @@ _WRITE: dict[str, Callable[[ModelParts, Node], None]] = {
     "reshape": _reshape,
     "concat": _concat,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
     "swish": _swish,
     **dict.fromkeys(GATES, _recurrent),
     "slice": _slice,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ def conv(c_in: int, c_out: int, size: int, kernel: int = 3) -> Kernel:
     return Kernel.of("conv2d", [(1, c_in, size, size)], [(1, c_out, size, size)], bias=1, **attrs)
 
 
+def of_rows(n: int, c_in: int, c_out: int) -> Kernel:
+    return replace(conv(c_in, c_out, 1, 1), inputs=((n, c_in, 1, 1),), outputs=((n, c_out, 1, 1),))
+
+
 def noisy_table(kernels: Sequence[Kernel]) -> LatencyTable:
     """What a roofline gives, 5 % off to either side at most."""
     random = np.random.default_rng(0)
@@ -37,6 +42,27 @@ def test_features_are_finite_and_named() -> None:
     named = dict(zip(FEATURES, values, strict=True))
     assert named["log_channels_in"] == pytest.approx(np.log(17))
     assert (named["kernel_area"], named["channels_out_mod_16"]) == (9, 8)
+
+
+def test_a_recurrent_layer_is_a_product_at_each_step() -> None:
+    layer = Kernel.of("lstm", [(200, 1, 40)], [(200, 1, 128)], hidden=64, directions=2)
+    named = dict(zip(FEATURES, features(layer), strict=True))
+    sizes = {"channels_in": 40, "channels_out": 128, "pixels_in": 200, "pixels_out": 200, "group": 2}
+    assert {name: named[f"log_{name}"] for name in sizes} == pytest.approx({k: np.log1p(v) for k, v in sizes.items()})
+    assert named["log_flops"] == pytest.approx(np.log1p(2 * 200 * 2 * 4 * 64 * (40 + 64)))
+    assert named["log_im2col"] == pytest.approx(np.log1p(200 * 2))  # steps to start
+
+
+def test_linear_layers_of_tokens_have_a_family_of_their_own_if_it_has_rows() -> None:
+    images = [conv(16, c_out, 14, 1) for c_out in range(8, 88, 8)]
+    tokens = [of_rows(n, 64, 96) for n in (2, 4, 8, 16, 32, 64, 128, 256)]
+    apart = KernelRegressor(noisy_table([*images, *tokens]))
+    apart.fit()
+    assert {key[0] for key in apart.selections()} == {"conv2d", "conv2d of rows"}
+    together = KernelRegressor(noisy_table([*images, *tokens[:3]]))
+    together.fit()
+    assert {key[0]: n for key, (n, _) in together.selections().items()} == {"conv2d": 13}
+    assert together.predict(of_rows(6, 64, 96)) is not None
 
 
 def test_features_of_every_kernel_of_a_foreign_table_are_finite() -> None:
