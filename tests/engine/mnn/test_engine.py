@@ -55,6 +55,13 @@ def test_written_models_are_valid_onnx_of_the_same_shapes(name: str, tmp_path: P
         assert shapes[node.name] == graph.values[node.outputs[0]].shape
 
 
+def test_an_rms_norm_is_written_as_ops_that_mnn_joins(tmp_path: Path) -> None:
+    graph = read_torch(nn.RMSNorm(24), input_shape=(1, 10, 24))
+    network = MNN().write(graph, tmp_path / "norm.mnn")
+    MNN().check_ops(Network(str(network)).executed(), fuse(graph, "mnn"), "norm")
+    assert [op.type for op in executed_ops(network)] == ["LayerNorm"]
+
+
 def test_an_op_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     graph = read_torch(Snippet(lambda net, x: torch.roll(net.a(x), 1)), input_shape=(1, 8, 8, 8))
     with pytest.raises(MeasureError) as caught:
