@@ -235,14 +235,14 @@ class LatencyTerm(ABC):
         return as_text(summary_table(columns, self.architecture(), probabilities))
 
 
-def check_count(check: Check, default: int) -> int:
-    """The number of architectures that `check` stands for; `default` for ``"auto"``.
+def check_count(check: Check) -> int | None:
+    """The number of architectures that `check` stands for; None for ``"auto"``.
 
     Raises:
         SearchError: if it is neither ``"auto"`` nor a number of architectures.
     """
     if check == "auto":
-        return default
+        return None
     if not isinstance(check, int) or check < 0:
         raise SearchError(f"Expected `check` to be 'auto' or a number of architectures, but got {check!r}.")
     return check

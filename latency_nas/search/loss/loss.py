@@ -20,7 +20,7 @@ from latency_nas.search.loss.single_term import SingleTerm
 from latency_nas.search.loss.target import Target
 from latency_nas.search.loss.term import Term
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.plan.pricing import N_CHECKED, make_plan
+from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.gate_reader import GateReader, GivenWeights, WeightReader
 from latency_nas.search.supernet.naming import Choices
@@ -137,7 +137,7 @@ class LatencyLoss(Term, SingleTerm):
             )
         named = supernet_space(supernet, example_input, self.estimator.fuse, choices=choices, run=run, derive=derive)
         reader = GateReader(supernet, named.choices, sampled=sampled)
-        plan = make_plan(named.space, self.estimator, n_checked=check_count(check, N_CHECKED))
+        plan = make_plan(named.space, self.estimator, n_checked=check_count(check))
         self.attach_plan(plan, reader, logits=[choice.logits for choice in named.choices])
         self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)
         reader.watch()

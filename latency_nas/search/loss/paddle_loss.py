@@ -17,7 +17,7 @@ from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.single_term import SingleTerm
 from latency_nas.search.loss.term import Term
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.plan.pricing import N_CHECKED, make_plan
+from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.naming import Choices
 from latency_nas.search.supernet.supernet_space import Derive, supernet_space
@@ -98,7 +98,7 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
             raise SearchError(f"Expected a Paddle layer, but got {type(supernet).__name__}.")
         estimator = self.torch_loss.estimator
         named = supernet_space(supernet, example_input, estimator.fuse, choices=choices, run=run, derive=derive)
-        plan = make_plan(named.space, estimator, n_checked=check_count(check, N_CHECKED))
+        plan = make_plan(named.space, estimator, n_checked=check_count(check))
         reader = PaddleGateReader(supernet, named.choices, sampled=sampled)
         self.torch_loss.attach_plan(plan, reader, logits=[choice.logits for choice in named.choices])
         self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)

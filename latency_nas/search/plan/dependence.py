@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 __all__ = ["depends_on"]
 
-_N_LIKELY = 6  # functions that explain most on their own; all combinations of up to three of them are tried first
+_N_LIKELY = 9  # functions that explain most on their own ...
+_MAX_SET = 4  # ... of which all combinations of up to so many are tried first
 
 
 def depends_on(
@@ -23,7 +24,7 @@ def depends_on(
 ) -> tuple[int, ...]:
     """The smallest set of columns that `values` are a function of.
 
-    Every set of up to three likely columns is tried, and of those that are enough the one with the fewest cases is
+    Every set of up to four likely columns is tried, and of those that are enough the one with the fewest cases is
     taken. If none is, columns are added one by one, each time the one that explains most, and those that turn out to be
     superfluous are left out again.
 
@@ -55,7 +56,7 @@ def depends_on(
     order = sorted(columns, key=lambda column: n_conflicts(columns[column]))
     for some in (first, order):
         likely = [column for column in order if column in some][:_N_LIKELY]
-        for n in (1, 2, 3):
+        for n in range(1, _MAX_SET + 1):
             enough = [few for few in combinations(likely, n) if n_conflicts(grouped(few)) == 0]
             if enough:
                 return min(enough, key=lambda few: prod(sizes[column] for column in few))

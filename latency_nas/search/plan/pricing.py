@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from math import fsum, prod
+from math import fsum
 from typing import get_args
 
 import numpy as np
@@ -28,13 +28,14 @@ from latency_nas.search.plan.layers import KnownArchitectures
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.space import Space
 
-__all__ = ["N_CHECKED", "cost_of", "make_plan"]
+__all__ = ["cost_of", "make_plan"]
 
-N_CHECKED = 8  # architectures on which a plan is confirmed
+_N_CHECKED = 8, 24  # architectures on which a plan is confirmed, where the contexts are known and where they are not
+_N_ROWS = 8  # architectures that are read at once
 _MAX_ROUNDS = 24
 
 
-def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0, n_checked: int = N_CHECKED) -> CostPlan:
+def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0, n_checked: int | None = None) -> CostPlan:
     """Price every candidate of every choice of a supernet, and the kernels that depend on several choices.
 
     Args:
@@ -42,7 +43,7 @@ def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0, n_che
         estimator: Estimator that prices the kernels. One error names all that it cannot price.
         seed: Seed of the architectures that are read.
         n_checked: Number of random architectures that confirm the plan: each is read and fused anew, and has to run the
-            kernels that the plan prices.
+            kernels that the plan prices. None for 8 where the operators' contexts are known, otherwise 24.
 
     Raises:
         MissingKernelError: if a kernel has no price.
@@ -50,15 +51,14 @@ def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0, n_che
     """
     known = KnownArchitectures(space, estimator.price_key)
     random = np.random.default_rng(seed)
-    rows = covering_rows(known.sizes, random, pairs=not known.contexts)
+    n_checked = _N_CHECKED[not known.contexts] if n_checked is None else n_checked
+    known.read(covering_rows(known.sizes, random, pairs=not known.contexts))
     for _ in range(_MAX_ROUNDS):
-        known.read(rows)
         known.find_layers()
-        rows = known.missing_rows(random, n_at_least=N_CHECKED)
-        if not len(rows):
-            checked = random.integers(0, known.sizes, (n_checked, len(known.sizes)))
-            rows = checked[[not known.confirms(row) for row in checked]]
-        if not len(rows) or len(known.rows) == prod(known.sizes):
+        rows = known.missing_rows(random, n_at_least=_N_ROWS)
+        known.read(rows)
+        checked = random.integers(0, known.sizes, (n_checked, len(known.sizes)))
+        if not len(rows) and known.confirms(checked):
             return replace(_cost_plan(space, known, estimator), n_checked=n_checked)
     raise SearchError(
         f"Expected what a layer runs to depend on a few choices, but {len(known.rows)} architectures do not show on "
@@ -68,14 +68,14 @@ def make_plan(space: Space, estimator: LatencyEstimator, *, seed: int = 0, n_che
 
 def _cost_plan(space: Space, known: KnownArchitectures, estimator: LatencyEstimator) -> CostPlan:
     """The plan: layers that depend on the same candidates are added up."""
+    kernels = {slot: known.kernels(slot) for slot in known.layers}
     priced = estimator.price(list(known.calls.values()))
     prices = dict(zip(known.calls, priced.kernels, strict=True))
-    kernels = {number: [prices[key] for key in keys] for keys, number in known.kernels.items()}
     runs: dict[tuple[int, ...], list[KernelEstimate]] = defaultdict(list)  # flat numbers of candidates -> kernels
     offsets = np.cumsum([0, *known.sizes]).tolist()
-    for (name, _), layer in known.layers.items():
-        for path, number in known.diagrams.paths(layer.kernels):
-            run = [item.at(name) for item in kernels[number]]
+    for (name, _), function in kernels.items():
+        for path, keys in known.diagrams.paths(function):
+            run = [prices[key].at(name) for key in keys]
             for cell in product(*path.values()) if run else ():
                 runs[tuple([offsets[row] + index for row, index in zip(path, cell, strict=True)])] += run
     has_error = priced.expected_error is not None

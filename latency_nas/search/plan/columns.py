@@ -1,0 +1,66 @@
+"""`Columns`: the values of functions for the architectures that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latency_nas.search.plan.dependence import depends_on
+from latency_nas.search.plan.diagrams import Diagram, Diagrams
+
+__all__ = ["Columns"]
+
+
+class Columns:
+    """The values of functions for the known architectures."""
+
+    def __init__(self, diagrams: Diagrams, rows: NDArray[np.intp]) -> None:
+        self._diagrams, self._rows = diagrams, rows.tolist()
+        self._values: dict[Diagram, list[Hashable]] = {}
+        self._numbers: dict[Diagram, NDArray[np.intp]] = {}
+        self._n_values: dict[Diagram, int] = {}
+        self._parts: dict[Hashable, tuple[Diagram, ...]] = {}
+
+    def values(self, function: Diagram) -> list[Hashable]:
+        """The value for each architecture."""
+        if function not in self._values:
+            self._values[function] = [self._diagrams.value(function, row) for row in self._rows]
+        return self._values[function]
+
+    def parts(
+        self,
+        values: Sequence[Hashable],
+        rows: Sequence[int],
+        context: tuple[Diagram, ...],
+        previous: tuple[Diagram, ...] | None,
+    ) -> tuple[Diagram, ...]:
+        """The functions, of the context or choices, that values in some rows depend on."""
+        numbers: dict[Hashable, int] = {}
+        array = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.intp)
+        functions = (*context, *map(self._diagrams.choice, range(len(self._diagrams.sizes))))
+        key = array.tobytes(), tuple(rows), functions
+        if key not in self._parts:
+            self._parts[key] = depends_on(
+                array,
+                {function: self.of(function)[list(rows)] for function in functions},
+                {function: self.n_values(function) for function in functions},
+                context,
+                previous,
+            )
+        return self._parts[key]
+
+    def of(self, function: Diagram) -> NDArray[np.intp]:
+        """The values as numbers from 0."""
+        if function not in self._numbers:
+            numbers: dict[Hashable, int] = {}
+            found = [numbers.setdefault(value, len(numbers)) for value in self.values(function)]
+            self._numbers[function] = np.array(found, np.intp)
+        return self._numbers[function]
+
+    def n_values(self, function: Diagram) -> int:
+        """Number of values of a function, for whatever architecture."""
+        if function not in self._n_values:
+            self._n_values[function] = len(self._diagrams.values(function))
+        return self._n_values[function]
