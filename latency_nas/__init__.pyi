@@ -57,6 +57,7 @@ from .search.supernet.choice import Choice as Choice
 from .search.supernet.measuring import measure_supernet as measure_supernet
 from .search.supernet.naming import groups_of as groups_of
 from .search.supernet.naming import options_of as options_of
+from .search.supernet.supernet import find_choices as find_choices
 from .search.supernet.supernet import read_supernet as read_supernet
 from .table import BlockTable as BlockTable
 from .table import Datasheet as Datasheet

@@ -135,18 +135,24 @@ class Darts(nn.Module):
 
 
 class PcDarts(Darts):
-    """Edges have weights too."""
+    """Edges have weights too. With cells of one kind, there is no matrix for the other."""
 
     kind = PartialMixedOp
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, reductions: Sequence[bool] = (True,)) -> None:
+        super().__init__(reductions)
         self.betas_normal = (1e-3 * torch.randn(5)).requires_grad_()
         self.betas_reduce = (1e-3 * torch.randn(5)).requires_grad_()
+        if all(reductions):
+            self.alphas_normal = self.betas_normal = None
 
     def edge_weights(self, reduction: bool) -> Tensor | None:
         betas = self.betas_reduce if reduction else self.betas_normal
         return torch.cat([functional.softmax(betas[:2], dim=-1), functional.softmax(betas[2:], dim=-1)])
+
+    def arch_parameters(self) -> list[Tensor]:
+        held = [*super().arch_parameters(), self.betas_normal, self.betas_reduce]
+        return [tensor for tensor in held if tensor is not None]
 
 
 class DerivedDarts(nn.Module):
@@ -154,7 +160,11 @@ class DerivedDarts(nn.Module):
         super().__init__()
         self.stem, self.head, self.cells = net.stem, net.head, net.cells
         self.picked = {
-            reduction: [architecture[f"alphas_{kind}[{edge}]"] for edge in range(5)]
+            reduction: [architecture.get(f"alphas_{kind}[{edge}]", 0) for edge in range(5)]
+            for reduction, kind in ((False, "normal"), (True, "reduce"))
+        }
+        self.taken = {
+            reduction: [architecture.get(f"betas_{kind}[{row}]") for row in ("0:2", "2:5")]
             for reduction, kind in ((False, "normal"), (True, "reduce"))
         }
 
@@ -168,10 +178,10 @@ class DerivedDarts(nn.Module):
         s0 = s1 = self.stem(x)
         for cell in self.cells:
             states, offset, picked = [cell.preprocess0(s0), cell.preprocess1(s1)], 0, self.picked[cell.reduction]
-            for _ in range(2):
+            for taken in self.taken[cell.reduction]:
                 edges = [self.edge(cell._ops[offset + j], picked[offset + j], h) for j, h in enumerate(states)]
                 offset += len(states)
-                states.append(reduce(add, edges))
+                states.append(reduce(add, edges) if taken is None else edges[taken])
             s0, s1 = s1, reduce(add, states[-2:])
         return self.head(s1)
 

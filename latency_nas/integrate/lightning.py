@@ -122,7 +122,7 @@ class _LatencyHooks:
         self._step.restore(pl_module)
         if pl_module.automatic_optimization:
             self._step.wrap(pl_module, functools.partial(self._with_term, pl_module))
-        elif self.loss not in list(pl_module.modules()):
+        elif not any(module is self.loss for module in pl_module.modules()):  # some modules' `==` is no comparison
             raise SearchError(
                 f"Expected {type(pl_module).__name__}, which optimises by hand, to hold the loss and to call it: write "
                 f"`self.latency = latency` in its __init__ and `loss = self.latency.combine(loss)` before "

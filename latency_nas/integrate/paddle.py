@@ -12,6 +12,9 @@ from latency_nas.search.loss.paddle_loss import PaddleLatencyLoss
 __all__ = ["PaddleLatencyCallback"]
 
 
+_UNKNOWN = (-1,)  # the shape that paddle.Model gives its input where none is stated
+
+
 class PaddleLatencyCallback(paddle.callbacks.Callback):  # type: ignore[misc]
     """Adds a latency loss to the loss of a ``paddle.Model`` while it is fitted; updates its multiplier and schedule.
 
@@ -41,24 +44,33 @@ class PaddleLatencyCallback(paddle.callbacks.Callback):  # type: ignore[misc]
         self._epoch = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Attach the loss if necessary, and add it to the model's own."""
+        """Attach the loss if necessary, and find the model's own."""
         task = getattr(self.model, "_loss", None)
         if task is None:
             raise SearchError("Expected the model to have a loss: model.prepare(optimizer, loss=...).")
         if not self.loss.attached:
             inputs = getattr(self.model, "_inputs", None)
-            if not inputs:
+            if not inputs or any(tuple(item.shape) == _UNKNOWN for item in inputs):
                 raise SearchError(
                     "Expected an attached loss, or a model that knows its inputs: latency.attach(supernet, "
                     "example_input), or paddle.Model(supernet, inputs=InputSpec([1, 3, 32, 32], name='x'))."
                 )
             self.loss.attach(self.model.network, inputs)
         self._task = task
-        self.model._loss = self._combined  # noqa: SLF001 - paddle.Model has no other place for it
+        while isinstance(owner := getattr(self._task, "__self__", None), PaddleLatencyCallback):
+            self._task = owner._task  # noqa: SLF001 - of a training that was interrupted
+        self.model._loss = self._task  # noqa: SLF001 - paddle.Model has no other place for it
+
+    def on_train_batch_begin(self, step: int, logs: Any = None) -> None:
+        """Add the latency loss to the model's own, for this batch."""
+        self.model._loss = self._combined  # noqa: SLF001
 
     def _combined(self, *outputs_and_labels: Any) -> Any:
-        """The model's own loss, combined with the latency loss."""
+        """The model's own loss, combined with the latency loss if this is a step of the training."""
+        self.model._loss = self._task  # noqa: SLF001 - whatever interrupts the step, the term is not left behind
         losses = self._task(*outputs_and_labels)
+        if not self.model.network.training:
+            return losses
         return self.loss.combine(paddle.add_n(losses) if isinstance(losses, list | tuple) else losses)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

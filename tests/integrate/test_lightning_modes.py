@@ -88,6 +88,23 @@ def test_manual_optimization_with_a_loss_that_the_module_holds() -> None:
     assert "training_step" not in module.__dict__
 
 
+class Metric(nn.Module):
+    """Its ``==`` is no comparison, as that of torchmetrics' metrics."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = nn.Module.__hash__
+
+
+def test_a_metric_in_a_module_that_optimises_by_hand_is_not_taken_for_the_loss() -> None:
+    net = make_net()
+    loss, module = loss_of(net), Manual(net, loss_of(net))
+    module.latency = Metric()
+    with pytest.raises(SearchError, match=r"Expected Manual, which optimises by hand, to hold the loss and to call it"):
+        fit(LIB, module, LatencyCallback(loss))
+
+
 class Forgetful(Manual):
     """Holds a loss, but does not call it."""
 

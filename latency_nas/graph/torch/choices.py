@@ -22,12 +22,16 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import CHOICE
+from latency_nas.graph.torch.aten import tensors_in
+from latency_nas.graph.torch.gate_trace import GateTrace
 from latency_nas.graph.torch.ops import Attrs
+from latency_nas.graph.torch.weighted_sums import WeightedSums
 
 __all__ = ["CandidateCalls"]
 
@@ -43,6 +47,8 @@ class _Graph(Protocol):
     modules: list[str]
 
     def find(self, tensor: Tensor) -> int: ...
+
+    def is_constant(self, tensor: Tensor) -> bool: ...
 
     def is_zero(self, tensor: Tensor) -> bool: ...
 
@@ -91,12 +97,15 @@ class CandidateCalls:
     Args:
         graph: Recorder of the graph.
         choices: Name of each choice -> names of its candidates; None for a candidate that is switched off.
+        gates: Trace of the architecture parameters that these choices do not have their weights from.
     """
 
-    def __init__(self, graph: _Graph, choices: Mapping[str, Sequence[str | None]]) -> None:
-        self.graph, self.choices = graph, choices
+    def __init__(self, graph: _Graph, choices: Mapping[str, Sequence[str | None]], gates: GateTrace) -> None:
+        self.graph, self.choices, self.gates = graph, choices, gates
+        self.sums = WeightedSums(graph, gates)
         self._open: dict[str, _Instance] = {}
         self._inside: set[tuple[str, int]] = set()
+        self._joined: set[int] = set()  # ids of the results of ops that `mixed` left out of the graph
         self._mixed: dict[int, tuple[Tensor, Tensor]] = {}  # id of a mixture -> itself, and the output that it equals
 
     def intercept(self, model: nn.Module) -> None:
@@ -180,6 +189,8 @@ class CandidateCalls:
         """
         mixtures = [tensor for tensor in tensors if id(tensor) in self._mixed]
         others = [tensor for tensor in tensors if id(tensor) not in self._mixed]
+        if (total := self._total(op, args, tensors)) is not None:
+            return total
         if not mixtures:
             if op == "add" and len(others) == 1 and not isinstance(args[1], Tensor) and args[1] == 0:
                 return others[0]
@@ -197,10 +208,48 @@ class CandidateCalls:
             return output
         return output if alone and self._mixes(op, args, others) else None
 
-    def join(self, result: Tensor, output: Tensor) -> None:
-        """Record that `result` equals `output`, if that is a mixture."""
+    def _total(self, op: str, args: Any, tensors: Sequence[Tensor]) -> Tensor | None:
+        """The tensor that equals a sum whose weights are those of a choice among tensors."""
+        outputs = {id(self._mixed[id(tensor)][1]) for tensor in tensors if id(tensor) in self._mixed}
+        mixes = len(outputs) == 1 and all(id(tensor) in self._mixed for tensor in tensors)
+        return None if mixes else self.sums.total(op, args, tensors)
+
+    def join(self, op: str, tensors: Sequence[Tensor], result: Tensor, output: Tensor) -> None:
+        """Record that the result of an operator equals `output`, which `mixed` gave.
+
+        Args:
+            op: Name of the operator in aten.
+            tensors: Tensors among its arguments.
+            result: Its result.
+            output: What the result equals.
+        """
+        self._joined.add(id(result))
         if id(output) in self._mixed:
             self._mixed[id(result)] = (result, output)
+        held = [tensor for tensor in tensors if not self.graph.is_weight(tensor)]
+        if any(tensor is result for tensor in tensors):
+            held = [tensor for tensor in held if tensor is not result]
+            self.sums.forget(result)
+            self.sums.same(result, output)
+        elif op == "mul" and len(tensors) == 2 and len(held) == 1:
+            (weight,) = (tensor for tensor in tensors if tensor is not held[0])
+            is_output = id(held[0]) in self._mixed and self._mixed[id(held[0])][1] is held[0]
+            self.sums.weighted(result, held[0], weight, of_candidate=is_output)
+        elif len(held) == 1:
+            self.sums.same(result, held[0])
+        elif id(output) in self._mixed:
+            self.sums.mixed(held)
+        else:
+            self.sums.same(result, output)
+
+    def dispatched(self, op: str, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Follow the weights of choices among tensors through any operator; the arguments are those of its dispatch."""
+        tensors = list(tensors_in((*args, *kwargs.values())))
+        fakes = [tensor for tensor in tensors if isinstance(tensor, FakeTensor)]
+        if all(map(self.graph.is_constant, fakes)):
+            self.gates.follow(op, func, args, kwargs, result)
+        elif id(result) not in self._joined:
+            self.sums.recorded(op, args, tensors, result)
 
     def _mixes(self, op: str, args: Any, others: Sequence[Tensor]) -> bool:
         """Whether an operator on outputs of candidates and on `others` only mixes the outputs."""

@@ -8,9 +8,11 @@ Limitations:
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.failure import failure
+from latency_nas.graph.torch.gate_trace import GateTrace, leaf_names
 from latency_nas.graph.torch.model_tensors import ModelTensors
 from latency_nas.graph.torch.outside import Outside
 from latency_nas.graph.torch.quantization import quantise_as_deployed
@@ -67,6 +70,7 @@ def read_torch(
     input_shape: Sequence[int] | None = None,
     choices: Mapping[str, Sequence[str | None]] | None = None,
     run: Callable[[Any], Any] | None = None,
+    known_weights: Container[str] = (),
 ) -> OpGraph:
     """Read a torch module by running it once on fake tensors.
 
@@ -82,6 +86,9 @@ def read_torch(
             the forward calls some of them, all are read (see `latency_nas.graph.torch.choices`).
         run: Function that calls the module once with its arguments, instead of `example_input`. The tensors among the
             arguments that need no gradient are the inputs.
+        known_weights: Names of the architecture parameters that `choices` have their weights from. With `choices`, a
+            sum whose weights are the softmax of other parameters is read as a choice among its summands (see
+            `latency_nas.graph.torch.weighted_sums`).
 
     Returns:
         The graph. Each op has the names of the modules that called it.
@@ -101,7 +108,7 @@ def read_torch(
     model = getattr(model, "_orig_mod", model)  # `torch.compile` wraps the module
     recorder, outside = Recorder(ModelTensors.of(model)), Outside(model.modules())
     try:
-        return _recorded(model, recorder, (example_input, input_shape), choices, run)
+        return _recorded(model, recorder, (example_input, input_shape), choices, run, known_weights)
     finally:
         if left := recorder.release():
             outside.clear(left)
@@ -113,6 +120,7 @@ def _recorded(
     given: tuple[Any, Sequence[int] | None],
     choices: Mapping[str, Sequence[str | None]] | None,
     run: Callable[[Any], Any] | None,
+    known_weights: Container[str],
 ) -> OpGraph:
     """Run the model on fakes; what was recorded."""
     args, kwargs = ((), {}) if run else _fake_inputs(model, recorder, *given)
@@ -120,18 +128,21 @@ def _recorded(
     with ExitStack() as stack:
         stack.enter_context(unchanged(model))
         if choices:
-            recorder.choices = CandidateCalls(recorder, choices)
+            followed = {key: name for key, name in leaf_names(model).items() if name not in known_weights}
+            recorder.choices = CandidateCalls(recorder, choices, GateTrace(followed))
             recorder.choices.intercept(model)  # undone by `unchanged`
         stack.callback(recorder.overwritten.put_back)
-        if run is not None:
-            stack.enter_context(_inputs_faked(model, recorder, indices))
         quantise_as_deployed(model)  # undone by `unchanged`
         stack.enter_context(_watched(model, recorder))
+        if run is not None:
+            stack.enter_context(_inputs_faked(model, recorder, indices))
         stack.enter_context(_as_written(model))
         stack.enter_context(_below_autograd(recorder.tensors.tensors))
         stack.enter_context(recorder)
         result = _run(model, args, kwargs, recorder, run)
-    outputs = _outputs(result)
+    if recorder.choices is not None:
+        recorder.choices.sums.check()
+    outputs = _outputs(result) if run is None else _outputs(result) or recorder.unread()
     if not outputs and run is None:
         raise GraphError(f"Expected a forward that returns tensors, but {type(model).__name__} returns {type(result)}.")
     found = tuple(recorder.find(tensor) for tensor in outputs)  # may add nodes
@@ -205,8 +216,12 @@ def _fake_inputs(
 
 @contextmanager
 def _inputs_faked(model: nn.Module, recorder: Recorder, indices: list[int]) -> Iterator[None]:
-    """Fake the tensors that the model is called with, inside the block. Tensors that need a gradient are gates."""
+    """Fake the tensors that the model is called with, inside the block. Tensors that need a gradient are gates.
+
+    A call may be of the model, of one of its own methods, or of a module inside; only the outermost one gets inputs.
+    """
     made: dict[int, Tensor] = {}
+    running: list[str] = []  # methods
 
     def fake(tensor: Tensor) -> Tensor:
         if tensor.requires_grad or isinstance(tensor, FakeTensor):
@@ -217,13 +232,32 @@ def _inputs_faked(model: nn.Module, recorder: Recorder, indices: list[int]) -> I
         return made[id(tensor)]
 
     def enter(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        return tree_map_only(Tensor, fake, (args, kwargs))
+        return (args, kwargs) if running or recorder.modules else tree_map_only(Tensor, fake, (args, kwargs))
 
-    handle = model.register_forward_pre_hook(enter, with_kwargs=True)
+    def wrapped(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = enter(model, args, kwargs)
+            running.append(name)
+            try:
+                return method(*args, **kwargs)
+            finally:
+                running.pop()
+
+        return call
+
+    # the first of a module's hooks, so that the module does not count as running yet
+    parts = [part for part in model.modules() if not isinstance(part, torch.jit.ScriptModule)]
+    handles = [part.register_forward_pre_hook(enter, prepend=True, with_kwargs=True) for part in parts]
+    for kind in type(model).__mro__[: type(model).__mro__.index(nn.Module)]:
+        for name, method in vars(kind).items():
+            if isinstance(method, FunctionType) and not name.startswith("_") and name not in vars(model):
+                vars(model)[name] = wrapped(name, getattr(model, name))  # undone by `unchanged`
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _run(

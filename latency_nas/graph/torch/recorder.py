@@ -87,6 +87,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Record that a fake stands for a real tensor, of a value that is constant."""
         self._index[id(made)] = index
         self.trace.copy_parts(made, tensor)
+        if self.choices is not None:
+            self.choices.gates.copy(made, tensor)
         if self.choices is not None and not tensor.is_meta and not tensor.any():
             self._zeros.add(id(made))
 
@@ -119,6 +121,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self.add(tensor, constant=True, parameter=self.names.get(id(tensor), ""))
         return index
 
+    def unread(self) -> list[Tensor]:
+        """The tensors that nodes made and none reads: what a function that returns nothing ran."""
+        read = {index for node in self.nodes for index in node.inputs}
+        made = {index for node in self.nodes for index in node.outputs}
+        found = {index: tensor for tensor in self._alive if (index := self._index.get(id(tensor), -1)) in made - read}
+        return list(found.values())
+
     def whole(self, storage: int) -> int | None:
         """The value of a tensor that has all of a memory."""
         for tensor in reversed(self._alive):
@@ -144,7 +153,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func.namespace == "prim":  # returns a property, such as the device
             return func(*args, **kwargs)
-        name = name_of(func)
+        result = self._dispatched(name_of(func), func, args, kwargs)
+        if self.choices is not None and result is not None:
+            self.choices.dispatched(name_of(func), func, args, kwargs, result)
+        return result
+
+    def _dispatched(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
         if name in SEPARATE:
             with self:
                 return SEPARATE[name](*args, **kwargs)
@@ -163,7 +177,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.choices is not None and mixture is not None:
             args, kwargs = tree_map_only(Tensor, self.fake, (args, kwargs))
             result = func(*args, **kwargs)
-            self.choices.join(result, mixture)
+            self.choices.join(name, list(map(self.fake, tensors)), result, mixture)
             self._index[id(result)] = self.find(mixture)
             self._alive.append(result)
             if written:

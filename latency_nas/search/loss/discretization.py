@@ -14,7 +14,7 @@ from latency_nas.search.loss.target import Target
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.projection import most_probable_within, project
-from latency_nas.search.supernet.choice import Choice, ParameterOf
+from latency_nas.search.supernet.choice import Choice, ElementsOf, ParameterOf
 from latency_nas.search.supernet.supernet import framework_of
 
 __all__ = ["WITHIN", "entropies", "log_probabilities", "make_argmax", "most_probable", "within_targets"]
@@ -93,7 +93,7 @@ def make_argmax(architecture: Mapping[str, int], choices: Sequence[Choice], supe
     Raises:
         SearchError: if a function gives the weights of a choice, which cannot be moved.
     """
-    parameters = [choice.weights for choice in choices if isinstance(choice.weights, ParameterOf)]
+    parameters = [choice.weights for choice in choices if isinstance(choice.weights, ParameterOf | ElementsOf)]
     if supernet is None or not choices or len(parameters) < len(choices):
         raise SearchError(
             "Expected architecture parameters that can be moved, but a function gives the weights of choices: take "

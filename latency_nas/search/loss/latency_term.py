@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, Literal
 
-from latency_nas.errors import SearchError
+from latency_nas.errors import MissingKernelError, SearchError
 from latency_nas.estimate.estimate import Estimate
 from latency_nas.search.loss.configuration import options_of_architecture, picks_of
 from latency_nas.search.loss.discretization import (
@@ -26,7 +27,7 @@ from latency_nas.search.plan.summary import Column, as_text, summary_table
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.naming import Choices
 
-__all__ = ["Check", "LatencyTerm", "check_count"]
+__all__ = ["Check", "LatencyTerm", "check_costs", "check_count"]
 
 Check = int | Literal["auto"]
 
@@ -172,11 +173,16 @@ class LatencyTerm(ABC):
             The architecture, which `architecture` now gives as well: choice -> the index of its candidate.
 
         Raises:
-            SearchError: in the cases of `project`, or if a function gives the weights of a choice, so that they cannot
-                be changed.
+            SearchError: in the cases of `project`, if a function gives the weights of a choice, so that they cannot be
+                changed, or if two choices share their parameters.
         """
         found = self.project(within=within)
         make_argmax(found, self.choices, self._supernet[0] if self._supernet else None)
+        if differing := [name for name, index in self.architecture().items() if found[name] != index]:
+            raise SearchError(
+                f"Expected each choice to have architecture parameters of its own, but {', '.join(differing)} share "
+                f"theirs with another choice: name them as one choice of several places."
+            )
         return found
 
     # --- the course of a search
@@ -233,6 +239,29 @@ class LatencyTerm(ABC):
             for name, loss in terms.items()
         }
         return as_text(summary_table(columns, self.architecture(), probabilities))
+
+
+def check_costs(plan: CostPlan) -> None:
+    """Check that a plan of a supernet has a price for all that runs, and that something runs.
+
+    Raises:
+        MissingKernelError: if a kernel has no price: the search would prefer the candidates that have it.
+        SearchError: if no candidate of any choice runs a kernel.
+    """
+    candidates = [*chain.from_iterable(plan.costs), *(term.cost for term in plan.terms)]
+    kernels = [item for cost in (plan.fixed, *candidates) for item in cost.kernels or ()]
+    missing = dict.fromkeys(str(item.kernel) for item in kernels if item.source == "missing")
+    if missing:
+        raise MissingKernelError(
+            f"Expected a price for each kernel of a supernet, since a search prefers what seems to be free, but the "
+            f"table has none for {len(missing)}, such as {next(iter(missing))}: measure them, or use "
+            f"on_missing='regress'."
+        )
+    if not any(cost.kernels for cost in candidates):
+        raise SearchError(
+            "Expected candidates that run kernels, but every candidate of every choice is free: nothing that the "
+            "supernet returned depends on them."
+        )
 
 
 def check_count(check: Check) -> int | None:

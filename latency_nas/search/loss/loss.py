@@ -12,7 +12,7 @@ from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.block_prices import BlockPrices
 from latency_nas.estimate.estimator import OnMissing
-from latency_nas.search.loss.latency_term import Check, check_count
+from latency_nas.search.loss.latency_term import Check, check_costs, check_count
 from latency_nas.search.loss.penalty import AnyPenalty
 from latency_nas.search.loss.priced_gates import PricedGates
 from latency_nas.search.loss.schedule import Schedule
@@ -138,6 +138,7 @@ class LatencyLoss(Term, SingleTerm):
         named = supernet_space(supernet, example_input, self.estimator.fuse, choices=choices, run=run, derive=derive)
         reader = GateReader(supernet, named.choices, sampled=sampled)
         plan = make_plan(named.space, self.estimator, n_checked=check_count(check))
+        check_costs(plan)
         self.attach_plan(plan, reader, logits=[choice.logits for choice in named.choices])
         self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)
         reader.watch()

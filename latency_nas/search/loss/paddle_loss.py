@@ -11,7 +11,7 @@ import torch
 from latency_nas.errors import MissingExtraError, SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.kernel import Quantity
-from latency_nas.search.loss.latency_term import Check, check_count
+from latency_nas.search.loss.latency_term import Check, check_costs, check_count
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.single_term import SingleTerm
@@ -99,6 +99,7 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
         estimator = self.torch_loss.estimator
         named = supernet_space(supernet, example_input, estimator.fuse, choices=choices, run=run, derive=derive)
         plan = make_plan(named.space, estimator, n_checked=check_count(check))
+        check_costs(plan)
         reader = PaddleGateReader(supernet, named.choices, sampled=sampled)
         self.torch_loss.attach_plan(plan, reader, logits=[choice.logits for choice in named.choices])
         self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)

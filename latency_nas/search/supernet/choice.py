@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from latency_nas.errors import SearchError
 from latency_nas.search.supernet.sample import Sample
 
-__all__ = ["Choice", "GatesOf", "ParameterOf", "check_names"]
+__all__ = ["Choice", "ElementsOf", "GatesOf", "ParameterOf", "check_names", "check_none"]
 
 Candidates = tuple[str | None, ...]
 
@@ -28,6 +30,8 @@ class Choice:
             gates that are used as they are.
         others: Candidates of the other places that the same weights decide, as in DARTS's cells.
         sample: Catcher of the gates that the current forward pass draws; None where none are drawn.
+        among_tensors: Whether the candidates are the summands of a weighted sum, such as the edges of a node. They are
+            tensors, not modules, and may hold choices themselves.
 
     Example:
         >>> choice = Choice(module="blocks.0", candidates=("blocks.0.ops.0", "blocks.0.ops.1", None))
@@ -44,6 +48,7 @@ class Choice:
     logits: bool = True
     others: tuple[Candidates, ...] = ()
     sample: Sample | None = field(default=None, compare=False)
+    among_tensors: bool = False
 
     def __post_init__(self) -> None:
         if len(self.candidates) < 2:
@@ -76,18 +81,27 @@ class ParameterOf:
         module: Name of the module.
         parameter: Name of its parameter, or of another attribute that is a tensor.
         row: Row of a matrix; None for the whole parameter.
+        span: First number, and the number after the last one, of a part of the flattened parameter; instead of `row`.
     """
 
     module: str
     parameter: str
     row: int | None = None
+    span: tuple[int, int] | None = None
 
     def __call__(self, supernet: Any) -> Any:
         """The architecture parameters, of shape ``(candidates,)``."""
         tensor = self.whole(supernet)
         if self.row is not None:
             return tensor[self.row]
+        if self.span is not None:
+            return tensor.reshape([-1])[slice(*self.span)]
         return tensor if tensor.ndim == 1 else tensor.reshape([-1])
+
+    @property
+    def name(self) -> str:
+        """The name of the parameter in the supernet."""
+        return f"{self.module}.{self.parameter}".lstrip(".")
 
     def whole(self, supernet: Any) -> Any:
         """The parameter with all its rows."""
@@ -95,6 +109,21 @@ class ParameterOf:
         for key in filter(None, self.module.split(".")):
             module = getattr(module, key) if hasattr(module, key) else module[int(key)]
         return getattr(module, self.parameter)
+
+
+@dataclass(frozen=True, slots=True)
+class ElementsOf:
+    """Reads architecture parameters number by number, for a choice whose weights are held in several places.
+
+    Args:
+        parts: Where the number of each candidate is: parameters with a `span` of one number.
+    """
+
+    parts: tuple[ParameterOf, ...]
+
+    def __call__(self, supernet: Any) -> Any:
+        """The architecture parameters, of shape ``(candidates,)``."""
+        return torch.cat([part(supernet) for part in self.parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +149,22 @@ def _parent(candidates: Candidates) -> str:
     return first.rpartition(".")[0]
 
 
+def check_none(recognised: Sequence[Choice]) -> None:
+    """Check that no candidate of a recognised choice is None: it may be one that is only switched off now.
+
+    Raises:
+        SearchError: if one is; the message names it.
+    """
+    for choice in recognised:
+        for place, candidates in choice.places.items():
+            if None in candidates:
+                raise SearchError(
+                    f"Expected candidates that are modules, but candidate {candidates.index(None)} of `{place}` is "
+                    f"None: attach while no path is switched off, or, if it runs nothing in the deployed network, say "
+                    f"so by choices=latency_nas.find_choices(supernet)."
+                )
+
+
 def check_names(supernet: Any, choices: Sequence[Choice], modules: Iterable[str]) -> None:
     """Check that each choice is named once, and that candidates are modules of the supernet.
 
@@ -138,7 +183,8 @@ def check_names(supernet: Any, choices: Sequence[Choice], modules: Iterable[str]
     for name in names:
         if names.count(name) > 1:
             raise SearchError(f"Expected each choice once, but `{name}` is named {names.count(name)} times.")
-    for candidate in (name for choice in choices for place in choice.places.values() for name in place):
+    among_modules = (choice for choice in choices if not choice.among_tensors)
+    for candidate in (name for choice in among_modules for place in choice.places.values() for name in place):
         if candidate is not None and candidate not in known:
             raise SearchError(
                 f"Expected the names of modules of {type(supernet).__name__}, but it has no `{candidate}`."

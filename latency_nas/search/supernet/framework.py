@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from latency_nas.graph import OpGraph
-from latency_nas.search.supernet.choice import Choice, ParameterOf
+from latency_nas.search.supernet.choice import Choice, ElementsOf, ParameterOf
 from latency_nas.search.supernet.inventory import Inventory
 
 __all__ = ["Framework"]
@@ -36,6 +36,7 @@ class Framework(ABC):
         *,
         run: Callable[[Any], Any] | None = None,
         choices: Mapping[str, Sequence[str | None]] | None = None,
+        known_weights: Container[str] = (),
     ) -> OpGraph:
         """Read a network by running it once. It is not changed.
 
@@ -44,6 +45,7 @@ class Framework(ABC):
             example_input: Input of its forward.
             run: Function that calls the network once, instead of `example_input`.
             choices: Name of each place of a choice -> the names of the candidates' modules.
+            known_weights: Names of the parameters that these choices have their weights from.
         """
 
     @abstractmethod
@@ -55,5 +57,9 @@ class Framework(ABC):
         """The parts of a supernet that could hold candidates or architecture parameters."""
 
     @abstractmethod
-    def raise_above(self, supernet: Any, parameter: ParameterOf, index: int, margin: float) -> None:
-        """Set one number of an architecture parameter to the largest plus `margin`."""
+    def raise_above(self, supernet: Any, weights: ParameterOf | ElementsOf, index: int, margin: float) -> None:
+        """Set one number of a choice's architecture parameters to the largest plus `margin`."""
+
+    @abstractmethod
+    def read_by(self, supernet: Any, weights: Callable[[Any], Any]) -> set[str]:
+        """The names of the parameters that a function of the supernet reads differentiably."""

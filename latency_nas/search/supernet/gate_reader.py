@@ -151,7 +151,8 @@ class GateReader(WeightReader):
                 places[source], begins[source] = (owner, parameter.parameter), n
                 n += tensor.numel()
             width = tensor.numel() if parameter.row is None else tensor[0].numel()
-            picks.append(begins[source] + (parameter.row or 0) * width + np.arange(width))
+            first = (parameter.row or 0) * width
+            picks.append(begins[source] + np.arange(*(parameter.span or (first, first + width))))
         joined = np.concatenate(picks)
         in_order = np.array_equal(joined, np.arange(n))
         self._picks = None if in_order else torch.from_numpy(joined).to(tensor.device)

@@ -33,7 +33,9 @@ class Groups:
             SearchError: if a candidate is no module of the supernet, or the gates are those of other choices.
         """
         _check_gates(self.gates, supernet, self.modules)
-        names = {id(module): name for name, module in modules.items()}
+        names: dict[int, list[str]] = {}
+        for name, module in modules.items():
+            names.setdefault(id(module), []).append(name)
         found = []
         for key, group in self.modules.items():
             for module in group:
@@ -42,7 +44,7 @@ class Groups:
                         f"Expected the candidates of `{key}` to be modules of {type(supernet).__name__}, but a "
                         f"{type(module).__name__} is not."
                     )
-            candidates = tuple(None if module is None else names[id(module)] for module in group)
+            candidates = _named([None if module is None else names[id(module)] for module in group])
             weights = None if self.gates is None else GatesOf(self.gates, key)
             found.append(Choice(module=key, candidates=candidates, weights=weights, logits=False))
         return found
@@ -114,6 +116,16 @@ def options_of(options: Mapping[str, Sequence[Any]], configure: Configure, *, ga
         >>> latency.price({"depth": 3}).latency_ms                                                # doctest: +SKIP
     """
     return Options(options={name: tuple(values) for name, values in options.items()}, configure=configure, gates=gates)
+
+
+def _named(names: Sequence[Sequence[str] | None]) -> tuple[str | None, ...]:
+    """One of each candidate's names: where a module has several, the one in the list that holds the others, too."""
+    lists = [{name.rpartition(".")[0] for name in several} for several in names if several is not None]
+    common = set.intersection(*lists) if lists else set[str]()
+    return tuple(
+        None if several is None else next((name for name in several if name.rpartition(".")[0] in common), several[0])
+        for several in names
+    )
 
 
 def _check_gates(gates: Gates | None, supernet: Any, choices: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import paddle
@@ -13,7 +14,7 @@ from latency_nas.errors import SearchError
 from latency_nas.graph import OpGraph
 from latency_nas.graph.paddle.layer import read_layer
 from latency_nas.graph.restored import restored
-from latency_nas.search.supernet.choice import Choice, ParameterOf
+from latency_nas.search.supernet.choice import Choice, ElementsOf, ParameterOf
 from latency_nas.search.supernet.framework import Framework
 from latency_nas.search.supernet.inventory import Inventory
 from latency_nas.search.supernet.sample import Sample
@@ -42,6 +43,7 @@ class _Paddle(Framework):
         *,
         run: Callable[[Any], Any] | None = None,
         choices: Mapping[str, Sequence[str | None]] | None = None,
+        known_weights: Container[str] = (),
     ) -> OpGraph:
         if run is not None:
             raise SearchError(
@@ -78,17 +80,23 @@ class _Paddle(Framework):
                     matrices[key] = tuple(parameter.shape)
         return Inventory(lists=lists, children=children, vectors=vectors, matrices=matrices)
 
-    def raise_above(self, supernet: nn.Layer, parameter: ParameterOf, index: int, margin: float) -> None:
-        whole = parameter.whole(supernet)
+    def raise_above(self, supernet: nn.Layer, weights: ParameterOf | ElementsOf, index: int, margin: float) -> None:
+        above = float(weights(supernet).max()) + margin
+        if isinstance(weights, ElementsOf):
+            weights, index = weights.parts[index], 0
+        whole = weights.whole(supernet)
         values = whole.numpy().copy()
-        numbers = values.reshape(-1) if parameter.row is None else values[parameter.row]
-        numbers[index] = numbers.max() + margin
+        flat = values.reshape(-1) if weights.row is None else values[weights.row]
+        flat[index + (weights.span or (0, 0))[0]] = above
         whole.set_value(values)
+
+    def read_by(self, supernet: nn.Layer, weights: Callable[[Any], Any]) -> set[str]:
+        return set()  # no weights are followed through a program
 
 
 def find_per_op_alphas(supernet: nn.Layer) -> tuple[Choice, ...]:
     """Layers with one list of candidates and one parameter vector of the same length, such as a mixed op."""
-    found = []
+    found: dict[int, Choice] = {}  # id of the parameter -> the choice
     for path, layer in supernet.named_sublayers(include_self=True):
         lists = {name: child for name, child in layer.named_children() if isinstance(child, _LISTS) and len(child) > 1}
         if len(lists) != 1:
@@ -98,9 +106,14 @@ def find_per_op_alphas(supernet: nn.Layer) -> tuple[Choice, ...]:
         if len(fitting) == 1:
             keys = [key for key, _ in candidates.named_children()]
             names = tuple(f"{path}.{name}.{key}".lstrip(".") for key in keys)
-            weights = ParameterOf(path, fitting[0])
-            found.append(Choice(module=path, candidates=names, weights=weights, sample=GumbelSample(path)))
-    return tuple(found)
+            weights, parameter = ParameterOf(path, fitting[0]), id(getattr(layer, fitting[0]))
+            first = found.get(parameter)
+            found[parameter] = (
+                Choice(module=path, candidates=names, weights=weights, sample=GumbelSample(path))
+                if first is None
+                else replace(first, others=(*first.others, names), sample=None)  # each place draws its own
+            )
+    return tuple(found.values())
 
 
 class GumbelSample(Sample):

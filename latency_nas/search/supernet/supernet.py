@@ -13,6 +13,7 @@ from latency_nas.graph import OpGraph
 from latency_nas.search.supernet.choice import Choice, check_names
 from latency_nas.search.supernet.framework import Framework
 from latency_nas.search.supernet.inventory import Inventory, lines_for
+from latency_nas.search.supernet.summands import known_weights, same_weights, summand_choices
 from latency_nas.search.supernet.torch_framework import TORCH
 
 __all__ = ["find_choices", "framework_of", "read_choices", "read_supernet"]
@@ -91,17 +92,24 @@ def read_choices(
 ) -> tuple[OpGraph, tuple[Choice, ...]]:
     """As `read_supernet`, but with `run`, a function that runs the supernet, instead of `example_input`.
 
-    A supernet that samples what it runs is run again until every choice has run.
+    A supernet that samples what it runs is run again until every choice has run. Choices among tensors (see
+    `latency_nas.search.supernet.summands`) are found in the graph.
     """
     framework = framework_of(network)
+    known = known_weights(network, choices, framework)
     places = {name: place for choice in choices for name, place in choice.places.items()}
     not_run: list[str] = []
     for _ in range(_MAX_RUNS if run is not None else 1):
-        graph = framework.read(network, example_input, run=run, choices=places)
+        graph = framework.read(network, example_input, run=run, choices=places, known_weights=known)
+        among_tensors = summand_choices(graph)
+        if not_among_modules := [choice for choice in choices if same_weights(choice, among_tensors)]:
+            left = [choice for choice in choices if choice not in not_among_modules]
+            return read_choices(network, left, example_input, run)
         order = list(graph.choices)
         not_run = [name for name in places if name not in graph.choices]
         if not not_run:
-            return graph, tuple(sorted(choices, key=lambda choice: min(map(order.index, choice.places))))
+            found = [*choices, *among_tensors]
+            return graph, tuple(sorted(found, key=lambda choice: min(map(order.index, choice.places))))
     raise SearchError(f"Expected every choice to run in the supernet's forward, but {', '.join(not_run)} did not.")
 
 

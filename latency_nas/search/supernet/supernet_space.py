@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,12 +13,15 @@ from latency_nas.graph.op_graph import CHOICE
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.space import Fuse, Space
-from latency_nas.search.supernet.choice import Choice, check_names
+from latency_nas.search.supernet.choice import Choice, check_names, check_none
 from latency_nas.search.supernet.contexts import contexts_of
+from latency_nas.search.supernet.gated_nodes import GatedGraph, entangled_choices
 from latency_nas.search.supernet.naming import Choices, Groups, Options
 from latency_nas.search.supernet.supernet import find_choices, framework_of, read_choices
 
 __all__ = ["Derive", "NamedSpace", "graph_space", "parts_of", "supernet_space"]
+
+logger = logging.getLogger(__name__)
 
 Derive = Callable[[Any, Architecture], Any]
 _Calls = Callable[[Mapping[str, int]], Sequence[KernelCall]]
@@ -163,15 +167,23 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
         for index in cast(tuple[int, ...], node.attrs.get("free", ()))
     )
 
+    gated = GatedGraph(graph, entangled_choices(graph))
+    if gated.names:
+        logger.warning(
+            "The choices %s decide together in many cases which layers are deployed: the cost of a candidate is "
+            "multiplied by their gates, and what several of them read is always priced.",
+            ", ".join(sorted(gated.names)),
+        )
+
     def calls(architecture: Mapping[str, int]) -> list[KernelCall]:
-        network = graph.extract({name: architecture[choice] for name, (choice, _) in places.items()})
-        return [call for call in fuse(network) if not f"{call.layer}.".startswith(free)]
+        taken = {name: architecture[choice] for name, (choice, _) in places.items()}
+        return [call for call in gated.calls(taken, fuse) if not f"{call.layer}.".startswith(free)]
 
     numbers = {name: number for number, choice in enumerate(choices) for name in choice.places}
     return Space(
         candidates={choice.module: choice.names for choice in choices},
         calls=calls,
-        contexts=lambda diagrams: contexts_of(graph, numbers, diagrams),
+        contexts=lambda diagrams: contexts_of(gated.graph, numbers, diagrams),
     )
 
 
@@ -187,7 +199,9 @@ def parts_of(supernet: Any, choices: Choices | None, modules: Mapping[str, Any])
         SearchError: if the choices are not recognised, or an item is none.
     """
     if choices is None:
-        return list(find_choices(supernet)), []
+        recognised = list(find_choices(supernet))
+        check_none(recognised)
+        return recognised, []
     found: list[Choice] = []
     elastic: list[Options] = []
     for part in [choices] if isinstance(choices, Choice | Groups | Options) else choices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from latency_nas.graph import OpGraph
+from latency_nas.graph.torch.aten import tensors_of
+from latency_nas.graph.torch.gate_trace import leaf_names
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.graph.torch.unchanged import unchanged
-from latency_nas.search.supernet.choice import ParameterOf
+from latency_nas.search.supernet.architecture_parameters import architecture_parameters
+from latency_nas.search.supernet.choice import ElementsOf, ParameterOf
 from latency_nas.search.supernet.framework import Framework
 from latency_nas.search.supernet.inventory import Inventory
 from latency_nas.search.supernet.styles import STYLES
@@ -31,7 +34,7 @@ class _Torch(Framework):
         return isinstance(value, nn.Module)
 
     def modules(self, supernet: nn.Module) -> dict[str, Any]:
-        return dict(supernet.named_modules())
+        return dict(supernet.named_modules(remove_duplicate=False))
 
     def read(
         self,
@@ -40,8 +43,9 @@ class _Torch(Framework):
         *,
         run: Callable[[Any], Any] | None = None,
         choices: Mapping[str, Sequence[str | None]] | None = None,
+        known_weights: Container[str] = (),
     ) -> OpGraph:
-        return read_torch(network, example_input, run=run, choices=choices)
+        return read_torch(network, example_input, run=run, choices=choices, known_weights=known_weights)
 
     def unchanged(self, supernet: nn.Module) -> AbstractContextManager[None]:
         return unchanged(supernet)
@@ -65,9 +69,18 @@ class _Torch(Framework):
         )
 
     @torch.no_grad()
-    def raise_above(self, supernet: nn.Module, parameter: ParameterOf, index: int, margin: float) -> None:
-        numbers = parameter(supernet)  # a view, so that the parameter itself is changed
-        numbers[index] = numbers.max() + margin
+    def raise_above(self, supernet: nn.Module, weights: ParameterOf | ElementsOf, index: int, margin: float) -> None:
+        above = weights(supernet).max() + margin
+        if isinstance(weights, ElementsOf):
+            weights, index = weights.parts[index], 0
+        weights(supernet)[index] = above  # of a view, so that the parameter itself is changed
+
+    def read_by(self, supernet: nn.Module, weights: Callable[[Any], Any]) -> set[str]:
+        with torch.enable_grad():
+            given = weights(supernet)
+        names = leaf_names(supernet)
+        leaves = architecture_parameters(lambda: torch.stack([tensor.sum() for tensor in tensors_of(given)]).sum())
+        return {names[id(leaf)] for leaf in leaves if id(leaf) in names}
 
 
 TORCH: Final[Framework] = _Torch()

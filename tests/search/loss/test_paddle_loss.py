@@ -274,6 +274,49 @@ def test_callback_trains_a_paddle_model() -> None:
     assert str(raised.value) == "Expected the model to have a loss: model.prepare(optimizer, loss=...)."
 
 
+class Interrupted(paddle.callbacks.Callback):
+    """Interrupts the first training, and stores the losses of validation."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.validated, self.trained = at, list[float](), list[float]()
+
+    def on_train_batch_begin(self, step: int, logs: Any = None) -> None:
+        if step == self.at:
+            raise KeyboardInterrupt
+
+    def on_train_batch_end(self, step: int, logs: Any = None) -> None:
+        self.trained.append(float(logs["loss"][0]))
+
+    def on_eval_end(self, logs: Any = None) -> None:
+        self.validated.append(float(logs["loss"][0]))
+
+
+def test_only_steps_of_a_training_have_the_term() -> None:
+    """Not its validation, and not what follows a training that was interrupted."""
+    supernet = PaddleNet()
+    task = nn.MSELoss()
+    model = paddle.Model(supernet)
+    optimizer = paddle.optimizer.SGD(learning_rate=0.0, parameters=supernet.parameters())
+    model.prepare(optimizer, loss=task)
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE[1:])).astype("float32")
+    data = [(images, np.zeros((2, 4, 8, 8), "float32"))]  # one batch
+    latency = PaddleLatencyLoss(table(), weight=1000.0)
+    with pytest.raises(SearchError, match=r"Expected an attached loss, or a model that knows its inputs"):
+        model.fit(data, epochs=1, verbose=0, callbacks=[PaddleLatencyCallback(latency)])
+    latency.attach(supernet, paddle.zeros(SHAPE))
+    true_loss = model.evaluate(data, verbose=0)["loss"][0]
+    term = float(latency())
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(data, epochs=1, verbose=0, callbacks=[PaddleLatencyCallback(latency), Interrupted(0)])
+    assert model.evaluate(data, verbose=0)["loss"][0] == pytest.approx(true_loss)
+    seen = Interrupted(-1)
+    model.fit(data, data, epochs=1, verbose=0, callbacks=[PaddleLatencyCallback(latency), seen])
+    assert seen.validated == pytest.approx([true_loss])
+    assert model._loss is task
+    assert seen.trained == pytest.approx([true_loss + term], rel=1e-5)
+
+
 def test_what_is_no_latency_is_not_called_so() -> None:
     supernet = PaddleNet()
     size = PaddleLatencyLoss(ResourceCounter("params"), penalty="hinge")

@@ -14,6 +14,7 @@ from latency_nas.errors import SearchError
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.plan.gates import width_gates
 from latency_nas.search.supernet.naming import options_of
+from latency_nas.search.supernet.supernet import find_choices
 from tests.styles import (
     AutoFormer,
     BigNas,
@@ -42,6 +43,10 @@ def image(latency: LatencyLoss, net: nn.Module, **more: Any) -> None:
     latency.attach(net, IMAGE, **more)
 
 
+def with_none(latency: LatencyLoss, net: nn.Module) -> None:
+    latency.attach(net, IMAGE, choices=find_choices(net))
+
+
 def ofa(latency: LatencyLoss, net: Ofa | BigNas) -> None:
     latency.attach(net, choices=options_of(net.OPTIONS, lambda net, config: net.configured(config)))
 
@@ -58,13 +63,13 @@ def gated(latency: LatencyLoss, net: FbnetV2 | DenseNas) -> None:
 # style -> its supernet, how a loss is attached to it, the number of its choices
 STYLES: dict[str, tuple[Callable[[], Any], Callable[[LatencyLoss, Any], None], int]] = {
     "DARTS": (Darts, image, 10),
-    "PC-DARTS": (PcDarts, image, 10),
+    "PC-DARTS": (PcDarts, image, 7),
     "NAS-Bench-201, DARTS-V2": (Nb201, image, 6),
     "NAS-Bench-201, GDAS": (lambda: Nb201(gdas=True), image, 6),
     "FBNet": (Fbnet, fbnet, 3),
     "ProxylessNAS": (Proxyless, image, 3),
     "SPOS": (Spos, image, 4),
-    "nested, with None": (Nested, image, 3),
+    "nested, with None": (Nested, with_none, 3),
     "OFA": (Ofa, ofa, 11),
     "AutoFormer": (AutoFormer, auto_former, 8),
     "FBNetV2": (FbnetV2, gated, 4),

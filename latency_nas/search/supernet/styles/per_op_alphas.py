@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from latency_nas.search.supernet.choice import Choice, ParameterOf
@@ -19,8 +21,9 @@ def find_per_op_alphas(supernet: nn.Module) -> tuple[Choice, ...]:
     As in FBNet (arXiv 1812.03443), TF-NAS (arXiv 2008.05314) and ProxylessNAS (arXiv 1812.00332), whose binary gates
     are a second such vector. Of several vectors, the one called alpha, theta or arch is taken. The weights of the
     candidates are the softmax of the parameter, or the sample that `gumbel_softmax` draws in the module's forward.
+    Modules that share one parameter are places of one choice.
     """
-    found = []
+    found: dict[int, Choice] = {}  # id of the parameter -> the choice
     for name, module in supernet.named_modules():
         lists = [
             (key, group)
@@ -35,10 +38,14 @@ def find_per_op_alphas(supernet: nn.Module) -> tuple[Choice, ...]:
         chosen = fitting if len(fitting) == 1 else usual
         if len(chosen) == 1:
             path = f"{name}.{key}" if name else key
-            weights = ParameterOf(name, chosen[0])
-            sample = Sample(name)
-            found.append(Choice(module=name, candidates=names_in(path, group), weights=weights, sample=sample))
-    return tuple(found)
+            candidates, parameter = names_in(path, group), id(getattr(module, chosen[0]))
+            first = found.get(parameter)
+            found[parameter] = (
+                Choice(module=name, candidates=candidates, weights=ParameterOf(name, chosen[0]), sample=Sample(name))
+                if first is None
+                else replace(first, others=(*first.others, candidates), sample=None)  # each place draws its own
+            )
+    return tuple(found.values())
 
 
 def vectors_of(module: nn.Module) -> list[str]:
