@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,16 @@ class Diagrams:
             for child in sorted(set(children), reverse=True):
                 same = tuple([index for index, other in enumerate(children) if other == child])
                 stack.append((child, {**path, choice: same}))
+
+    def n_rows(self, function: Diagram, value: Hashable, at_most: int) -> int:
+        """The number of architectures for which a function has a value, or `at_most` if there are more."""
+        n = 0
+        for path, found in self.paths(function):
+            if found == value:
+                n += prod(len(path.get(choice, range(size))) for choice, size in enumerate(self.sizes))
+            if n >= at_most:
+                return at_most
+        return n
 
     def path_to(self, function: Diagram, value: Hashable, random: np.random.Generator) -> Path:
         """A random case in which a function has a value."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,8 +114,8 @@ class KnownArchitectures:
         sizes, template = {}, {}
         for found in dict.fromkeys(structures):
             rows = [row for row in every if structures[row] == found]
-            if not self.contexts and found and len(rows) < _N_SEEN:
-                unseen[structure, found] = _N_SEEN - len(rows)
+            if not self.contexts and found and len(rows) < (n := self.diagrams.n_rows(structure, found, _N_SEEN)):
+                unseen[structure, found] = n - len(rows)
             template[found] = kernels[rows[0]][1]
             sizes[found] = tuple(self._sizes(found, kernels, rows, context, columns, structure, unseen))
         return Layer(parts=parts, structure=structure, sizes=sizes, template=template, unseen=unseen)
@@ -179,14 +179,14 @@ class KnownArchitectures:
                             return None
                         for place, size in zip(places, of_group, strict=True):
                             sizes[place] = size
-                return self._keys(kind, tuple(sizes))
+                return self._keys(kind, tuple(sizes), slot[0])
 
             self._kernels[layer] = self.diagrams.apply(keys, layer.structure, *[values for *_, values in groups])
         return self._kernels[layer]
 
-    def _keys(self, structure: tuple[Structure, ...], sizes: Sequence[int]) -> PriceKeys | None:
+    def _keys(self, structure: tuple[Structure, ...], sizes: Sequence[int], layer: str) -> PriceKeys | None:
         try:
-            calls = joined(structure, sizes)
+            calls = [replace(call, layer=layer) for call in joined(structure, sizes)]
         except KernelError:
             return None
         keys = tuple(map(self.price_key, calls))
@@ -244,7 +244,7 @@ class KnownArchitectures:
         self.read(rows)
         for row, found in zip(self.rows[n_known:].tolist(), self.slots[n_known:], strict=True):
             for slot in {**self.layers, **found}:
-                run = self._keys(*found.get(slot, _NOTHING))
+                run = self._keys(*found.get(slot, _NOTHING), slot[0])
                 if slot not in self.layers or self.diagrams.value(self.kernels(slot), row) != run:
                     self.undecided = slot[0]
                     return False

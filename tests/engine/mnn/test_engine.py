@@ -68,11 +68,11 @@ def test_an_op_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         save_onnx(graph, tmp_path / "m.onnx")
     assert str(caught.value) == (
         "Expected ops out of abs, add, batch_norm, ceil, concat, conv1d, conv2d, conv3d, conv_transpose1d, "
-        "conv_transpose2d, conv_transpose3d, cos, div, elu, erf, exp, floor, gelu, hard_sigmoid, hard_swish, "
-        "layer_norm, leaky_relu, linear, log, matmul, maximum, minimum, mish, mul, neg, pad, pool1d, pool2d, "
+        "conv_transpose2d, conv_transpose3d, cos, div, elu, erf, exp, floor, gelu, gru, hard_sigmoid, hard_swish, "
+        "layer_norm, leaky_relu, linear, log, lstm, matmul, maximum, minimum, mish, mul, neg, pad, pool1d, pool2d, "
         "pool3d, pow, reciprocal, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_sum, relu, relu6, "
-        "reshape, resize, round, selu, sigmoid, sign, sin, slice, softmax, softplus, split, sqrt, sub, swish, "
-        "tanh, transpose, "
+        "reshape, resize, rms_norm, rnn, round, selu, sigmoid, sign, sin, slice, softmax, softplus, split, sqrt, "
+        "sub, swish, tanh, transpose, "
         "but the model has roll (at /roll)."
     )
 

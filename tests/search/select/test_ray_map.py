@@ -26,7 +26,7 @@ from tests.killed import killed_and_resumed
 from tests.random_plans import drawn, random_plan
 from tests.ray_cluster import NODE, die_once, log_call, ray_cluster, wait_for_cpus
 from tests.search.select.test_filter_file import limit_of, table_of
-from tests.search.select.test_replacements import RECOGNISED, batches, square_at_temperature, trained
+from tests.search.select.test_replacements import RECOGNISED, batches, choices_of, square_at_temperature, trained
 
 ray = pytest.importorskip("ray", reason="no Ray here: pip install 'latency-nas[ray]'")
 
@@ -127,9 +127,14 @@ def test_scores(nodes: list[Any], calls: Path, tmp_path: Path) -> None:
     for style, net in ((style, trained(RECOGNISED[style]())) for style in styles):
         steps: list[tuple[int, int]] = []
         found = score_replacements(
-            net, loss, batches(), ray_address="auto", on_progress=lambda *args, steps=steps: steps.append(args)
+            net,
+            loss,
+            batches(),
+            choices=choices_of(net),
+            ray_address="auto",
+            on_progress=lambda *args, steps=steps: steps.append(args),
         )
-        expected = score_replacements(net, square_at_temperature, batches())
+        expected = score_replacements(net, square_at_temperature, batches(), choices=choices_of(net))
         assert found.keys() == expected.keys()
         for name, row in found.items():
             assert row == pytest.approx(expected[name], rel=1e-6, abs=1e-9), (style, name)
