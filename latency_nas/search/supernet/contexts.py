@@ -47,6 +47,7 @@ class _Contexts:
         self.runs = self._runs()
         self.readers = self._readers()
         self._reader_kinds: dict[int, Diagram] = {}
+        self._inputs: dict[int, Diagram] = {}
 
     def _roots(self) -> list[Diagram]:
         """Of each value the one that it is, after all choices."""
@@ -138,8 +139,10 @@ class _Contexts:
 
     def _input(self, index: int) -> Diagram:
         """The op that makes a value, and what else reads this."""
-        made_by = self.diagrams.apply(self._maker, self.roots[index])
-        return self.diagrams.apply(_pair, made_by, self._of_root(index, self._reader_kind))
+        if index not in self._inputs:
+            made_by = self.diagrams.apply(self._maker, self.roots[index])
+            self._inputs[index] = self.diagrams.apply(_pair, made_by, self._of_root(index, self._reader_kind))
+        return self._inputs[index]
 
     def _maker(self, root: int) -> str:
         return self.makers[root].op if root in self.makers else ""
@@ -176,12 +179,13 @@ class _Contexts:
         earlier: dict[object, list[Node]] = defaultdict(list)
         found: dict[str, Diagram] = {}
         for node in self.nodes:
-            roots = [self.diagrams.values(self.roots[index]) for index in node.inputs]
+            read = self.graph.activations(node)
+            constants = tuple([index for index in node.inputs if index not in read])
             shape = self.graph.values[node.outputs[0]].shape
-            keys = [(node.op, tuple(sorted(node.attrs.items())), shape, root) for root in (roots[0] if roots else ())]
-            peers = dict.fromkeys(peer.name for key in keys for peer in earlier[key])
-            by_name = {peer.name: peer for key in keys for peer in earlier[key]}
-            same = [self._same(by_name[name], node) for name in peers]
+            alike = node.op, tuple(sorted(node.attrs.items())), shape, constants
+            keys = [(*alike, root) for root in (self.diagrams.values(self.roots[read[0]]) if read else ())]
+            peers = {peer.name: peer for key in keys for peer in earlier[key]}
+            same = [self._same(peer, node) for peer in peers.values()]
             if same:
                 found[node.name] = self._any([same])
             for key in keys:
