@@ -71,7 +71,7 @@ class GateTrace:
     """
 
     def __init__(self, names: Mapping[int, str]) -> None:
-        self._names = names
+        self._names = dict(names)
         self._labels: dict[int, Tensor] = {}  # id of a tensor -> the number of each label in `_table`
         self._table: list[Label] = []
         self._numbers: dict[Label, int] = {}
@@ -85,7 +85,15 @@ class GateTrace:
 
     def copy(self, made: Tensor, tensor: Tensor) -> None:
         """Give a tensor the labels of another one."""
-        self._set(made, self._of(tensor))
+        if self.is_leaf(tensor):
+            self._names[id(made)] = self._names[id(tensor)]
+            self._alive.append(made)
+        else:
+            self._set(made, self._of(tensor))
+
+    def is_leaf(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter itself: its numbers are labelled once something is computed from it."""
+        return id(tensor) in self._names
 
     def follow(self, name: str, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
         """Label the result of an op on constants.

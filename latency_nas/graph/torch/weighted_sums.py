@@ -113,7 +113,11 @@ class WeightedSums:
                 [self._sums.get(id(tensor)) for tensor in tensors],
             )
             self._alive.append(result)
-        labels = {index: found for index, tensor in enumerate(tensors) if (found := self.gates.labels(tensor))}
+        labels = {
+            index: found
+            for index, tensor in enumerate(tensors)
+            if not self.gates.is_leaf(tensor) and (found := self.gates.labels(tensor))
+        }
         for found in labels.values():
             self._use(found)
         if op == "mul" and len(tensors) == 2 and len(labels) == 1:
