@@ -14,7 +14,12 @@ __all__ = ["Columns"]
 
 
 class Columns:
-    """The values of functions for the known architectures."""
+    """The values of functions for the known architectures.
+
+    Args:
+        diagrams: Functions of the choices.
+        rows: Indices of candidates, of shape ``(architectures, choices)``.
+    """
 
     def __init__(self, diagrams: Diagrams, rows: NDArray[np.intp]) -> None:
         self._diagrams, self._rows = diagrams, rows.tolist()
@@ -37,8 +42,7 @@ class Columns:
         previous: tuple[Diagram, ...] | None,
     ) -> tuple[Diagram, ...]:
         """The functions, of the context or choices, that values in some rows depend on."""
-        numbers: dict[Hashable, int] = {}
-        array = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.intp)
+        array = _numbered(values)
         functions = (*context, *map(self._diagrams.choice, range(len(self._diagrams.sizes))))
         key = array.tobytes(), tuple(rows), functions
         if key not in self._parts:
@@ -54,9 +58,7 @@ class Columns:
     def of(self, function: Diagram) -> NDArray[np.intp]:
         """The values as numbers from 0."""
         if function not in self._numbers:
-            numbers: dict[Hashable, int] = {}
-            found = [numbers.setdefault(value, len(numbers)) for value in self.values(function)]
-            self._numbers[function] = np.array(found, np.intp)
+            self._numbers[function] = _numbered(self.values(function))
         return self._numbers[function]
 
     def n_values(self, function: Diagram) -> int:
@@ -64,3 +66,9 @@ class Columns:
         if function not in self._n_values:
             self._n_values[function] = len(self._diagrams.values(function))
         return self._n_values[function]
+
+
+def _numbered(values: Sequence[Hashable]) -> NDArray[np.intp]:
+    """Numbers from 0, equal where the values are."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.intp)

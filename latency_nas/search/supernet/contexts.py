@@ -169,9 +169,12 @@ class _Contexts:
 
     def _equal_ops(self, number: int) -> Hashable:
         """What nodes of one input have in common that do the same to it; the number of any other node."""
-        node = self.nodes[number]
-        if number < 0 or len(node.inputs) > 1:
+        if number == _OUTPUT or len(self.nodes[number].inputs) > 1:
             return number
+        return self._op(self.nodes[number])
+
+    def _op(self, node: Node) -> tuple[Hashable, ...]:
+        """What a node does, whatever it reads."""
         return node.op, tuple(sorted(node.attrs.items())), self.graph.values[node.outputs[0]].shape
 
     def _repeats(self) -> dict[str, Diagram]:
@@ -181,9 +184,10 @@ class _Contexts:
         for node in self.nodes:
             read = self.graph.activations(node)
             constants = tuple([index for index in node.inputs if index not in read])
-            shape = self.graph.values[node.outputs[0]].shape
-            alike = node.op, tuple(sorted(node.attrs.items())), shape, constants
-            keys = [(*alike, root) for root in (self.diagrams.values(self.roots[read[0]]) if read else ())]
+            keys = [
+                (*self._op(node), constants, root)
+                for root in (self.diagrams.values(self.roots[read[0]]) if read else ())
+            ]
             peers = {peer.name: peer for key in keys for peer in earlier[key]}
             same = [self._same(peer, node) for peer in peers.values()]
             if same:
