@@ -9,7 +9,7 @@ from itertools import chain
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.parameters import ParameterPart
-from latency_nas.kernel import AttrValue, Kernel, Shape, shared_kernel
+from latency_nas.kernel import WITH_SIDE_OUTPUTS, AttrValue, Kernel, Shape, shared_kernel
 
 __all__ = ["BRANCH", "CHOICE", "Node", "OpGraph", "Value"]
 
@@ -114,7 +114,8 @@ class OpGraph:
         """The kernel of a single node, without fusion."""
         values = self.values
         inputs = tuple([values[index].shape for index in node.inputs if not values[index].constant])
-        outputs = tuple([values[index].shape for index in node.outputs])
+        made = node.outputs[:1] if node.op in WITH_SIDE_OUTPUTS else node.outputs
+        outputs = tuple([values[index].shape for index in made])
         return shared_kernel(node.op, inputs, outputs, tuple(node.attrs.items()), values[node.outputs[0]].dtype)
 
     def without_dead_nodes(self) -> OpGraph:

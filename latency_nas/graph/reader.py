@@ -32,10 +32,10 @@ def _read_paddle(source: Path, input_shape: InputShape | None) -> OpGraph:
     return read_paddle(source, weights if weights.is_file() else None, input_shape=input_shape)
 
 
-def _read_torch_file(source: Path, input_shape: InputShape | None) -> OpGraph:
+def _read_torch_file(source: Path, example_input: Any, input_shape: InputShape | None) -> OpGraph:
     from latency_nas.graph.torch.file import read_torch_file
 
-    return read_torch_file(source, _one(input_shape, f"the file {source}"))
+    return read_torch_file(source, example_input, _one(input_shape, f"the file {source}"))
 
 
 def _read_mnn(source: Path, input_shape: InputShape | None) -> OpGraph:
@@ -64,8 +64,8 @@ _READERS: dict[str, Callable[[Path, InputShape | None], OpGraph]] = {
     ".mnn": _read_mnn,
     ".pdmodel": _read_paddle,
     ".json": _read_paddle,
-    **dict.fromkeys((".pt2", ".pt", ".pth", ".jit", ".ts", ".torchscript"), _read_torch_file),
 }
+_TORCH_FILES = (".pt2", ".pt", ".pth", ".jit", ".ts", ".torchscript")
 
 
 def read_model(source: Any, example_input: Any = None, *, input_shape: InputShape | None = None) -> OpGraph:
@@ -75,9 +75,10 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: InputShap
         source: Torch module or exported program, ``paddle.nn.Layer``, file ``.onnx``, ``.mnn``, ``.pdmodel`` or PIR
             ``.json``, file of `torch.export` (``.pt2``) or of TorchScript (``.pt``), ``package.module:callable`` as in
             `make_model`, or ONNX model in memory (bytes or a ``ModelProto``).
-        example_input: Example input for the forward of a torch module or of a Paddle layer.
+        example_input: Example input for the forward of a torch module or file, or of a Paddle layer.
         input_shape: Shape of the only input whose sizes are open, or of the only float input of a module. For an ONNX
-            model with several inputs, a mapping input -> shape of those that are open.
+            model with several inputs, a mapping input -> shape of those that are open. An exported program needs
+            neither, unless it leaves sizes open.
 
     Raises:
         GraphError: if the source is none of these, or cannot be read.
@@ -91,15 +92,20 @@ def read_model(source: Any, example_input: Any = None, *, input_shape: InputShap
     input_shape = check_input_shape(input_shape)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
+        if path.suffix in _TORCH_FILES:
+            return _read_torch_file(path, example_input, input_shape)
         if path.suffix in _READERS:
             return _READERS[path.suffix](path, input_shape)
         if ":" not in str(source):
             raise GraphError(
-                f"Expected a model's file ({', '.join(_READERS)}) or package.module:callable, but got {str(source)!r}."
+                f"Expected a model's file ({', '.join((*_READERS, *_TORCH_FILES))}) or package.module:callable, but "
+                f"got {str(source)!r}."
             )
         source = make_model(str(source))
     if type(source).__name__ == "ExportedProgram" and "torch.export" in sys.modules:
-        source = sys.modules["torch.export"].unflatten(source)
+        from latency_nas.graph.torch.exported_program import read_exported_program
+
+        return read_exported_program(source, example_input, input_shape=_one(input_shape, "an exported program"))
     torch_module = sys.modules.get("torch.nn.modules.module")
     if torch_module is not None and isinstance(source, torch_module.Module):
         from latency_nas.graph.torch.reader import read_torch

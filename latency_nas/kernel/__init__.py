@@ -4,13 +4,14 @@ from latency_nas.kernel.cost import is_known, is_memory_bound, n_bytes, n_flops,
 from latency_nas.kernel.kernel import AttrValue, Kernel, Shape, shared_kernel
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.kernel.quantity import LATENCY, QUANTITIES, Quantity
-from latency_nas.kernel.vocabulary import DTYPES, OPS
+from latency_nas.kernel.vocabulary import DTYPES, OPS, WITH_SIDE_OUTPUTS
 
 __all__ = [
     "DTYPES",
     "LATENCY",
     "OPS",
     "QUANTITIES",
+    "WITH_SIDE_OUTPUTS",
     "AttrValue",
     "Kernel",
     "KernelCall",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DTYPES", "MIN_RANKS", "OPS", "SPATIAL_AXES"]
+__all__ = ["DTYPES", "MIN_RANKS", "OPS", "SPATIAL_AXES", "WITH_SIDE_OUTPUTS"]
 
 Attributes = tuple[tuple[str, ...], tuple[str, ...]]
 
@@ -100,3 +100,10 @@ MIN_RANKS = {
     "linear": 1, "matmul": 2, "lstm": 3, "gru": 3, "rnn": 3, "batch_norm": 2, "layer_norm": 1, "rms_norm": 1,
     "group_norm": 2, "instance_norm": 2, "prelu": 1,
 }  # fmt: skip
+
+# ops that may have more outputs than their result: the indices of a pooling, the statistics of a norm. Kernels have the
+# result only, which is computed whichever output is read
+WITH_SIDE_OUTPUTS = frozenset({
+    *(f"{op}{n}d" for op in ("pool", "adaptive_pool") for n in (1, 2, 3)), "batch_norm", "layer_norm", "rms_norm",
+    "group_norm",
+})  # fmt: skip

@@ -14,7 +14,7 @@ from latency_nas.engine.mnn.steps import BINARY, Program, Step
 from latency_nas.errors import GraphError
 from latency_nas.graph.normal_form.spellings import spelled_out
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
-from latency_nas.kernel import AttrValue, Shape
+from latency_nas.kernel import OPS, AttrValue, Shape
 
 __all__ = ["expanded"]
 
@@ -56,10 +56,13 @@ def expanded(graph: OpGraph) -> Program:
 
 
 def _without_known(graph: OpGraph) -> OpGraph:
-    """The graph without the nodes that read only constants: the converter computes these, their outputs are known."""
+    """The graph without the nodes that read only constants: the converter computes these, their outputs are known.
+
+    An op outside the vocabulary may draw random numbers, so it stays.
+    """
     values, nodes = list(graph.values), []
     for node in graph.nodes:
-        if node.op != CHOICE and node.inputs and all(values[index].constant for index in node.inputs):
+        if node.op in OPS and node.inputs and all(values[index].constant for index in node.inputs):
             for index in node.outputs:
                 values[index] = replace(values[index], constant=True)
         else:
@@ -211,7 +214,7 @@ def _norm(program: Program, node: Node, ends: tuple[int, int], rows: Shape) -> N
     flat, made = program.new(rows, index), program.new(rows, index)
     program.steps += [
         Step("reshape", (index,), (flat,), {}, node),
-        Step("instance_norm", (flat,), (made,), {}, node, (node.name,)),
+        Step("instance_norm", (flat,), (made, *node.outputs[1:]), {}, node, (node.name,)),
         Step("reshape", (made,), (output,), {}, node),
     ]
 

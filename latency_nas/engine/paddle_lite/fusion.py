@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from latency_nas.engine.paddle_lite.spelling import join_chains
 from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
-from latency_nas.kernel import AttrValue, Shape, shared_kernel
+from latency_nas.kernel import WITH_SIDE_OUTPUTS, AttrValue, Shape, shared_kernel
 from latency_nas.kernel.kernel_call import KernelCall
 
 __all__ = ["fuse_lite", "fuse_lite_2_11"]
@@ -218,7 +218,7 @@ class _Program:
         self.maker.update(dict.fromkeys(step.outputs, step))
 
     def call(self, step: _Step, op: str, inputs: tuple[Shape, ...], attrs: Mapping[str, AttrValue]) -> KernelCall:
-        outputs = tuple(self.shape(index) for index in step.outputs)
+        outputs = tuple(self.shape(index) for index in step.outputs[: 1 if op in WITH_SIDE_OUTPUTS else None])
         dtype = self.graph.values[step.outputs[0]].dtype
         kernel = shared_kernel(op, inputs, outputs, tuple(attrs.items()), dtype)
         return KernelCall(kernel=kernel, layer=step.layer, nodes=step.names)

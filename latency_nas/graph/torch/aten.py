@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-__all__ = ["is_composite", "is_view", "signature", "tensors_in", "tensors_of", "written_by"]
+__all__ = ["decomposition", "is_view", "signature", "tensors_in", "tensors_of", "written_by"]
 
 
 @cache
-def is_composite(func: Any) -> bool:
-    """Whether torch defines the op by other ops."""
-    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+def decomposition(func: Any) -> Callable[..., Any] | None:
+    """The function by which torch defines the op by other ops; None if it does not."""
+    if func.namespace == "prims":
+        return getattr(func, "impl_aten", None)
+    has_one = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    return func.decompose if has_one else None
 
 
 @cache

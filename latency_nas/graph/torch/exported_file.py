@@ -1,15 +1,13 @@
 """Reads the file of an exported program (``torch.export.save``): the ops in its JSON are called on fake tensors.
 
 `torch.export.load` executes pickles and evaluates expressions that such a file holds. Neither is done here: shapes of
-weights and the ops with their arguments are plain JSON, and only ops of torch's own libraries are called. The contents
-of weights and constants are not read.
+weights and the ops with their arguments are plain JSON, and only ops of torch's own libraries are called. An op of
+another library is a node by its name, with outputs of the shapes that the file states. The contents of weights and
+constants are not read.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import operator
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,76 +16,52 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from latency_nas.errors import GraphError, InputMismatchError, short_repr
 from latency_nas.graph.op_graph import OpGraph
+from latency_nas.graph.torch.aten import tensors_in
+from latency_nas.graph.torch.exported_archive import program_in
+from latency_nas.graph.torch.exported_schema import LIBRARIES, TYPES, VALUES, function_of, library_of
 from latency_nas.graph.torch.failure import failure
 from latency_nas.graph.torch.model_tensors import ModelTensors
+from latency_nas.graph.torch.recorded import graph_of
 from latency_nas.graph.torch.recorder import Recorder
 
-__all__ = ["is_exported", "read_exported_file"]
+__all__ = ["read_exported_file"]
 
-_MAX_BYTES = 1 << 28
-# numbers of types, as in the schema of `torch.export`
-_TYPES = {
-    1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16, 7: torch.float32,
-    8: torch.float64, 10: torch.complex64, 12: torch.bool, 13: torch.bfloat16,
-}  # fmt: skip
-_MEMORY_FORMATS = {
-    1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d, 4: torch.preserve_format,
-}  # fmt: skip
-# functions of sizes
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{f"_operator.{name}": getattr(operator, name) for name in (
-        "add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "pow", "eq", "ne", "lt", "le", "gt", "ge", "and_",
-        "or_", "getitem",
-    )},
-    **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
-    "torch.sym_float": float, "torch.sym_max": max, "torch.sym_min": min, "torch.sym_not": operator.not_,
-}  # fmt: skip
-_LIBRARIES = frozenset({"aten", "prims", "torchvision", "quantized_decomposed"})
-_NEVER = frozenset({"from_file"})  # touches files
 _IS_PLAIN = ("as_int", "as_ints", "as_bool", "as_bools", "as_string", "as_strings", "as_int_lists")
 
 
-def is_exported(names: Sequence[str]) -> bool:
-    """Whether an archive with entries of these names holds an exported program."""
-    return any(_is_program(name) for name in names)
-
-
-def _is_program(name: str) -> bool:
-    return name == "serialized_exported_program.json" or name.endswith("/models/model.json")
-
-
-def read_exported_file(path: Path, input_shape: Sequence[int] | None) -> OpGraph:
+def read_exported_file(path: Path, example_input: Any, input_shape: Sequence[int] | None) -> OpGraph:
     """Read a file of `torch.export.save`.
 
     Args:
         path: File, ``.pt2``.
-        input_shape: Shape of the only input whose sizes are open; None if the file leaves none open.
+        example_input: All inputs, in the order of the file's; only shapes matter. None if the file leaves no size open.
+        input_shape: Shape of the only input whose sizes are open, instead of `example_input`.
 
     Raises:
-        GraphError: if the file is damaged, or calls ops that are not of torch's own libraries.
-        InputMismatchError: if `input_shape` is missing, does not fit, or there are several open inputs.
+        GraphError: if the file is damaged, or calls what is no op of torch.
+        InputMismatchError: if shapes are missing or do not fit, or there are several open inputs for `input_shape`.
     """
     with _understood(path):
-        program = _Program(_read_json(path), path)
+        program = _Program(program_in(path), path)
         try:
-            return _recorded(program, input_shape)
+            return _recorded(program, example_input, input_shape)
         finally:
             program.recorder.release()
 
 
-def _recorded(program: _Program, input_shape: Sequence[int] | None) -> OpGraph:
+def _recorded(program: _Program, example_input: Any, input_shape: Sequence[int] | None) -> OpGraph:
     """Call the ops of a program on fakes; what was recorded."""
     recorder = program.recorder
     with torch.inference_mode(False), torch.no_grad():
-        inputs = program.inputs(input_shape)
+        inputs = program.inputs(example_input, input_shape)
         with torch._C._AutoDispatchBelowAutograd(), recorder:
             program.run()
     outputs = tuple(map(recorder.find, program.outputs()))
-    values, nodes = tuple(recorder.values), tuple(recorder.nodes)
-    return OpGraph(values=values, nodes=nodes, inputs=inputs, outputs=outputs).without_dead_nodes()
+    return graph_of(recorder, inputs, outputs)
 
 
 @contextmanager
@@ -101,15 +75,6 @@ def _understood(path: Path) -> Iterator[None]:
         raise GraphError(
             f"Expected {path} to be a file of torch.export, but it is damaged ({type(error).__name__})."
         ) from error
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    with zipfile.ZipFile(path) as archive:
-        [entry] = [item for item in archive.infolist() if _is_program(item.filename)]
-        if entry.file_size > _MAX_BYTES:
-            raise GraphError(f"Expected {path} to describe its program in at most {_MAX_BYTES >> 20} MiB.")
-        read = json.loads(archive.read(entry))
-    return {name: read["graph_module"][name] for name in ("graph", "signature")}
 
 
 class _Program:
@@ -150,15 +115,15 @@ class _Program:
     ) -> tuple[tuple[int, ...], tuple[int, ...], torch.dtype]:
         """The shape, strides and type of a tensor of the graph; a given shape is contiguous."""
         meta = self.graph["tensor_values"][name]
-        if meta["dtype"] not in _TYPES:
+        if meta["dtype"] not in TYPES:
             raise GraphError(
                 f"Expected tensors of the types of `torch.export` in {self.path}, but got {meta['dtype']}."
             )
         if given is not None:
-            return tuple(given), torch.empty(tuple(given), device="meta").stride(), _TYPES[meta["dtype"]]
-        return tuple(_sizes(meta["sizes"])), tuple(_sizes(meta["strides"])), _TYPES[meta["dtype"]]
+            return tuple(given), torch.empty(tuple(given), device="meta").stride(), TYPES[meta["dtype"]]
+        return tuple(_sizes(meta["sizes"])), tuple(_sizes(meta["strides"])), TYPES[meta["dtype"]]
 
-    def inputs(self, input_shape: Sequence[int] | None) -> tuple[int, ...]:
+    def inputs(self, example_input: Any, input_shape: Sequence[int] | None) -> tuple[int, ...]:
         """Make the fakes of the inputs; their values in the graph."""
         named = {
             spec["arg"]["as_tensor"]["name"]: None
@@ -166,7 +131,10 @@ class _Program:
             if kind == "user_input" and "as_tensor" in spec["arg"]
         }
         opened = [name for name in named if _is_open(self.graph["tensor_values"][name]["sizes"])]
-        shapes = self._given(opened or [*named], opened, input_shape)
+        if example_input is not None:
+            shapes = self._shown([*named], example_input)
+        else:
+            shapes = self._given(opened or [*named], opened, input_shape)
         indices = []
         for name in named:
             shape, strides, dtype = self._meta(name, shapes.get(name))
@@ -189,17 +157,41 @@ class _Program:
                 f"Expected `input_shape` for the one input of {self.path} whose sizes are open, but got "
                 f"{short_repr(shape)} for {', '.join(takes)}: export it with fixed sizes of all others."
             )
-        known = self.graph["tensor_values"][takes[0]]["sizes"]
+        self._check_fit(takes[0], shape)
+        return {takes[0]: shape}
+
+    def _shown(self, takes: Sequence[str], example_input: Any) -> dict[str, Sequence[int]]:
+        """The shape of each input in an example.
+
+        Raises:
+            InputMismatchError: if there are more or fewer tensors than inputs, or one does not fit.
+        """
+        tensors = [leaf for leaf in tree_leaves(example_input) if isinstance(leaf, Tensor)]
+        if len(tensors) != len(takes):
+            raise InputMismatchError(
+                f"Expected {len(takes)} tensors in `example_input` ({', '.join(takes)}), as {self.path} was exported, "
+                f"but got {len(tensors)}."
+            )
+        for name, tensor in zip(takes, tensors, strict=True):
+            self._check_fit(name, tensor.shape)
+        return {name: tuple(tensor.shape) for name, tensor in zip(takes, tensors, strict=True)}
+
+    def _check_fit(self, name: str, shape: Sequence[int]) -> None:
+        """Check the shape of an input.
+
+        Raises:
+            InputMismatchError: if it has other sizes than the file, where these are fixed.
+        """
+        known = self.graph["tensor_values"][name]["sizes"]
         fits = len(known) == len(shape) and all(
             size.get("as_int", given) == given for size, given in zip(known, shape, strict=True)
         )
         if not fits:
             listed = ", ".join(str(size.get("as_int", "any")) for size in known)
             raise InputMismatchError(
-                f"Expected `input_shape` of `{takes[0]}` to be ({listed}), as {self.path} was exported, but got "
+                f"Expected `input_shape` of `{name}` to be ({listed}), as {self.path} was exported, but got "
                 f"{tuple(shape)}."
             )
-        return {takes[0]: shape}
 
     def run(self) -> None:
         """Call the ops in order."""
@@ -210,9 +202,12 @@ class _Program:
             ]
             args = [self._argument(item["arg"]) for item in node["inputs"] if item.get("kind") != 2]
             kwargs = {item["name"]: self._argument(item["arg"]) for item in node["inputs"] if item.get("kind") == 2}
-            called = self._function(node["target"])
+            library = library_of(node["target"], self.path)
+            if library not in LIBRARIES:
+                self._run_unknown(node, [*args, *kwargs.values()])
+                continue
             try:
-                result = called(*args, **kwargs)
+                result = function_of(node["target"])(*args, **kwargs)
             except GraphError:
                 raise
             except Exception as error:
@@ -221,29 +216,28 @@ class _Program:
                 raise failure(error, f"{layer} ({node['target']})", inputs) from error
             self._store(node["outputs"], result)
 
+    def _run_unknown(self, node: Mapping[str, Any], args: Sequence[Any]) -> None:
+        """Record an op of another library without calling it, with outputs as the file states them.
+
+        Raises:
+            GraphError: if their sizes are open.
+        """
+        name = "::".join(node["target"].split(".")[2:4])
+        written = [item for output in node["outputs"] for item in _tensors_written(output)]
+        if any(_is_open(self.graph["tensor_values"][item]["sizes"]) for item in written):
+            raise GraphError(
+                f"Expected fixed sizes of what ops of other libraries than torch's make, but those of {name} are open "
+                f"in {self.path}: export it with fixed sizes."
+            )
+        made = [self.recorder.blank(*self._meta(item), torch.device("cpu")) for item in written]
+        read = tuple(map(self.recorder.find, tensors_in(args)))
+        self.recorder.append(name, {}, read, tuple(map(self.recorder.add, made)))
+        self.values |= dict(zip(written, made, strict=True))
+
     def outputs(self) -> list[Tensor]:
         """The tensors that the program returns."""
         found = [self._argument(spec["arg"]) for spec in self.results]
         return [item for item in found if isinstance(item, Tensor)]
-
-    def _function(self, target: str) -> Callable[..., Any]:
-        """The function that an op calls.
-
-        Raises:
-            GraphError: if it is not of torch's own libraries.
-        """
-        if target in _FUNCTIONS:
-            return _FUNCTIONS[target]
-        parts = target.removeprefix("torch.ops.").split(".")
-        library, name = parts[0], parts[1] if len(parts) > 1 else ""
-        if not target.startswith("torch.ops.") or library not in _LIBRARIES or name in _NEVER or len(parts) > 3:
-            raise GraphError(
-                f"Expected ops of {', '.join(sorted(_LIBRARIES))} in {self.path}, but it calls {short_repr(target)}: "
-                f"give the model itself, as package.module:callable."
-            )
-        packet = getattr(getattr(torch.ops, library), name)
-        found: Callable[..., Any] = getattr(packet, parts[2]) if len(parts) == 3 else packet
-        return found
 
     def _argument(self, given: Mapping[str, Any]) -> Any:
         """The value of an argument, which is written as ``{"as_<kind>": value}``."""
@@ -260,14 +254,16 @@ class _Program:
             return self.values[value]
         if kind in ("as_sym_int", "as_sym_bool", "as_sym_float"):
             return self._argument(value)
-        if kind not in _VALUES:
+        if kind not in VALUES:
             raise GraphError(
                 f"Expected arguments that are tensors or numbers in {self.path}, but got {short_repr(kind)}."
             )
-        return _VALUES[kind](value)
+        return VALUES[kind](value)
 
     def _store(self, outputs: Sequence[Mapping[str, Any]], result: Any) -> None:
-        """Keep the results of an op by their names."""
+        """Keep the results of an op by their names. An assertion has none."""
+        if not outputs:
+            return
         results = [result] if len(outputs) == 1 else result
         for written, made in zip(outputs, results, strict=True):
             [(kind, value)] = written.items()
@@ -279,16 +275,11 @@ class _Program:
                 self.values[value["as_name"]] = made
 
 
-# kind of an argument -> function that gives its value
-_VALUES: dict[str, Callable[[Any], Any]] = {
-    "as_none": lambda _: None,
-    "as_float": float,
-    "as_floats": lambda values: [*map(float, values)],
-    "as_scalar_type": _TYPES.__getitem__,
-    "as_memory_format": _MEMORY_FORMATS.__getitem__,
-    "as_layout": lambda _: torch.strided,
-    "as_device": lambda _: torch.device("cpu"),
-}
+def _tensors_written(output: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors in an output of an op."""
+    [(kind, value)] = output.items()
+    items = value if kind == "as_tensors" else [value] if kind in ("as_tensor", "as_optional_tensor") else []
+    return [item["name"] for item in items if "name" in item]
 
 
 def _is_open(sizes: Sequence[Mapping[str, Any]]) -> bool:

@@ -12,12 +12,14 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import OpGraph
-from latency_nas.graph.torch.exported_file import is_exported, read_exported_file
+from latency_nas.graph.torch.exported_archive import is_exported
+from latency_nas.graph.torch.exported_file import read_exported_file
 from latency_nas.graph.torch.reader import read_torch
 
 __all__ = ["read_torch_file"]
@@ -26,12 +28,14 @@ _WRITES = (b"save(", b"from_file(", b"rpc_")
 _MAX_CODE = 1 << 26
 
 
-def read_torch_file(path: Path, input_shape: Sequence[int] | None) -> OpGraph:
+def read_torch_file(path: Path, example_input: Any, input_shape: Sequence[int] | None) -> OpGraph:
     """Read a file of torch.
 
     Args:
         path: File of an exported program or of TorchScript, told apart by their contents.
-        input_shape: Shape of the only float input. An exported program needs it only where it leaves sizes open.
+        example_input: Input as that of a module.
+        input_shape: Shape of the only float input, instead of `example_input`. An exported program needs one of the
+            two only where it leaves sizes open.
 
     Raises:
         GraphError: if the file is neither, is damaged, or holds code that writes files.
@@ -46,8 +50,13 @@ def read_torch_file(path: Path, input_shape: Sequence[int] | None) -> OpGraph:
             f"Expected {path} to be an exported program (torch.export.save) or TorchScript (torch.jit.save), but it is "
             f"no archive of these. Pickles are never executed: give the model itself, as package.module:callable."
         ) from error
+    except OSError as error:
+        raise GraphError(
+            f"Expected {path} to be an exported program (torch.export.save) or TorchScript (torch.jit.save), but it "
+            f"cannot be read ({error.strerror})."
+        ) from error
     if code is None:
-        return read_exported_file(path, input_shape)
+        return read_exported_file(path, example_input, input_shape)
     if not code:
         raise GraphError(
             f"Expected {path} to be an exported program (torch.export.save) or TorchScript (torch.jit.save), but it is "
@@ -61,7 +70,7 @@ def read_torch_file(path: Path, input_shape: Sequence[int] | None) -> OpGraph:
             script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise GraphError(f"Expected {path} to be TorchScript, but torch cannot read it.") from error
-    return read_torch(script, input_shape=input_shape)
+    return read_torch(script, example_input, input_shape=input_shape)
 
 
 def _code(archive: zipfile.ZipFile, path: Path) -> list[bytes]:

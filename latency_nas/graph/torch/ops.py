@@ -11,7 +11,7 @@ from torch import Tensor
 from latency_nas.graph.torch.windows import Attrs, Read, adaptive_pool, conv, conv_transpose, convolution, pool
 from latency_nas.kernel import AttrValue
 
-__all__ = ["DTYPES", "IDENTITY", "SHAPE_ONLY", "Attrs", "name_of", "read_op"]
+__all__ = ["DTYPES", "IDENTITY", "SHAPE_ONLY", "Attrs", "full_name", "is_random", "name_of", "read_op"]
 
 DTYPES = {
     torch.float32: "fp32",
@@ -125,7 +125,7 @@ _RESIZE = {
     "nearest": tuple(f"{kind}{n}d" for kind in ("upsample_nearest", "_upsample_nearest_exact") for n in (1, 2, 3)),
 }
 
-# name of an aten op, as in `name_of` -> function of its arguments that gives the op and its attributes
+# name of an op, as in `name_of` -> function of its arguments that gives the op and its attributes
 _READ: dict[str, Callable[..., Read]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), conv_transpose),
@@ -184,7 +184,7 @@ _READ: dict[str, Callable[..., Read]] = {
     **dict.fromkeys(_SCATTERS, _plain("scatter")),
     "roll": _plain("roll"),
     "flip": lambda x, dims: ("flip", {"axes": tuple(sorted(dim % x.dim() for dim in dims))}),
-    "copy": _plain("expand"),
+    "copy": lambda to, source, *_, **__: ("expand" if to.dtype == source.dtype else "cast", {}),
     **dict.fromkeys(("im2col", "unfold"), _plain("im2col")),
     "grid_sampler_2d": _plain("grid_sample"),
     "grid_sampler_3d": _plain("grid_sample"),
@@ -192,7 +192,9 @@ _READ: dict[str, Callable[..., Read]] = {
     "_to_copy": _plain("cast"),
     "quantize_per_tensor": _plain("quantize"),
     "dequantize": _plain("dequantize"),
-}
+    **{f"quantized_decomposed::{op}_per_{part}": _plain(op)
+       for op in ("quantize", "dequantize") for part in ("tensor", "channel", "token", "channel_group")},
+}  # fmt: skip
 
 # ops whose output is their first input in a deployed network
 IDENTITY = frozenset({
@@ -202,16 +204,31 @@ IDENTITY = frozenset({
 
 # ops that use only the shape of their inputs
 SHAPE_ONLY = frozenset({
-    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
-    "new_full", "new_empty", "fill", "zero",
+    "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty", "fill",
+    "zero",
 })  # fmt: skip
 
 _PRODUCTS = frozenset({"linear", "matmul", "mm", "bmm", "addmm"})
 
 
 def name_of(func: Any) -> str:
-    """The name of an aten op without its overload, and without the underscore of an in-place op."""
-    return str(func.overloadpacket.__name__).rstrip("_")
+    """The name of an op without its overload, as in the tables of this file.
+
+    An op of aten has its bare name, without the underscore of an in-place op. That of another library has the library's
+    name before it (``torchvision::nms``), whatever op of aten is called alike.
+    """
+    name = str(func.overloadpacket.__name__)
+    return name.rstrip("_") if func.namespace == "aten" else f"{func.namespace}::{name}"
+
+
+def full_name(name: str) -> str:
+    """The name of an op with that of its library, by which a node calls an op that no table has."""
+    return name if "::" in name else f"aten.{name}"
+
+
+def is_random(func: Any) -> bool:
+    """Whether an op draws random numbers: nobody knows its results before the model runs."""
+    return torch.Tag.nondeterministic_seeded in func.tags
 
 
 def _product(name: str, args: Sequence[Any], constant: Callable[[Tensor], bool]) -> Read:

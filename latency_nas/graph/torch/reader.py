@@ -21,8 +21,6 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 from latency_nas.errors import GraphError
-from latency_nas.graph.int8 import in_int8
-from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.failure import failure
@@ -30,6 +28,7 @@ from latency_nas.graph.torch.gate_trace import GateTrace, leaf_names
 from latency_nas.graph.torch.model_tensors import ModelTensors
 from latency_nas.graph.torch.outside import Outside
 from latency_nas.graph.torch.quantization import quantise_as_deployed
+from latency_nas.graph.torch.recorded import graph_of
 from latency_nas.graph.torch.recorder import Recorder
 from latency_nas.graph.torch.unchanged import unchanged
 
@@ -146,8 +145,7 @@ def _recorded(
     if not outputs and run is None:
         raise GraphError(f"Expected a forward that returns tensors, but {type(model).__name__} returns {type(result)}.")
     found = tuple(recorder.find(tensor) for tensor in outputs)  # may add nodes
-    graph = OpGraph(values=tuple(recorder.values), nodes=tuple(recorder.nodes), inputs=tuple(indices), outputs=found)
-    return in_int8(normalized(graph.without_dead_nodes())) if outputs else graph
+    return graph_of(recorder, tuple(indices), found)
 
 
 @contextmanager

@@ -16,11 +16,11 @@ from torch.utils._pytree import tree_map_only
 from latency_nas.errors import GraphError
 from latency_nas.graph.normal_form.spellings import into_parts
 from latency_nas.graph.op_graph import Node, Value
-from latency_nas.graph.torch.aten import is_composite, is_view, tensors_in, tensors_of, written_by
+from latency_nas.graph.torch.aten import decomposition, is_view, tensors_in, tensors_of, written_by
 from latency_nas.graph.torch.choices import CandidateCalls
 from latency_nas.graph.torch.fakes import Fakes, check_data
 from latency_nas.graph.torch.model_tensors import ModelTensors
-from latency_nas.graph.torch.ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, name_of, read_op
+from latency_nas.graph.torch.ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, full_name, is_random, name_of, read_op
 from latency_nas.graph.torch.overwritten import Overwritten
 from latency_nas.graph.torch.parameter_trace import ParameterTrace
 from latency_nas.graph.torch.quantization import quantised
@@ -33,6 +33,7 @@ __all__ = ["Recorder"]
 
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _WITH_SCALARS = frozenset(op for op, (_, optional) in OPS.items() if "scalar" in optional)
+_Indices = tuple[int, ...]  # of values
 _WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not decomposed into steps in time
 
 
@@ -199,9 +200,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if rewrite is not None and not (name in {"max", "min"} and isinstance((*args, None)[1], Tensor)):
                 with self:
                     return rewrite(*args, **kwargs)
-            if name not in _WHOLE and is_composite(func):
+            if name not in _WHOLE and (run_parts := decomposition(func)) is not None:
                 with self:
-                    return func.decompose(*args, **kwargs)
+                    return run_parts(*args, **kwargs)
         read = list(tensors_in(args)) if "out" in kwargs else tensors[1:] if name == "copy" else tensors
         inputs = tuple(map(self.find, read))
         try:
@@ -212,8 +213,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = tensors_of(result) or list(map(self.fake, written))
         self.fakes.note(made)
         if made:
-            self._record(name, op or (f"aten.{name}", {}), inputs, made)
-            if name not in SHAPE_ONLY and all(self.values[index].constant for index in inputs):
+            folds = not is_random(func) and all(self.values[index].constant for index in inputs)
+            self._record(name, op or (full_name(name), {}), inputs, made, folds)
+            if name not in SHAPE_ONLY and folds:
                 self.trace.follow(tensors, made, view=is_view(func))
             for tensor in map(self.fake, written):
                 self._zeros.discard(id(tensor))
@@ -227,18 +229,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         index = self._index.get(id(tensor))
         return self.add(tensor, constant=True) if index is None else index
 
-    def _record(self, name: str, read: tuple[str, Attrs], inputs: tuple[int, ...], made: list[Tensor]) -> None:
-        """Add the node of an op; none if it computes a constant or changes nothing."""
+    def _record(self, name: str, read: tuple[str, Attrs], inputs: _Indices, made: list[Tensor], folds: bool) -> None:
+        """Add the node of an op; none if it computes a constant (it folds), or changes nothing."""
         if name in ("zeros_like", "new_zeros"):
             self._alive += made
             self._zeros.update(map(id, made))
-        if name in SHAPE_ONLY or all(self.values[index].constant for index in inputs):
+        if name in SHAPE_ONLY or folds:
             for tensor in made:
                 self._index.pop(id(tensor), None)  # a constant: every converter folds it
             return
         if (dtype := next((item.dtype for item in made if item.dtype not in DTYPES), None)) is not None:
             raise GraphError(
-                f"Expected ops on tensors of type {', '.join(map(str, DTYPES))}, but aten.{name} gives {dtype}."
+                f"Expected ops on tensors of type {', '.join(map(str, DTYPES))}, but {full_name(name)} gives {dtype}."
             )
         op, attrs = read
         source = self.values[inputs[0]]
@@ -247,11 +249,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in IDENTITY or idle or (op == "pad" and not any(attrs["pads"])) or (op == "cast" and same_dtype):  # type: ignore[arg-type]
             self._alive.append(made[0])
             self._index[id(made[0])] = inputs[0]
+            if len(made) > 1:  # the mask of a dropout, which runs if something reads it
+                self.append(full_name(name), {}, inputs, tuple(map(self.add, made[1:])))
             return
         if op in _WITH_SCALARS and self._has_scalar(op, inputs):
             attrs = {"scalar": 1}
-        outputs = made[:1] if op.endswith("_norm") or op.startswith("pool") else made  # others are for training
-        self.append(op, attrs, inputs, tuple(self.add(tensor) for tensor in outputs))
+        self.append(op, attrs, inputs, tuple(map(self.add, made)))
 
     def _has_scalar(self, op: str, inputs: tuple[int, ...]) -> bool:
         """Whether an operand is a number: a Python number or a constant of one element."""

@@ -9,25 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latency_nas.graph.torch.attention import encoder_layer, multi_head_attention, scaled_attention
+
 __all__ = ["REWRITES", "SEPARATE"]
-
-
-def _attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0, causal: bool = False,
-    *, scale: float | None = None, enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
-    """Attention as products and a softmax. Both factors are scaled by the root, so half precision does not overflow."""
-    if enable_gqa:
-        repeats = query.shape[-3] // key.shape[-3]
-        key, value = (x.repeat_interleave(repeats, -3) for x in (key, value))
-    root = math.sqrt(1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    scores = (query * root) @ (key.transpose(-2, -1) * root)
-    if causal:
-        mask = torch.zeros(scores.shape[-2:], device=query.device, dtype=query.dtype)
-    if mask is not None:
-        mask = torch.where(mask, 0.0, -math.inf) if mask.dtype == torch.bool else mask
-        scores = scores + mask
-    return torch.softmax(scores, -1) @ value
 
 
 def _baddbmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -125,7 +109,9 @@ def _adaptive_avg_pool(x: Tensor, size: list[int]) -> Tensor:
 
 # name of an aten op -> its rewrite; "add.alpha" is an addition with a scaled second term
 REWRITES: dict[str, Callable[..., Any]] = {
-    "scaled_dot_product_attention": _attention,
+    "scaled_dot_product_attention": scaled_attention,
+    "_native_multi_head_attention": multi_head_attention,
+    "_transformer_encoder_layer_fwd": encoder_layer,
     "baddbmm": _baddbmm,
     "add.alpha": _add_scaled,
     "sub.alpha": lambda x, other, *, alpha=1: x - other * alpha,

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from latency_nas.engine.mnn.fusion import fuse_mnn
+from latency_nas.engine.paddle_lite.fusion import fuse_lite
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import OPS
 from tests.zoo import TINY_BERT, Bert
@@ -177,6 +179,7 @@ CASES: dict[str, tuple[Any, tuple[tuple[int, ...], ...], list[tuple[str, dict[st
     ),
     "nothing": (lambda x: F.dropout(x).clone().detach().contiguous().to(torch.float32), (IMAGE,), []),
     "cast": (lambda x: x.half(), (IMAGE,), [("cast", {})]),
+    "cast by a copy": (lambda x: torch.empty_like(x, dtype=torch.half).copy_(x), (IMAGE,), [("cast", {})]),
     "constants of a shape": (lambda x: x * torch.zeros_like(x), (IMAGE,), [("mul", {})]),
     "roll": (lambda x: x.roll(1, -1), (IMAGE,), [("roll", {})]),
     "flip": (lambda x: x.flip(-1, 1), (IMAGE,), [("flip", {"axes": (1, 3)})]),
@@ -188,6 +191,59 @@ CASES: dict[str, tuple[Any, tuple[tuple[int, ...], ...], list[tuple[str, dict[st
         [("reshape", {}), ("linear", {"bias": 0}), ("reshape", {}), ("reshape", {})],
     ),
 }  # fmt: skip
+
+
+# a call whose later output is read alone, the shape of its input, and the op that must be read
+LATER: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...], str]] = {
+    "indices of a pooling": (lambda x: F.max_pool2d(x, 2, return_indices=True)[1], IMAGE, "pool2d"),
+    "indices of three axes": (lambda x: F.max_pool3d(x, 2, return_indices=True)[1], CUBE, "pool3d"),
+    "indices of an adaptive pooling": (
+        lambda x: F.adaptive_max_pool2d(x, 4, return_indices=True)[1], IMAGE, "adaptive_pool2d"
+    ),
+    "scale of a layer norm": (lambda x: torch.native_layer_norm(x, (8,), None, None, 1e-5)[2], WORDS, "layer_norm"),
+    "mean of a layer norm": (lambda x: torch.native_layer_norm(x, (8,), None, None, 1e-5)[1], WORDS, "layer_norm"),
+    "statistics of a group norm": (
+        lambda x: torch.native_group_norm(x, None, None, 1, 8, 36, 2, 1e-5)[2], IMAGE, "group_norm"
+    ),
+    "place of the maximum": (lambda x: x.max(1)[1], WORDS, "argmax"),
+    "places of the largest": (lambda x: x.topk(3)[1], WORDS, "topk"),
+    "order": (lambda x: x.sort(2)[1], WORDS, "topk"),
+    "a part": (lambda x: x.split(3, 2)[2], WORDS, "split"),
+    "a mask": (lambda x: torch.native_dropout(x, 0.5, True)[1], WORDS, "aten.native_dropout"),
+    "last cells": (lambda x: nn.LSTM(8, 4)(x)[1][1], WORDS, "lstm"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_an_op_runs_whichever_of_its_outputs_is_read(name: str) -> None:
+    call, shape, op = LATER[name]
+    assert read(call, shape)[0][0] == op
+    graph = read_torch(Lambda(call), input_shape=shape)
+    works = {"group_norm": "instance_norm", "split": "raster"}.get(op, op)  # the kernel in MNN
+    assert works in [call.kernel.op for call in fuse_mnn(graph)]
+    assert fuse_lite(graph)
+
+
+def test_outputs_that_nobody_reads_are_none_of_a_pooling() -> None:
+    def pool(part: slice) -> tuple[int, ...]:
+        graph = read_torch(Lambda(lambda x: F.max_pool2d(x, 2, return_indices=True)[part]), input_shape=IMAGE)
+        return tuple(len(node.outputs) for node in graph.nodes)
+
+    assert (pool(slice(1)), pool(slice(1, 2)), pool(slice(2))) == ((1,), (2,), (2,))
+
+
+@pytest.mark.parametrize("draw", [
+    torch.rand_like, torch.randn_like, torch.bernoulli, torch.normal, lambda x: torch.randint_like(x, 3),
+    lambda x: torch.empty_like(x).uniform_(), lambda x: torch.zeros_like(x).normal_(),
+    lambda x: torch.ones_like(x).bernoulli_(0.5), lambda x: torch.bernoulli(torch.full_like(x, 0.5)),
+    lambda x: torch.empty_like(x).exponential_(), lambda x: torch.rand_like(torch.zeros_like(x)),
+])  # fmt: skip
+def test_random_numbers_are_drawn_by_unknown_ops(draw: Callable[[Tensor], Tensor]) -> None:
+    graph = read_torch(Lambda(lambda x: x + draw(x)), input_shape=IMAGE)
+    first, last = (node.op for node in graph.nodes)
+    assert first.startswith("aten.")
+    assert last == "add"
+    assert [call.kernel.op for call in fuse_mnn(graph)] == [first, "add"]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Optional
 
 import pytest
 import torch
@@ -96,3 +97,30 @@ def test_a_script_that_uses_a_value_is_named() -> None:
         "Expected a forward that does not depend on values, but the model's own forward (RecursiveScriptModule) "
         "reads a tensor's value: take `.item()`, `bool(tensor)` and the like out of it."
     )
+
+
+class Attends(nn.Module):
+    """Attention of all kinds, with its averaged weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.before = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+        self.after = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu")
+
+    def forward(self, x: Tensor, hidden: Tensor, causal: Optional[Tensor]) -> Tensor:  # noqa: UP045 - scripts need it
+        y, weights = self.attention(x, x, x, key_padding_mask=hidden)
+        assert weights is not None
+        y = self.attention(y, y, y, attn_mask=causal, need_weights=False)[0] + self.attention(x, y, y)[0]
+        return self.before(y, src_key_padding_mask=hidden) + self.after(y, src_mask=causal) + weights.mean()
+
+
+def test_attention_of_a_script_is_that_of_its_module() -> None:
+    model, x, hidden = Attends().eval(), torch.zeros(2, 5, 8), torch.zeros(2, 5, dtype=torch.bool)
+    expected = kernels(read_torch(model, (x, hidden, None)))
+    assert kernels(read_torch(scripted(model), (x, hidden, None))) == expected
+    assert sum(key.startswith("softmax") for key in expected) == 5
+    causal = torch.zeros(5, 5, dtype=torch.bool)  # which scripts expand for all heads
+    left, right = (read_torch(one, (x, hidden, causal)) for one in (model, scripted(model)))
+    counter = ResourceCounter("macs")
+    assert counter.predict(left).value == counter.predict(right).value > 0
