@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from latency_nas.errors import KernelError
-from latency_nas.kernel import OPS, Kernel, n_bytes, n_flops, n_macs, n_params
+from latency_nas.kernel import OPS, Kernel, is_memory_bound, n_bytes, n_flops, n_macs, n_params
 from latency_nas.kernel.vocabulary import SPATIAL_AXES
 
 CONV: dict[str, Any] = {"kernel": (3, 2), "stride": (2, 2), "pad": (1, 1, 1, 1), "dilation": (1, 1), "group": 2}
@@ -223,3 +223,29 @@ def test_linear_or_norm_whose_work_cannot_be_computed_is_refused(key: str, n_siz
     assert str(caught.value) == (
         f"Expected {key.split()[0]} to have an input and an output of {n_sizes} sizes or more, but got {shapes}."
     )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "copies_runs"),
+    [
+        (Kernel.of("embedding", [(1, 12)], [(1, 12, 64)]), True),
+        (Kernel.of("embedding", [(1, 12)], [(1, 12, 63)]), False),
+        (Kernel.of("embedding", [], [(1, 12, 312)]), True),  # of constant indices
+        (Kernel.of("gather", [(1, 48, 80, 80), (30,)], [(1, 30, 80, 80)], axis=1), True),
+        (Kernel.of("gather", [(1, 48, 80, 80)], [(1, 30, 80, 80)], axis=1), True),  # by constant indices
+        (Kernel.of("gather", [(1, 48, 80, 80)], [(1, 48, 80, 40)], axis=3), False),
+        (Kernel.of("gather", [(100,), (8, 200)], [(8, 200)], axis=0), False),
+        (Kernel.of("gather", [(8, 200)], [(8, 200)], axis=0), True),
+        (Kernel.of("gather", [(4, 5)], [(4, 5, 7, 32, 4)], axis=0), True),  # from constant data
+        (Kernel.of("gather", [(4, 5)], [(3, 4, 5)], axis=1), False),
+        (Kernel.of("gather", [(5, 64), (5, 64)], [(5, 64)], axis=0), False),
+    ],
+)  # fmt: skip
+def test_a_gather_copies_runs_of_elements_or_single_ones(kernel: Kernel, *, copies_runs: bool) -> None:
+    assert is_memory_bound(kernel) == copies_runs
+
+
+def test_an_activation_that_computes_makes_its_op_compute() -> None:
+    shape = [(1, 8)]
+    assert is_memory_bound(Kernel.of("add", shape, shape, act="relu"))
+    assert not is_memory_bound(Kernel.of("batch_norm", shape, shape, act="tanh"))

@@ -155,8 +155,8 @@ def _gather(run: Run) -> _Found:
 _LOOPS: dict[str, Callable[[Run], _Found]] = {
     "BinaryOp": _binary,
     **dict.fromkeys(("MatMul", "BatchMatMul"), _matmul),
-    **dict.fromkeys(("Gather", "GatherV2", "GatherElements"), _gather),
-    "GatherND": _named("index"),
+    **dict.fromkeys(("Gather", "GatherV2"), _gather),
+    **dict.fromkeys(("GatherElements", "GatherND"), _named("index")),
     **dict.fromkeys(("ScatterNd", "ScatterElements"), _named("scatter")),
     "CumSum": _named("cumsum"),
 }

@@ -17,7 +17,7 @@ from latency_nas.estimate.regressor.fit_cache import read_family, stored_forms, 
 from latency_nas.estimate.regressor.fitted_family import FittedFamily, Regressed
 from latency_nas.estimate.regressor.form_selection import FormSelection
 from latency_nas.estimate.regressor.forms_file import FamilyKey, StoredForms, write_forms
-from latency_nas.kernel import Kernel, is_memory_bound, n_macs
+from latency_nas.kernel import Kernel, is_memory_bound
 from latency_nas.table import LatencyTable
 
 __all__ = ["KernelRegressor", "with_fitted_forms"]
@@ -31,7 +31,12 @@ _COMPUTED = frozenset({"fp32", "fp16", "bf16", "int8"})  # types that engines co
 
 
 def _family_of(kernel: Kernel) -> str:
-    """The family that prices a kernel. As a convolution of many images of one pixel, an engine runs a linear layer."""
+    """The family that prices a kernel.
+
+    As a convolution of many images of one pixel, an engine runs a linear layer. Each mode of a resize is another code.
+    """
+    if kernel.op == "resize" and kernel.attributes["mode"] != "nearest":
+        return f"resize of mode {kernel.attributes['mode']}"
     is_of_rows = kernel.family == "conv2d" and kernel.inputs[0][0] > 1 and prod(kernel.inputs[0][2:]) == 1
     return _ROWS if is_of_rows else kernel.family
 
@@ -40,8 +45,8 @@ class KernelRegressor:
     """Prices kernels of the families for which a table has enough rows.
 
     If the table carries fitted forms (`with_fitted_forms`), these are used; if not, a family is fitted when it is first
-    needed. Families that are known to be memory-bound (copies, additions, activations) and have too few rows share one
-    model. An op outside the vocabulary has no price: it may compute anything.
+    needed. Families that are known to be memory-bound (copies, elementwise arithmetic) and have too few rows share one
+    model. All other ops compute, and have no price without enough rows of their own.
 
     Args:
         table: Table whose rows are used.
@@ -68,7 +73,7 @@ class KernelRegressor:
         for kernel, entry in self._table.items():
             row = (kernel, entry.latency_ms)
             rows[_family_of(kernel), kernel.dtype].append(row)
-            if not n_macs(kernel):
+            if is_memory_bound(kernel):
                 rows[_SMALL, kernel.dtype].append(row)
         for family, dtype in [key for key in rows if key[0] == _ROWS and len(rows[key]) < _MIN_ROWS]:
             rows["conv2d", dtype] += rows.pop((family, dtype))
@@ -135,9 +140,10 @@ class KernelRegressor:
 
     def _key(self, kernel: Kernel) -> FamilyKey | None:
         """The family that prices a kernel; None if there is none. Integers that are only moved count by their bytes."""
-        for family in (_family_of(kernel), kernel.family):
-            if (family, kernel.dtype) in self._keys:
-                return family, kernel.dtype
+        family = _family_of(kernel)
+        for name in (family, "conv2d") if family == _ROWS else (family,):
+            if (name, kernel.dtype) in self._keys:
+                return name, kernel.dtype
         if not is_memory_bound(kernel):
             return None
         small = (_SMALL, kernel.dtype if kernel.dtype in _COMPUTED else "fp32")

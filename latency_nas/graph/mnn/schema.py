@@ -116,7 +116,7 @@ UNARY: dict[int, str] = {
 REDUCTIONS: dict[int, str] = {
     0: "reduce_sum", 3: "reduce_mean", 4: "reduce_max", 5: "reduce_min", 6: "reduce_prod",
 }  # fmt: skip
-RESIZES: dict[int, str] = {1: "nearest", 2: "bilinear", 3: "cubic", 4: "nearest"}
+RESIZES: dict[int, str] = {1: "nearest", 2: "linear", 3: "cubic", 4: "nearest"}
 
 # number of a type of elements -> ours
 DTYPES: dict[int, str] = {

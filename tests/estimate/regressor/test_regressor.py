@@ -124,9 +124,37 @@ def test_held_out_convolutions_of_a_real_table(capsys: pytest.CaptureFixture[str
 
 def test_an_op_that_computes_is_never_priced_as_a_copy() -> None:
     shape = [(1, 50, 64)]
-    unknown = [Kernel.of("onnx.If", shape, shape), Kernel.of("lstm", shape, shape, hidden=64),
-               Kernel.of("grid_sample", shape, shape), Kernel.of("aten.mystery", shape, shape)]  # fmt: skip
-    moves = [Kernel.of("roll", shape, shape), Kernel.of("logical_and", shape, shape, dtype="bool")]
-    regressor = KernelRegressor(load_table("SD865"))
-    assert regressor.predict_many(unknown) == [None] * 4
-    assert all(found is not None and found.latency_ms > 0 for found in regressor.predict_many(moves))
+    names = ("onnx.If", "aten.mystery", "grid_sample", "erf", "where", "log", "cumsum", "scatter", "index", "im2col")
+    unknown = [*(Kernel.of(name, shape, shape) for name in names), Kernel.of("pow", shape, shape, scalar=1),
+               Kernel.of("topk", shape, [(1, 50, 5)], k=5)]  # fmt: skip
+    moves = [Kernel.of("roll", shape, shape), Kernel.of("logical_and", shape, shape, dtype="bool"),
+             Kernel.of("abs", shape, shape), Kernel.of("tile", shape, shape)]  # fmt: skip
+    assert KernelRegressor(load_table("SD865")).predict(Kernel.of("lstm", shape, shape, hidden=64)) is None
+    for table in ("SD865", "x86-mnn"):
+        regressor = KernelRegressor(load_table(table))
+        assert regressor.predict_many(unknown) == [None] * len(unknown)
+        assert all(found is not None and found.latency_ms > 0 for found in regressor.predict_many(moves))
+
+
+def test_each_mode_of_a_resize_has_rows_of_its_own() -> None:
+    nearest, linear = (
+        Kernel.of("resize", [(1, 8, 8, 8)], [(1, 8, 16, 16)], mode=mode) for mode in ("nearest", "linear")
+    )
+    assert [found is not None for found in KernelRegressor(load_table("SD865")).predict_many([nearest, linear])] == [
+        True, False,
+    ]  # fmt: skip
+    rows = [replace(linear, inputs=((1, n, 8, 8),), outputs=((1, n, 16, 16),)) for n in range(4, 36, 4)]
+    found = KernelRegressor(noisy_table(rows)).predict_many([nearest, linear])
+    assert [guess is not None for guess in found] == [False, True]
+
+
+def test_only_rows_of_memory_bound_ops_teach_what_memory_costs() -> None:
+    """The rows of `tanh` cost 1,000 times as much, and have too few rows for a family of their own."""
+    shapes = [[(1, 64, n, n)] for n in range(7, 28, 3)]
+    rows = {Kernel.of(op, shape, shape): Entry(latency_ms=1e-6 * scale * 64 * shape[0][-1] ** 2)
+            for shape in shapes for op, scale in (("relu", 1), ("abs", 1), ("tanh", 1000))}  # fmt: skip
+    found = KernelRegressor(LatencyTable.of(rows, SHEET)).predict(
+        Kernel.of("sign", [(1, 64, 14, 14)], [(1, 64, 14, 14)])
+    )
+    assert found is not None
+    assert found.latency_ms == pytest.approx(1e-6 * 64 * 14**2, rel=0.2)
