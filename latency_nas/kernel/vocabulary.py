@@ -101,9 +101,9 @@ MIN_RANKS = {
     "group_norm": 2, "instance_norm": 2, "prelu": 1,
 }  # fmt: skip
 
-# ops that may have more outputs than their result: the indices of a pooling, the statistics of a norm. Kernels have the
-# result only, which is computed whichever output is read
+# ops that may have more outputs than their result: indices, statistics of a norm, a scale. Kernels have the result
+# only, which is computed whichever output is read
 WITH_SIDE_OUTPUTS = frozenset({
     *(f"{op}{n}d" for op in ("pool", "adaptive_pool") for n in (1, 2, 3)), "batch_norm", "layer_norm", "rms_norm",
-    "group_norm",
+    "group_norm", "instance_norm", "topk", "quantize",
 })  # fmt: skip

@@ -72,7 +72,7 @@ def _concat(inputs: Sequence[Tensor], outputs: Sequence[Tensor], attrs: _Attrs) 
     axis, shape = _axis(attrs), outputs[0].shape
     outside, inside = prod(shape[:axis]), prod(shape[axis + 1 :])
     at, outputs[0].regions = 0, []
-    for tensor in inputs:
+    for tensor in filter(lambda tensor: prod(tensor.shape), inputs):  # torch takes empty ones of any number of axes
         size = tensor.shape[axis]
         outputs[0].regions += box_regions(
             tensor, (outside, size, inside), (size * inside, inside, 1), (shape[axis] * inside, inside, 1),

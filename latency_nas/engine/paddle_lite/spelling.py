@@ -39,17 +39,16 @@ def _scaled_swish(found: Patterns, position: int) -> None:
 
 
 def _cut_axis(found: Patterns, position: int) -> None:
-    """Join a slice and a reshape that drops an axis of one cut."""
+    """Join a slice and a reshape that drops axes of one cut each."""
     cut = found.nodes[position]
     dropped = found.reader(cut.outputs[0], "reshape")
     if dropped is None:
         return
     axes = cut.attrs["axes"]
     shape, wanted = found.values[cut.outputs[0]].shape, found.values[dropped.outputs[0]].shape
-    kept = tuple(
-        size for axis, size in enumerate(shape) if size != 1 or not isinstance(axes, tuple) or axis not in axes
-    )
-    if kept == wanted != shape:
+    n_ones = sum(shape[axis] == 1 for axis in axes) if isinstance(axes, tuple) else 0
+    same = [size for size in shape if size != 1] == [size for size in wanted if size != 1]
+    if same and 0 < len(shape) - len(wanted) <= n_ones:
         found.remove(dropped)
         found.nodes[position] = replace(cut, outputs=dropped.outputs)
 

@@ -26,6 +26,7 @@ import onnx
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
 from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.int8 import in_int8
+from latency_nas.graph.normal_form.side_outputs import without_unread_outputs
 from latency_nas.graph.normal_form.spellings import into_parts, normalized
 from latency_nas.graph.onnx.call import Call, Step
 from latency_nas.graph.onnx.control import CONTROL, body_ops, is_joined
@@ -50,7 +51,6 @@ _DTYPES = {
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _MAX_DECISIONS = 32  # each needs another reading of the file
 _IN_INT8 = frozenset({"ConvInteger", "MatMulInteger"})  # only their sums are wider
-_ONE_OUTPUT = ("_norm", "pool1d", "pool2d", "pool3d")  # their other outputs are for training
 
 
 class _Builder:
@@ -118,6 +118,7 @@ class _Builder:
         if domain in STANDARD:
             if op in IDENTITY and sources:
                 self.index[outputs[0]] = self.add(sources[0])
+                self.model.weights.update(outputs[1:])  # the mask of a dropout, which drops nothing
                 return
             call = self.call(node, sources, outputs)
             if op in RECURRENT:
@@ -164,9 +165,7 @@ class _Builder:
         ):
             self.index[outputs[0]] = inputs[0]
             return
-        kept = outputs[:1] if last.op.endswith(_ONE_OUTPUT) else outputs
-        made_last = tuple([self.add(name) for name in kept])
-        self.append(node, last, inputs, made_last)
+        self.append(node, last, inputs, tuple([self.add(name) for name in outputs]))
         if last.op == "split" and len(sources) == 1:
             self.nodes[-1] = into_parts(self.nodes[-1])
 
@@ -239,16 +238,14 @@ def read_onnx(source: str | Path | bytes | onnx.ModelProto, *, input_shape: Inpu
     builder = _Builder(model)
     for node in model.nodes:
         _at(model, node, builder.place)
-    graph = normalized(
-        OpGraph(
-            values=tuple(builder.values),
-            nodes=tuple(builder.nodes),
-            inputs=tuple(builder.index[name] for name in model.inputs),
-            outputs=tuple(builder.add(name) for name in model.outputs),
-            output_names=tuple(model.outputs),
-        ).without_dead_nodes()
+    read = OpGraph(
+        values=tuple(builder.values),
+        nodes=tuple(builder.nodes),
+        inputs=tuple(builder.index[name] for name in model.inputs),
+        outputs=tuple(builder.add(name) for name in model.outputs),
+        output_names=tuple(model.outputs),
     )
-    graph = in_int8(graph)
+    graph = in_int8(normalized(without_unread_outputs(read.without_dead_nodes())))
     for made in graph.nodes:
         if made.op != BRANCH:
             _check(model, graph, made)

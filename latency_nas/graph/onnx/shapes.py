@@ -18,6 +18,7 @@ from latency_nas.graph.onnx.control import body_ops, expand, is_control, is_join
 from latency_nas.graph.onnx.declared import drop_stale_shapes
 from latency_nas.graph.onnx.loop_shapes import take_kept_shapes
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, static_shape, take_value, title
+from latency_nas.graph.onnx.recurrent import RECURRENT
 from latency_nas.graph.onnx.scopes import reads
 
 __all__ = ["ImpossibleBranchError", "complete"]
@@ -35,6 +36,7 @@ _MAX_ROUNDS = 50  # of inference and folding; each must find at least one more s
 
 def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """The nodes, sorted so that each comes after those that it reads from."""
+    nodes = [_with_first_output(node) if node.output and not node.output[0] else node for node in nodes]
     made = {*model.inputs, *model.weights}
     makers: dict[str, int] = {}
     for index, node in enumerate(nodes):
@@ -64,6 +66,16 @@ def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodePr
         raise GraphError(
             f"Expected {model.name} to be free of cycles, but {title(stuck)} waits for its own output."
         ) from error
+
+
+def _with_first_output(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node with a name for its first output, which nothing reads: what it costs follows from that one."""
+    if node.op_type in RECURRENT or not any(node.output):
+        return node
+    named = onnx.NodeProto()
+    named.CopyFrom(node)
+    named.output[0] = f"{next(filter(None, node.output))}.first"
+    return named
 
 
 class ImpossibleBranchError(Exception):

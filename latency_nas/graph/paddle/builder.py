@@ -14,12 +14,12 @@ from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.paddle.biases import with_biases
 from latency_nas.graph.paddle.folding import Numbers, compute, typed, with_numbers
-from latency_nas.graph.paddle.ops import RANDOM, SIDE_SLOTS, Attrs, is_identity, operands, read_op
+from latency_nas.graph.paddle.ops import RANDOM, SIDE_SLOTS, Attrs, is_identity, made_by, operands, read_op
 from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram
 from latency_nas.graph.paddle.shapes import infer_shapes, why_not_inferred
 from latency_nas.graph.paddle.steps import read_steps
 from latency_nas.graph.parameters import ParameterPart
-from latency_nas.kernel import DTYPES, OPS, Kernel, Shape, shared_kernel
+from latency_nas.kernel import DTYPES, OPS, WITH_SIDE_OUTPUTS, Kernel, Shape, shared_kernel
 
 __all__ = ["ProgramBuilder", "build"]
 
@@ -95,6 +95,7 @@ class ProgramBuilder:
         self.no_parameters = {
             name for op in program.ops for slot in _NO_PARAMETERS.get(op.type, ()) for name in op.inputs.get(slot, ())
         }
+        self.read_names = program.variables.keys() & {name for op in program.ops for name in operands(op)}
         self.values: list[Value] = []
         self.nodes: list[Node] = []
         self.inputs: list[int] = []
@@ -122,21 +123,28 @@ class ProgramBuilder:
         if axis >= 0 and values[inputs[1]].constant and 0 < len(shapes[1]) < len(shapes[0]) - axis:
             shapes[1] = shapes[1] + (1,) * (len(shapes[0]) - axis - len(shapes[1]))
             inputs[1] = self.define("", shapes[1], values[inputs[1]].parts)
-        results = [name for slot, names in op.outputs.items() if slot not in SIDE_SLOTS for name in names]
+        results = made_by(op)
         numbers = compute(op, names, shapes, self.numbers)
         if numbers is not None and len(numbers) == len(results):
             self.state(results, numbers)
             return
         targets = self.shapes_of(results, op, shapes)
+        made = dict(zip(results, targets, strict=True)) | self.side_results(op)
         if op.type not in RANDOM and all(values[index].constant for index in inputs):
-            made = {self.define(name, shape, self.parts(inputs)) for name, shape in zip(results, targets, strict=True)}
-            self.literals |= made if self.literals.issuperset(inputs) else set()
+            constants = {self.define(name, shape, self.parts(inputs)) for name, shape in made.items()}
+            self.literals |= constants if self.literals.issuperset(inputs) else set()
         elif results and is_identity(op, shapes[:1], targets[0]):
+            for name, shape in list(made.items())[1:]:  # the mask of a dropout, which drops nothing
+                self.define(name, shape, ())
             self.index[results[0]] = inputs[0]
         elif results and not self.add_steps(number, op, inputs, results, targets):
             kind, attrs = self.read(op, inputs, shapes, targets[0])
-            made_in_order = [self.define(name, shape) for name, shape in zip(results, targets, strict=True)]
-            self.emit(f"#{number}", op, kind, attrs, inputs, made_in_order)
+            self.emit(f"#{number}", op, kind, attrs, inputs, [self.define(*item) for item in made.items()])
+
+    def side_results(self, op: PaddleOp) -> dict[str, Shape]:
+        """The shapes of results that only few programs read, and this one does."""
+        names = {name for slot in SIDE_SLOTS & op.outputs.keys() for name in op.outputs[slot]} & self.read_names
+        return {name: self.variables[name].shape for name in sorted(names) if not self.variables[name].persistable}
 
     def add_steps(
         self, number: int, op: PaddleOp, inputs: Sequence[int], results: Sequence[str], targets: Sequence[Shape]
@@ -280,7 +288,7 @@ class ProgramBuilder:
         """The kernel of a single node. Making it checks the shapes, while the operator's place in the file is known."""
         values = self.values
         shapes = tuple([values[index].shape for index in node.inputs if not values[index].constant])
-        outputs = tuple([values[index].shape for index in node.outputs])
+        outputs = tuple([values[index].shape for index in node.outputs[: 1 if node.op in WITH_SIDE_OUTPUTS else None]])
         return shared_kernel(node.op, shapes, outputs, tuple(node.attrs.items()), values[node.outputs[0]].dtype)
 
     def graph(self) -> OpGraph:

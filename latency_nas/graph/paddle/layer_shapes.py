@@ -132,7 +132,7 @@ def _pixel_shuffle(op: PaddleOp, shapes: Sequence[Shape]) -> list[Shape]:
 LAYER_SHAPES: Mapping[str, Rule] = {
     **dict.fromkeys(("conv2d", "depthwise_conv2d", "conv3d"), _conv),
     **dict.fromkeys(("conv2d_transpose", "depthwise_conv2d_transpose", "conv3d_transpose"), _conv_transpose),
-    **dict.fromkeys(("pool2d", "pool3d"), _pool),
+    **dict.fromkeys(("pool2d", "pool3d", "max_pool2d_with_index", "max_pool3d_with_index"), _pool),
     **dict.fromkeys(("matmul", "matmul_v2", "bmm"), _matmul),
     "mul": _mul,
     "fc": _fc,

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from latency_nas.graph.paddle.program import PaddleOp
 from latency_nas.kernel import AttrValue, Shape
 
-__all__ = ["RANDOM", "SIDE_SLOTS", "Attrs", "channels_last", "is_identity", "operands", "paddings", "read_op"]
+__all__ = [
+    "RANDOM",
+    "SIDE_SLOTS",
+    "Attrs",
+    "channels_last",
+    "is_identity",
+    "made_by",
+    "operands",
+    "paddings",
+    "read_op",
+]
 
 Attrs = dict[str, AttrValue]
 _Read = tuple[str, Attrs]
@@ -20,10 +31,11 @@ _IDENTITY = frozenset({"assign", "dropout", "share_data", "memcpy", "print"})
 # operators whose output is no constant, although their inputs are
 RANDOM = frozenset({"uniform_random", "gaussian_random", "uniform", "gaussian", "randint", "bernoulli"})
 
-# outputs that only training or gradients read
+# outputs that in most programs only training or gradients read; PIR's results without a slot are `Result`
 SIDE_SLOTS = frozenset({
     "XShape", "MeanOut", "VarianceOut", "SavedMean", "SavedVariance", "ReserveSpace", "Mean", "Variance", "Mask",
     "InputShape", "OutScale", "OutState", "OutAccum", "Reserve", "DropoutState",
+    *(f"Result{position}" for position in range(1, 8)),
 })  # fmt: skip
 
 # order of slots among an operator's inputs; other slots follow in the file's order
@@ -36,6 +48,12 @@ def operands(op: PaddleOp) -> list[str]:
         return [name for names in op.inputs.values() for name in names]
     slots = sorted(op.inputs, key=lambda slot: _SLOT_ORDER.get(slot, len(_SLOT_ORDER)))
     return [name for slot in slots for name in op.inputs[slot]]
+
+
+def made_by(op: PaddleOp) -> list[str]:
+    """Names of the variables that an operator makes, indices after what they are of, whatever the file's order."""
+    slots = sorted(op.outputs, key="Indices".__eq__)
+    return [name for slot in slots if slot not in SIDE_SLOTS for name in op.outputs[slot]]
 
 
 def _integers(value: object, name: str) -> tuple[int, ...]:
@@ -98,6 +116,11 @@ def _pool(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
     return op.type, attrs | ({"ceil": 1} if op.attrs.get("ceil_mode") else {})
 
 
+def _pool_with_index(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
+    name = op.type.removeprefix("max_").removesuffix("_with_index")
+    return _pool(replace(op, type=name, attrs={**op.attrs, "pooling_type": "max"}), shapes, target)
+
+
 def _reduce(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
     rank = len(shapes[0])
     dims = _integers(op.attrs.get("dim", ()), "dim")
@@ -158,7 +181,7 @@ def _pad(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
 
 
 def _resize(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
-    return "resize", {"mode": str(op.attrs["interp_method"])}
+    return "resize", {"mode": str(op.attrs["interp_method"]).removeprefix("bi")}
 
 
 def _norm(op: PaddleOp, shapes: Sequence[Shape], target: Shape) -> _Read:
@@ -205,6 +228,7 @@ _READ: Mapping[str, _Reader] = {
     **dict.fromkeys(("conv2d", "depthwise_conv2d", "conv3d"), _conv),
     **dict.fromkeys(("conv2d_transpose", "depthwise_conv2d_transpose", "conv3d_transpose"), _conv),
     **dict.fromkeys(("pool2d", "pool3d"), _pool),
+    **dict.fromkeys(("max_pool2d_with_index", "max_pool3d_with_index"), _pool_with_index),
     **dict.fromkeys(("matmul", "matmul_v2", "mul", "bmm"), _matmul),
     "fc": _plain("linear"),
     **{f"elementwise_{op}": _plain(op) for op in ("add", "sub", "mul", "div", "pow", "mod")},
@@ -243,7 +267,7 @@ _READ: Mapping[str, _Reader] = {
     **dict.fromkeys(("slice", "strided_slice"), _slice),
     "pad3d": _pad,
     **{f"{mode}_interp_v2": _resize for mode in ("bilinear", "nearest", "bicubic")},
-    **{f"{mode}_interp": _resize for mode in ("bilinear", "nearest")},
+    **{f"{mode}_interp": _resize for mode in ("bilinear", "nearest", "bicubic")},
     "shuffle_channel": _grouped("shuffle_channel", "group"),
     "channel_shuffle": _grouped("shuffle_channel", "groups"),
     "quantize_linear": _plain("quantize"),

@@ -51,9 +51,9 @@ def _text(attr: Any) -> str:
     return str(attr.s.decode(errors="replace"))
 
 
-def _scalar(attr: Any) -> bool | int | float:
+def _number(scalar: Any) -> bool | int | float:
     """The value of a Scalar, whose type says which of its fields is used."""
-    value: bool | int | float = getattr(attr.scalar, {1: "b", 2: "i"}.get(attr.scalar.type, "r"))
+    value: bool | int | float = getattr(scalar, {1: "b", 2: "i"}.get(scalar.type, "r"))
     return value
 
 
@@ -61,7 +61,8 @@ def _scalar(attr: Any) -> bool | int | float:
 _VALUES: dict[int, Callable[[Any], Any]] = {
     0: attrgetter("i"), 1: attrgetter("f"), 2: _text, 3: _listed("ints"), 4: _listed("floats"), 5: _listed("strings"),
     6: attrgetter("b"), 7: _listed("bools"), 9: attrgetter("l"), 11: _listed("longs"), 12: _listed("float64s"),
-    15: attrgetter("float64"), 16: _scalar,
+    15: attrgetter("float64"), 16: lambda attr: _number(attr.scalar),
+    17: lambda attr: tuple(map(_number, attr.scalars)),
 }  # fmt: skip
 
 

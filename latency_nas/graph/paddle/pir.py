@@ -104,6 +104,7 @@ _ATTRS: dict[str, dict[str, str]] = {
     "transpose2": {"perm": "axis"},
     "index_select": {"axis": "dim"},
     "cast": {"dtype": "out_dtype"},
+    **{f"max_pool{n}d_with_index": {"kernel_size": "ksize"} for n in (2, 3)},
     **{f"reduce_{op}": {"axis": "dim", "keepdim": "keep_dim"} for op in ("mean", "sum", "max", "min", "prod")},
 }
 
@@ -190,9 +191,11 @@ class _Block:
             elif index:  # 0 means a missing operand
                 names = self._names[index]
                 inputs[slot] = names if isinstance(names, tuple) else (names,)
+        more = (f"Result{position}" for position in range(len(targets), len(results)))
         outputs = {
             slot: self._define(result, str(attrs["name"]) if kind == "data" else f"%{result['%']}")
-            for slot, result in zip(targets, results, strict=False)
+            for slot, result in zip((*targets, *more), results, strict=False)
+            if slot in targets or isinstance(result["TT"].get("D"), list)  # some results for training have no type
         }
         layer = str(renamed.pop("struct_name", "")).strip("/")
         return PaddleOp(type=name, inputs=inputs, outputs=outputs, attrs=renamed, layer=layer)

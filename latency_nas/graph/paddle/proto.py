@@ -25,6 +25,7 @@ _MESSAGES: dict[str, tuple[tuple[int, str, str], ...]] = {
         (6, "ints", "int32*"), (7, "floats", "float*"), (8, "strings", "bytes*"), (10, "b", "bool"),
         (11, "bools", "bool*"), (12, "block_idx", "int32"), (13, "l", "int64"), (15, "longs", "int64*"),
         (16, "float64s", "double*"), (19, "float64", "double"), (20, "scalar", "Scalar"),
+        (21, "scalars", "Scalar*"),
     ),
     "Scalar": ((1, "type", "int32"), (2, "b", "bool"), (3, "i", "int64"), (4, "r", "double")),
     "OpDesc": ((3, "type", "string"), (1, "inputs", "Arguments*"), (2, "outputs", "Arguments*"), (4, "attrs", "Attr*")),

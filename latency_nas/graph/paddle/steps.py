@@ -1,4 +1,4 @@
-"""Reads Paddle's operators that are several nodes: recurrent layers, sums, and products with vectors."""
+"""Reads Paddle's operators that are several nodes: recurrent layers, sums, indices, and products with vectors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from latency_nas.graph.op_graph import OpGraph, Value
-from latency_nas.graph.paddle.ops import Attrs
+from latency_nas.graph.paddle.ops import Attrs, read_op
 from latency_nas.graph.paddle.program import PaddleOp
-from latency_nas.kernel import Shape
+from latency_nas.graph.paddle.shapes import infer_shapes, why_not_inferred
+from latency_nas.kernel import AttrValue, Shape
 
 __all__ = ["SUM", "Emit", "read_steps", "with_additions"]
 
@@ -39,7 +40,27 @@ def read_steps(
         return _recurrent(op, inputs, values[inputs[0]].shape, len(targets), emit)
     if op.type in ("matmul", "matmul_v2"):
         return _product(op, inputs, [values[index] for index in inputs], targets[0], emit)
+    if op.type in ("slice", "strided_slice") and op.attrs.get("decrease_axis"):
+        return _indexed(op, inputs, values[inputs[0]].shape, targets[0], emit)
     return None
+
+
+def _indexed(op: PaddleOp, inputs: Sequence[int], source: Shape, target: Shape, emit: Emit) -> list[int] | None:
+    """Emit a slice at an index as a slice of size 1, then a reshape that drops this axis."""
+    whole = replace(op, attrs={**op.attrs, "decrease_axis": ()})
+    kind, attrs = read_op(whole, [source], target)
+    if kind != "slice" or why_not_inferred(whole):
+        return None
+    axes, starts = (_whole_numbers(attrs[name]) for name in ("axes", "starts"))
+    gone = tuple(axis for axis in map(int, op.attrs["decrease_axis"]) if axis not in axes)  # of size 1 before the cut
+    steps = {"steps": _whole_numbers(attrs["steps"]) + (1,) * len(gone)} if "steps" in attrs else {}
+    attrs = {"axes": axes + gone, "starts": starts + (0,) * len(gone), **steps}
+    cut = emit(kind, attrs, inputs[:1], infer_shapes(whole, [source])[0])
+    return [emit("reshape", {}, [cut], target)]
+
+
+def _whole_numbers(value: AttrValue) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def _recurrent(op: PaddleOp, inputs: Sequence[int], source: Shape, n_results: int, emit: Emit) -> list[int] | None:

@@ -139,3 +139,15 @@ def test_what_follows_from_constants_does_not_run() -> None:
     ]
     graph = OpGraph(values=tuple(values), nodes=tuple(nodes), inputs=(0,), outputs=(4,))
     assert [call.kernel.op for call in fuse_mnn(graph) if call.kernel.op != "raster"] == ["matmul"]
+
+
+class Cached(nn.Module):
+    """A first step of decoding, which joins an empty cache to its keys."""
+
+    def forward(self, keys: torch.Tensor) -> torch.Tensor:
+        return torch.relu(torch.cat([keys.new_zeros(0), keys], dim=-2))
+
+
+def test_an_empty_tensor_joins_nothing() -> None:
+    graph = read_torch(Cached(), input_shape=(1, 4, 16, 8))
+    assert [call.kernel.op for call in fuse_mnn(graph)][-1] == "relu"
