@@ -136,8 +136,7 @@ _READ: dict[str, Callable[..., Read]] = {
     **{f"avg_pool{n}d": pool("avg", n) for n in (1, 2, 3)},
     **{f"_adaptive_avg_pool{n}d": adaptive_pool("avg") for n in (2, 3)},
     **{f"adaptive_max_pool{n}d": adaptive_pool("max") for n in (2, 3)},
-    "batch_norm": _plain("batch_norm"),
-    "native_batch_norm": _plain("batch_norm"),
+    "batch_norm": lambda x, weight, bias, mean, *_: None if mean is None else ("batch_norm", {}),
     "_native_batch_norm_legit_no_training": _plain("batch_norm"),
     "cudnn_batch_norm": _plain("batch_norm"),
     "layer_norm": _layer_norm("layer_norm"),
@@ -146,7 +145,9 @@ _READ: dict[str, Callable[..., Read]] = {
     "_fused_rms_norm": _layer_norm("rms_norm"),
     "group_norm": lambda x, groups, *_, **__: ("group_norm", {"group": groups}),
     "native_group_norm": lambda x, w, b, n, c, size, groups, eps: ("group_norm", {"group": groups}),
-    "instance_norm": _plain("instance_norm"),
+    "instance_norm": lambda x, weight, bias, mean, var, of_input, *_: (
+        ("instance_norm" if of_input else "batch_norm", {})
+    ),
     **{name: _plain(op) for name, op in _UNARY.items()},
     **{name: _plain(op) for name, op in _BINARY.items()},
     "masked_fill": _plain("where"),
@@ -156,6 +157,7 @@ _READ: dict[str, Callable[..., Read]] = {
     "clamp_max": _plain("clip"),
     **dict.fromkeys(("softmax", "_softmax", "_safe_softmax"), _on_axis("softmax")),
     **dict.fromkeys(("log_softmax", "_log_softmax"), _on_axis("log_softmax")),
+    "floor_divide": _plain("div"),
     "cumsum": _on_axis("cumsum"),
     "mean": _reduce("reduce_mean"),
     "sum": _reduce("reduce_sum"),

@@ -25,7 +25,7 @@ from latency_nas.graph.torch.overwritten import Overwritten
 from latency_nas.graph.torch.parameter_trace import ParameterTrace
 from latency_nas.graph.torch.quantization import quantised
 from latency_nas.graph.torch.recurrent import read_recurrent
-from latency_nas.graph.torch.rewrites import REWRITES, SEPARATE
+from latency_nas.graph.torch.rewrites import SEPARATE, rewrite_of
 from latency_nas.graph.torch.written import WrittenMemory
 from latency_nas.kernel import OPS
 
@@ -193,16 +193,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 result = read_recurrent(func, args, self._emit)
             if result is not None:
                 return result
-        scaled = f"{name}.alpha" if f"{name}.alpha" in REWRITES and kwargs.get("alpha", 1) != 1 else name
-        op = None if scaled in REWRITES else read_op(func, args, kwargs, self.is_constant)
-        if op is None and name not in IDENTITY and name not in SHAPE_ONLY:
-            rewrite = REWRITES.get(scaled) if func.overloadpacket.__name__ == name else None
-            if rewrite is not None and not (name in {"max", "min"} and isinstance((*args, None)[1], Tensor)):
-                with self:
-                    return rewrite(*args, **kwargs)
-            if name not in _WHOLE and (run_parts := decomposition(func)) is not None:
-                with self:
-                    return run_parts(*args, **kwargs)
+        rewrite = rewrite_of(name, func, kwargs)
+        if rewrite is not None:
+            with self:
+                rewritten = rewrite(*args, **kwargs)
+            if rewritten is not NotImplemented:
+                return rewritten
+        op = read_op(func, args, kwargs, self.is_constant)
+        parts = decomposition(func) if op is None and name not in IDENTITY | SHAPE_ONLY | _WHOLE else None
+        if parts is not None:
+            with self:
+                return parts(*args, **kwargs)
         read = list(tensors_in(args)) if "out" in kwargs else tensors[1:] if name == "copy" else tensors
         inputs = tuple(map(self.find, read))
         try:

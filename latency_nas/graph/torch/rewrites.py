@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from latency_nas.graph.torch.attention import encoder_layer, multi_head_attention, scaled_attention
+from latency_nas.graph.torch.statistics import STATISTICS
 
-__all__ = ["REWRITES", "SEPARATE"]
+__all__ = ["SEPARATE", "rewrite_of"]
 
 
 def _baddbmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     product = left @ right
-    return bias * beta + (product if alpha == 1 else product * alpha)
+    return (bias if beta == 1 else bias * beta) + (product if alpha == 1 else product * alpha)
 
 
 def _add_scaled(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
@@ -72,11 +73,6 @@ def _addcmul(x: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> T
     return x + (product if value == 1 else product * value)
 
 
-def _variance(x: Tensor, dim: Any = None, *, correction: float | None = 1, keepdim: bool = False) -> Tensor:
-    centred = x - x.mean(dim, keepdim=True)
-    return (centred * centred).mean(dim, keepdim=keepdim)
-
-
 def _norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:  # noqa: A002
     """A norm of vectors by the ops that it consists of."""
     axes = tuple(range(x.dim())) if dim is None else dim
@@ -95,8 +91,25 @@ def _sort(x: Tensor, dim: int = -1, descending: bool = False, **_: Any) -> Any:
     return x.topk(x.shape[dim], dim, descending)
 
 
-def _floor_divide(x: Tensor, other: Any) -> Tensor:
-    return (x / other).floor() if x.is_floating_point() else torch.div(x, other, rounding_mode="floor")
+def _clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """A clamp to tensors."""
+    x = x if low is None else torch.maximum(x, low)
+    return x if high is None else torch.minimum(x, high)
+
+
+def _remainder(x: Any, other: Any) -> Any:
+    """A remainder of floats with the sign of the divisor. Engines have an op for one of integers."""
+    rounded = _divide(x, other, rounding_mode="floor")
+    return rounded if rounded is NotImplemented else x - rounded * other
+
+
+def _divide(x: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """A division of floats whose result is rounded. One of integers is an op."""
+    floats = (isinstance(item, float) or (isinstance(item, Tensor) and item.is_floating_point()) for item in (x, other))
+    if rounding_mode is not None and not any(floats):
+        return NotImplemented
+    quotient = x / other
+    return quotient if rounding_mode is None else quotient.floor() if rounding_mode == "floor" else quotient.trunc()
 
 
 def _adaptive_avg_pool(x: Tensor, size: list[int]) -> Tensor:
@@ -107,8 +120,8 @@ def _adaptive_avg_pool(x: Tensor, size: list[int]) -> Tensor:
     return pooled
 
 
-# name of an aten op -> its rewrite; "add.alpha" is an addition with a scaled second term
-REWRITES: dict[str, Callable[..., Any]] = {
+# name of an aten op, or of an overload -> its rewrite; "add.alpha" is an addition with a scaled second term
+_REWRITES: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": scaled_attention,
     "_native_multi_head_attention": multi_head_attention,
     "_transformer_encoder_layer_fwd": encoder_layer,
@@ -124,17 +137,22 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "select": _select,
     "unbind": _unbind,
     "stack": _stack,
-    "max": _extreme(torch.amax, torch.argmax),
-    "min": _extreme(torch.amin, torch.argmin),
+    **{f"max.{kind}": _extreme(torch.amax, torch.argmax) for kind in ("default", "dim")},
+    **{f"min.{kind}": _extreme(torch.amin, torch.argmin) for kind in ("default", "dim")},
     "adaptive_avg_pool2d": _adaptive_avg_pool,
     "mv": lambda x, vector: (x @ vector.unsqueeze(-1)).squeeze(-1),
     "dot": lambda x, other: (x * other).sum(),
     "outer": lambda x, other: x.unsqueeze(-1) * other,
     "glu": _glu,
-    "var": _variance,
+    **STATISTICS,
+    "clamp.Tensor": _clamp,
+    "clamp_min.Tensor": _clamp,
+    "clamp_max.Tensor": lambda x, high: _clamp(x, None, high),
+    "remainder": _remainder,
     "linalg_vector_norm": _norm,
     "sort": _sort,
-    "floor_divide": _floor_divide,
+    "floor_divide": lambda x, other: _divide(x, other, rounding_mode="floor"),
+    **{f"div.{kind}_mode": _divide for kind in ("Tensor", "Scalar")},
 }
 
 # ops that are rewritten for constants, too: their results share memory, but are written to as if they did not
@@ -143,3 +161,30 @@ SEPARATE: dict[str, Callable[..., Any]] = {
     "unsafe_split": lambda x, *args: [part.clone() for part in x.split(*args)],
     "unsafe_split_with_sizes": lambda x, *args: [part.clone() for part in x.split(*args)],
 }
+
+
+def rewrite_of(name: str, func: Any, kwargs: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """The function that computes a call by other ops; None if the call stays, or writes to a given tensor.
+
+    The function gives `NotImplemented` where arguments of that kind have an op of their own.
+
+    Args:
+        name: Name of the aten op.
+        func: Its overload. One that works in place writes the result into its first argument.
+        kwargs: Named arguments.
+    """
+    scaled = f"{name}.alpha" if kwargs.get("alpha", 1) != 1 else ""
+    found = _REWRITES.get(scaled) or _REWRITES.get(f"{name}.{func._overloadname}") or _REWRITES.get(name)
+    if found is None or "out" in kwargs:
+        return None
+    return found if func.overloadpacket.__name__ == name else _in_place(found)
+
+
+def _in_place(rewrite: Callable[..., Any]) -> Callable[..., Any]:
+    """The rewrite of an op that writes its result into its first argument."""
+
+    def run(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        made = rewrite(x, *args, **kwargs)
+        return made if made is NotImplemented else x.copy_(made)
+
+    return run

@@ -6,6 +6,7 @@ import math
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from latency_nas.engine.mnn.fusion import fuse_mnn
 from latency_nas.engine.paddle_lite.fusion import fuse_lite
+from latency_nas.graph.onnx.reader import read_onnx
+from latency_nas.graph.torch.onnx_export import export_onnx
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import OPS
 from tests.zoo import TINY_BERT, Bert
@@ -250,6 +253,63 @@ def test_random_numbers_are_drawn_by_unknown_ops(draw: Callable[[Tensor], Tensor
 def test_ops_are_read_as(name: str) -> None:
     module, shapes, expected = CASES[name]
     assert read(module, *shapes) == expected
+
+
+# name -> call that torch's exporter writes by other ops, the shapes of its inputs, these ops; "!" is one with a number
+SPELLED: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], str]] = {
+    "variance": (lambda x: x.var(1, keepdim=True), (WORDS,), "reduce_mean sub mul reduce_mean mul! div! reshape"),
+    "variance of all": (torch.var, (WORDS,), "reduce_mean sub mul reduce_mean mul! div!"),
+    "biased variance of all": (lambda x: x.var(unbiased=False), (WORDS,), "reduce_mean sub mul reduce_mean"),
+    "biased variance": (lambda x: x.var(-1, False), (WORDS,), "reduce_mean sub mul reduce_mean"),
+    "corrected variance": (
+        lambda x: torch.var(x, (0, 2), correction=2, keepdim=True), (IMAGE,),
+        "reduce_mean sub mul reduce_mean mul! div! reshape",
+    ),
+    "deviation": (lambda x: x.std(-1, unbiased=False), (WORDS,), "reduce_mean sub mul reduce_mean sqrt"),
+    "deviation of all": (torch.std, (WORDS,), "reduce_mean sub mul reduce_mean mul! div! sqrt"),
+    "variance and mean": (
+        lambda x: torch.var_mean(x, 1, False), (WORDS,), "reduce_mean sub mul reduce_mean reduce_sum div!"
+    ),
+    "deviation and mean": (
+        lambda x: torch.std_mean(x, -1, correction=0, keepdim=True), (WORDS,),
+        "reduce_mean sub mul reduce_mean reshape reduce_sum reshape div! sqrt",
+    ),
+    "clamp to tensors": (lambda x, y: x.clamp(y, y), (WORDS, WORDS), "maximum minimum"),
+    "clamp from a tensor": (lambda x, y: x.clamp(min=y), (WORDS, WORDS), "maximum"),
+    "clamp up to a tensor": (lambda x, y: x.clamp_max(y), (WORDS, WORDS), "minimum"),
+    "clamp in place": (lambda x, y: (x * 2).clamp_(max=y) + 1, (WORDS, WORDS), "mul! minimum add!"),
+    "scaled sum in place": (lambda x, y: (x * 2).add_(y, alpha=3) + 1, (WORDS, WORDS), "mul! mul! add add!"),
+    "remainder": (lambda x: x % 3, (WORDS,), "div! floor mul! sub"),
+    "remainder of integers": (lambda x: x.long() % 3, (WORDS,), "cast mod!"),
+    "remainder of a number": (lambda x: 3 % x, (WORDS,), "reciprocal mul! floor mul sub!"),
+    "rounded quotient": (lambda x, y: torch.div(x, y, rounding_mode="trunc"), (WORDS, WORDS), "div trunc"),
+    "quotient of integers": (lambda x: x.long() // 3, (WORDS,), "cast div!"),
+    "sum of a product": (lambda x, y: torch.addmm(x, x, y), ((8, 8), (8, 8)), "matmul add"),
+    "scaled sum of a product": (
+        lambda x, y: torch.addmm(x, x, y, beta=2, alpha=3), ((8, 8), (8, 8)), "matmul mul! mul! add"
+    ),
+    "norm by the batch": (
+        lambda x: nn.BatchNorm2d(8, track_running_stats=False).eval()(x), (IMAGE,),
+        "reduce_mean reduce_mean sub mul reduce_mean batch_norm",
+    ),
+    "norm in training": (lambda x: nn.BatchNorm2d(8)(x), (IMAGE,), "batch_norm"),
+    "norm of rows by statistics": (nn.InstanceNorm1d(8, track_running_stats=True), (LINE,), "batch_norm"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_ops_without_one_of_their_own_are_read_as_exported(name: str) -> None:
+    module, shapes, expected = SPELLED[name]
+    assert " ".join(op + "!" * ("scalar" in attrs) for op, attrs in read(module, *shapes)) == expected
+
+
+@pytest.mark.parametrize("name", ["deviation and mean", "corrected variance", "norm by the batch", "remainder"])
+def test_the_exported_file_has_the_kernels_of_its_module(name: str, tmp_path: Path) -> None:
+    module, shapes, _ = SPELLED[name]
+    example = tuple(torch.rand(shape) for shape in shapes)
+    path = export_onnx(Lambda(module), example, tmp_path / "model.onnx")
+    exported, own = (fuse_mnn(graph) for graph in (read_onnx(path), read_torch(Lambda(module), example)))
+    assert sorted(call.kernel.key for call in exported) == sorted(call.kernel.key for call in own)
 
 
 @pytest.mark.parametrize("activation", [
