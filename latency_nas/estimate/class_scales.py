@@ -58,31 +58,35 @@ def kernel_class(kernel: Kernel) -> str:
 def fit_scales(parts_ms: _Array, measured_ms: _Array, strength: float, start: _Array | None = None) -> _Array:
     """The scale of each class, by Gauss-Newton steps on the penalised Huber loss.
 
+    Several sets of networks are fitted at once: the shapes may begin with further sizes.
+
     Args:
-        parts_ms: Source's price of each class in each network, of shape ``(networks, classes)``.
-        measured_ms: Time of each network, of shape ``(networks,)``.
+        parts_ms: Source's price of each class in each network, of shape ``(..., networks, classes)``.
+        measured_ms: Time of each network, of shape ``(..., networks)``.
         strength: Standard deviation of the logarithm of the classes' scales about their common one; 0 for one scale.
         start: Logarithms to start from, of the common scale and of the deviations, of shape ``(1 + classes,)``.
 
     Returns:
-        Logarithms of the common scale and of the deviations, of shape ``(1 + classes,)``.
+        Logarithms of the common scale and of the deviations, of shape ``(..., 1 + classes)``.
     """
-    n_classes = parts_ms.shape[1]
-    logs = np.zeros(1 + n_classes) if start is None else start
+    n_classes = parts_ms.shape[-1]
+    logs = np.zeros((*measured_ms.shape[:-1], 1 + n_classes))
     if start is None:
-        logs[0] = np.median(np.log(measured_ms / parts_ms.sum(axis=1)))
+        logs[..., 0] = np.median(np.log(measured_ms / parts_ms.sum(axis=-1)), axis=-1)
+    else:
+        logs += start
     free = 1 + n_classes if strength > 0 else 1
     penalty = np.array([0.0, *[(_NOISE / strength) ** 2 if strength > 0 else 0.0] * n_classes])[:free]
     for _ in range(_STEPS):
-        scaled = parts_ms * np.exp(logs[0] + logs[1:])
-        total = scaled.sum(axis=1)
-        residual = np.log(measured_ms / total)
+        scaled = parts_ms * np.exp(logs[..., None, :1] + logs[..., None, 1:])
+        total = scaled.sum(axis=-1, keepdims=True)
+        residual = np.log(measured_ms[..., None] / total)
         weight = np.minimum(1.0, _HUBER / np.maximum(np.abs(residual), 1e-12))
-        slope = np.column_stack([np.ones_like(total), scaled / total[:, None]])[:, :free]
-        gradient = slope.T @ (weight * residual) - penalty * logs[:free]
-        step = np.linalg.solve((slope.T * weight) @ slope + np.diag(penalty + 1e-12), gradient)
-        logs = logs.copy()
-        logs[:free] += step
+        slope = np.concatenate([np.ones_like(total), scaled / total], axis=-1)[..., :free]
+        weighted = np.swapaxes(weight * slope, -1, -2)
+        gradient = weighted @ residual - (penalty * logs[..., :free])[..., None]
+        step = np.linalg.solve(weighted @ slope + np.diag(penalty + 1e-12), gradient)[..., 0]
+        logs[..., :free] += step
         if np.abs(step).max() < 1e-9:
             break
     return logs
@@ -94,12 +98,11 @@ def _predict(parts_ms: _Array, logs: _Array) -> _Array:
 
 def _left_out(parts_ms: _Array, measured_ms: _Array, strength: float) -> _Array:
     """Each network's price by scales that were fitted to the others."""
-    start = fit_scales(parts_ms, measured_ms, strength)
     rows = np.arange(len(measured_ms))
-    return np.array([
-        _predict(parts_ms[row], fit_scales(parts_ms[rows != row], measured_ms[rows != row], strength, start))
-        for row in rows
-    ])  # fmt: skip
+    others = np.array([rows[rows != row] for row in rows])
+    start = fit_scales(parts_ms, measured_ms, strength)
+    logs = fit_scales(parts_ms[others], measured_ms[others], strength, start)
+    return np.array([_predict(parts_ms[row], logs[row]) for row in rows])
 
 
 def choose_strength(parts_ms: _Array, measured_ms: _Array) -> float:
