@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import seed_everything
 
-from latency_nas import AugmentedLagrangian, LatencyEstimator, LatencyLoss, measure_supernet, verify
+from latency_nas import AugmentedLagrangian, LatencyEstimator, LatencyLoss, LatencyTable, measure_supernet, verify
 from tests.simulation import moment, simulated_device
 from tests.supernets import set_target
 
@@ -21,13 +21,23 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6])
-def test_a_constraint_with_a_schedule_ends_within_the_bound_and_stays_there(share: float, tmp_path: Path) -> None:
-    """The argmax by itself, through the discretization term; then after the final step, as predicted and measured."""
+def make_supernet() -> fbnet_chain.Supernet:
     seed_everything(0, verbose=False)
-    supernet = fbnet_chain.Supernet(channels=(8, 16, 32))
+    return fbnet_chain.Supernet(channels=(8, 16, 32))
+
+
+@pytest.fixture(scope="module")
+def table(installed: None) -> LatencyTable:
     with moment(300):
-        table = measure_supernet(supernet, fbnet_chain.EXAMPLE, times=4, engine="simulated")
+        return measure_supernet(make_supernet(), fbnet_chain.EXAMPLE, times=4, engine="simulated")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_constraint_with_a_schedule_ends_within_the_bound_and_stays_there(
+    share: float, table: LatencyTable, tmp_path: Path
+) -> None:
+    """The argmax by itself, through the discretization term; then after the final step, as predicted and measured."""
+    supernet = make_supernet()
     latency = LatencyLoss(table, penalty=AugmentedLagrangian("inequality", rho=0.3, every=1))
     latency.attach(supernet, fbnet_chain.EXAMPLE)
     target_ms = set_target(latency, share)

@@ -41,15 +41,14 @@ def attached(net: MatrixNet) -> LatencyLoss:
     return loss_of(net, choices=net.choices(), at=0.2, penalty=AugmentedLagrangian("equality", rho=0.5, every=1))
 
 
-def run(program: str, *arguments: object) -> str:
-    """Run a program in a new interpreter, with the tests' import path, and give what it prints."""
+def run(program: str, folder: Path) -> None:
+    """Run a program that writes into `folder`, in a new interpreter, with the tests' import path."""
     program = f"import sys\nsys.path[:0] = {sys.path}\n{program}"
-    command = [sys.executable, "-W", "ignore", "-c", program, *map(str, arguments)]
+    command = [sys.executable, "-W", "ignore", "-c", program, str(folder)]
     result = subprocess.run(  # noqa: S603
         command, capture_output=True, text=True, timeout=2000, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 DDP = """
@@ -98,36 +97,16 @@ trainer.fit(Module(), ckpt_path=None)
 """
 
 
-def test_two_ranks_are_one_search(tmp_path: Path) -> None:
-    run(DDP, tmp_path)
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
-    assert first == second
-    assert first["n_steps"] == N_EPOCHS * N_BATCHES
-    net = make_net()
-    latency = attached(net)
-    optimizer = torch.optim.SGD([*net.parameters(), net.matrix], lr=LR)
-    for _ in range(N_EPOCHS):
-        for pair in zip(batches_of(0), batches_of(1), strict=True):
-            optimizer.zero_grad()
-            for x, y in pair:
-                (latency.combine(functional.cross_entropy(net(x), y)) / 2).backward()
-            optimizer.step()
-            latency.step()
-    assert first["multiplier"] == pytest.approx(latency.penalty.multiplier.item(), rel=1e-6)
-    assert first["multiplier"] > 0
-    torch.testing.assert_close(torch.tensor(first["matrix"]), net.matrix.detach(), rtol=1e-4, atol=1e-5)
-
-
 FSDP = """
 import copy, torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from tests.supernets import ChainNet, loss_of
 
 def work(rank, file):
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
     torch.manual_seed(0)
     net = ChainNet()
     whole = copy.deepcopy(net)
@@ -148,12 +127,38 @@ def work(rank, file):
     loss.step()
     dist.destroy_process_group()
     if rank == 0:
-        print("same")
+        (folder / "sharded").write_text("same")
 
-if __name__ == "__main__":
-    mp.start_processes(work, args=(sys.argv[1],), nprocs=2, start_method="fork")
+mp.start_processes(work, args=(folder / "rendezvous",), nprocs=2, start_method="fork")
 """
 
 
-def test_sharded_architecture_parameters_give_the_same_term(tmp_path: Path) -> None:
-    assert run(FSDP, tmp_path / "rendezvous").strip() == "same"
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the ranks of both programs wrote; one interpreter imports Lightning for both."""
+    folder = tmp_path_factory.mktemp("ranks")
+    run(DDP + FSDP, folder)
+    return folder
+
+
+def test_two_ranks_are_one_search(found: Path) -> None:
+    first, second = (json.loads((found / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1))
+    assert first == second
+    assert first["n_steps"] == N_EPOCHS * N_BATCHES
+    net = make_net()
+    latency = attached(net)
+    optimizer = torch.optim.SGD([*net.parameters(), net.matrix], lr=LR)
+    for _ in range(N_EPOCHS):
+        for pair in zip(batches_of(0), batches_of(1), strict=True):
+            optimizer.zero_grad()
+            for x, y in pair:
+                (latency.combine(functional.cross_entropy(net(x), y)) / 2).backward()
+            optimizer.step()
+            latency.step()
+    assert first["multiplier"] == pytest.approx(latency.penalty.multiplier.item(), rel=1e-6)
+    assert first["multiplier"] > 0
+    torch.testing.assert_close(torch.tensor(first["matrix"]), net.matrix.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_sharded_architecture_parameters_give_the_same_term(found: Path) -> None:
+    assert (found / "sharded").read_text(encoding="utf-8") == "same"
