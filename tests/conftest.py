@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,13 @@ def lite_python() -> Path:
         return find_lite_python()
     except MissingExtraError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def exporter_tables_read_once() -> Iterator[None]:
+    """Torch's ONNX exporter reads the ops of its library anew for each model: over a second each time."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield

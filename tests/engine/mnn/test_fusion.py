@@ -24,6 +24,8 @@ from tests.mnn_network import executed_ops, lowered
 from tests.networks import SNIPPETS, MobileNet, ResNet18, Snippet
 from tests.zoo import ZOO
 
+pytestmark = pytest.mark.usefixtures("exporter_tables_read_once")
+
 FAMILIES = {
     "MobileNetV2": (MobileNet, (1, 3, 64, 64)),
     "MobileNetV3-like": (lambda: MobileNet(nn.Hardswish, se=True), (1, 3, 64, 64)),
