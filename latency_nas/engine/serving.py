@@ -35,15 +35,20 @@ import gc
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence  # noqa: UP035 - Python 3.8
 
-__all__ = ["RunnerError", "describe", "hello", "main", "no_garbage_collection", "printed", "put", "repeat"]
+__all__ = [
+    "RunnerError", "describe", "errors_in", "hello", "main", "no_garbage_collection", "printed", "put", "repeat",
+]  # fmt: skip
 
 VERSION = 1
 _IMPOSSIBLE_MS = 1e-4  # no network runs in less
+
+_ERROR = re.compile("error|not support", re.IGNORECASE)
 
 _kept: dict[str, Any] = {}
 
@@ -69,6 +74,18 @@ def printed(seen: list[str]) -> Iterator[None]:
             os.close(saved)
             sink.seek(0)
             seen.append(sink.read().decode("utf-8", "replace"))
+
+
+def errors_in(seen: Sequence[str]) -> str:
+    """The lines of what an engine printed that tell of an error, without marks at their starts; nothing if none do.
+
+    Example:
+        >>> errors_in(["12 layers", "[04:53:57] :220: These Op Not Support: Foo "])
+        'These Op Not Support: Foo'
+    """
+    lines = "\n".join(seen).splitlines()
+    told = [re.sub(r"^(\[[\d:]+\] :\d+: )?\s*", "", line).rstrip(". ") for line in lines if _ERROR.search(line)]
+    return "; ".join(dict.fromkeys(told))
 
 
 @contextlib.contextmanager

@@ -245,6 +245,15 @@ def test_a_gather_copies_runs_of_elements_or_single_ones(kernel: Kernel, *, copi
     assert is_memory_bound(kernel) == copies_runs
 
 
+@pytest.mark.parametrize(("shape", "axes", "reads"), [
+    ((1, 8, 7, 7), (2, 3), True), ((1, 197, 192), (2,), True), ((1, 197, 192), (1,), True), ((1, 197, 64), (2,), False),
+])  # fmt: skip
+def test_sums_read_memory_unless_rows_are_short(shape: tuple[int, ...], axes: tuple[int, ...], *, reads: bool) -> None:
+    target = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    for op, expected in (("reduce_mean", reads), ("reduce_sum", reads), ("reduce_max", False)):
+        assert is_memory_bound(Kernel.of(op, [shape], [target], axes=axes, keepdim=1)) == expected
+
+
 def test_an_activation_that_computes_makes_its_op_compute() -> None:
     shape = [(1, 8)]
     assert is_memory_bound(Kernel.of("add", shape, shape, act="relu"))

@@ -11,12 +11,12 @@ import fcntl
 import importlib
 import importlib.metadata
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latency_nas.engine.serving import errors_in, printed
 from latency_nas.errors import MeasureError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -26,20 +26,6 @@ __all__ = ["convert", "engine_version"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's malloc.h
 _ALLOCATOR = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65536}  # glibc's defaults
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Discard standard output inside the block: MNN prints banners there from C++."""
-    sys.stdout.flush()
-    saved, sink = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 1)
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-        os.close(sink)
 
 
 @contextlib.contextmanager
@@ -80,7 +66,7 @@ def _one_heap() -> Iterator[None]:
 
 def _import(name: str) -> Any:
     try:
-        with _quiet():
+        with printed([]):
             return importlib.import_module(name)
     except ImportError as error:
         raise MissingExtraError("Measuring needs MNN and onnx: pip install 'latency-nas[mnn]'") from error
@@ -105,8 +91,12 @@ def convert(network: OpGraph | Path, target: Path, *, seed: int = 0) -> Path:
             writer = _import("latency_nas.graph.onnx.writer")
             source = writer.save_onnx(source, Path(folder, "model.onnx"), seed=seed)
         argv = ["", "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(target), "--bizCode", "x"]
-        with _quiet(), _alone(), _one_heap():
+        seen: list[str] = []
+        with printed(seen), _alone(), _one_heap():
             tools.mnnconvert(argv)
     if not target.is_file() or target.stat().st_size == 0:
-        raise MeasureError(f"MNN {engine_version()} could not convert {source}.")
+        said = errors_in(seen)
+        raise MeasureError(
+            f"MNN {engine_version()} could not convert {source}{f', and prints: {said}' if said else ''}."
+        )
     return target

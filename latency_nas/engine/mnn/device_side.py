@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence  # noqa: UP035 - Python 3.8
 
 from latency_nas.engine.mnn.module_side import Module, has_bodies
-from latency_nas.engine.serving import RunnerError, no_garbage_collection, printed
+from latency_nas.engine.serving import RunnerError, errors_in, no_garbage_collection, printed
 
 __all__ = ["POWER_MODES", "PRECISIONS", "Network", "about", "opened"]
 
@@ -29,6 +29,10 @@ __all__ = ["POWER_MODES", "PRECISIONS", "Network", "about", "opened"]
 # int8 is a property of the network: its quantised ops run in int8, the others in fp32.
 PRECISIONS = {"fp32": "high", "fp16": "low", "int8": "high"}
 POWER_MODES = ("normal", "high", "low")  # MNN's names for the cores of a big.LITTLE chip that its threads prefer
+_CODES = {
+    1: "out of memory", 2: "an op is not supported", 3: "the sizes of an op cannot be computed",
+    4: "an op cannot be prepared", 5: "a value is invalid",
+}  # fmt: skip
 _N_DRAWN = 4099  # random numbers, repeated; a prime, so that the period differs from that of any layout
 
 _loaded: dict[str, Any] = {}
@@ -121,7 +125,8 @@ class Network:
     ) -> None:
         mnn, config = _mnn(), _config(threads, precision, power_mode)
         self._path = path
-        with printed([]):
+        self._printed: list[str] = []
+        with printed(self._printed):
             try:
                 if not Path(path).stat().st_size:
                     raise OSError("it is empty")
@@ -219,8 +224,11 @@ class Network:
     def _check(self, code: int) -> None:
         """Refuse a failed run: MNN opens networks whose sizes it cannot compute, and then "runs" them in no time."""
         if code:
+            meaning = f" ({_CODES[code]})" if code in _CODES else ""
+            said = errors_in(self._printed)
             raise RunnerError(
-                f"MNN {_mnn().version()} could not run {Path(self._path).name}: its error code is {code}."
+                f"MNN {_mnn().version()} could not run {Path(self._path).name}: its error code is {code}{meaning}"
+                f"{f', and it prints: {said}' if said else ''}."
             )
 
     def run_ms(self, n_runs: int) -> list[float]:

@@ -86,8 +86,10 @@ def run_once(file: Path, target: Target, input_shape: InputShape | None = None) 
         GraphError: if MNN cannot convert or run the file.
         InputMismatchError: if a size of an input is neither in the file nor given.
     """
+    if not file.is_file():
+        raise GraphError(f"Expected {file} to be a file, but {'it is a folder' if file.is_dir() else 'there is none'}.")
     with tempfile.TemporaryDirectory() as folder:
-        network = file if file.suffix == ".mnn" else Path(folder, "network.mnn")
+        network = file if file.suffix == ".mnn" else Path(folder, f"{file.stem}.mnn")
         request = {
             "source": str(file.resolve()),
             "network": str(network.resolve()),

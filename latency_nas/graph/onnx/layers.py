@@ -41,8 +41,6 @@ def _check_width(given: int, taken: int) -> None:
 
 def _conv(call: Call) -> Step:
     group, (weight, bias) = int(call.attrs.get("group", 1)), _PLACES.get(call.op, (1, 2))
-    if not call.constant(weight):
-        raise ValueError("its weights are not in the file")
     kernel = call.shape(weight)[2:]
     transposed = call.op == "ConvTranspose"
     _check_width(call.shape()[1], call.shape(weight)[0 if transposed else 1] * (1 if transposed else group))

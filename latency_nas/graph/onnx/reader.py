@@ -26,6 +26,7 @@ import onnx
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
 from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.int8 import in_int8
+from latency_nas.graph.normal_form.computed_weights import with_computed_weights
 from latency_nas.graph.normal_form.side_outputs import without_unread_outputs
 from latency_nas.graph.normal_form.spellings import into_parts, normalized
 from latency_nas.graph.onnx.call import Call, Step
@@ -89,10 +90,8 @@ class _Builder:
         parts: tuple[ParameterPart, ...] | None = None,
     ) -> int:
         if kind not in _DTYPES and kind != 0:
-            raise GraphError(
-                f"Expected tensors of {self.model.name} to be of ONNX's types {', '.join(map(str, _DTYPES))}, "
-                f"but got {kind}."
-            )
+            known, name = ", ".join(map(_type_name, _DTYPES)), _type_name(kind)
+            raise GraphError(f"Expected tensors of {self.model.name} to be of types {known}, but got {name}.")
         dtype = _DTYPES.get(kind, "fp32")  # 0: not a tensor
         self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts))
         return len(self.values) - 1
@@ -208,6 +207,12 @@ class _Builder:
         )
 
 
+def _type_name(kind: int) -> str:
+    """ONNX's name of a type of elements, or its number."""
+    types = onnx.TensorProto.DataType
+    return str(types.Name(kind)) if kind in types.values() else str(kind)
+
+
 def _taken(step: Step, inputs: tuple[int, ...], known: Sequence[int]) -> tuple[int, ...]:
     return inputs if step.inputs is None else tuple(known[position] for position in step.inputs)
 
@@ -245,7 +250,7 @@ def read_onnx(source: str | Path | bytes | onnx.ModelProto, *, input_shape: Inpu
         outputs=tuple(builder.add(name) for name in model.outputs),
         output_names=tuple(model.outputs),
     )
-    graph = in_int8(normalized(without_unread_outputs(read.without_dead_nodes())))
+    graph = in_int8(normalized(with_computed_weights(without_unread_outputs(read.without_dead_nodes()))))
     for made in graph.nodes:
         if made.op != BRANCH:
             _check(model, graph, made)
@@ -282,6 +287,8 @@ def _at(model: OnnxModel, node: onnx.NodeProto, place: Any) -> None:
     except (ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
         reason = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else error
         kind = InputMismatchError if isinstance(error, InputMismatchError) else GraphError
+        if str(error).startswith("Expected "):  # it is whole but for its place
+            raise kind(f"{str(error).removesuffix('.')}, at {title(node)}.") from error
         raise kind(f"Expected {title(node)} of {model.name} to be a valid {node.op_type}, but {reason}.") from error
 
 

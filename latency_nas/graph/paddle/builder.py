@@ -11,6 +11,7 @@ import numpy as np
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
 from latency_nas.graph.input_shapes import InputShape, check_input_shape
 from latency_nas.graph.int8 import in_int8
+from latency_nas.graph.normal_form.computed_weights import by_weights
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.paddle.biases import with_biases
 from latency_nas.graph.paddle.folding import Numbers, compute, typed, with_numbers
@@ -113,11 +114,10 @@ class ProgramBuilder:
             return
         op, known = with_numbers(op, self.numbers) if self.numbers else op, self.index
         names = operands(op)
-        inputs = [known[name] if name in known else self.find(name) for name in names]
+        inputs, values = [known[name] if name in known else self.find(name) for name in names], self.values
         if op.type == "fetch":
             self.outputs.extend(inputs)
             return
-        values = self.values
         shapes = [values[index].shape for index in inputs]
         axis = op.attrs.get("axis", -1) if op.type.startswith("elementwise_") else -1
         if axis >= 0 and values[inputs[1]].constant and 0 < len(shapes[1]) < len(shapes[0]) - axis:
@@ -178,8 +178,8 @@ class ProgramBuilder:
             name=f"{op.layer}/{op.type}{suffix}", op=kind, attrs=attrs, inputs=tuple(inputs), outputs=tuple(outputs),
             modules=(op.layer,) if op.layer else (),
         )  # fmt: skip
-        self.kernel(node)
-        self.nodes.append(node)
+        self.nodes.append(by_weights(node, self.values))
+        self.kernel(self.nodes[-1])
 
     def state(self, names: Sequence[str], numbers: Sequence[Numbers]) -> None:
         """Define variables of known numbers."""

@@ -9,7 +9,7 @@ from latency_nas.graph.op_graph import OpGraph, Value
 from latency_nas.graph.paddle.ops import Attrs, read_op
 from latency_nas.graph.paddle.program import PaddleOp
 from latency_nas.graph.paddle.shapes import infer_shapes, why_not_inferred
-from latency_nas.kernel import AttrValue, Shape
+from latency_nas.kernel import Shape
 
 __all__ = ["SUM", "Emit", "read_steps", "with_additions"]
 
@@ -51,16 +51,8 @@ def _indexed(op: PaddleOp, inputs: Sequence[int], source: Shape, target: Shape, 
     kind, attrs = read_op(whole, [source], target)
     if kind != "slice" or why_not_inferred(whole):
         return None
-    axes, starts = (_whole_numbers(attrs[name]) for name in ("axes", "starts"))
-    gone = tuple(axis for axis in map(int, op.attrs["decrease_axis"]) if axis not in axes)  # of size 1 before the cut
-    steps = {"steps": _whole_numbers(attrs["steps"]) + (1,) * len(gone)} if "steps" in attrs else {}
-    attrs = {"axes": axes + gone, "starts": starts + (0,) * len(gone), **steps}
     cut = emit(kind, attrs, inputs[:1], infer_shapes(whole, [source])[0])
     return [emit("reshape", {}, [cut], target)]
-
-
-def _whole_numbers(value: AttrValue) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else ()
 
 
 def _recurrent(op: PaddleOp, inputs: Sequence[int], source: Shape, n_results: int, emit: Emit) -> list[int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from latency_nas.graph.int8 import in_int8
+from latency_nas.graph.normal_form.computed_weights import with_computed_weights
 from latency_nas.graph.normal_form.side_outputs import without_unread_outputs
 from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import OpGraph
@@ -20,4 +21,6 @@ def graph_of(recorder: Recorder, inputs: tuple[int, ...], outputs: tuple[int, ..
         outputs: Indices of the values of the outputs. Without any, all nodes stay as they are.
     """
     graph = OpGraph(values=tuple(recorder.values), nodes=tuple(recorder.nodes), inputs=inputs, outputs=outputs)
-    return in_int8(normalized(without_unread_outputs(graph.without_dead_nodes()))) if outputs else graph
+    if not outputs:
+        return graph
+    return in_int8(normalized(with_computed_weights(without_unread_outputs(graph.without_dead_nodes()))))

@@ -144,6 +144,28 @@ def test_control_flow_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_what_mnn_says_of_an_op_that_it_cannot_run_or_convert_is_told(tmp_path: Path) -> None:
+    weights = {"w": np.zeros((8, 3, 3, 3), np.float32)}
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Conv", ["r", "w"], ["convolved"])]
+    path = onnx_file(
+        tmp_path / "wide.onnx", [*nodes, helper.make_node("Relu", ["convolved"], ["y"])], [1, 4, 8, 8], weights
+    )
+    with pytest.raises(GraphError) as caught:
+        lower_mnn(path, Target())
+    text = str(caught.value)
+    assert text.startswith(
+        "MNN 3.6.1 could not run wide.mnn: its error code is 3 (the sizes of an op cannot be computed)"
+    )
+    assert text.endswith("Compute Shape Error for convolved.")
+    path = onnx_file(tmp_path / "unknown.onnx", [helper.make_node("IsInf", ["x"], ["y"])], [1, 8])
+    with pytest.raises(GraphError) as caught:
+        lower_mnn(path, Target())
+    assert str(caught.value) == f"MNN 3.6.1 could not convert {path}, and prints: These Op Not Support: ONNX::IsInf."
+    with pytest.raises(GraphError) as caught:
+        lower_mnn(tmp_path, Target())
+    assert str(caught.value) == f"Expected {tmp_path} to be a file, but it is a folder."
+
+
 def test_a_crash_ends_its_own_process_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.mnn"
     path.write_bytes(bytes(100))

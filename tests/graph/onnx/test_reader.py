@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from latency_nas.engine import fuse
 from latency_nas.errors import GraphError, InputMismatchError
-from latency_nas.graph.onnx.reader import _DTYPES, read_onnx
+from latency_nas.graph.onnx.reader import read_onnx
 from latency_nas.graph.reader import read_model
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import n_macs, n_params
@@ -215,6 +215,12 @@ def test_an_input_that_does_not_fit(text: str, shape: tuple[int, ...] | None, me
     assert str(caught.value) == message.format(path)
 
 
+KINDS = (
+    "Expected tensors of {} to be of types FLOAT, UINT8, INT8, UINT16, INT16, INT32, INT64, BOOL, FLOAT16, DOUBLE, "
+    "UINT32, UINT64, BFLOAT16, UINT4, INT4, but got "
+)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -230,7 +236,11 @@ def test_an_input_that_does_not_fit(text: str, shape: tuple[int, ...] | None, me
         (("y = Relu(a)", "a = Relu(x)"), "Expected each tensor of {} once, but Relu `a` makes `a` again."),
         (
             ("g (float[", "g (float8e4m3fn["),
-            "Expected tensors of {} to be of ONNX's types " + ", ".join(map(str, _DTYPES)) + ", but got 17.",
+            KINDS + "FLOAT8E4M3FN.",
+        ),
+        (
+            ("a = Relu(x)", "c = Cast <to = 8> (x)\n a = Cast <to = 1> (c)"),
+            KINDS + "STRING, at Cast `c`.",
         ),
         (("a = Relu(x)\n y = Relu(a)", ""), "Expected {} to be an ONNX model, but it has no nodes."),
         (
