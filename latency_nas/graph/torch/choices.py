@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -27,8 +26,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from latency_nas.errors import GraphError
-from latency_nas.graph.op_graph import CHOICE
+from latency_nas.graph.op_graph import CHOICE, Node
 from latency_nas.graph.torch.aten import tensors_in
+from latency_nas.graph.torch.candidate_runs import Instance, Member, check_alike
 from latency_nas.graph.torch.gate_trace import GateTrace
 from latency_nas.graph.torch.ops import Attrs
 from latency_nas.graph.torch.weighted_sums import WeightedSums
@@ -45,6 +45,7 @@ class _Graph(Protocol):
     """The methods of the recorder that are needed here."""
 
     modules: list[str]
+    nodes: list[Node]
 
     def find(self, tensor: Tensor) -> int: ...
 
@@ -59,38 +60,6 @@ class _Graph(Protocol):
     def append(self, op: str, attrs: Attrs, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None: ...
 
 
-@dataclass(slots=True)
-class _Instance:
-    """One run of a choice.
-
-    Args:
-        inputs: Values that the candidates were called with.
-        output: Tensor that represents the output of one of them.
-        called: Indices of the candidates that were called so far.
-    """
-
-    inputs: tuple[int, ...]
-    output: Tensor
-    called: set[int] = field(default_factory=set)
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """The membership of a module in a choice.
-
-    Args:
-        choice: Name of the choice.
-        index: Index of the module among the candidates.
-        owner: Name of the module that holds the list of candidates.
-        modules: All candidates of the choice.
-    """
-
-    choice: str
-    index: int
-    owner: str
-    modules: Sequence[nn.Module | None]
-
-
 class CandidateCalls:
     """Answers the calls of candidates, and tracks which tensors are mixtures of their outputs.
 
@@ -103,7 +72,7 @@ class CandidateCalls:
     def __init__(self, graph: _Graph, choices: Mapping[str, Sequence[str | None]], gates: GateTrace) -> None:
         self.graph, self.choices, self.gates = graph, choices, gates
         self.sums = WeightedSums(graph, gates)
-        self._open: dict[str, _Instance] = {}
+        self._open: dict[str, Instance] = {}
         self._inside: set[tuple[str, int]] = set()
         self._joined: set[int] = set()  # ids of the results of ops that `mixed` left out of the graph
         self._mixed: dict[int, tuple[Tensor, Tensor]] = {}  # id of a mixture -> itself, and the output that it equals
@@ -114,45 +83,82 @@ class CandidateCalls:
             name: [None if path is None else model.get_submodule(path) for path in paths]
             for name, paths in self.choices.items()
         }
-        members: dict[nn.Module, list[_Member]] = defaultdict(list)
+        members: dict[nn.Module, list[Member]] = defaultdict(list)
         for name, modules in groups.items():
             for index, (module, path) in enumerate(zip(modules, self.choices[name], strict=True)):
                 if module is not None and path is not None:
                     owner = path.rpartition(".")[0].rpartition(".")[0]
-                    members[module].append(_Member(name, index, owner, modules))
+                    members[module].append(Member(name, index, owner, modules))
         for module, memberships in members.items():
             vars(module)["forward"] = self._answer(memberships, module.forward)
 
-    def _answer(self, memberships: list[_Member], forward: Callable[..., Any]) -> Callable[..., Any]:
+    def _answer(self, memberships: list[Member], forward: Callable[..., Any]) -> Callable[..., Any]:
         def answer(*args: Any, **kwargs: Any) -> Any:
             member = self._member(memberships)
             if (member.choice, member.index) in self._inside:
                 return forward(*args, **kwargs)  # `_run_all` reads this candidate
             inputs = tuple(self.graph.find(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
             instance = self._open.get(member.choice)
-            if instance is None or instance.inputs != inputs or member.index in instance.called:
-                instance = self._open[member.choice] = _Instance(inputs, self._run_all(member, args, kwargs))
+            is_new = instance is None or member.index in instance.called
+            if instance is None or is_new or (instance.inputs != inputs and not self._continues(instance, inputs)):
+                made = self._run_all(member, args, kwargs)
+                instance = self._open[member.choice] = Instance(inputs, made)
+            elif instance.inputs != inputs:
+                self._run_other(member, instance, args, kwargs)
             instance.called.add(member.index)
             return instance.output
 
         return answer
 
-    def _member(self, memberships: list[_Member]) -> _Member:
+    def _member(self, memberships: list[Member]) -> Member:
         """The running choice of a module that may be a candidate of several choices."""
         if len(memberships) == 1:
             return memberships[0]
         running = {name: depth for depth, name in enumerate(self.graph.modules)}
         return max(memberships, key=lambda member: running.get(member.owner, -1))
 
-    def _run_all(self, member: _Member, args: Any, kwargs: Any) -> Tensor:
+    def _continues(self, instance: Instance, inputs: tuple[int, ...]) -> bool:
+        """Whether a candidate with inputs of its own is called in the same run: none of them comes from its output."""
+        output, needed = self.graph.find(instance.output), set(inputs)
+        for node in reversed(self.graph.nodes):
+            if not needed.isdisjoint(node.outputs):
+                needed.update(node.inputs)
+        return output not in needed and not any(output in node.inputs for node in self.graph.nodes)
+
+    def _run_other(self, member: Member, instance: Instance, args: Any, kwargs: Any) -> None:
+        """Read one candidate of a run with inputs of its own, as an edge from another node of a cell."""
+        output = self.graph.find(instance.output)
+        (choice,) = (node for node in self.graph.nodes if node.op == CHOICE and output in node.outputs)
+        running, self.graph.modules = self.graph.modules, self.graph.modules[:-1]
+        try:
+            made = self._run_one(member, member.index, args, kwargs)
+        finally:
+            self.graph.modules = running
+        check_alike(member.choice, [instance.output, made], (0, member.index))
+        inputs = tuple(
+            self.graph.find(made) if index == member.index else read for index, read in enumerate(choice.inputs)
+        )
+        self.graph.nodes.remove(choice)
+        self.graph.append(CHOICE, dict(choice.attrs), inputs, choice.outputs)
+
+    def _run_one(self, member: Member, index: int, args: Any, kwargs: Any) -> Any:
+        """Read one candidate. Runs of choices inside it end with it."""
+        module, outer = member.modules[index], dict(self._open)
+        self._inside.add((member.choice, index))
+        made = args[0] if module is None else module(*args, **kwargs)
+        self._inside.discard((member.choice, index))
+        self._open = outer
+        return made
+
+    def _run_all(self, member: Member, args: Any, kwargs: Any) -> Tensor:
         """Read all candidates of a choice; the tensor that represents the output of one of them."""
         running, self.graph.modules = self.graph.modules, self.graph.modules[:-1]
         outputs: list[Any] = []
         free = []
         try:
             for index, module in enumerate(member.modules):
+                outputs.append(self._run_one(member, index, args, kwargs))
                 self._inside.add((member.choice, index))
-                outputs.append(args[0] if module is None else module(*args, **kwargs))
                 if module is None or _gives_zeros(module, args, kwargs):
                     free.append(index)
                 self._inside.discard((member.choice, index))
@@ -162,13 +168,7 @@ class CandidateCalls:
 
     def _choose(self, name: str, outputs: Sequence[Any], free: tuple[int, ...]) -> Tensor:
         """Add a choice among `outputs` to the graph; its output is a new tensor."""
-        for index, tensor in enumerate(outputs):
-            if not isinstance(tensor, Tensor) or tensor.shape != outputs[0].shape:
-                raise GraphError(
-                    f"Expected all candidates of `{name}` to give one tensor of the same shape, but candidate {index} "
-                    f"gives {tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__} "
-                    f"and candidate 0 gives {tuple(outputs[0].shape)}."
-                )
+        check_alike(name, outputs, range(len(outputs)))
         inputs = tuple(self.graph.find(tensor) for tensor in outputs)
         result = torch.empty_like(outputs[0])
         attrs: Attrs = {"name": name, "free": free} if free else {"name": name}

@@ -50,15 +50,23 @@ def find_choices(supernet: Any) -> tuple[Choice, ...]:
         SearchError: if it is of no known style; the message lists what was found, and lines that name the choices.
     """
     framework = framework_of(supernet)
+    found: tuple[Choice, ...] = ()
     for find in framework.styles.values():
-        found = find(supernet)
-        if found:
-            return found
+        found += tuple(choice for choice in find(supernet) if not found or _is_inside(choice, found))
+    if found:
+        return found
     inventory = framework.inventory(supernet)
     raise SearchError(
         f"Expected {type(supernet).__name__} to be a supernet of a known style ({'; '.join(framework.styles)}), but it "
         f"is none. {_listed(inventory)} Name the choices: {lines_for(inventory, framework.softmax)}"
     )
+
+
+def _is_inside(choice: Choice, others: Sequence[Choice]) -> bool:
+    """Whether a weighted choice is among parts of the candidates of others, as the ops of an edge that is weighted."""
+    names = [name for name in choice.candidates if name is not None]
+    outer = tuple(f"{name}." for other in others for name in other.candidates if name is not None)
+    return choice.weights is not None and bool(outer) and all(name.startswith(outer) for name in names)
 
 
 def read_supernet(

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from latency_nas.errors import GraphError
 from latency_nas.search.loss.loss import LatencyLoss
+from latency_nas.search.supernet.naming import groups_of
 from tests.supernets import MadeUp, MixedOp, conv_relu, snapshot
 
 IMAGE = torch.zeros(1, 4, 8, 8)
@@ -120,6 +121,51 @@ class Residual(Edges):
         return Sum(self.stem, [self.first.ops[first], self.second.ops[second]][taken])
 
 
+class Inline(nn.Module):
+    """The network itself holds edges, a matrix of weights for their ops, and weights of the edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edges = nn.ModuleList([Ops(1, 3), Ops(3, 5)])
+        self.alphas = nn.Parameter(torch.tensor([[0.2, -0.1], [0.4, 0.3]]))
+        self.betas = nn.Parameter(torch.tensor([0.3, -0.4]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        edges = [edge(x, row) for edge, row in zip(self.edges, self.alphas.softmax(-1), strict=True)]
+        return sum(w * edge for w, edge in zip(self.betas.softmax(-1), edges, strict=True))
+
+    def subnet(self, first: int, second: int, taken: int) -> nn.Module:
+        return self.edges[taken].ops[[first, second][taken]]
+
+
+class Ops(nn.Module):
+    """An edge whose weights are those that it is called with."""
+
+    def __init__(self, *kernels: int) -> None:
+        super().__init__()
+        self.ops = nn.ModuleList([conv_relu(4, 4, kernel) for kernel in kernels])
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        return sum(w * op(x) for w, op in zip(weights, self.ops, strict=True))
+
+
+class FromNodes(Inline):
+    """Each edge comes from a node of its own, and no edge from another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv_relu(4, 4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.alphas.softmax(-1)
+        w = self.betas.softmax(-1)
+        total = w[0] * self.edges[0](x, first)
+        return total + w[1] * self.edges[1](self.stem(x), second)
+
+    def subnet(self, first: int, second: int, taken: int) -> nn.Module:
+        return [self.edges[0].ops[first], nn.Sequential(self.stem, self.edges[1].ops[second])][taken]
+
+
 class Sum(nn.Module):
     def __init__(self, one: nn.Module, other: nn.Module) -> None:
         super().__init__()
@@ -130,7 +176,7 @@ class Sum(nn.Module):
 
 
 NETS: dict[str, Callable[[], Any]] = {kind.__name__: kind for kind in (
-    Edges, Stacked, Sampled, Depth, Listed, Heads, Residual,
+    Edges, Stacked, Sampled, Depth, Listed, Heads, Residual, Inline, FromNodes,
 )}  # fmt: skip
 
 
@@ -147,7 +193,8 @@ def test_an_architecture_is_priced_as_the_network_that_takes_one_summand(kind: s
     plan = attached(net).plan
     assert snapshot(net) == before
     assert [len(names) for names in plan.candidates] == [2, 2, 2]
-    assert sum("[" in choice for choice in plan.choices) == 1
+    edges = [choice for choice in plan.choices if not choice or "betas" in choice or "others" in choice]
+    assert len(edges) == 1  # a choice of the network itself has no name
     for indices in product(range(2), repeat=3):
         true_ms = MadeUp().predict(net.subnet(*indices), IMAGE).latency_ms
         assert plan.latency_ms(dict(zip(plan.choices, indices, strict=True))) == pytest.approx(true_ms, rel=1e-9)
@@ -224,3 +271,26 @@ def test_weights_that_no_choice_explains_are_named(kind: Callable[[], nn.Module]
         "the summands of one sum, all of the same shape. But those of `betas` weight something else: name this choice "
         "by groups_of or options_of with a function `gates` that reads the parameter."
     )
+
+
+@pytest.mark.parametrize("kind", [Inline, FromNodes])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_groups_may_be_among_the_candidates_of_a_group(kind: type[Inline], weighted: bool) -> None:
+    net = kind()
+    found, named = attached(net), LatencyLoss(MadeUp())
+    groups = {"edge": net.edges, "first": net.edges[0].ops, "second": net.edges[1].ops}
+
+    def gates(net: Any) -> dict[str, Tensor]:
+        first, second = net.alphas.softmax(-1)
+        return {"edge": net.betas.softmax(-1), "first": first, "second": second}
+
+    named.attach(net, IMAGE, choices=groups_of(groups, gates=gates if weighted else None))
+    assert {*named.plan.choices} == {*groups}
+    for first, second, edge in product(range(2), repeat=3):
+        true_ms = MadeUp().predict(net.subnet(first, second, edge), IMAGE).latency_ms
+        found_ms = named.plan.latency_ms({"first": first, "second": second, "edge": edge})
+        assert found_ms == pytest.approx(true_ms, rel=1e-9)
+    if weighted:
+        assert named.expected_ms().item() == pytest.approx(
+            found.expected_ms().item(), rel=1e-6
+        )  # weights of single precision
