@@ -27,7 +27,7 @@ TOY_TESTS = re.findall(r"^def (test_\w+)", Path(__file__).with_name("test_toy_en
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library, its tables and what its tests need, and no MNN."""
     copy = tmp_path_factory.mktemp("copy")
-    unwanted = shutil.ignore_patterns("__pycache__", "mnn", "golden")
+    unwanted = shutil.ignore_patterns("mnn", "golden")  # what is compiled is copied with its source, and stays valid
     for folder in ("latency_nas", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=unwanted)
     (copy / "tables").symlink_to(ROOT / "tables")
