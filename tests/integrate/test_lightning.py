@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +18,7 @@ from torch.nn import functional
 from latency_nas.errors import SearchError
 from latency_nas.integrate.lightning import LatencyCallback
 from latency_nas.search.loss.loss import LatencyLoss
+from tests.fresh_process import printed_by
 from tests.supernets import EXAMPLE, ChainNet, loss_of, table_of
 
 N_BATCHES, LR = 4, 0.5
@@ -411,17 +409,6 @@ def test_a_temperature_set_by_hand_is_resumed(lib: ModuleType, tmp_path: Path) -
 # --- which of the two Lightnings
 
 
-def run_python(program: str) -> str:
-    """Run a program in a new interpreter, with the tests' import path, and give what it prints."""
-    program = f"import sys\nsys.path[:0] = {sys.path}\n{program}"
-    result = subprocess.run(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=2000, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
-
-
 def test_with_both_imported_a_callback_works_with_both() -> None:
     callback = LatencyCallback(loss_of(make_net()))
     assert isinstance(callback, lightning.pytorch.Callback)
@@ -445,7 +432,7 @@ print(issubclass(latency_nas.LatencyCallback, Other), issubclass(latency_nas.Lat
 )
 def test_with_one_imported_a_callback_works_with_it_and_the_other_is_not_imported(mine: str, other: str) -> None:
     """Once the other is imported as well, the package gives a callback of both."""
-    assert run_python(ALONE.format(mine=mine, other=other)).splitlines() == ["True False", "True True"]
+    assert printed_by(ALONE.format(mine=mine, other=other)).splitlines() == ["True False", "True True"]
 
 
 LATER = """
@@ -463,7 +450,7 @@ print(len(callback.history))
 
 
 def test_a_callback_imported_before_either_serves_both(tmp_path: Path) -> None:
-    assert run_python(LATER.format(file=tmp_path / "search.ckpt")) == "3"
+    assert printed_by(LATER.format(file=tmp_path / "search.ckpt")) == "3"
 
 
 NEITHER = """
@@ -481,6 +468,6 @@ except ImportError as error:
 
 
 def test_without_lightning_the_message_says_what_to_install() -> None:
-    assert run_python(NEITHER) == (
+    assert printed_by(NEITHER) == (
         "MissingExtraError LatencyCallback needs Lightning: pip install 'latency-nas[lightning]'"
     )
