@@ -37,7 +37,7 @@ def ray_cluster() -> Iterator[Any]:
             cluster.shutdown()
 
 
-def wait_for_cpus(n_cpus: int, *, timeout_s: float = 60.0) -> None:
+def wait_for_cpus(n_cpus: int, *, timeout_s: float = 300.0) -> None:
     """Wait until the cluster has this many; those of a node that died are counted for a while."""
     import ray
 

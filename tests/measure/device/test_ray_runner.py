@@ -34,7 +34,7 @@ def board(cluster: Any) -> Any:
 
 def test_a_board_that_dies_in_the_middle_loses_nothing(cluster: Any, tmp_path: Path) -> None:
     nodes = [board(cluster) for _ in range(3)]
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(timeout=300)
     killed = []
 
     def kill(n_repetitions: int, _: int) -> None:

@@ -46,7 +46,7 @@ def nodes(cluster: Any) -> list[Any]:
         cluster.remove_node(dead, allow_graceful=False)
     while len(cluster.worker_nodes) < 3:
         cluster.add_node(num_cpus=1, **NODE, wait=False)
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(timeout=300)
     wait_for_cpus(3)
     return list(cluster.worker_nodes)
 
