@@ -116,7 +116,7 @@ filter_file._PART_ROWS, filter_file._BATCH_ROWS, filter_file._GROUP_ROWS = 500, 
 plan, source, output, limit = sys.argv[1:]
 print("begins", flush=True)
 filter_by_budget(source, CostPlan.load(plan), max_ms=float(limit), output=output, keep_uncertain=True, threads=2,
-                 on_progress=lambda *_: time.sleep(0.02))
+                 on_progress=lambda *_: time.sleep(0.05))
 """
 
 
