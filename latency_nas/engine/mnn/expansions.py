@@ -131,16 +131,32 @@ def _ints(node: Node, name: str) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else ()
 
 
-def _softplus(program: Program, node: Node) -> bool:
-    """MNN computes log(exp(x) + 1)."""
+def _mish(program: Program, node: Node) -> bool:
+    """MNN cannot convert Mish; exporters that it understands write x * tanh(softplus(x))."""
     (index,), output = program.graph.activations(node), node.outputs[0]
+    soft, gate = (program.new(program.shape(index), index) for _ in range(2))
+    _log_of_power(program, node, soft)
+    program.steps += [
+        Step("tanh", (soft,), (gate,), {}, node, (node.name,)),
+        Step("mul", (index, gate), (output,), {}, node, (node.name,)),
+    ]
+    return True
+
+
+def _softplus(program: Program, node: Node) -> bool:
+    _log_of_power(program, node, node.outputs[0])
+    return True
+
+
+def _log_of_power(program: Program, node: Node, output: int) -> None:
+    """Append log(exp(x) + 1), by which MNN computes a softplus."""
+    (index,) = program.graph.activations(node)
     power, shifted = (program.new(program.shape(index), index) for _ in range(2))
     program.steps += [
         Step("exp", (index,), (power,), {}, node, (node.name,)),
         Step("add", (power,), (shifted,), {"scalar": 1}, node, (node.name,)),
         Step("log", (shifted,), (output,), {}, node, (node.name,)),
     ]
-    return True
 
 
 def _small_groups(program: Program, node: Node) -> bool:
@@ -226,6 +242,7 @@ _EXPAND: dict[str, Callable[[Program, Node], bool]] = {
     "conv1d": _conv1d,
     "conv2d": _small_groups,
     "softplus": _softplus,
+    "mish": _mish,
     "instance_norm": _instance_norm,
     "group_norm": _group_norm,
 }

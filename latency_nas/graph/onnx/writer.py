@@ -24,7 +24,7 @@ __all__ = ["save_onnx"]
 
 _OPSET, _IR_VERSION = 20, 9
 _UNARY = {
-    "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu", "selu": "Selu", "mish": "Mish", "hard_swish": "HardSwish",
+    "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu", "selu": "Selu", "hard_swish": "HardSwish",
     "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu", "softplus": "Softplus", "exp": "Exp", "log": "Log",
     "sqrt": "Sqrt", "reciprocal": "Reciprocal", "erf": "Erf", "sin": "Sin", "cos": "Cos", "abs": "Abs", "neg": "Neg",
     "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round", "matmul": "MatMul",
@@ -133,6 +133,15 @@ def _swish(writer: ModelParts, node: Node) -> None:
     writer.emit(node, "Mul", [x, f"{node.name}.gate"])
 
 
+def _mish(writer: ModelParts, node: Node) -> None:
+    """Write x * tanh(softplus(x)): MNN has no Mish of ONNX."""
+    (x,) = writer.activations(node)
+    soft, gate = f"{node.name}.soft", f"{node.name}.gate"
+    writer.nodes.append(helper.make_node("Softplus", [x], [soft], name=soft))
+    writer.nodes.append(helper.make_node("Tanh", [soft], [gate], name=gate))
+    writer.emit(node, "Mul", [x, gate])
+
+
 def _slice(writer: ModelParts, node: Node) -> None:
     axes, starts, shape = _ints(node, "axes"), _ints(node, "starts"), writer.shape(node.outputs[0])
     steps = _ints(node, "steps") if "steps" in node.attrs else [1] * len(axes)
@@ -222,6 +231,7 @@ _WRITE: dict[str, Callable[[ModelParts, Node], None]] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "swish": _swish,
+    "mish": _mish,
     **dict.fromkeys(GATES, _recurrent),
     "slice": _slice,
     **dict.fromkeys(("split", "chunk"), _split),

@@ -69,7 +69,8 @@ _UNARY = {
     "maximum": lambda x: torch.maximum(x, -x), "pow": lambda x: x**3, "hard swish": functional.hardswish,
     "x * hard_sigmoid(x)": lambda x: x * functional.hardsigmoid(x), "x * sigmoid(x)": lambda x: x * torch.sigmoid(x),
     "x * relu6(x + 3) / 6": lambda x: x * functional.relu6(x + 3) / 6, "1 - x": lambda x: 1 - x,
-    "gelu spelled out": lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)),
+    "mish": functional.mish, "remainder": lambda x: x % 3, "deviation": lambda x: x - x.std(1, keepdim=True),
+    "clamp": lambda x: x.clamp(-x, x + 1), "gelu spelled out": lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5)),
 }  # fmt: skip
 KINDS: dict[str, tuple[_Function, nn.Module]] = {
     **{name: (lambda layer, x, f=f: layer(f(x)), conv()) for name, f in _UNARY.items()},
