@@ -94,8 +94,7 @@ _UNARY = {
     "logical_not": "logical_not", "bitwise_not": "logical_not", "isnan": "is_nan", "isinf": "is_inf", "tan": "tan",
     "asin": "asin", "acos": "acos", "atan": "atan", "sinh": "sinh", "cosh": "cosh", "asinh": "asinh", "acosh": "acosh",
     "atanh": "atanh", "trunc": "trunc", "expm1": "expm1", "exp2": "exp2", "log1p": "log1p", "log2": "log2",
-    "celu": "celu", "softsign": "softsign", "threshold": "threshold", "hardshrink": "hard_shrink",
-    "softshrink": "soft_shrink", "log_sigmoid": "log_sigmoid", "tril": "trilu", "triu": "trilu",
+    "celu": "celu", "softsign": "softsign", "tril": "trilu", "triu": "trilu",
 }  # fmt: skip
 _BINARY = {
     "add": "add", "sub": "sub", "rsub": "sub", "mul": "mul", "div": "div", "pow": "pow", "remainder": "mod",

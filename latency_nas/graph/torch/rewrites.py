@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latency_nas.graph.torch.activations import ACTIVATIONS
 from latency_nas.graph.torch.attention import encoder_layer, multi_head_attention, scaled_attention
 from latency_nas.graph.torch.statistics import STATISTICS
 
@@ -145,6 +146,7 @@ _REWRITES: dict[str, Callable[..., Any]] = {
     "outer": lambda x, other: x.unsqueeze(-1) * other,
     "glu": _glu,
     **STATISTICS,
+    **ACTIVATIONS,
     "clamp.Tensor": _clamp,
     "clamp_min.Tensor": _clamp,
     "clamp_max.Tensor": lambda x, high: _clamp(x, None, high),

@@ -288,6 +288,12 @@ SPELLED: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], str]] 
     "scaled sum of a product": (
         lambda x, y: torch.addmm(x, x, y, beta=2, alpha=3), ((8, 8), (8, 8)), "matmul mul! mul! add"
     ),
+    "softplus": (lambda x: F.softplus(x), (WORDS,), "softplus greater! where"),
+    "scaled softplus": (lambda x: F.softplus(x, 2), (WORDS,), "mul! softplus greater! div! where"),
+    "logarithm of a sigmoid": (F.logsigmoid, (WORDS,), "sigmoid log"),
+    "threshold": (lambda x: F.threshold(x, 0.1, 2.0), (WORDS,), "less_equal! where!"),
+    "hard shrink": (F.hardshrink, (WORDS,), "abs less_equal! where!"),
+    "soft shrink": (F.softshrink, (WORDS,), "abs greater! sign mul! sub mul! where"),
     "norm by the batch": (
         lambda x: nn.BatchNorm2d(8, track_running_stats=False).eval()(x), (IMAGE,),
         "reduce_mean reduce_mean sub mul reduce_mean batch_norm",
@@ -303,7 +309,9 @@ def test_ops_without_one_of_their_own_are_read_as_exported(name: str) -> None:
     assert " ".join(op + "!" * ("scalar" in attrs) for op, attrs in read(module, *shapes)) == expected
 
 
-@pytest.mark.parametrize("name", ["deviation and mean", "corrected variance", "norm by the batch", "remainder"])
+@pytest.mark.parametrize(
+    "name", ["deviation and mean", "corrected variance", "norm by the batch", "remainder", "softplus", "soft shrink"]
+)
 def test_the_exported_file_has_the_kernels_of_its_module(name: str, tmp_path: Path) -> None:
     module, shapes, _ = SPELLED[name]
     example = tuple(torch.rand(shape) for shape in shapes)
@@ -314,7 +322,7 @@ def test_the_exported_file_has_the_kernels_of_its_module(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("activation", [
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.SiLU,
-    nn.Tanh, nn.GELU, nn.Softplus, nn.Softmax,
+    nn.Tanh, nn.GELU, nn.Softmax,
 ])  # fmt: skip
 def test_activations_are_in_the_vocabulary(activation: Callable[[], nn.Module]) -> None:
     with warnings.catch_warnings():
