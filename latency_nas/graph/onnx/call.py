@@ -93,7 +93,7 @@ class Call:
         if name in self.attrs:
             return float(self.attrs[name])
         known = self.value(position)
-        return float(known.reshape(-1)[0]) if known is not None and known.size == 1 else None
+        return float(known.item()) if known is not None and known.size == 1 else None
 
 
 def axis_of(axis: int, shape: Shape) -> int:

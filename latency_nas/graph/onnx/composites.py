@@ -227,10 +227,13 @@ _MICROSOFT: Mapping[str, Callable[[Rewrite], None]] = {
 }
 
 
+# domain -> type of a node -> its rule
+_RULES = {_MICROSOFT_DOMAIN: _MICROSOFT, **dict.fromkeys(STANDARD, _STANDARD)}
+
+
 def _rule(node: onnx.NodeProto) -> Callable[[Rewrite], None] | None:
-    if node.domain == _MICROSOFT_DOMAIN:
-        return _MICROSOFT.get(node.op_type)
-    return _STANDARD.get(node.op_type) if node.domain in STANDARD else None
+    rules = _RULES.get(node.domain)
+    return rules.get(node.op_type) if rules else None
 
 
 def is_composite(node: onnx.NodeProto) -> bool:

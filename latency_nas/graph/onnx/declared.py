@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, title
+from latency_nas.graph.onnx.model import STANDARD, OnnxModel, title
 from latency_nas.kernel import Shape
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _follows(model: OnnxModel, node: onnx.NodeProto, source: Shape) -> Shape | N
         return source
     if (op != "Conv" or len(node.input) < 2) and op not in _POOLS:
         return None
-    attrs = {item.name: python_value(item) for item in node.attribute}
+    attrs = model.attributes(node)
     weight = model.tensors.get(node.input[1], ((), 0))[0] if op == "Conv" else ()
     kernel = weight[2:] if op == "Conv" else tuple(attrs.get("kernel_shape", ()))
     rank = len(source) - 2

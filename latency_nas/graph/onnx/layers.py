@@ -13,10 +13,10 @@ __all__ = ["LAYERS"]
 
 def _window(call: Call, kernel: Shape, *, transposed: bool = False) -> Attrs:
     """Kernel, stride, dilation and padding. The padding is computed where the node only says that the size is kept."""
-    n_axes = len(kernel)
-    stride, dilation = (tuple(call.attrs.get(name, (1,) * n_axes)) for name in ("strides", "dilations"))
-    pad = tuple(call.attrs.get("pads", (0,) * 2 * n_axes))
-    auto, fixed = call.attrs.get("auto_pad", "NOTSET"), call.attrs.get("output_shape")
+    n_axes, get = len(kernel), call.attrs.get
+    stride, dilation = tuple(get("strides", (1,) * n_axes)), tuple(get("dilations", (1,) * n_axes))
+    pad = tuple(get("pads", (0,) * 2 * n_axes))
+    auto, fixed = get("auto_pad", "NOTSET"), get("output_shape")
     if auto in {"SAME_UPPER", "SAME_LOWER"} or fixed:
         source, target = call.shape()[2:], call.outputs[0][2:]
         large, small = (target, source) if transposed else (source, target)

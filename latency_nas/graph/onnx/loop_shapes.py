@@ -5,8 +5,9 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
-from latency_nas.graph.onnx.model import STANDARD, OnnxModel, static_shape
+from latency_nas.graph.onnx.model import STANDARD, OnnxModel
 from latency_nas.graph.onnx.scopes import reads, subgraphs
+from latency_nas.graph.onnx.value_types import static_shape
 
 __all__ = ["take_kept_shapes"]
 
@@ -26,7 +27,7 @@ def _take_kept(model: OnnxModel, node: onnx.NodeProto) -> bool:
     states = node.input[_N_BEFORE:]
     if all(name in model.tensors for name in node.output[: len(states)] if name):
         return False
-    if any(name not in model.tensors for name in reads(node)) or len(subgraphs(node)) != 1:
+    if any(name not in model.tensors for name in (*states, *reads(node))) or len(subgraphs(node)) != 1:
         return False
     (graph,) = subgraphs(node)
     body = onnx.GraphProto()

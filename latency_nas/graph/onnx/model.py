@@ -19,6 +19,7 @@ from latency_nas.graph.input_shapes import InputShape, check_input_shape
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, MAX_FLOATS
 from latency_nas.graph.onnx.functions import write_out
 from latency_nas.graph.onnx.parameters import parameters_of
+from latency_nas.graph.onnx.value_types import static_shape
 from latency_nas.graph.onnx.weights import read_without_weights, without_weights
 from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
@@ -28,7 +29,6 @@ __all__ = [
     "OnnxModel",
     "load",
     "python_value",
-    "static_shape",
     "take_parameters",
     "take_value",
     "take_weight",
@@ -80,12 +80,20 @@ class OnnxModel:
     sides: dict[str, tuple[str, bool]] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     n_copied: int = 0
+    _attributes: dict[int, tuple[onnx.NodeProto, dict[str, Any]]] = field(default_factory=dict)
+
+    def attributes(self, node: onnx.NodeProto) -> Mapping[str, Any]:
+        """The attributes of a node as Python values; protobuf is slow, so each node is read once."""
+        found = self._attributes.get(id(node))
+        if found is None:  # the node is kept beside its attributes, so that no other one gets its id
+            found = self._attributes[id(node)] = node, {item.name: python_value(item) for item in node.attribute[:]}
+        return found[1]
 
 
 # type of an attribute -> function that gives its value; graphs and types have none
 _VALUES: dict[int, Callable[[Any], Any]] = {
     1: attrgetter("f"), 2: attrgetter("i"), 3: lambda attribute: attribute.s.decode("utf-8", "replace"),
-    4: attrgetter("t"), 6: lambda attribute: tuple(attribute.floats), 7: lambda attribute: tuple(attribute.ints),
+    4: attrgetter("t"), 6: lambda attribute: tuple(attribute.floats[:]), 7: lambda attribute: tuple(attribute.ints[:]),
 }  # fmt: skip
 
 
@@ -118,11 +126,11 @@ def load(source: str | Path | bytes | onnx.ModelProto, input_shape: InputShape |
     changed = _take_inputs(model, proto.graph, input_shape)
     model.outputs = [value.name for value in proto.graph.output]
     if not changed:
-        for value in [*proto.graph.value_info, *proto.graph.output]:
-            shape = None if value.name in model.tensors else static_shape(value)
-            if shape is not None:
-                model.tensors[value.name] = shape, value.type.tensor_type.elem_type
-    model.nodes = [node for node in proto.graph.node if node.op_type != "Constant"]
+        for value in proto.graph.value_info[:] + proto.graph.output[:]:
+            name = value.name
+            if name not in model.tensors and (shape := static_shape(value)) is not None:
+                model.tensors[name] = shape, value.type.tensor_type.elem_type
+    model.nodes = [node for node in proto.graph.node[:] if node.op_type != "Constant"]
     return model
 
 
@@ -155,12 +163,13 @@ def take_weights(model: OnnxModel, graph: onnx.GraphProto, prefix: str = "") -> 
     ]
     for node in constants:
         _take_constant(model, f"{prefix}{node.output[0]}", node)
-    for tensor in graph.initializer:
-        _take_tensor(model, tensor.name and f"{prefix}{tensor.name}", tensor)
+    initializers = {tensor.name: tensor for tensor in graph.initializer[:]}
+    for name, tensor in initializers.items():
+        _take_tensor(model, name and f"{prefix}{name}", tensor)
     for sparse in graph.sparse_initializer:
         name = sparse.values.name
         take_weight(model, name and f"{prefix}{name}", tuple(sparse.dims), sparse.values.data_type)
-    names = [node.output[0] for node in constants] + [tensor.name for tensor in graph.initializer]
+    names = [node.output[0] for node in constants] + [*initializers]
     return {name: f"{prefix}{name}" for name in [*names, *(sparse.values.name for sparse in graph.sparse_initializer)]}
 
 
@@ -200,9 +209,9 @@ def take_weight(model: OnnxModel, name: str, shape: Shape, kind: int) -> None:
 
 
 def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto) -> None:
-    shape = tuple(tensor.dims)
-    take_weight(model, name, shape, tensor.data_type)
-    if prod(shape) > (MAX_FLOATS if tensor.data_type == onnx.TensorProto.FLOAT else MAX_ELEMENTS):
+    shape, kind = tuple(tensor.dims[:]), tensor.data_type
+    take_weight(model, name, shape, kind)
+    if prod(shape) > (MAX_FLOATS if kind == onnx.TensorProto.FLOAT else MAX_ELEMENTS):
         return
     if tensor.data_location == onnx.TensorProto.EXTERNAL and model.folder is None:
         return  # a model in memory has no folder that its data could be in
@@ -210,19 +219,6 @@ def _take_tensor(model: OnnxModel, name: str, tensor: onnx.TensorProto) -> None:
         model.constants[name] = numpy_helper.to_array(tensor, str(model.folder or ""))
     except Exception:  # wrong length, or data beside the file: a reader that needs the value will report it
         model.constants.pop(name, None)
-
-
-def static_shape(value: onnx.ValueInfoProto) -> Shape | None:
-    """The shape of a tensor if every size is known; ``()`` for a value that is not a tensor."""
-    tensor = value.type.tensor_type
-    sizes = tensor.shape.dim[:]
-    shape = tuple([size.dim_value for size in sizes])
-    if shape and min(shape) > 0:
-        return shape
-    if value.type.WhichOneof("value") not in {"tensor_type", None}:
-        return ()
-    known = tensor.HasField("shape") and all(size.HasField("dim_value") for size in sizes)
-    return shape if known and min(shape, default=0) >= 0 else None
 
 
 def _take_inputs(model: OnnxModel, graph: onnx.GraphProto, given: InputShape | None) -> bool:

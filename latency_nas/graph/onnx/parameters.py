@@ -58,7 +58,7 @@ def parameters_of(
     """
     left, found = set(constants), dict[str, tuple[ParameterPart, ...]]()
     for node in nodes:
-        for position, name in enumerate(node.input):
+        for position, name in enumerate(node.input[:]):
             if name in left and _is_weight(node.op_type, position, *tensors[name]):
                 left.discard(name)
                 found[name] = (ParameterPart(name, (prod(tensors[name][0]),)),)

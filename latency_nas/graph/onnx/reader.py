@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,12 @@ from latency_nas.graph.normal_form.side_outputs import without_unread_outputs
 from latency_nas.graph.normal_form.spellings import into_parts, normalized
 from latency_nas.graph.onnx.call import Call, Step
 from latency_nas.graph.onnx.control import CONTROL, body_ops, is_joined
-from latency_nas.graph.onnx.model import STANDARD, OnnxModel, load, python_value, title
+from latency_nas.graph.onnx.model import STANDARD, OnnxModel, load, title
 from latency_nas.graph.onnx.ops import IDENTITY, read_call
 from latency_nas.graph.onnx.recurrent import RECURRENT, Recurrent, read_recurrent
 from latency_nas.graph.onnx.scopes import reads
 from latency_nas.graph.onnx.shapes import ImpossibleBranchError, complete
+from latency_nas.graph.onnx.value_types import DTYPES, number_in, type_name
 from latency_nas.graph.op_graph import BRANCH, Node, OpGraph, Value
 from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
@@ -44,11 +44,6 @@ __all__ = ["read_onnx"]
 
 logger = logging.getLogger(__name__)
 
-# ONNX's number of an element type -> ours
-_DTYPES = {
-    1: "fp32", 2: "int8", 3: "int8", 4: "int16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "fp16",
-    11: "fp32", 12: "int32", 13: "int64", 16: "bf16", 21: "int8", 22: "int8",
-}  # fmt: skip
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _MAX_DECISIONS = 32  # each needs another reading of the file
 _IN_INT8 = frozenset({"ConvInteger", "MatMulInteger"})  # only their sums are wider
@@ -71,12 +66,12 @@ class _Builder:
         index = self.index.get(name)
         if index is None:
             constant = name in self.model.weights
-            parts = self.model.parts.get(name, ()) if constant else None
             shape, kind = self.model.tensors[name]
-            index = self._new(shape, kind, constant=constant, parameter=name if constant else "", parts=parts)
-            known = self.model.constants.get(name) if constant else None
-            if known is not None and known.size and known.dtype.kind in "fiu" and (known == known.flat[0]).all():
-                self.values[index] = replace(self.values[index], number=float(known.reshape(-1)[0]))
+            if constant:
+                parts, number = self.model.parts.get(name, ()), number_in(self.model.constants.get(name))
+                index = self._new(shape, kind, constant=True, parameter=name, parts=parts, number=number)
+            else:
+                index = self._new(shape, kind)
             self.index[name] = index
         return index
 
@@ -88,19 +83,22 @@ class _Builder:
         constant: bool = False,
         parameter: str = "",
         parts: tuple[ParameterPart, ...] | None = None,
+        number: float | None = None,
     ) -> int:
-        if kind not in _DTYPES and kind != 0:
-            known, name = ", ".join(map(_type_name, _DTYPES)), _type_name(kind)
+        if kind not in DTYPES and kind != 0:
+            known, name = ", ".join(map(type_name, DTYPES)), type_name(kind)
             raise GraphError(f"Expected tensors of {self.model.name} to be of types {known}, but got {name}.")
-        dtype = _DTYPES.get(kind, "fp32")  # 0: not a tensor
-        self.values.append(Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts))
+        dtype = DTYPES.get(kind, "fp32")  # 0: not a tensor
+        self.values.append(
+            Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts, number=number)
+        )
         return len(self.values) - 1
 
     def call(self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> Call:
         tensors = self.model.tensors
         return Call(
             op=node.op_type,
-            attrs={attribute.name: python_value(attribute) for attribute in node.attribute},
+            attrs=self.model.attributes(node),
             shapes=tuple([tensors[name][0] if name else None for name in inputs]),
             outputs=tuple([tensors[name][0] for name in outputs]),
             inputs=inputs,
@@ -113,7 +111,7 @@ class _Builder:
         """Append the nodes that an ONNX node is read as; none if it changes nothing."""
         domain, op, sources = node.domain, node.op_type, node.input[:]
         outputs = [name for name in node.output[:] if name]
-        steps: Sequence[Step] = (Step(f"onnx.{domain}.{op}", {}),)
+        steps: Sequence[Step]
         if domain in STANDARD:
             if op in IDENTITY and sources:
                 self.index[outputs[0]] = self.add(sources[0])
@@ -132,6 +130,8 @@ class _Builder:
         elif is_joined(node):
             self._place_joined(node)
             return
+        else:
+            steps = (Step(f"onnx.{domain}.{op}", {}),)
         known = [self.add(name) for name in sources if name]
         inputs = tuple(known)
         for step in steps[:-1]:
@@ -159,7 +159,7 @@ class _Builder:
                     and len(steps) == 1
                 )
                 or (last.op == "pad" and not any(last.attrs["pads"]))  # type: ignore[arg-type]
-                or (last.op == "cast" and source.dtype == _DTYPES.get(kind))
+                or (last.op == "cast" and source.dtype == DTYPES.get(kind))
             )
         ):
             self.index[outputs[0]] = inputs[0]
@@ -185,7 +185,7 @@ class _Builder:
             self.append(node, step, (source,), (made,))
             source = made
         weights = tuple([self.add(name) for name in node.input[1:4] if name])
-        in_int8 = _DTYPES.get(tensors[node.input[1]][1]) == "int8"
+        in_int8 = DTYPES.get(tensors[node.input[1]][1]) == "int8"
         sequence = self._new(layer.shape, onnx.TensorProto.INT8 if in_int8 else kind)
         self.append(node, layer.step, (source, *weights), (sequence,))
         for position, name in enumerate(node.output):
@@ -205,12 +205,6 @@ class _Builder:
         self.nodes.append(
             Node(name=name, op=step.op, attrs=step.attrs, inputs=inputs, outputs=outputs, modules=(layer,))
         )
-
-
-def _type_name(kind: int) -> str:
-    """ONNX's name of a type of elements, or its number."""
-    types = onnx.TensorProto.DataType
-    return str(types.Name(kind)) if kind in types.values() else str(kind)
 
 
 def _taken(step: Step, inputs: tuple[int, ...], known: Sequence[int]) -> tuple[int, ...]:

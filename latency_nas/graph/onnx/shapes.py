@@ -17,9 +17,10 @@ from latency_nas.graph.onnx.constants import MAX_ELEMENTS, fold
 from latency_nas.graph.onnx.control import body_ops, expand, is_control, is_joined
 from latency_nas.graph.onnx.declared import drop_stale_shapes
 from latency_nas.graph.onnx.loop_shapes import take_kept_shapes
-from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, static_shape, take_value, title
+from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, take_value, title
 from latency_nas.graph.onnx.recurrent import RECURRENT
 from latency_nas.graph.onnx.scopes import reads
+from latency_nas.graph.onnx.value_types import static_shape
 
 __all__ = ["ImpossibleBranchError", "complete"]
 
@@ -36,13 +37,16 @@ _MAX_ROUNDS = 50  # of inference and folding; each must find at least one more s
 
 def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     """The nodes, sorted so that each comes after those that it reads from."""
-    nodes = [_with_first_output(node) if node.output and not node.output[0] else node for node in nodes]
-    made = {*model.inputs, *model.weights}
+    nodes, made = nodes[:], {*model.inputs, *model.weights}
     makers: dict[str, int] = {}
     for index, node in enumerate(nodes):
-        if not any(node.output):
+        outputs = node.output[:]
+        if not any(outputs):
             raise GraphError(f"Expected {title(node)} of {model.name} to have an output.")
-        for name in filter(None, node.output[:]):
+        if not outputs[0]:
+            node = nodes[index] = _with_first_output(node)
+            outputs = node.output[:]
+        for name in filter(None, outputs):
             if name in makers or name in made:
                 raise GraphError(f"Expected each tensor of {model.name} once, but {title(node)} makes `{name}` again.")
             makers[name] = index
@@ -70,7 +74,7 @@ def _in_order(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodePr
 
 def _with_first_output(node: onnx.NodeProto) -> onnx.NodeProto:
     """The node with a name for its first output, which nothing reads: what it costs follows from that one."""
-    if node.op_type in RECURRENT or not any(node.output):
+    if node.op_type in RECURRENT:
         return node
     named = onnx.NodeProto()
     named.CopyFrom(node)

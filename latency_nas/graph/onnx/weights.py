@@ -59,7 +59,7 @@ def _model(data: _Data) -> Iterator[bytes]:
 
 def _graph(data: _Data, start: int, end: int) -> Iterator[bytes]:
     kept = start  # the bytes between two large initializers are copied at once
-    for number, first, body, last in _fields(data, start, end):
+    for number, first, body, last in _fields(data, start, end, _MIN_BYTES):
         if number == _INITIALIZER and body and last - body > _MIN_BYTES:
             yield data[kept:first]
             yield from _sized(_INITIALIZER, list(_tensor(data, body, last)))
@@ -76,15 +76,23 @@ def _tensor(data: _Data, start: int, end: int) -> Iterator[bytes]:
             yield data[first:last]
 
 
-def _fields(data: _Data, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, start, start of the content (0 if the field has no length), and end of each field."""
+def _fields(data: _Data, start: int, end: int, above: int = 0) -> Iterator[tuple[int, int, int, int]]:
+    """Number, start, start of the content (0 if the field has no length), and end of each field of so many bytes."""
     at = start
     while at < end:
         first, body = at, 0
-        tag, at = (data[at], at + 1) if data[at] < 128 else _varint(data, at)
+        tag, at = data[at], at + 1
+        if tag >= 128:
+            tag, at = _varint(data, first)
         kind = tag & 7
         if kind == _SIZED:
-            size, body = (data[at], at + 1) if data[at] < 128 else _varint(data, at)
+            size = data[at]
+            if size < 128:
+                body = at + 1
+            elif (high := data[at + 1]) < 128:  # most sizes have one byte or two
+                size, body = size & 127 | high << 7, at + 2
+            else:
+                size, body = _varint(data, at)
             at = body + size
         elif kind == _VARINT:
             at = _varint(data, at)[1]
@@ -94,7 +102,8 @@ def _fields(data: _Data, start: int, end: int) -> Iterator[tuple[int, int, int, 
             raise ValueError(f"no field is written in the way {kind}")
         if at > end:
             raise ValueError("a field ends after what holds it")
-        yield tag >> 3, first, body, at
+        if at - first > above:
+            yield tag >> 3, first, body, at
 
 
 def _varint(data: _Data, at: int) -> tuple[int, int]:

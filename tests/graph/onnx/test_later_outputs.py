@@ -10,6 +10,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper
 
 from latency_nas.engine import fuse
+from latency_nas.errors import GraphError
 from latency_nas.graph.onnx.reader import read_onnx
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -57,3 +58,22 @@ def test_it_costs_the_same_whichever_output_is_read(
 def test_the_mask_of_a_dropout_that_drops_nothing_is_known() -> None:
     for outputs in (["y", "mask"], ["", "mask"]):
         assert kernels(helper.make_node("Dropout", ["x"], outputs), (1, 12), "mask", "MNN") == []
+
+
+def test_a_loop_that_leaves_out_a_state_is_refused() -> None:
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["goes_on"]), helper.make_node("Relu", ["state"], ["next"])],
+        "body",
+        [helper.make_tensor_value_info(name, kind, size) for name, kind, size in (
+            ("step", INT64, []), ("going", TensorProto.BOOL, []), ("state", FLOAT, [1, 8]),
+        )],
+        [helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+         helper.make_tensor_value_info("next", FLOAT, [1, 8])],
+    )  # fmt: skip
+    count = helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0)
+    cast = helper.make_node("Cast", ["sum"], ["n"], to=INT64)
+    loop = helper.make_node("Loop", ["n", "", ""], ["y"], body=body)
+    ends = [helper.make_tensor_value_info(name, FLOAT, size) for name, size in (("x", (1, 8)), ("y", None))]
+    graph = helper.make_graph([count, cast, loop], "loop", ends[:1], ends[1:])
+    with pytest.raises(GraphError, match=r"^Expected .*Loop `y`"):
+        read_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
