@@ -185,7 +185,6 @@ _READ: dict[str, Callable[..., Read]] = {
     "roll": _plain("roll"),
     "flip": lambda x, dims: ("flip", {"axes": tuple(sorted(dim % x.dim() for dim in dims))}),
     "copy": lambda to, source, *_, **__: ("expand" if to.dtype == source.dtype else "cast", {}),
-    **dict.fromkeys(("im2col", "unfold"), _plain("im2col")),
     "grid_sampler_2d": _plain("grid_sample"),
     "grid_sampler_3d": _plain("grid_sample"),
     "embedding": _plain("embedding"),

@@ -24,8 +24,7 @@ from latency_nas.graph.torch.ops import DTYPES, IDENTITY, SHAPE_ONLY, Attrs, ful
 from latency_nas.graph.torch.overwritten import Overwritten
 from latency_nas.graph.torch.parameter_trace import ParameterTrace
 from latency_nas.graph.torch.quantization import quantised
-from latency_nas.graph.torch.recurrent import read_recurrent
-from latency_nas.graph.torch.rewrites import SEPARATE, rewrite_of
+from latency_nas.graph.torch.rewrites import SEPARATE, WHOLE, rewrite_of
 from latency_nas.graph.torch.written import WrittenMemory
 from latency_nas.kernel import OPS
 
@@ -33,8 +32,8 @@ __all__ = ["Recorder"]
 
 _IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _WITH_SCALARS = frozenset(op for op, (_, optional) in OPS.items() if "scalar" in optional)
+_KEPT = IDENTITY | SHAPE_ONLY | WHOLE.keys()  # not decomposed
 _Indices = tuple[int, ...]  # of values
-_WHOLE = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})  # not decomposed into steps in time
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -188,9 +187,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return quantised(self.fake(tensors[0]), self._emit)
         if name == "_grouped_mm":  # torch's own fake accepts no fp32
             return self._emit(f"aten.{name}", {}, tensors[:2], (*tensors[0].shape[:-1], tensors[1].shape[-1]))
-        if name in _WHOLE:
+        if name in WHOLE:
             with self:
-                result = read_recurrent(func, args, self._emit)
+                result = WHOLE[name](func, args, self._emit)
             if result is not None:
                 return result
         rewrite = rewrite_of(name, func, kwargs)
@@ -200,7 +199,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if rewritten is not NotImplemented:
                 return rewritten
         op = read_op(func, args, kwargs, self.is_constant)
-        parts = decomposition(func) if op is None and name not in IDENTITY | SHAPE_ONLY | _WHOLE else None
+        parts = decomposition(func) if op is None and name not in _KEPT else None
         if parts is not None:
             with self:
                 return parts(*args, **kwargs)

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from latency_nas.graph.torch.activations import ACTIVATIONS
 from latency_nas.graph.torch.attention import encoder_layer, multi_head_attention, scaled_attention
+from latency_nas.graph.torch.recurrent import read_recurrent
 from latency_nas.graph.torch.statistics import STATISTICS
+from latency_nas.graph.torch.unfolded import read_windows
 
-__all__ = ["SEPARATE", "rewrite_of"]
+__all__ = ["SEPARATE", "WHOLE", "rewrite_of"]
 
 
 def _baddbmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -155,6 +157,13 @@ _REWRITES: dict[str, Callable[..., Any]] = {
     "sort": _sort,
     "floor_divide": lambda x, other: _divide(x, other, rounding_mode="floor"),
     **{f"div.{kind}_mode": _divide for kind in ("Tensor", "Scalar")},
+}
+
+# ops that are nodes of their own, not what torch makes of them -> function of the op, its arguments, and one that adds
+# a node; it gives None for a form that it does not know
+WHOLE: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), read_recurrent),
+    **dict.fromkeys(("unfold", "im2col"), read_windows),
 }
 
 # ops that are rewritten for constants, too: their results share memory, but are written to as if they did not

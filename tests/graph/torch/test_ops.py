@@ -138,7 +138,10 @@ CASES: dict[str, tuple[Any, tuple[tuple[int, ...], ...], list[tuple[str, dict[st
     "windows": (
         lambda x: (x.unfold(2, 2, 2), F.fold(F.unfold(x, 2), 6, 2)),
         (IMAGE,),
-        [("im2col", {}), ("im2col", {}), ("scatter", {})],
+        [
+            ("gather", {"axis": 2}), ("transpose", {"perm": (0, 1, 2, 4, 3)}), ("gather", {"axis": 2}),
+            ("gather", {"axis": 4}), ("transpose", {"perm": (0, 1, 2, 4, 3, 5)}), ("reshape", {}), ("scatter", {}),
+        ],
     ),
     "sort": (lambda x: x.sort(2), (WORDS,), [("topk", {"k": 8, "axis": 2})]),
     "floor division": (lambda x: x // 2, (WORDS,), [("div", {"scalar": 1}), ("floor", {})]),
@@ -287,6 +290,9 @@ SPELLED: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], str]] 
     "sum of a product": (lambda x, y: torch.addmm(x, x, y), ((8, 8), (8, 8)), "matmul add"),
     "scaled sum of a product": (
         lambda x, y: torch.addmm(x, x, y, beta=2, alpha=3), ((8, 8), (8, 8)), "matmul mul! mul! add"
+    ),
+    "windows of images": (
+        lambda x: F.unfold(x, (3, 2), 2, (1, 0), (2, 1)), (IMAGE,), "pad gather gather transpose reshape"
     ),
     "softplus": (lambda x: F.softplus(x), (WORDS,), "softplus greater! where"),
     "scaled softplus": (lambda x: F.softplus(x, 2), (WORDS,), "mul! softplus greater! div! where"),
