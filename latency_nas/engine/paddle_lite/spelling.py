@@ -14,7 +14,6 @@ from dataclasses import replace
 from latency_nas.graph.normal_form.patterns import Patterns
 from latency_nas.graph.normal_form.spellings import spelled_out
 from latency_nas.graph.op_graph import Node, OpGraph
-from latency_nas.kernel import Shape
 
 __all__ = ["join_chains"]
 
@@ -39,20 +38,17 @@ def _scaled_swish(found: Patterns, position: int) -> None:
         found.nodes[found.maker[product.outputs[0]]] = replace(product, op="swish", inputs=tuple(x), attrs={})
 
 
-def _without_ones(shape: Shape) -> list[int]:
-    return [size for size in shape if size != 1]
-
-
 def _cut_axis(found: Patterns, position: int) -> None:
-    """Join a slice at an index and a reshape that drops its axis, and others of size 1."""
+    """Join a slice and a reshape that drops axes of one cut each."""
     cut = found.nodes[position]
     dropped = found.reader(cut.outputs[0], "reshape")
     if dropped is None:
         return
     axes = cut.attrs["axes"]
     shape, wanted = found.values[cut.outputs[0]].shape, found.values[dropped.outputs[0]].shape
-    at_index = isinstance(axes, tuple) and any(shape[axis] == 1 for axis in axes)
-    if at_index and len(wanted) < len(shape) and _without_ones(shape) == _without_ones(wanted):
+    n_ones = sum(shape[axis] == 1 for axis in axes) if isinstance(axes, tuple) else 0
+    same = [size for size in shape if size != 1] == [size for size in wanted if size != 1]
+    if same and 0 < len(shape) - len(wanted) <= n_ones:
         found.remove(dropped)
         found.nodes[position] = replace(cut, outputs=dropped.outputs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 from latency_nas.graph.op_graph import OpGraph, Value
 from latency_nas.graph.paddle.ops import Attrs, read_op
@@ -51,6 +52,12 @@ def _indexed(op: PaddleOp, inputs: Sequence[int], source: Shape, target: Shape, 
     kind, attrs = read_op(whole, [source], target)
     if kind != "slice" or why_not_inferred(whole):
         return None
+    cuts = dict.fromkeys(map(int, op.attrs["decrease_axis"]), (0, 1))  # also those of size 1, which no cut changes
+    steps = attrs.get("steps", (1,) * len(cast(Shape, attrs["axes"])))
+    listed = zip(*(cast(Shape, item) for item in (attrs["axes"], attrs["starts"], steps)), strict=True)
+    axes, ends = zip(*sorted((cuts | {axis: (start, step) for axis, start, step in listed}).items()), strict=True)
+    attrs |= {"axes": axes, "starts": tuple(start for start, _ in ends)}
+    attrs |= {"steps": tuple(step for _, step in ends)} if "steps" in attrs else {}
     cut = emit(kind, attrs, inputs[:1], infer_shapes(whole, [source])[0])
     return [emit("reshape", {}, [cut], target)]
 

@@ -45,7 +45,7 @@ def test_indices_come_after_what_they_are_of_whatever_the_order_of_the_file() ->
         ((1,), (0,), (1,), (1,), (1, 12, 12), "axes=[1] starts=[0]"),
         ((1,), (-1,), (8,), (1,), (1, 12, 12), "axes=[1] starts=[7]"),
         ((1, 2), (1, 0), (3, 1), (2,), (1, 2, 12), "axes=[1,2] starts=[1,0]"),
-        ((0, 1, 2), (0, 3, 0), (1, 4, 1), (0, 1, 2), (12,), "axes=[1,2] starts=[3,0]"),
+        ((0, 1, 2), (0, 3, 0), (1, 4, 1), (0, 1, 2), (12,), "axes=[0,1,2] starts=[0,3,0]"),
     ],
 )
 def test_an_index_drops_its_axis(

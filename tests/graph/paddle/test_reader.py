@@ -99,7 +99,7 @@ def test_sums_are_additions_and_vectors_are_matrices(folder: Path, suffix: str) 
         *["add [1,8,16,16] [1,8,16,16] -> [1,8,16,16] dtype=fp32"] * 2,
         "linear [1,8,16,16] -> [1,8,16,1] bias=0 dtype=fp32",
         "reshape [1,8,16,1] -> [1,8,16] dtype=fp32",
-        "slice [1,8,16,16] -> [16] axes=[1,2] starts=[0,0] dtype=fp32",
+        "slice [1,8,16,16] -> [16] axes=[0,1,2] starts=[0,0,0] dtype=fp32",
         "reshape [16] -> [16,1] dtype=fp32",
         "matmul [1,8,16,16] [16,1] -> [1,8,16,1] dtype=fp32",
         "reshape [1,8,16,1] -> [1,8,16] dtype=fp32",
