@@ -15,7 +15,7 @@ from latency_nas.search.plan.plan import CostPlan
 def random_plan(
     rng: np.random.Generator, sizes: Sequence[int], n_terms: int = 0, *, n_families: int = 0, neighbours: bool = False
 ) -> CostPlan:
-    """A plan whose costs have errors, with `n_terms` terms of two and three choices, some of them negative.
+    """A plan whose costs have errors, with `n_terms` terms of two and three choices, some negative, some of groups.
 
     With `n_families`, a third of the costs are regressed. With `neighbours`, every pair of candidates of neighbouring
     choices has a term, too.
@@ -31,8 +31,12 @@ def random_plan(
 
     def term(number: int) -> Term:
         chosen = np.sort(rng.choice(len(sizes), 2 + number % 2, replace=False))
-        gates = tuple(int(begins[choice] + rng.integers(sizes[choice])) for choice in chosen)
-        return Term(candidates=gates, cost=cost(float(rng.uniform(-0.5, 1.0))))
+        gates = [int(begins[choice] + rng.integers(sizes[choice])) for choice in chosen]
+        value = cost(float(rng.uniform(-0.5, 1.0)))
+        if number % 3 == 2:
+            others = range(int(begins[chosen[0]]), gates[0])
+            return Term(candidates=((*others, gates[0]), *gates[1:]), cost=value)
+        return Term(candidates=tuple(gates), cost=value)
 
     costs_ms = tuple(tuple(map(float, rng.uniform(0.1, 2.0, n))) for n in sizes)
     fixed_ms = float(rng.uniform(0, 3))

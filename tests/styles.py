@@ -155,6 +155,12 @@ class PcDarts(Darts):
         return [tensor for tensor in held if tensor is not None]
 
 
+def node_of(edges: Sequence[tuple[nn.Module, Tensor]]) -> Tensor:
+    """A node of a derived cell: zero edges are left out, with their additions; where all are, they stay."""
+    kept = [(op, x) for op, x in edges if not isinstance(op, Zero)]
+    return reduce(add, [op(x) for op, x in kept or edges])
+
+
 class DerivedDarts(nn.Module):
     def __init__(self, net: Darts, architecture: Architecture) -> None:
         super().__init__()
@@ -168,22 +174,32 @@ class DerivedDarts(nn.Module):
             for reduction, kind in ((False, "normal"), (True, "reduce"))
         }
 
-    def edge(self, mixed: DartsMixedOp, index: int, x: Tensor) -> Tensor:
-        if not isinstance(mixed, PartialMixedOp):
-            return mixed._ops[index](x)
-        half = x.shape[1] // 2
-        return mixed.merge(x[:, half:], mixed._ops[index](x[:, :half]))
+    def edge(self, mixed: DartsMixedOp, index: int) -> nn.Module:
+        return DerivedPartial(mixed, index) if isinstance(mixed, PartialMixedOp) else mixed._ops[index]
 
     def forward(self, x: Tensor) -> Tensor:
         s0 = s1 = self.stem(x)
         for cell in self.cells:
             states, offset, picked = [cell.preprocess0(s0), cell.preprocess1(s1)], 0, self.picked[cell.reduction]
             for taken in self.taken[cell.reduction]:
-                edges = [self.edge(cell._ops[offset + j], picked[offset + j], h) for j, h in enumerate(states)]
+                ops = [self.edge(cell._ops[offset + j], picked[offset + j]) for j in range(len(states))]
                 offset += len(states)
-                states.append(reduce(add, edges) if taken is None else edges[taken])
+                edges = list(zip(ops, states, strict=True))
+                states.append(node_of(edges if taken is None else [edges[taken]]))
             s0, s1 = s1, reduce(add, states[-2:])
         return self.head(s1)
+
+
+class DerivedPartial(nn.Module):
+    """An edge of PC-DARTS: its zero leaves half of the channels, so that it is no absent edge."""
+
+    def __init__(self, mixed: PartialMixedOp, index: int) -> None:
+        super().__init__()
+        self.mixed, self.op = mixed, mixed._ops[index]
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.shape[1] // 2
+        return self.mixed.merge(x[:, half:], node_of([(self.op, x[:, :half])]))
 
 
 # --- NAS-Bench-201's cells (arXiv 2001.00326), with DARTS-V2 and GDAS (arXiv 1910.04465)
@@ -279,8 +295,8 @@ class DerivedNb201(nn.Module):
             nodes = [x]
             for i in range(1, 4):
                 keys = [f"{i}<-{j}" for j in range(i)]
-                edges = [cell.edges[key][self.picked[cell.edge2index[key]]] for key in keys]
-                nodes.append(reduce(add, [op(node) for op, node in zip(edges, nodes, strict=True)]))
+                ops = [cell.edges[key][self.picked[cell.edge2index[key]]] for key in keys]
+                nodes.append(node_of(list(zip(ops, nodes, strict=True))))
             x = nodes[-1]
         return self.head(x)
 

@@ -8,69 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from latency_nas.errors import GraphError
-from latency_nas.graph.parameters import ParameterPart
-from latency_nas.kernel import WITH_SIDE_OUTPUTS, AttrValue, Kernel, Shape, shared_kernel
+from latency_nas.graph.node import BRANCH, CHOICE, Node, Value
+from latency_nas.graph.normal_form.no_ops import without_no_ops
+from latency_nas.kernel import WITH_SIDE_OUTPUTS, Kernel, shared_kernel
 
 __all__ = ["BRANCH", "CHOICE", "Node", "OpGraph", "Value"]
-
-CHOICE = "choice"  # op of a node whose output is one of its inputs: a choice of a supernet
-# op of a node that reads a condition, which only an input's values decide, and two values: its output is the first of
-# them where the condition is false, otherwise the second; see `latency_nas.graph.branches`
-BRANCH = "branch"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Value:
-    """A tensor of the graph.
-
-    Args:
-        shape: Sizes.
-        dtype: Type of the elements, in the spelling of `Kernel`.
-        constant: Whether the tensor is known before the model runs: a weight, or a tensor computed only from weights.
-        parameter: Name of the parameter or buffer, or ``""``.
-        parts: Parts of parameters that a constant holds or was computed from; empty for buffers and numbers. None where
-            the graph does not record parameters.
-        number: The number that all elements of a constant are, where the source states it and the constant is small.
-    """
-
-    shape: Shape
-    dtype: str = "fp32"
-    constant: bool = False
-    parameter: str = ""
-    parts: tuple[ParameterPart, ...] | None = None
-    number: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """One operator.
-
-    Args:
-        name: Name that is unique in the graph: the calling module, a slash, and the op.
-        op: Name of the op in the vocabulary of `latency_nas.kernel.OPS`. An op that the reader does not know has its
-            framework's name.
-        inputs: Indices into `OpGraph.values`, with those of weights.
-        outputs: Indices into `OpGraph.values`.
-        attrs: Attributes of the op, as in `Kernel`.
-        modules: Names of the modules that were running, outermost first.
-        spelled: Nodes by which the source spells the op, in order; empty where it has the op itself. See
-            `latency_nas.graph.normal_form`.
-    """
-
-    name: str
-    op: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    attrs: Mapping[str, AttrValue]
-    modules: tuple[str, ...] = ()
-    spelled: tuple[Node, ...] = ()
-
-    def reading(self, others: Mapping[int, int]) -> Node:
-        """The node with other values in place of some of its inputs."""
-        if others.keys().isdisjoint(self.inputs) and not self.spelled:
-            return self
-        inputs = tuple([others.get(index, index) for index in self.inputs])
-        return replace(self, inputs=inputs, spelled=tuple([part.reading(others) for part in self.spelled]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +69,17 @@ class OpGraph:
                 needed.update(node.inputs)
         return self if len(kept) == len(self.nodes) else replace(self, nodes=tuple(reversed(kept)))
 
+    def without_no_ops(self) -> OpGraph:
+        """The graph without the nodes that change nothing (`latency_nas.graph.normal_form.no_ops`)."""
+        values, nodes, outputs = without_no_ops(self.values, self.nodes, self.outputs)
+        if len(nodes) == len(self.nodes):
+            return self if values == self.values else replace(self, values=values)
+        return replace(self, values=values, nodes=nodes, outputs=outputs).without_dead_nodes()
+
     def extract(self, architecture: Mapping[str, int]) -> OpGraph:
         """The graph of one architecture: each choice is replaced by the candidate of that index, others are removed.
+
+        What adds a candidate that gives zeros to another value changes nothing, and is removed too.
 
         Raises:
             GraphError: if a choice is missing, unknown, or its index is out of range.
@@ -149,4 +100,5 @@ class OpGraph:
                 chosen[node.outputs[0]] = chosen.get(picked, picked)
         outputs = tuple(chosen.get(index, index) for index in self.outputs)
         nodes = [node.reading(chosen) for node in self.nodes if node.op != CHOICE]
-        return replace(self, nodes=tuple(nodes), outputs=outputs).without_dead_nodes()
+        graph = replace(self, nodes=tuple(nodes), outputs=outputs).without_dead_nodes()
+        return graph.without_no_ops() if any(self.values[index].literal for index in chosen.values()) else graph

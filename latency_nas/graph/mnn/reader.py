@@ -9,6 +9,7 @@ Limitations:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from latency_nas.graph.mnn.model_file import MnnFile, MnnOp, read_mnn_file
 from latency_nas.graph.mnn.ops import Call, Step, read_call
 from latency_nas.graph.mnn.schema import DTYPES
 from latency_nas.graph.mnn.windows import Attrs
+from latency_nas.graph.normal_form.no_ops import is_idle_move
 from latency_nas.graph.normal_form.spellings import into_parts
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.kernel import Shape
@@ -28,7 +30,6 @@ __all__ = ["read_mnn"]
 
 _OF_MATMUL = "__matmul_converted"  # end of the names of convolutions that the converter makes of products
 _N_FLOATS = 8
-_IDLE_IF_SAME_SHAPE = frozenset({"reshape", "slice"})
 _OPERANDS = frozenset({
     "add", "sub", "mul", "div", "maximum", "minimum", "pow", "mod", "equal", "not_equal", "greater", "greater_equal",
     "less", "less_equal", "logical_and", "logical_or", "logical_xor", "matmul", "concat",
@@ -84,12 +85,11 @@ class _Builder:
                 f"Expected ops of {self.file.name} whose shapes follow without MNN, but `{op.name}` is {op.type}: read "
                 f"the file that it was converted from, or install MNN and ask it (--kernels engine)."
             )
-        if not step.op or (
-            step.op in _IDLE_IF_SAME_SHAPE and step.shapes[0] == shapes[0] and not step.attrs.get("steps")
-        ):
+        source = self._value(inputs[0])
+        if not step.op or is_idle_move(step.op, step.attrs, source, replace(source, shape=step.shapes[0])):
             self.index[op.outputs[0]] = self.index[inputs[0]]
             return
-        dtype = self._value(inputs[0]).dtype
+        dtype = source.dtype
         sources = tuple(self.index[index] for index in inputs)
         taken = sources if step.op in _OPERANDS else sources[:1]
         if op.name.endswith(_OF_MATMUL) and (linear := self._linear(step, taken[0])) is not None:

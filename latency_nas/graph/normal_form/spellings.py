@@ -210,7 +210,8 @@ def into_parts(split: Node) -> Node:
 
 
 def normalized(graph: OpGraph) -> OpGraph:
-    """The graph with each group of nodes that spells one op merged into one node."""
+    """The graph without ops that change nothing, and with each group of nodes that spells one op merged into one."""
+    graph = graph.without_no_ops()
     found = Patterns(graph)
     for position, node in enumerate(graph.nodes):
         for pattern in _PATTERNS.get(node.op, ()):

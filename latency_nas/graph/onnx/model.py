@@ -18,6 +18,8 @@ from latency_nas.errors import GraphError, InputMismatchError, short_repr
 from latency_nas.graph.input_shapes import InputShape, check_input_shape
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, MAX_FLOATS
 from latency_nas.graph.onnx.functions import write_out
+from latency_nas.graph.onnx.literals import literals_of
+from latency_nas.graph.onnx.open_inputs import how_to_give, lacking_shapes
 from latency_nas.graph.onnx.parameters import parameters_of
 from latency_nas.graph.onnx.value_types import static_shape
 from latency_nas.graph.onnx.weights import read_without_weights, without_weights
@@ -56,6 +58,8 @@ class OnnxModel:
         tensors: Shape and element type of each tensor, by name.
         weights: Names of all tensors that are known before the model runs.
         constants: Values of the small ones of these, by name.
+        literals: Names of the constants that are of the model's code (see `latency_nas.graph.onnx.literals`), with the
+            number that all of their elements are, or None.
         parts: Parts of parameters that weights hold, by name. Weights that are not parameters are left out.
         conditions: Names of the branches that unknown conditions decide, by the condition's name.
         decisions: Whether conditions are true, by their names, where only one branch can run with the given inputs.
@@ -74,6 +78,7 @@ class OnnxModel:
     tensors: dict[str, _Tensor] = field(default_factory=dict)
     weights: set[str] = field(default_factory=set)
     constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    literals: dict[str, float | None] = field(default_factory=dict)
     parts: dict[str, tuple[ParameterPart, ...]] = field(default_factory=dict)
     conditions: dict[str, str] = field(default_factory=dict)
     decisions: dict[str, bool] = field(default_factory=dict)
@@ -169,13 +174,16 @@ def take_weights(model: OnnxModel, graph: onnx.GraphProto, prefix: str = "") -> 
     for sparse in graph.sparse_initializer:
         name = sparse.values.name
         take_weight(model, name and f"{prefix}{name}", tuple(sparse.dims), sparse.values.data_type)
+    by_torch = model.proto.producer_name == "pytorch"
+    found = literals_of(graph, by_torch=by_torch, folder=model.folder)
+    model.literals.update({f"{prefix}{name}": number for name, number in found.items()})
     names = [node.output[0] for node in constants] + [*initializers]
     return {name: f"{prefix}{name}" for name in [*names, *(sparse.values.name for sparse in graph.sparse_initializer)]}
 
 
 def take_parameters(model: OnnxModel, nodes: Iterable[onnx.NodeProto]) -> None:
     """Record the weights that are parameters, as far as these nodes show it."""
-    model.parts.update(parameters_of(nodes, model.tensors, model.weights))
+    model.parts.update(parameters_of(nodes, model.tensors, model.weights - model.literals.keys()))
 
 
 def take_value(model: OnnxModel, name: str, array: NDArray[Any]) -> None:
@@ -233,7 +241,7 @@ def _take_inputs(model: OnnxModel, graph: onnx.GraphProto, given: InputShape | N
     left = [name for name, shape in static.items() if shape is None]
     shapes = _by_name(model, given, left)
     if lacking := [name for name in left if name not in shapes]:
-        raise _lacking(model, {name: declared[name] for name in lacking})
+        raise lacking_shapes(model.name, len(model.inputs), {name: declared[name] for name in lacking})
     for name, value in declared.items():
         shape = shapes[name] if name in shapes else static[name]
         tensor = value.type.tensor_type
@@ -264,31 +272,10 @@ def _by_name(model: OnnxModel, given: InputShape | None, left: Sequence[str]) ->
             return {targets[0]: checked}
         raise InputMismatchError(
             f"Expected `input_shape` to name inputs of {model.name} ({inputs}), but got one shape, {checked}: "
-            f"{_way(targets or model.inputs)}."
+            f"{how_to_give(targets or model.inputs)}."
         )
     if unknown := sorted(checked.keys() - set(model.inputs)):
         raise InputMismatchError(
             f"Expected `input_shape` to name inputs of {model.name} ({inputs}), but got {unknown[0]!r}."
         )
     return checked
-
-
-def _lacking(model: OnnxModel, values: Mapping[str, onnx.ValueInfoProto]) -> InputMismatchError:
-    """The error about inputs whose sizes are open."""
-    listed = []
-    for name, value in values.items():
-        sizes = [size.dim_param or max(size.dim_value, 0) or "?" for size in value.type.tensor_type.shape.dim]
-        listed.append(f"`{name}` ({', '.join(map(str, sizes))})")
-    way = f": {_way(list(values))}" if len(model.inputs) > 1 else ""
-    return InputMismatchError(
-        f"Expected `input_shape` for the input{'s' if len(listed) > 1 else ''} {', '.join(listed)} of {model.name}, "
-        f"whose sizes are open{way}."
-    )
-
-
-def _way(names: Sequence[str]) -> str:
-    """How to give the shapes of several inputs, in Python and at the command line."""
-    return (
-        f"give input_shape={{{', '.join(f'{name!r}: (...)' for name in names)}}}, or "
-        f"{' '.join(f'--input-shape {name}=...' for name in names)}"
-    )

@@ -26,6 +26,7 @@ from latency_nas.errors import GraphError, InputMismatchError, KernelError, shor
 from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.normal_form.computed_weights import with_computed_weights
+from latency_nas.graph.normal_form.no_ops import is_idle_move
 from latency_nas.graph.normal_form.side_outputs import without_unread_outputs
 from latency_nas.graph.normal_form.spellings import into_parts, normalized
 from latency_nas.graph.onnx.call import Call, Step
@@ -37,14 +38,12 @@ from latency_nas.graph.onnx.scopes import reads
 from latency_nas.graph.onnx.shapes import ImpossibleBranchError, complete
 from latency_nas.graph.onnx.value_types import DTYPES, number_in, type_name
 from latency_nas.graph.op_graph import BRANCH, Node, OpGraph, Value
-from latency_nas.graph.parameters import ParameterPart
 from latency_nas.kernel import Shape
 
 __all__ = ["read_onnx"]
 
 logger = logging.getLogger(__name__)
 
-_IDLE_IF_SAME_SHAPE = frozenset({"reshape", "expand", "tile", "slice"})
 _MAX_DECISIONS = 32  # each needs another reading of the file
 _IN_INT8 = frozenset({"ConvInteger", "MatMulInteger"})  # only their sums are wider
 
@@ -68,30 +67,28 @@ class _Builder:
             constant = name in self.model.weights
             shape, kind = self.model.tensors[name]
             if constant:
-                parts, number = self.model.parts.get(name, ()), number_in(self.model.constants.get(name))
-                index = self._new(shape, kind, constant=True, parameter=name, parts=parts, number=number)
+                literals, known = self.model.literals, self.model.constants.get(name)
+                number = literals.get(name) if known is None else number_in(known)
+                index = self._new(
+                    shape,
+                    kind,
+                    constant=True,
+                    parameter=name,
+                    parts=self.model.parts.get(name, ()),
+                    number=number,
+                    literal=number is not None and name in literals,
+                )
             else:
                 index = self._new(shape, kind)
             self.index[name] = index
         return index
 
-    def _new(
-        self,
-        shape: Shape,
-        kind: int,
-        *,
-        constant: bool = False,
-        parameter: str = "",
-        parts: tuple[ParameterPart, ...] | None = None,
-        number: float | None = None,
-    ) -> int:
+    def _new(self, shape: Shape, kind: int, **fields: Any) -> int:
+        """Index of a new value of a shape and of ONNX's number of a type; others of its fields by name."""
         if kind not in DTYPES and kind != 0:
             known, name = ", ".join(map(type_name, DTYPES)), type_name(kind)
             raise GraphError(f"Expected tensors of {self.model.name} to be of types {known}, but got {name}.")
-        dtype = DTYPES.get(kind, "fp32")  # 0: not a tensor
-        self.values.append(
-            Value(shape=shape, dtype=dtype, constant=constant, parameter=parameter, parts=parts, number=number)
-        )
+        self.values.append(Value(shape=shape, dtype=DTYPES.get(kind, "fp32"), **fields))  # 0: not a tensor
         return len(self.values) - 1
 
     def call(self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> Call:
@@ -148,19 +145,12 @@ class _Builder:
                 f"it makes {list(shape)} of {list(source.shape)}, which has another number of elements: it is fixed "
                 f"for another input shape"
             )
+        target = Value(shape=shape, dtype=DTYPES.get(kind, ""))
         if (
             source is not None
             and not source.constant
-            and (
-                (
-                    last.op in _IDLE_IF_SAME_SHAPE
-                    and source.shape == shape
-                    and "steps" not in last.attrs
-                    and len(steps) == 1
-                )
-                or (last.op == "pad" and not any(last.attrs["pads"]))  # type: ignore[arg-type]
-                or (last.op == "cast" and source.dtype == DTYPES.get(kind))
-            )
+            and len(steps) == 1
+            and is_idle_move(last.op, last.attrs, source, target)
         ):
             self.index[outputs[0]] = inputs[0]
             return

@@ -20,7 +20,7 @@ from latency_nas.graph.onnx.loop_shapes import take_kept_shapes
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, take_value, title
 from latency_nas.graph.onnx.recurrent import RECURRENT
 from latency_nas.graph.onnx.scopes import reads
-from latency_nas.graph.onnx.value_types import static_shape
+from latency_nas.graph.onnx.value_types import number_in, static_shape
 
 __all__ = ["ImpossibleBranchError", "complete"]
 
@@ -156,21 +156,30 @@ def _fold(model: OnnxModel, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]
         value = _value(model, node)
         if value is not None and len(node.output) == 1 and value.dtype.kind in "biuf":
             take_value(model, node.output[0], value)
-            _inherit_parts(model, node)
+            _inherit(model, node, number_in(value))
         elif (
             node.input
             and all(name in model.weights for name in reads(node))
             and all(name in model.tensors for name in node.output if name)
         ):
             model.weights.update(filter(None, node.output))
-            _inherit_parts(model, node)
+            _inherit(model, node, _filled(model, node))
         else:
             kept.append(node)
     return kept
 
 
-def _inherit_parts(model: OnnxModel, node: onnx.NodeProto) -> None:
-    """Give the outputs of a node all parts of parameters of its inputs."""
+def _filled(model: OnnxModel, node: onnx.NodeProto) -> float | None:
+    """The number that a node fills a large constant with."""
+    if node.op_type == "ConstantOfShape":
+        return float(numpy_helper.to_array(node.attribute[0].t).flat[0]) if node.attribute else 0.0
+    return model.literals.get(node.input[0]) if node.op_type in {"Expand", "Reshape", "Identity"} else None
+
+
+def _inherit(model: OnnxModel, node: onnx.NodeProto, number: float | None) -> None:
+    """Give the outputs of a node all parts of parameters of its inputs; a literal, if all inputs are literals."""
+    if node.op_type in _OF_SHAPES or all(name in model.literals for name in node.input if name):
+        model.literals.update({name: number for name in node.output if name})
     parts = tuple(dict.fromkeys(part for name in node.input for part in model.parts.get(name, ())))
     if parts and node.op_type not in _OF_SHAPES:
         model.parts.update({name: parts for name in node.output if name})

@@ -27,7 +27,7 @@ def type_name(kind: int) -> str:
 
 def number_in(known: NDArray[Any] | None) -> float | None:
     """The number that all elements of a constant are, if its values are known."""
-    if known is None or not known.size or known.dtype.kind not in "fiu":
+    if known is None or not known.size or known.dtype.kind not in "biuf":
         return None
     first = known.item(0)
     return float(first) if known.size == 1 or (known == first).all() else None

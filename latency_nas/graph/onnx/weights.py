@@ -1,5 +1,8 @@
 """Reads an ONNX file without the values of its large weights. No reader needs them, so they are skipped.
 
+Of values that are all the same 4 bytes, such as zeros, these 4 bytes are kept: `latency_nas.graph.onnx.literals` needs
+to know that they are.
+
 References:
     ONNX, ``onnx/onnx.proto``, and protobuf's encoding, https://protobuf.dev/programming-guides/encoding/.
 """
@@ -16,6 +19,7 @@ __all__ = ["read_without_weights", "without_weights"]
 
 _GRAPH, _INITIALIZER = 7, 5  # fields of a model, and of a graph
 _TYPE, _VALUES = 2, frozenset({4, 5, 7, 9, 10, 11})  # fields of a tensor; values have a field for each type of element
+_UNIT = 4  # bytes
 _FP32 = 1  # number of the type fp32
 _MIN_BYTES, _MAX_BYTES = 4 * MAX_FLOATS, 8 * MAX_ELEMENTS  # limits for values that are kept, of fp32 and of all types
 _VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5  # protobuf's encodings of a field
@@ -74,6 +78,15 @@ def _tensor(data: _Data, start: int, end: int) -> Iterator[bytes]:
             max_bytes = _MIN_BYTES
         if number not in _VALUES or not body or last - body <= max_bytes:
             yield data[first:last]
+        elif _are_equal(data, body, last):
+            yield from _sized(number, [data[body : body + _UNIT]])
+
+
+def _are_equal(data: _Data, start: int, end: int) -> bool:
+    """Whether a field consists of the same 4 bytes. Weights differ in the first few, so the rest is rarely read."""
+    unit, n = data[start : start + _UNIT], (end - start) // _UNIT
+    few = data[start : start + _UNIT * min(n, 16)]
+    return few == unit * (len(few) // _UNIT) and data[start:end] == unit * n
 
 
 def _fields(data: _Data, start: int, end: int, above: int = 0) -> Iterator[tuple[int, int, int, int]]:

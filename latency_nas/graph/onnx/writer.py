@@ -208,7 +208,10 @@ def _unary(writer: ModelParts, node: Node) -> None:
 def _binary(writer: ModelParts, node: Node) -> None:
     operands = writer.operands(node)
     if node.attrs.get("scalar"):
-        operands.append(writer.tensor(f"{node.name}.scalar", np.array(0.5, np.float32)))
+        number = writer.tensor(f"{node.name}.scalar", np.array(0.5, np.float32))
+        constants = [writer.graph.values[index].constant for index in node.inputs]
+        operands = [number if is_constant else name for is_constant, name in zip(constants, operands, strict=True)]
+        operands += [number] * (len(operands) == 1)
     writer.emit(node, _BINARY[node.op], operands)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
-from latency_nas.graph.input_shapes import InputShape, check_input_shape
+from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.normal_form.computed_weights import by_weights
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.paddle.biases import with_biases
 from latency_nas.graph.paddle.folding import Numbers, compute, typed, with_numbers
+from latency_nas.graph.paddle.literals import LIKE, filled, scale_number, stated_number
 from latency_nas.graph.paddle.ops import RANDOM, SIDE_SLOTS, Attrs, is_identity, made_by, operands, read_op
-from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram
+from latency_nas.graph.paddle.program import PaddleOp, PaddleProgram, shapes_by_name
 from latency_nas.graph.paddle.shapes import infer_shapes, why_not_inferred
 from latency_nas.graph.paddle.steps import read_steps
 from latency_nas.graph.parameters import ParameterPart
@@ -50,7 +52,7 @@ def build(program: PaddleProgram, source: str, input_shape: InputShape | None) -
         GraphError: if an operator does not fit the others, or leaves a shape open.
         InputMismatchError: if `input_shape` does not fit the program.
     """
-    builder = ProgramBuilder(program, source, _by_name(program, source, input_shape))
+    builder = ProgramBuilder(program, source, shapes_by_name(program, source, input_shape))
     with np.errstate(all="ignore"):  # numbers of a damaged program
         for number, op in enumerate(program.ops):
             _add(builder, number, op)
@@ -68,22 +70,6 @@ def _add(builder: ProgramBuilder, number: int, op: PaddleOp) -> None:
             f"Expected the operators of {builder.source} to fit each other, but number {number} ({op.type}) does not: "
             f"{reason}."
         ) from error
-
-
-def _by_name(program: PaddleProgram, source: str, given: InputShape | None) -> Mapping[str, Shape]:
-    """The shapes that are given, by name of the input."""
-    fed = (name for op in program.ops if op.type == "feed" for name in op.outputs.get("Out", ()))
-    inputs = [name for name in fed if name in program.variables]
-    checked = check_input_shape(given)
-    shapes = checked if isinstance(checked, dict) else {} if checked is None else dict.fromkeys(inputs, checked)
-    unknown = [name for name in shapes if name not in inputs]
-    if unknown or (not isinstance(checked, dict) and len(shapes) > 1):
-        listed = ", ".join(f"{short_repr(name)} of shape {program.variables[name].shape}" for name in inputs)
-        raise InputMismatchError(
-            f"Expected `input_shape` to fit the inputs of {source} ({listed}), one shape or a shape for each by name, "
-            f"but got {short_repr(given)}."
-        )
-    return shapes
 
 
 class ProgramBuilder:
@@ -130,16 +116,23 @@ class ProgramBuilder:
             return
         targets = self.shapes_of(results, op, shapes)
         made = dict(zip(results, targets, strict=True)) | self.side_results(op)
-        if op.type not in RANDOM and all(values[index].constant for index in inputs):
-            constants = {self.define(name, shape, self.parts(inputs)) for name, shape in made.items()}
-            self.literals |= constants if self.literals.issuperset(inputs) else set()
+        if op.type in LIKE:
+            self.set_literal(self.define(results[0], targets[0], ()), filled(op, [values[index] for index in inputs]))
+        elif op.type not in RANDOM and all(values[index].constant for index in inputs):
+            constants = [self.define(name, shape, self.parts(inputs)) for name, shape in made.items()]
+            for index in constants if self.literals.issuperset(inputs) else ():
+                stated = stated_number(op, *read_op(op, shapes, targets[0]), [values[index] for index in inputs])
+                self.set_literal(index, stated)
         elif results and is_identity(op, shapes[:1], targets[0]):
             for name, shape in list(made.items())[1:]:  # the mask of a dropout, which drops nothing
                 self.define(name, shape, ())
             self.index[results[0]] = inputs[0]
         elif results and not self.add_steps(number, op, inputs, results, targets):
             kind, attrs = self.read(op, inputs, shapes, targets[0])
-            self.emit(f"#{number}", op, kind, attrs, inputs, [self.define(*item) for item in made.items()])
+            outputs = [self.define(*item) for item in made.items()]
+            self.emit(f"#{number}", op, kind, attrs, inputs, outputs)
+            if kind == "mul" and scale_number(op, kind) == 0:
+                self.values[outputs[0]] = replace(self.values[outputs[0]], number=0.0, literal=True)
 
     def side_results(self, op: PaddleOp) -> dict[str, Shape]:
         """The shapes of results that only few programs read, and this one does."""
@@ -185,8 +178,15 @@ class ProgramBuilder:
         """Define variables of known numbers."""
         for name, item in zip(names, numbers, strict=True):
             index = self.define(name, item.shape, ())
-            self.literals.add(index)
+            is_one = item.size and (item == item.flat[0]).all()
+            self.set_literal(index, float(item.flat[0]) if is_one else None)
             self.numbers[name] = typed(item, self.values[index].dtype)
+
+    def set_literal(self, index: int, number: float | None) -> None:
+        """Record that a constant is of the program's code, with the number that all its elements are."""
+        self.literals.add(index)
+        if number is not None:
+            self.values[index] = replace(self.values[index], number=number, literal=True)
 
     def read(self, op: PaddleOp, inputs: Sequence[int], shapes: Sequence[Shape], target: Shape) -> tuple[str, Attrs]:
         """The op and attributes of an operator, corrected where operands are weights or numbers."""

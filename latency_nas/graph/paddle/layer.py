@@ -8,8 +8,7 @@ Limitations:
 1. Paddle refuses a forward that decides by the value of a tensor, such as ``int(gates.argmax())``. A candidate may be
    picked by anything else.
 2. All candidates of a choice must give tensors of the same shape.
-3. A candidate counts as free if its last operator is a product with the number zero.
-4. A product of an output with a single computed number counts as its weight. A derived network does not have it.
+3. A product of an output with a single computed number counts as its weight. A derived network does not have it.
 """
 
 from __future__ import annotations
@@ -26,16 +25,17 @@ from typing import Any
 
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.normal_form.spellings import normalized
-from latency_nas.graph.op_graph import CHOICE, Node, OpGraph
-from latency_nas.graph.paddle.ops import Attrs
+from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
 from latency_nas.graph.paddle.program import PaddleProgram
 from latency_nas.graph.paddle.reader import read_program, read_with_sums
-from latency_nas.graph.paddle.steps import with_additions
+from latency_nas.graph.paddle.steps import SUM, with_additions
 
 __all__ = ["read_layer"]
 
 _MARK = -7_340_033.0  # minus the number of a choice, this marks the choice; no network adds such a number
-_STACKED = frozenset({"mul", "reshape", "reduce_sum", "transpose", "matmul", "linear", "expand"})
+_STACKED = frozenset({
+    "mul", "reshape", "reduce_sum", "transpose", "matmul", "linear", "expand", "paddle.einsum", "paddle.unbind",
+})  # fmt: skip
 
 
 def read_layer(
@@ -150,7 +150,6 @@ class _Calls:
         self.candidates = [
             [None if path is None else found[path] for path in candidates] for candidates in choices.values()
         ]
-        self.free: dict[str, tuple[int, ...]] = {}  # name of a choice -> its candidates that give zeros
         self.error: GraphError | None = None
         self._open: dict[int, _Instance] = {}
         self._inside: set[int] = set()
@@ -191,9 +190,7 @@ class _Calls:
     def _run_all(self, number: int, x: Any, *more: Any, **named: Any) -> Any:
         import paddle
 
-        outputs = [x * 0.0 if layer is None else layer(x, *more, **named) for layer in self.candidates[number]]
-        free = tuple(index for index, output in enumerate(outputs) if _is_zero(output))
-        self.free[self.names[number]] = free
+        outputs = [x if layer is None else layer(x, *more, **named) for layer in self.candidates[number]]
         shapes = [tuple(output.shape) for output in outputs]
         if len(set(shapes)) > 1:
             self.error = GraphError(
@@ -213,15 +210,6 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _is_zero(output: Any) -> bool:
-    """Whether an output is a product with the number zero, like DARTS's `none`."""
-    op = output.get_defining_op()
-    if op is None or op.name() != "pd_op.scale":
-        return False
-    factor = op.operand_source(1).get_defining_op()
-    return bool(factor.name() == "pd_op.full" and factor.attrs()["value"] == 0.0 and op.attrs()["bias"] == 0.0)
-
-
 class _Unmixed:
     """Removes the ops that mix the outputs of candidates."""
 
@@ -233,7 +221,6 @@ class _Unmixed:
             if op.type == "full" and _MARK - len(calls.names) < op.attrs["value"] <= _MARK
             for name in op.outputs["Out"]
         }
-        self.n_consumers = graph.n_consumers()
         self.nodes: list[Node] = []
         self.mixed: dict[int, int] = {}  # value of a mixture -> the choice's output that it equals
 
@@ -251,20 +238,8 @@ class _Unmixed:
     def _choose(self, name: str, node: Node) -> None:
         (output,) = node.outputs
         inputs = tuple(self.mixed.get(index, index) for index in node.inputs[:-1])
-        free = self.calls.free[name]
-        for index in free:
-            self._set_layer(inputs[index], str(self.calls.paths[name][index]))
-        attrs: Attrs = {"name": name, "free": free} if free else {"name": name}
-        self.nodes.append(replace(node, op=CHOICE, inputs=inputs, attrs=attrs))
+        self.nodes.append(replace(node, op=CHOICE, inputs=inputs, attrs={"name": name}))
         self.mixed[output] = output
-
-    def _set_layer(self, value: int, layer: str) -> None:
-        """Set the layer of the nodes that make a value and nothing else."""
-        maker = next((place for place, node in enumerate(self.nodes) if value in node.outputs), None)
-        if maker is not None and self.n_consumers[value] == 1:
-            self.nodes[maker] = replace(self.nodes[maker], modules=(layer,))
-            for index in self.nodes[maker].inputs:
-                self._set_layer(index, layer)
 
     def _add(self, node: Node) -> None:
         mixtures = {self.mixed[index] for index in node.inputs if index in self.mixed}
@@ -287,7 +262,13 @@ class _Unmixed:
             return node.op in _STACKED
         if node.op == "mul":
             return len(others) == 1 and prod(self._shape(others[0])) == 1
-        return node.op in ("add", "stack") and not others
+        if node.op in ("add", SUM):
+            return all(self._adds_nothing(self.source.values[index]) for index in others)
+        return node.op == "stack" and not others
+
+    def _adds_nothing(self, value: Value) -> bool:
+        """Whether a value is zero, or the weight of a candidate that does not run in this step."""
+        return value.constant and (value.number == 0 if value.literal else prod(value.shape) == 1)
 
     def _shape(self, index: int) -> tuple[int, ...]:
         return self.source.values[index].shape

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["PaddleOp", "PaddleProgram", "PaddleVariable", "variable"]
+from latency_nas.errors import InputMismatchError, short_repr
+from latency_nas.graph.input_shapes import InputShape, check_input_shape
+from latency_nas.kernel import Shape
+
+__all__ = ["PaddleOp", "PaddleProgram", "PaddleVariable", "shapes_by_name", "variable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +61,28 @@ class PaddleProgram:
 
     ops: tuple[PaddleOp, ...]
     variables: Mapping[str, PaddleVariable]
+
+
+def shapes_by_name(program: PaddleProgram, source: str, given: InputShape | None) -> Mapping[str, Shape]:
+    """The shapes that are given, by name of the input.
+
+    Args:
+        program: Program.
+        source: Name of the program in messages.
+        given: Shape of the only input, or a mapping input -> shape.
+
+    Raises:
+        InputMismatchError: if these do not fit the inputs of the program.
+    """
+    fed = (name for op in program.ops if op.type == "feed" for name in op.outputs.get("Out", ()))
+    inputs = [name for name in fed if name in program.variables]
+    checked = check_input_shape(given)
+    shapes = checked if isinstance(checked, dict) else {} if checked is None else dict.fromkeys(inputs, checked)
+    unknown = [name for name in shapes if name not in inputs]
+    if unknown or (not isinstance(checked, dict) and len(shapes) > 1):
+        listed = ", ".join(f"{short_repr(name)} of shape {program.variables[name].shape}" for name in inputs)
+        raise InputMismatchError(
+            f"Expected `input_shape` to fit the inputs of {source} ({listed}), one shape or a shape for each by name, "
+            f"but got {short_repr(given)}."
+        )
+    return shapes

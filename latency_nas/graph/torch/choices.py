@@ -9,8 +9,7 @@ Limitations:
 1. All candidates of a choice must give tensors of the same shape.
 2. A product with a single computed number that is not a parameter counts as the weight of a mixture or of an edge. A
    derived network does not have it.
-3. An addition of the number 0, with which Python's ``sum`` begins, is left out. A derived network does not have it.
-4. A candidate that is None adds nothing. It is read as the identity, and the search prices it at 0.
+3. A candidate that is None adds nothing. It is read as the identity.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import CHOICE, Node
@@ -153,26 +151,18 @@ class CandidateCalls:
     def _run_all(self, member: Member, args: Any, kwargs: Any) -> Tensor:
         """Read all candidates of a choice; the tensor that represents the output of one of them."""
         running, self.graph.modules = self.graph.modules, self.graph.modules[:-1]
-        outputs: list[Any] = []
-        free = []
         try:
-            for index, module in enumerate(member.modules):
-                outputs.append(self._run_one(member, index, args, kwargs))
-                self._inside.add((member.choice, index))
-                if module is None or _gives_zeros(module, args, kwargs):
-                    free.append(index)
-                self._inside.discard((member.choice, index))
+            outputs = [self._run_one(member, index, args, kwargs) for index in range(len(member.modules))]
         finally:
             self.graph.modules = running
-        return self._choose(member.choice, outputs, tuple(free))
+        return self._choose(member.choice, outputs)
 
-    def _choose(self, name: str, outputs: Sequence[Any], free: tuple[int, ...]) -> Tensor:
+    def _choose(self, name: str, outputs: Sequence[Any]) -> Tensor:
         """Add a choice among `outputs` to the graph; its output is a new tensor."""
         check_alike(name, outputs, range(len(outputs)))
         inputs = tuple(self.graph.find(tensor) for tensor in outputs)
         result = torch.empty_like(outputs[0])
-        attrs: Attrs = {"name": name, "free": free} if free else {"name": name}
-        self.graph.append(CHOICE, attrs, inputs, (self.graph.add(result),))
+        self.graph.append(CHOICE, {"name": name}, inputs, (self.graph.add(result),))
         self._mixed[id(result)] = (result, result)
         return result
 
@@ -193,7 +183,7 @@ class CandidateCalls:
             return total
         if not mixtures:
             if op == "add" and len(others) == 1 and not isinstance(args[1], Tensor) and args[1] == 0:
-                return others[0]
+                return others[0]  # the start of Python's `sum`: what is summed stays known as such
             scaled = [tensor for tensor in others if not self.graph.is_weight(tensor)]
             return scaled[0] if op == "mul" and (len(others), len(scaled)) == (2, 1) else None
         output = self._mixed[id(mixtures[0])][1]
@@ -259,16 +249,3 @@ class CandidateCalls:
             numbers = [leaf for leaf in tree_leaves(args) if isinstance(leaf, int | float)]
             return not any(numbers) and all(self.graph.is_weight(item) or self.graph.is_zero(item) for item in others)
         return op in ("stack", "detach", "alias", "clone") and not others
-
-
-def _gives_zeros(module: nn.Module, args: Any, kwargs: Any) -> bool:
-    """Whether a module without weights gives zeros for an input of ones."""
-    if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
-        return False
-
-    def ones(tensor: Tensor) -> Tensor:
-        return torch.ones(tensor.shape, dtype=tensor.dtype)
-
-    with _disable_current_modes():
-        args, kwargs = tree_map_only(Tensor, ones, (args, kwargs))
-        return not bool(module(*args, **kwargs).any())

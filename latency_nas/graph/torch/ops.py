@@ -11,7 +11,9 @@ from torch import Tensor
 from latency_nas.graph.torch.windows import Attrs, Read, adaptive_pool, conv, conv_transpose, convolution, pool
 from latency_nas.kernel import AttrValue
 
-__all__ = ["DTYPES", "IDENTITY", "SHAPE_ONLY", "Attrs", "full_name", "is_random", "name_of", "read_op"]
+__all__ = [
+    "DTYPES", "IDENTITY", "SHAPE_ONLY", "Attrs", "filled", "full_name", "is_random", "name_of", "operands", "read_op",
+]  # fmt: skip
 
 DTYPES = {
     torch.float32: "fp32",
@@ -207,6 +209,9 @@ SHAPE_ONLY = frozenset({
     "zero",
 })  # fmt: skip
 
+_FILLED = {"zeros_like": 0.0, "new_zeros": 0.0, "zero": 0.0, "ones_like": 1.0, "new_ones": 1.0}
+_FILLED_WITH = {"full_like": 1, "new_full": 2, "fill": 1}  # position of the number
+
 _PRODUCTS = frozenset({"linear", "matmul", "mm", "bmm", "addmm"})
 
 
@@ -228,6 +233,20 @@ def full_name(name: str) -> str:
 def is_random(func: Any) -> bool:
     """Whether an op draws random numbers: nobody knows its results before the model runs."""
     return torch.Tag.nondeterministic_seeded in func.tags
+
+
+def filled(name: str, args: Sequence[Any]) -> float | None:
+    """The number that an op of `SHAPE_ONLY` fills its result with; None where it is not stated."""
+    place = _FILLED_WITH.get(name, len(args))
+    number = args[place] if place < len(args) and name in _FILLED_WITH else _FILLED.get(name)
+    return float(number) if isinstance(number, int | float) else None
+
+
+def operands(name: str, args: Sequence[Any]) -> Sequence[Any] | None:
+    """The two operands of an op, tensors or numbers, in the order of the vocabulary; None if it has not two."""
+    if name not in _BINARY or name == "where" or len(args) < 2:
+        return None
+    return args[1::-1] if name == "rsub" else args[:2]
 
 
 def _product(name: str, args: Sequence[Any], constant: Callable[[Tensor], bool]) -> Read:

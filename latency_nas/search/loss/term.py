@@ -25,6 +25,7 @@ from latency_nas.search.loss.target import Target
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Limit
+from latency_nas.search.select.reach import reach
 
 __all__ = ["Term"]
 
@@ -134,7 +135,7 @@ class Term(Float64State, ABC):
         """Refuse a target that `plan` cannot reach, and a factor whose formula is undefined for its costs."""
         target.check(plan)
         if isinstance(self.penalty, Factor):
-            self.penalty.check(plan.bounds()[0], target.value, self.quantity)
+            self.penalty.check(reach(plan)[0], target.value, self.quantity)
 
     def goal(self) -> tuple[Target, CostPlan]:
         """The target and the plan."""

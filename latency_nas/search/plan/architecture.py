@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from latency_nas.errors import SearchError
 
@@ -42,3 +43,27 @@ def _index(picked: int | str, choice: str, names: Sequence[str]) -> int:
         or_name = f" or one of {', '.join(names)}" if isinstance(picked, str) else ""
         raise SearchError(f"Expected a candidate of `{choice}` from 0 to {len(names) - 1}{or_name}, but got {picked}.")
     return index
+
+
+def check_gates(gates: ArrayLike, choices: Sequence[str], offsets: NDArray[np.intp]) -> NDArray[np.float64]:
+    """`gates` as a vector of float64; its length and numbers are checked.
+
+    Args:
+        gates: Weight of each candidate, flat.
+        choices: Names of the choices.
+        offsets: Number of each choice's first candidate, and of all candidates.
+
+    Raises:
+        SearchError: if their number is another one, or they are not finite.
+    """
+    vector = np.asarray(gates, np.float64)
+    if vector.shape != (offsets[-1],):
+        raise SearchError(
+            f"Expected a flat vector of {offsets[-1]} gates, one for each candidate of the {len(choices)} choices, but "
+            f"got the shape {vector.shape}."
+        )
+    if not np.isfinite(vector).all():
+        rows = np.searchsorted(offsets, np.flatnonzero(~np.isfinite(vector)), side="right") - 1
+        names = ", ".join(f"`{choices[row]}`" for row in dict.fromkeys(rows))
+        raise SearchError(f"Expected finite gates, but those of {names} are NaN or infinite.")
+    return vector

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
 
-__all__ = ["Table", "extreme_sums"]
+__all__ = ["MAX_STATES", "Table", "extreme_sums"]
 
-_MAX_STATES = 2_000_000  # architectures of choices that depend on each other
+MAX_STATES = 2_000_000  # architectures of choices that depend on each other
 
 Table = tuple[tuple[int, ...], NDArray[np.float64]]  # numbers of choices, and costs with an axis for each
 
@@ -47,7 +47,7 @@ def _largest_sum(tables: Iterable[Table], sizes: Sequence[int], names: Sequence[
         joined = {row: sorted({other for rows, _ in tables if row in rows for other in rows}) for row in left}
         row = min(left, key=lambda row: prod(sizes[other] for other in joined[row]))
         rows = joined[row]
-        if prod(sizes[other] for other in rows) > _MAX_STATES:
+        if prod(sizes[other] for other in rows) > MAX_STATES:
             raise SearchError(
                 f"Expected choices that depend on a few others each, but {len(rows)} of them depend on each other: "
                 f"{', '.join(names[other] for other in rows[:8])}."

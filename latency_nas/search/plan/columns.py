@@ -18,21 +18,27 @@ class Columns:
 
     Args:
         diagrams: Functions of the choices.
-        rows: Indices of candidates, of shape ``(architectures, choices)``.
     """
 
-    def __init__(self, diagrams: Diagrams, rows: NDArray[np.intp]) -> None:
-        self._diagrams, self._rows = diagrams, rows.tolist()
+    def __init__(self, diagrams: Diagrams) -> None:
+        self._diagrams = diagrams
+        self._rows: list[list[int]] = []
         self._values: dict[Diagram, list[Hashable]] = {}
         self._numbers: dict[Diagram, NDArray[np.intp]] = {}
         self._n_values: dict[Diagram, int] = {}
         self._parts: dict[Hashable, tuple[Diagram, ...]] = {}
 
+    def take(self, rows: NDArray[np.intp]) -> None:
+        """Take architectures, of shape ``(architectures, choices)``: those that are known, and then new ones."""
+        self._rows = rows.tolist()
+        self._numbers.clear()
+        self._parts.clear()
+
     def values(self, function: Diagram) -> list[Hashable]:
         """The value for each architecture."""
-        if function not in self._values:
-            self._values[function] = [self._diagrams.value(function, row) for row in self._rows]
-        return self._values[function]
+        found = self._values.setdefault(function, [])
+        found += [self._diagrams.value(function, row) for row in self._rows[len(found) :]]
+        return found
 
     def parts(
         self,

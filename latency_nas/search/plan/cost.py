@@ -32,14 +32,23 @@ class Cost:
     kernels: tuple[KernelEstimate, ...] | None = field(default=None, compare=False, repr=False)
 
 
+Group = tuple[int, ...]  # numbers of candidates of one choice
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
     """What candidates of different choices add to a network's cost where they are chosen together.
 
     Args:
-        candidates: Numbers of the candidates, counted through all choices.
+        candidates: Numbers of the candidates, counted through all choices; in place of one, those of which one is
+            chosen, all of the same choice.
         cost: Cost that they add.
     """
 
-    candidates: tuple[int, ...]
+    candidates: tuple[int | Group, ...]
     cost: Cost
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """`candidates`, one alone as a group, too."""
+        return tuple([(item,) if isinstance(item, int) else item for item in self.candidates])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -40,6 +41,9 @@ class Diagrams:
         self._nodes: list[tuple[int, tuple[Diagram, ...]]] = []  # the choice, len(sizes) for a value; the candidates'
         self._values: dict[Diagram, Any] = {}
         self._numbers: dict[Hashable, Diagram] = {}
+        self._found: dict[Diagram, list[Any]] = {}  # the values of each function that were asked for
+        self._applied: WeakKeyDictionary[Callable[..., Hashable], dict[tuple[Diagram, ...], Diagram]]
+        self._applied = WeakKeyDictionary()  # results of each function that is still in use
         self._choices = [
             self._node(number, tuple([self.constant(index) for index in range(size)]))
             for number, size in enumerate(sizes)
@@ -60,11 +64,26 @@ class Diagrams:
 
     def select(self, number: int, functions: Sequence[Diagram]) -> Diagram:
         """The function of the candidate that a choice has."""
-        return self.apply(lambda index, *values: values[index], self.choice(number), *functions)
+        return functions[0] if len(set(functions)) == 1 else self.apply(_item, self.choice(number), *functions)
+
+    def switch(self, selector: Diagram, functions: Mapping[Any, Diagram], other: Diagram) -> Diagram:
+        """The function that belongs to the value of `selector`, and `other` for values without one."""
+        done: dict[Diagram, Diagram] = {}
+
+        def result(selector: Diagram) -> Diagram:
+            if selector not in done:
+                if selector in self._values:
+                    done[selector] = functions.get(self._values[selector], other)
+                else:
+                    choice, children = self._nodes[selector]
+                    done[selector] = self.select(choice, [result(child) for child in children])
+            return done[selector]
+
+        return result(selector)
 
     def apply(self, function: Callable[..., Hashable], *operands: Diagram) -> Diagram:
         """The function whose value is `function` of the operands' values."""
-        done: dict[tuple[Diagram, ...], Diagram] = {}
+        done = self._applied.setdefault(function, {})
         nodes, n_choices = self._nodes, len(self.sizes)
 
         def result(operands: tuple[Diagram, ...]) -> Diagram:
@@ -74,17 +93,11 @@ class Diagrams:
             if first == n_choices:
                 found = self.constant(function(*[self._values[operand] for operand in operands]))
             else:
-                children = [nodes[operand][1] if nodes[operand][0] == first else None for operand in operands]
-                found = self._node(
-                    first,
-                    tuple([
-                        result(tuple([
-                            operand if child is None else child[index]
-                            for operand, child in zip(operands, children, strict=True)
-                        ]))
-                        for index in range(self.sizes[first])
-                    ]),
-                )  # fmt: skip
+                columns = [
+                    nodes[operand][1] if nodes[operand][0] == first else (operand,) * self.sizes[first]
+                    for operand in operands
+                ]
+                found = self._node(first, tuple(map(result, zip(*columns, strict=True))))
             done[operands] = found
             return found
 
@@ -107,6 +120,8 @@ class Diagrams:
 
     def values(self, function: Diagram) -> list[Any]:
         """All values of a function."""
+        if function in self._found:
+            return self._found[function]
         seen, stack, found = {function}, [function], list[Any]()
         while stack:
             last = stack.pop()
@@ -115,6 +130,7 @@ class Diagrams:
             new = set(self._nodes[last][1]) - seen
             seen |= new
             stack += sorted(new)
+        self._found[function] = found
         return found
 
     def paths(self, function: Diagram) -> Iterator[tuple[Path, Any]]:
@@ -158,3 +174,7 @@ class Diagrams:
             path[choice] = tuple([index for index, other in enumerate(children) if other == child])
             function = int(child)
         return path
+
+
+def _item(index: int, *values: Hashable) -> Hashable:
+    return values[index]

@@ -57,6 +57,7 @@ class _OnDevice:
     flat: Tensor  # index of each gate in that matrix, flattened
     is_logits: Tensor  # for each gate, whether a softmax is still to normalise it
     costs: Tensor
+    group_gates: Tensor
     term_gates: Tensor
     term_costs: Tensor
 
@@ -116,7 +117,8 @@ class PackedPlan:
 
     def terms_of(self, gates: Tensor) -> Tensor:
         """The product of the gates of each term."""
-        factors = torch.cat([gates, gates.new_ones(1)])[self.on(gates.device).term_gates]
+        packed = self.on(gates.device)
+        factors = torch.cat([gates, packed.group_gates @ gates, gates.new_ones(1)])[packed.term_gates]
         product = factors[:, 0]
         for column in range(1, factors.shape[1]):
             product = product * factors[:, column]
@@ -142,6 +144,7 @@ class PackedPlan:
                 np.flatnonzero(padded.ravel() < plan.n_gates),
                 np.repeat(self._logits, sizes),
                 plan.flat_costs,
+                plan.group_gates.astype(np.float64),
                 plan.term_gates,
                 plan.term_costs,
             )

@@ -70,6 +70,8 @@ class KnownArchitectures:
         self.calls: dict[Hashable, KernelCall] = {}  # one call of each price key
         self.layers: dict[Slot, Layer] = {}
         self.undecided = ""  # the last layer whose choices were not found, for the error message
+        self._columns = Columns(self.diagrams)
+        self._n_found = 0  # of the architectures, when layers were last found
         self._kernels: dict[Layer, Diagram] = {}
         self._together: dict[tuple[Diagram, ...], Diagram] = {}
 
@@ -88,9 +90,11 @@ class KnownArchitectures:
 
     def find_layers(self) -> None:
         """Find what each slot depends on, and what it runs in each case."""
-        columns = Columns(self.diagrams, self.rows)
+        columns = self._columns
+        columns.take(self.rows)
         found: dict[Hashable, Layer] = {}
         previous, self.layers = self.layers, {}
+        n_known, self._n_found = self._n_found, len(self.rows)
         run = dict.fromkeys(slot for slots in self.slots for slot in slots)
         names = {name for _, name in run}
         fused = [("", name) for name in self.contexts if name not in names]  # these may run on their own elsewhere
@@ -98,8 +102,26 @@ class KnownArchitectures:
             kernels = tuple([slots.get(slot, _NOTHING) for slots in self.slots])
             context = self.contexts.get(slot[1].removeprefix("copy for "), ())
             if (kernels, context) not in found:  # slots that run the same in the same contexts are one
-                found[kernels, context] = self._layer(kernels, context, columns, previous.get(slot))
+                before = previous.get(slot)
+                if before is None or before.unseen or not self._explains(before, kernels, n_known):
+                    before = self._layer(kernels, context, columns, before)
+                found[kernels, context] = before
             self.layers[slot] = found[kernels, context]
+
+    def _explains(self, layer: Layer, kernels: Sequence[_Split], n_known: int) -> bool:
+        """Whether a layer that shows all cases runs what was read after the first architectures."""
+        new = zip(self.rows[n_known:].tolist(), kernels[n_known:], strict=True)
+        return all(self._split_of(layer, row) == found for row, found in new)
+
+    def _split_of(self, layer: Layer, row: Sequence[int]) -> _Split | None:
+        structure = self.diagrams.value(layer.structure, row)
+        if structure not in layer.template:
+            return None
+        sizes = list(layer.template[structure])
+        for places, function in layer.sizes[structure]:
+            for place, size in zip(places, self.diagrams.value(function, row) or (None,) * len(places), strict=True):
+                sizes[place] = size
+        return structure, tuple(sizes)
 
     def _layer(
         self, kernels: Sequence[_Split], context: tuple[Diagram, ...], columns: Columns, previous: Layer | None

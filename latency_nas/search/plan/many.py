@@ -68,7 +68,9 @@ def stds_of(plan: CostPlan, rows: Rows) -> NDArray[np.float64] | None:
 def _chosen(plan: CostPlan, rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
     """The gates that are 1 in each architecture, and which terms are, of shape ``(architectures, terms)``."""
     gates = rows + plan.offsets[:-1]
-    ones = np.zeros((len(rows), plan.n_gates + 1), bool)
+    choice_of_group = np.searchsorted(plan.offsets, plan.group_gates.argmax(1), side="right") - 1
+    ones = np.zeros((len(rows), plan.n_gates + len(choice_of_group) + 1), bool)
     ones[:, -1] = True
+    ones[:, plan.n_gates : -1] = plan.group_gates[np.arange(len(choice_of_group)), gates[:, choice_of_group]]
     np.put_along_axis(ones, gates, True, 1)
     return gates, np.asarray(ones[:, plan.term_gates].all(2))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from functools import cached_property
 from itertools import accumulate, chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,13 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from latency_nas.errors import SearchError, short_repr
 from latency_nas.estimate.estimate import Estimate, KernelEstimate
 from latency_nas.kernel import LATENCY, Quantity
-from latency_nas.search.plan.architecture import indices_of
+from latency_nas.search.plan.architecture import check_gates, indices_of
 from latency_nas.search.plan.bounds import Table, extreme_sums
 from latency_nas.search.plan.cost import Cost, Term
 from latency_nas.search.plan.plan_file import read_plan, write_plan
 from latency_nas.search.plan.plan_text import plan_text
 from latency_nas.search.plan.products import leave_one_out
 from latency_nas.search.plan.spread import Spread
+from latency_nas.search.plan.terms import check_terms, group_gates, term_gates, term_tables
 
 __all__ = ["CostPlan"]
 
@@ -73,8 +75,7 @@ class CostPlan:
         numbers = [cost.value for cost in self._all_costs]
         if not np.isfinite(numbers).all():
             raise SearchError(f"Expected the costs of a plan to be finite, but got {short_repr(numbers)}.")
-        if any(not 0 <= index < self.n_gates for term in self.terms for index in term.candidates):
-            raise SearchError(f"Expected the terms of a plan to name candidates from 0 to {self.n_gates - 1}.")
+        check_terms(self.terms, self.offsets)
 
     @cached_property
     def _all_costs(self) -> tuple[Cost, ...]:
@@ -99,11 +100,14 @@ class CostPlan:
         return np.array([cost.value for costs in self.costs for cost in costs], np.float64)
 
     @cached_property
+    def group_gates(self) -> NDArray[np.bool_]:
+        """Which gates are in each group of several candidates that a term has, of shape ``(groups, gates)``."""
+        return group_gates(self.terms, self.n_gates)
+
+    @cached_property
     def term_gates(self) -> NDArray[np.intp]:
-        """The gates of each term, of shape ``(terms, max_gates)``; padded with ``n_gates``, whose gate is 1."""
-        max_gates = max((len(term.candidates) for term in self.terms), default=2)
-        padded = [(*term.candidates, *[self.n_gates] * (max_gates - len(term.candidates))) for term in self.terms]
-        return np.array(padded, np.intp).reshape(len(self.terms), max_gates)
+        """The factors of each term, of shape ``(terms, max_factors)``: gates, then groups, and at last 1 as padding."""
+        return term_gates(self.terms, self.n_gates)
 
     @cached_property
     def term_costs(self) -> NDArray[np.float64]:
@@ -137,26 +141,17 @@ class CostPlan:
         if self.terms:
             factors = self._factors(vector)
             parts = leave_one_out(factors) * self.term_costs[:, None]
-            gradient += np.bincount(self.term_gates.ravel(), parts.ravel(), self.n_gates + 1)[:-1]
+            slopes = np.bincount(self.term_gates.ravel(), parts.ravel(), self.n_gates + len(self.group_gates) + 1)
+            gradient += slopes[: self.n_gates] + slopes[self.n_gates : -1] @ self.group_gates
         return gradient
 
     def _factors(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        factors: NDArray[np.float64] = np.append(vector, 1.0)[self.term_gates]
+        factors: NDArray[np.float64] = np.concatenate([vector, self.group_gates @ vector, [1.0]])[self.term_gates]
         return factors
 
     def check_gates(self, gates: ArrayLike) -> NDArray[np.float64]:
         """`gates` as a vector of float64; its length and numbers are checked."""
-        vector = np.asarray(gates, np.float64)
-        if vector.shape != (self.n_gates,):
-            raise SearchError(
-                f"Expected a flat vector of {self.n_gates} gates, one for each candidate of the {len(self.choices)} "
-                f"choices, but got the shape {vector.shape}."
-            )
-        if not np.isfinite(vector).all():
-            rows = np.searchsorted(self.offsets, np.flatnonzero(~np.isfinite(vector)), side="right") - 1
-            names = ", ".join(f"`{self.choices[row]}`" for row in dict.fromkeys(rows))
-            raise SearchError(f"Expected finite gates, but those of {names} are NaN or infinite.")
-        return vector
+        return check_gates(gates, self.choices, self.offsets)
 
     # --- of architectures
 
@@ -220,15 +215,13 @@ class CostPlan:
         return self.fixed.value + smallest, self.fixed.value + largest
 
     def cost_tables(self) -> list[Table]:
-        """Costs, without what is fixed: an array for each choice, and one for each set of choices that share terms."""
-        terms: dict[tuple[int, ...], NDArray[np.float64]] = {}
-        for term in self.terms:
-            flat = np.sort(term.candidates)
-            rows = tuple((np.searchsorted(self.offsets, flat, side="right") - 1).tolist())
-            table = terms.setdefault(rows, np.zeros([len(self.candidates[row]) for row in rows]))
-            table[tuple(flat - self.offsets[list(rows)])] += term.cost.value
+        """Costs, without what is fixed: an array for each choice, and one for each set of choices that share terms.
+
+        Raises:
+            SearchError: if too many choices share a term.
+        """
         single = [((row,), np.array([cost.value for cost in costs])) for row, costs in enumerate(self.costs)]
-        return [*single, *terms.items()]
+        return [*single, *term_tables(self.terms, self.offsets, self.choices)]
 
     # --- latencies, in milliseconds
 
@@ -279,14 +272,20 @@ class CostPlan:
             for name, cost in zip(names, costs, strict=True)
         ]
         together = [
-            ("", " & ".join("=".join(flat[index][:2]) for index in term.candidates), term.cost) for term in self.terms
+            (
+                "",
+                " & ".join(" or ".join("=".join(flat[index][:2]) for index in group) for group in term.groups),
+                term.cost,
+            )
+            for term in self.terms
         ]
         return plan_text([("", "(fixed)", self.fixed), *flat, *together], self.quantity, self.expected_error)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as NumPy's ``.npz``: its packed arrays, and all else as one text in JSON; no pickle."""
         unit = self.quantity.suffix
-        arrays = {"offsets": self.offsets, f"costs_{unit}": self.flat_costs, "term_gates": self.term_gates}
+        arrays: dict[str, NDArray[Any]] = {"offsets": self.offsets, f"costs_{unit}": self.flat_costs}
+        arrays |= {"group_gates": self.group_gates, "term_gates": self.term_gates}
         fields = {item.name: getattr(self, item.name) for item in dataclass_fields(self)}
         write_plan(path, fields, {**arrays, f"term_costs_{unit}": self.term_costs})
 

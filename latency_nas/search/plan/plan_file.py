@@ -85,7 +85,13 @@ def _fields(read: Mapping[str, Any], kernels: Sequence[KernelEstimate]) -> dict[
     def cost_of(part: Mapping[str, Any]) -> Cost:
         return _cost(part, kernels)
 
-    terms = [Term(candidates=tuple(term["candidates"]), cost=cost_of(term["cost"])) for term in read["terms"]]
+    terms = [
+        Term(
+            candidates=tuple([tuple(item) if isinstance(item, list) else item for item in term["candidates"]]),
+            cost=cost_of(term["cost"]),
+        )
+        for term in read["terms"]
+    ]
     costs, fixed = _costs_of_latencies(read) if "costs_ms" in read else (read["costs"], read["fixed"])
     return {
         "choices": tuple(read["choices"]),

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 from math import fsum, prod
 from typing import get_args
 
@@ -22,8 +21,9 @@ from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.estimate import KernelEstimate, Source
 from latency_nas.estimate.uncertainty import family_of
-from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.cost import Cost, Group, Term
 from latency_nas.search.plan.covering import covering_rows
+from latency_nas.search.plan.diagrams import Path
 from latency_nas.search.plan.layers import KnownArchitectures
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.space import Space
@@ -71,13 +71,13 @@ def _cost_plan(space: Space, known: KnownArchitectures, estimator: LatencyEstima
     kernels = {slot: known.kernels(slot) for slot in known.layers}
     priced = estimator.price(list(known.calls.values()))
     prices = dict(zip(known.calls, priced.kernels, strict=True))
-    runs: dict[tuple[int, ...], list[KernelEstimate]] = defaultdict(list)  # flat numbers of candidates -> kernels
+    runs: dict[tuple[int | Group, ...], list[KernelEstimate]] = defaultdict(list)  # of candidates by flat numbers
     offsets = np.cumsum([0, *known.sizes]).tolist()
     for (name, _), function in kernels.items():
         for path, keys in known.diagrams.paths(function):
             run = [prices[key].at(name) for key in keys]
-            for cell in product(*path.values()) if run else ():
-                runs[tuple([offsets[row] + index for row, index in zip(path, cell, strict=True)])] += run
+            for candidates in _terms(path, offsets) if run else ():
+                runs[candidates] += run
     has_error = priced.expected_error is not None
     costs = [
         tuple(cost_of(runs[begin + index,], has_error) for index in range(size))
@@ -97,6 +97,14 @@ def _cost_plan(space: Space, known: KnownArchitectures, estimator: LatencyEstima
         expected_error=priced.expected_error,
         quantity=priced.quantity,
     )
+
+
+def _terms(path: Path, offsets: Sequence[int]) -> list[tuple[int | Group, ...]]:
+    """The candidates of a case: each by itself where it is one choice's, otherwise as groups of a single term."""
+    groups = [tuple([offsets[row] + index for index in some]) for row, some in path.items()]
+    if len(groups) == 1:
+        return [(index,) for index in groups[0]]
+    return [tuple([group if len(group) > 1 else group[0] for group in groups])]
 
 
 def cost_of(run: Sequence[KernelEstimate], has_error: bool) -> Cost:

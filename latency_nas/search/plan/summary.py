@@ -13,6 +13,7 @@ import numpy as np
 
 from latency_nas.graph.restored import restored
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.plan.terms import cells
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -128,9 +129,9 @@ def _details(plan: CostPlan, architecture: Mapping[str, int]) -> _Details:
     picks = [architecture[choice] for choice in plan.choices]
     own = [costs[pick].value for costs, pick in zip(plan.costs, picks, strict=True)]
     for term in plan.terms:
-        if all(gates[index] for index in term.candidates):
-            for row in np.searchsorted(plan.offsets, term.candidates, side="right") - 1:
-                own[row] += term.cost.value / len(term.candidates)
+        if all(gates[list(group)].any() for group in term.groups):
+            for row in cells(term, plan.offsets)[0]:
+                own[row] += term.cost.value / len(term.groups)
     total = plan.cost(architecture)
     shares = [cost / total if total else 0.0 for cost in own]
     return _Details(plan=plan, picks=picks, costs=[row.tolist() for row in slopes], shares=shares, total=total)

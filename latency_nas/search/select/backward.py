@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.elimination import Elimination, Join, Step, elimination_steps
+from latency_nas.search.select.elimination import Elimination, Join, Step, steps_of
 from latency_nas.search.select.sums import SHORT, Grid, Vector, common_unit, grid_sums, make_grid, span_of
 
 __all__ = ["BackwardSampler"]
@@ -50,7 +50,7 @@ class BackwardSampler:
         """
         weights = [np.full(len(names), 1 / len(names)) for names in plan.candidates]
         sizes = [len(names) for names in plan.candidates]
-        steps = elimination_steps(plan.cost_tables(), sizes)
+        steps = steps_of(plan)
         most = 0 if steps is None else _most_cells(steps)
         if steps is None or most < _MIN_CELLS:
             return None

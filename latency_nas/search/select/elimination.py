@@ -17,9 +17,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_nas.errors import SearchError
 from latency_nas.search.plan.bounds import Table
+from latency_nas.search.plan.plan import CostPlan
 
-__all__ = ["MAX_CELLS", "Elimination", "Join", "Step", "elimination_steps"]
+__all__ = ["MAX_CELLS", "Elimination", "Join", "Step", "elimination_steps", "steps_of"]
 
 MAX_CELLS = 1_000_000  # of one table; with more, a graph of choices is not narrow
 
@@ -95,6 +97,15 @@ def elimination_steps(tables: Sequence[Table], sizes: Sequence[int]) -> list[Ste
             planner.eliminate(choice)
             left.remove(choice)
     return planner.steps
+
+
+def steps_of(plan: CostPlan) -> list[Step] | None:
+    """The steps for the costs of a plan; None if too many choices depend on each other at once."""
+    try:
+        tables = plan.cost_tables()
+    except SearchError:
+        return None
+    return elimination_steps(tables, [len(names) for names in plan.candidates])
 
 
 class _Planner:

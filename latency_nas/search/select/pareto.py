@@ -124,7 +124,7 @@ class _Search:
 def _score_plan(plan: CostPlan, scores: dict[Factors, float]) -> CostPlan:
     """The scores as a plan, so that they can be limited."""
     costs = tuple(
-        tuple(Cost(value=scores.get((number,), 0.0)) for number in range(begin, end))
+        tuple(Cost(value=scores.get(((number,),), 0.0)) for number in range(begin, end))
         for begin, end in pairwise(plan.offsets.tolist())
     )
     terms = tuple(

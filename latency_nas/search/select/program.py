@@ -13,20 +13,22 @@ References:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 
 from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.cost import Group
 from latency_nas.search.plan.plan import CostPlan
 
 __all__ = ["Factors", "Matrix", "Program"]
 
-Factors = tuple[int, ...]  # candidates, counted through all choices, that add something where all of them are chosen
+# groups of candidates, counted through all choices, that add something where one of each group is chosen
+Factors = tuple[Group, ...]
 _Row = tuple[
     Sequence[int], Sequence[float] | NDArray[np.float64], float, float
 ]  # variables, coefficients, lower and upper bound of the sum
@@ -61,7 +63,7 @@ class Program:
         sizes: Choice -> number of its candidates.
         scores: Score of each variable.
         rows: Rows of limits. Those that choose one candidate of each choice and define the products are not among them.
-        products: Candidates of each product -> its variable.
+        products: Factors of each product -> its variable.
     """
 
     sizes: dict[str, int]
@@ -71,7 +73,7 @@ class Program:
 
     @classmethod
     def of(cls, sizes: Mapping[str, int], scores: Mapping[Factors, float]) -> Program:
-        """The program of scores of candidates, and of sets of candidates of different choices."""
+        """The program of scores of candidates, and of those of different choices together."""
         program = cls(dict(sizes), [0.0] * sum(sizes.values()))
         for factors, score in scores.items():
             program.scores[program.variable(factors)] += score
@@ -87,9 +89,9 @@ class Program:
         return dict(zip(self.sizes, accumulate(self.sizes.values(), initial=0), strict=False))
 
     def variable(self, factors: Factors) -> int:
-        """The variable that is 1 where all candidates `factors` are chosen."""
-        if len(factors) == 1:
-            return factors[0]
+        """The variable that is 1 where one of each group is chosen."""
+        if len(factors) == 1 and len(factors[0]) == 1:
+            return factors[0][0]
         if factors not in self.products:
             self.products[factors] = len(self.scores)
             self.scores.append(0.0)
@@ -100,7 +102,10 @@ class Program:
         starts = self.starts()
         gates = [starts[name] + number for name, names in zip(plan.choices, plan.candidates, strict=True)
                  for number in range(len(names))]  # fmt: skip
-        terms = [self.variable(tuple(sorted({gates[index] for index in term.candidates}))) for term in plan.terms]
+        terms = [
+            self.variable(tuple(sorted({tuple([gates[index] for index in group]) for group in term.groups})))
+            for term in plan.terms
+        ]
         return gates + terms
 
     # --- rows
@@ -132,19 +137,30 @@ class Program:
         return self._matrix([*self.rows, *self._product_rows()])
 
     def _product_rows(self) -> Iterator[_Row]:
-        """Rows that make each product 1 where all its candidates are chosen, and 0 elsewhere.
+        """Rows that make each product 1 where one of each of its groups is chosen, and 0 elsewhere.
 
-        Of the products of candidates of the same choices, at most one is 1. A row may therefore have the sum of those
-        that share all candidates except one, which is a tighter relaxation than a row for each product.
+        Of the products of single candidates of the same choices, at most one is 1. A row may therefore have the sum of
+        those that share all candidates except one, which is a tighter relaxation than a row for each product.
         """
         choice = np.repeat(np.arange(len(self.sizes)), list(self.sizes.values())).tolist()
-        shared: dict[tuple[Factors, int], list[int]] = defaultdict(list)
-        last: dict[tuple[Factors, int, Factors], list[int]] = defaultdict(list)
+        shared: dict[tuple[Group, int], list[int]] = defaultdict(list)
+        last: dict[tuple[Group, int, Group], list[int]] = defaultdict(list)
+        grouped: dict[Factors, int] = {}
         for factors, product in self.products.items():
-            choices = tuple(choice[factor] for factor in factors)
-            for position, factor in enumerate(factors):
+            members = tuple(chain.from_iterable(factors))
+            if len(members) > len(factors):
+                grouped[factors] = product
+                yield [*members, product], [1.0] * len(members) + [-1.0], -_INF, len(factors) - 1.0
+                continue
+            choices = tuple(choice[factor] for factor in members)
+            for position, factor in enumerate(members):
                 shared[choices, factor].append(product)
-                last[choices, position, factors[:position] + factors[position + 1 :]] += (factor, product)
+                last[choices, position, members[:position] + members[position + 1 :]] += (factor, product)
+        for exclusive in _exclusive(grouped, choice):
+            yield list(map(grouped.__getitem__, exclusive)), [1.0] * len(exclusive), -_INF, 1.0
+            for group in dict.fromkeys(chain.from_iterable(exclusive)):
+                within = [grouped[factors] for factors in exclusive if any(set(own) <= set(group) for own in factors)]
+                yield [*within, *group], [1.0] * len(within) + [-1.0] * len(group), -_INF, 0.0
         for (_, factor), products in shared.items():
             yield [*products, factor], [1.0] * len(products) + [-1.0], -_INF, 0.0
         for (_, _, others), pairs in last.items():
@@ -178,7 +194,7 @@ class Program:
         values = np.zeros(len(self.scores))
         values[[start + architecture[name] for name, start in self.starts().items()]] = 1.0
         for factors, product in self.products.items():
-            values[product] = values[list(factors)].min()
+            values[product] = min(values[list(group)].sum() for group in factors)
         return values
 
     def product_values(self, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -189,9 +205,31 @@ class Program:
         """
         is_chosen = np.zeros((len(chosen), self.n_candidates), bool)
         np.put_along_axis(is_chosen, chosen, True, 1)
-        columns = [is_chosen[:, list(factors)].all(1) for factors in self.products]
+        columns = [
+            np.logical_and.reduce([is_chosen[:, list(group)].any(1) for group in factors]) for factors in self.products
+        ]
         return np.array(columns, np.float64).reshape(len(self.products), len(chosen)).T
 
     def score(self, architecture: Mapping[str, int]) -> float:
         """The score of an architecture."""
         return float(self.values(architecture) @ self.scores)
+
+
+def _exclusive(products: Iterable[Factors], choice: Sequence[int]) -> list[list[Factors]]:
+    """Sets of products of which at most one is 1, since any two of them have groups without a common candidate.
+
+    Args:
+        products: Factors of the products.
+        choice: Choice of each candidate.
+    """
+    found: list[tuple[list[Factors], list[dict[int, int]]]] = []
+    for factors in products:
+        masks = {choice[group[0]]: sum(1 << index for index in group) for group in factors}
+        for members, others in found:
+            if all(any(mask & other.get(row, mask) == 0 for row, mask in masks.items()) for other in others):
+                members.append(factors)
+                others.append(masks)
+                break
+        else:
+            found.append(([factors], [masks]))
+    return [members for members, _ in found]

@@ -28,7 +28,7 @@ def most_probable_within(
     """
     sizes = {name: len(values) for name, values in log_probabilities.items()}
     flat = chain.from_iterable(log_probabilities.values())
-    scores: dict[Factors, float] = {(number,): score for number, score in enumerate(flat)}
+    scores: dict[Factors, float] = {((number,),): score for number, score in enumerate(flat)}
     found = Solver(sizes, scores, budgets).solve()
     return None if found is None else found.architecture
 

@@ -9,6 +9,7 @@ from math import ceil, floor, inf
 
 import numpy as np
 
+from latency_nas.errors import SearchError
 from latency_nas.kernel import Quantity
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Limit
@@ -33,10 +34,12 @@ def reach(plan: CostPlan, n_std: float = 0.0) -> tuple[float, float]:
         n_std: Number of standard deviations that are added to the cost.
 
     Raises:
-        SearchError: if standard deviations are to be added and the plan has none, or too many choices depend on each
-            other at once.
+        SearchError: if standard deviations are to be added and the plan has none.
     """
-    cheapest, dearest = plan.bounds()
+    try:
+        cheapest, dearest = plan.bounds()
+    except SearchError:  # too many choices depend on each other at once
+        cheapest, dearest = least(plan), most(plan)
     if not n_std:
         return cheapest, dearest
     lowest = least(plan, n_std)
@@ -82,9 +85,9 @@ def _extreme(plan: CostPlan, n_std: float, others: Sequence[Limit], *, sign: int
 def factors_of(plan: CostPlan) -> dict[Factors, float]:
     """The cost of each candidate, and of each set of candidates that has a term."""
     costs: dict[Factors, float] = defaultdict(float)
-    costs |= {(number,): float(cost) for number, cost in enumerate(plan.flat_costs)}
+    costs |= {((number,),): float(cost) for number, cost in enumerate(plan.flat_costs)}
     for term in plan.terms:
-        costs[tuple(sorted(set(term.candidates)))] += term.cost.value
+        costs[tuple(sorted(set(term.groups)))] += term.cost.value
     return costs
 
 

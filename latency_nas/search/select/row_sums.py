@@ -147,7 +147,7 @@ class RowSums:
             if number:
                 np.add(total, found, out=total)
         for picks, added in self.rare:
-            chosen = np.logical_and.reduce([block[:, column] == index for column, index in picks])
+            chosen = np.logical_and.reduce([np.isin(block[:, column], some) for column, some in picks])
             total[chosen, : len(added)] += added
 
     def _cells(self, block: Rows) -> Iterator[NDArray[np.intp]]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.select.row_sums import RowSums
+from latency_nas.search.select.sum_tables import SumTables
 
 __all__ = ["sample_architectures", "sampled_costs"]
 
@@ -54,13 +56,15 @@ def sampled_costs(plan: CostPlan, weights: Sequence[NDArray[np.float64]], n: int
         n: Number of architectures.
         seed: Seed of the random numbers.
     """
-    random, tables = np.random.default_rng(seed), plan.cost_tables()
-    costs = np.full(n, plan.fixed.value)
+    random = np.random.default_rng(seed)
+    summands = np.concatenate([[plan.fixed.value], plan.flat_costs, plan.term_costs])
+    sums = RowSums.exact(plan, SumTables.of(plan, summands[None]))
+    costs = np.empty(n)
     for begin in range(0, n, _BATCH):
-        batch = costs[begin : begin + _BATCH]
-        columns = [_drawn(random, part, len(batch)) for part in weights]
-        for rows, table in tables:
-            batch += table[tuple(columns[row] for row in rows)]
+        n_rows = min(_BATCH, n - begin)
+        rows = np.column_stack([_drawn(random, part, n_rows) for part in weights])
+        for start, (of_block,) in sums.blocks(rows):
+            costs[begin + start : begin + start + len(of_block)] = of_block
     return costs
 
 

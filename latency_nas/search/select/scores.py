@@ -43,7 +43,7 @@ def read_scores(scores: Scores, plan: CostPlan) -> dict[Factors, float]:
         choices = _choices_of(key, names)
         values = _array(given, [names[name] for name in choices], " and ".join(f"`{name}`" for name in choices))
         for index in zip(*values.nonzero(), strict=True):
-            factors = tuple(sorted(starts[name] + int(number) for name, number in zip(choices, index, strict=True)))
+            factors = tuple(sorted((starts[name] + int(number),) for name, number in zip(choices, index, strict=True)))
             if factors in found:
                 raise SearchError(f"Expected scores of each pair of choices once, but {key} are given in both orders.")
             found[factors] = float(values[index])

@@ -39,6 +39,7 @@ _WIDENING = 1.5  # of a list whose best architecture is not proved
 _NARROWEST = 0.01  # width of a list as a share of the width within which so many architectures are
 _WIDEST = 4.0  # width of a first list as a multiple of it, at most
 _LISTED = 100_000, 400_000, 1_600_000  # architectures that a listing looks at
+_MAX_LISTED_PRODUCTS = 50_000_000  # products that a listing multiplies
 _TANGENT_ROUNDS = 20  # linear relaxations, each with the tangents at the solution of the one before
 
 
@@ -133,6 +134,8 @@ class Solver:
         sizes = list(self.program.sizes.values())
         best: Optimum | None = None
         for n_listed in _LISTED:
+            if n_listed * len(self.program.products) > _MAX_LISTED_PRODUCTS:
+                break
             widest, width, is_complete = width_of(relaxation, sizes, n_listed), 0.0, True
             while is_complete and width < inf and self._remaining_s() != 0:
                 proving = relaxation.bound - self._enough(self.ceiling) if self.max_gap else widest
@@ -218,7 +221,8 @@ class Solver:
     ) -> tuple[NDArray[np.float64] | None, float]:
         """Values of all variables in the best solution of the core, and the bound of its score."""
         program = self.program
-        kept = np.append(is_core, [is_core[list(factors)].all() for factors in program.products]).astype(bool)
+        are_core = [all(is_core[list(group)].any() for group in factors) for factors in program.products]
+        kept = np.append(is_core, are_core).astype(bool)
         objective, unit = program.objective()
         rows = [LinearConstraint(each.values[:, kept], each.lower, each.upper)
                 for each in (program.choice_rows(), program.other_rows())]  # fmt: skip

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.distribution import Distribution
-from latency_nas.search.select.elimination import Join, Step, elimination_steps
+from latency_nas.search.select.elimination import Join, Step, steps_of
 from latency_nas.search.select.sampling import sampled_costs
 from latency_nas.search.select.sums import Grid, Vector, common_unit, exact_sums, grid_sums, make_grid, span_of
 
@@ -57,8 +57,7 @@ def distribution_of(
     if not 0 < max_error < 1:
         raise SearchError(f"Expected `max_error` to be between 0 and 1, but got {max_error}.")
     weights = _weights_of(plan, gates)
-    sizes = [len(part) for part in weights]
-    steps = elimination_steps(plan.cost_tables(), sizes)
+    steps = steps_of(plan)
     if steps is None or _n_cells(steps, _MAX_WORK) < _MIN_CELLS:
         return _sampled(plan, weights, max_error, seed)
     exact = _on_unit(plan, steps, weights) or _listed(plan, steps, weights)

@@ -19,6 +19,7 @@ from latency_nas.errors import SearchError
 from latency_nas.search.plan.many import Rows, costs_of
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.backward import BackwardSampler
+from latency_nas.search.select.reach import reach
 
 __all__ = ["StratifiedSample", "stratified_architectures"]
 
@@ -62,8 +63,7 @@ def stratified_architectures(
         seed: Seed of the random numbers.
 
     Raises:
-        SearchError: if `n` is negative, the edges do not rise, or too many choices depend on each other at once to find
-            the cheapest and the dearest architecture.
+        SearchError: if `n` is negative, or the edges do not rise.
 
     Example:
         >>> from latency_nas.search.plan.cost import Cost
@@ -93,7 +93,7 @@ def stratified_architectures(
 def _edges(plan: CostPlan, bins: int | Sequence[float]) -> NDArray[np.float64]:
     if isinstance(bins, int) and bins < 1:
         raise SearchError(f"Expected one interval or more, but got {bins}.")
-    edges = np.linspace(*plan.bounds(), bins + 1) if isinstance(bins, int) else np.asarray(bins, np.float64)
+    edges = np.linspace(*reach(plan), bins + 1) if isinstance(bins, int) else np.asarray(bins, np.float64)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise SearchError(
             f"Expected edges of one interval or more that rise, but got {edges.tolist()}"

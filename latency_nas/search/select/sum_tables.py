@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.search.plan.plan import CostPlan
+from latency_nas.search.plan.terms import cells
 
 __all__ = ["Picks", "Scope", "SumTables"]
 
@@ -18,7 +19,7 @@ _CELLS_PER_TERM = 64  # ... so many for each of its terms
 _MAX_PAIR_CELLS = 1 << 16
 
 Scope = tuple[int, ...]  # numbers of choices, ascending
-Picks = tuple[tuple[int, int], ...]  # numbers of choices, and the candidate of each
+Picks = tuple[tuple[int, NDArray[np.intp]], ...]  # numbers of choices, and candidates of each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,9 @@ class SumTables:
                     table[cell] += of_terms[number]
                 tables[scope] = tables.get(scope, 0.0) + table
             else:
-                rare += [(tuple(zip(scope, cell, strict=True)), of_terms[number]) for number, cell in terms]
+                rare += [
+                    (tuple(zip(scope, map(np.ravel, cell), strict=True)), of_terms[number]) for number, cell in terms
+                ]
         return cls(fixed=fixed, tables=_joined(tables, sizes), rare=tuple(rare))
 
     @property
@@ -81,15 +84,13 @@ class SumTables:
         return lowest, highest
 
 
-def _terms_by_scope(plan: CostPlan) -> dict[Scope, list[tuple[int, Scope]]]:
-    """For each set of choices its terms: their numbers and their candidates. A term of two candidates of one is 0."""
-    found: dict[Scope, list[tuple[int, Scope]]] = {}
+def _terms_by_scope(plan: CostPlan) -> dict[Scope, list[tuple[int, tuple[NDArray[np.intp], ...]]]]:
+    """For each set of choices its terms: their numbers and their cells. A term of two candidates of one choice is 0."""
+    found: dict[Scope, list[tuple[int, tuple[NDArray[np.intp], ...]]]] = {}
     for number, term in enumerate(plan.terms):
-        gates = np.unique(np.array(term.candidates, np.intp))
-        rows = np.searchsorted(plan.offsets, gates, side="right") - 1
-        if len(set(rows.tolist())) == len(rows):
-            cell = tuple((gates - plan.offsets[rows]).tolist())
-            found.setdefault(tuple(rows.tolist()), []).append((number, cell))
+        rows, cell = cells(replace(term, candidates=tuple(dict.fromkeys(term.candidates))), plan.offsets)
+        if len(set(rows)) == len(rows):
+            found.setdefault(rows, []).append((number, cell))
     return found
 
 

@@ -9,10 +9,11 @@ without extracting a single network.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial, reduce
 
 from latency_nas.graph import OpGraph
+from latency_nas.graph.normal_form.no_ops import MOVES, NEUTRAL, neutral_input
 from latency_nas.graph.op_graph import CHOICE, Node
 from latency_nas.search.plan.diagrams import Diagram, Diagrams
 
@@ -21,7 +22,6 @@ __all__ = ["contexts_of"]
 _OUTPUT = -1  # the reader of the graph's outputs
 _MANY = -2  # two readers or more
 _NONE = -3
-_REPEATS = "repeats"
 
 
 def contexts_of(graph: OpGraph, choices: Mapping[str, int], diagrams: Diagrams) -> dict[str, tuple[Diagram, ...]]:
@@ -41,83 +41,74 @@ def contexts_of(graph: OpGraph, choices: Mapping[str, int], diagrams: Diagrams) 
 class _Contexts:
     def __init__(self, graph: OpGraph, choices: Mapping[str, int], diagrams: Diagrams) -> None:
         self.graph, self.choices, self.diagrams = graph, choices, diagrams
+        self.nothing = diagrams.constant(_NONE)
         self.nodes = [node for node in graph.nodes if node.op != CHOICE]
         self.makers = {index: node for node in self.nodes for index in node.outputs}
         self.roots = self._roots()
-        self.runs = self._runs()
-        self.readers = self._readers()
+        self._is = {root: partial(_same, root) for root in self.makers}
+        # results of a function are kept as long as this is
+        self._maker_of = self._maker
+        self._equal: dict[Hashable, partial[bool]] = {}
+        self._with_reader: dict[Hashable, partial[Hashable]] = {}
+        self.runs, self.readers = self._read()
         self._reader_kinds: dict[int, Diagram] = {}
-        self._inputs: dict[int, Diagram] = {}
 
     def _roots(self) -> list[Diagram]:
-        """Of each value the one that it is, after all choices."""
+        """Which value each value is after all choices, and without the operators that change nothing."""
         roots = [self.diagrams.constant(index) for index in range(len(self.graph.values))]
         for node in self.graph.nodes:
+            read = [roots[index] for index in node.inputs]
             if node.op == CHOICE:
-                roots[node.outputs[0]] = self.diagrams.select(self._choice(node), [roots[i] for i in node.inputs])
+                roots[node.outputs[0]] = self.diagrams.select(self.choices[str(node.attrs["name"])], read)
+            elif node.op in NEUTRAL and len(read) == 2:
+                roots[node.outputs[0]] = self.diagrams.apply(partial(self._root, node), *read)
         return roots
 
-    def _choice(self, node: Node) -> int:
-        return self.choices[str(node.attrs["name"])]
+    def _root(self, node: Node, *roots: int) -> int:
+        """Which value a node's output is, of those that it reads."""
+        place = neutral_input(node, roots, self.graph.values)
+        return node.outputs[0] if place is None else roots[place]
 
-    def _runs(self) -> dict[str, Diagram]:
-        """Whether each node runs: an output of the graph depends on it."""
-        needed: dict[int, list[Diagram]] = defaultdict(list)  # conditions under which a value is needed
-        for index in self.graph.outputs:
-            needed[index].append(self.diagrams.constant(True))
-        runs = {}
-        for node in reversed(self.graph.nodes):
-            condition = self._any(needed[index] for index in node.outputs)
-            if node.op == CHOICE:
-                index_of = self.diagrams.choice(self._choice(node))
-                for position, index in enumerate(node.inputs):
-                    taken = self.diagrams.apply(partial(_takes, position), condition, index_of)
-                    needed[index].append(taken)
-                continue
-            runs[node.name] = condition
-            for index in node.inputs:
-                needed[index].append(condition)
-        return runs
-
-    def _any(self, conditions: Iterable[Iterable[Diagram]]) -> Diagram:
-        distinct = dict.fromkeys(item for part in conditions for item in part)
-        return reduce(lambda one, other: self.diagrams.apply(_or, one, other), distinct, self.diagrams.constant(False))
-
-    def _readers(self) -> dict[int, list[tuple[int, Diagram]]]:
-        """Of each value that a node makes: the numbers of the nodes that may read it, and under which conditions."""
+    def _read(self) -> tuple[dict[str, Diagram], dict[int, list[tuple[int, Diagram]]]]:
+        """Whether each node runs: an output of the graph depends on it. And what may read each value, and when."""
         readers: dict[int, list[tuple[int, Diagram]]] = defaultdict(list)
-        true = self.diagrams.constant(True)
-        reads = [
-            (number, self.runs[node.name], index) for number, node in enumerate(self.nodes) for index in node.inputs
-        ]
-        for number, condition, index in [*reads, *((_OUTPUT, true, index) for index in self.graph.outputs)]:
+        runs: dict[str, Diagram] = {}
+
+        def read(number: int, condition: Diagram, index: int) -> None:
             for root in self.diagrams.values(self.roots[index]):
                 if root in self.makers:
-                    is_read = self.diagrams.apply(partial(_reads, root), condition, self.roots[index])
-                    readers[root].append((number, is_read))
-        return readers
+                    is_root = self.diagrams.apply(self._is[root], self.roots[index])
+                    readers[root].append((number, self.diagrams.apply(_and, condition, is_root)))
+
+        for index in self.graph.outputs:
+            read(_OUTPUT, self.diagrams.constant(True), index)
+        for number, node in reversed([*enumerate(self.nodes)]):
+            runs[node.name] = self._any(condition for index in node.outputs for _, condition in readers[index])
+            for index in node.inputs:
+                read(number, runs[node.name], index)
+        return runs, readers
+
+    def _any(self, conditions: Iterable[Diagram]) -> Diagram:
+        start = self.diagrams.constant(False)
+        return reduce(lambda one, other: self.diagrams.apply(_or, one, other), dict.fromkeys(conditions), start)
 
     def all(self) -> dict[str, tuple[Diagram, ...]]:
         """The contexts of all nodes."""
-        repeats = self._repeats()
+        earlier, later = self._equals()
+        none = self.diagrams.constant(False)
         found: dict[str, tuple[Diagram, ...]] = {}
         for node in self.nodes:
-            first, last = self._first(node), self._last(node)
-            functions = dict.fromkeys(
-                [
-                    self._state(node, repeats.get(node.name)),
-                    *[self._input(index) for index in self.graph.activations(first)],
-                    *[self._reader_kind(index) for index in last.outputs],
-                ]
-            )
+            runs, first, last = self.runs[node.name], self._first(node), self._last(node)
+            read = self.graph.activations(first)
+            around = [
+                earlier.get(node.name, none),
+                *([earlier.get(first.name, none), later.get(first.name, none)] if first is not node else ()),
+                *[self._input(index, first) for index in read],
+                *[self._reader_kind(index) for index in last.outputs],
+            ]
+            functions = dict.fromkeys([runs, *[self.diagrams.apply(_if, runs, item) for item in around]])
             found[node.name] = tuple([item for item in functions if len(self.diagrams.values(item)) > 1])
         return found
-
-    def _state(self, node: Node, repeats: Diagram | None) -> Diagram:
-        """Whether a node runs, and whether it repeats an earlier one."""
-        if repeats is None:
-            return self.runs[node.name]
-        return self.diagrams.apply(_state_of, self.runs[node.name], repeats)
 
     def _first(self, node: Node) -> Node:
         """The first node of the chain that a node is in: all of it runs where the node does."""
@@ -137,50 +128,48 @@ class _Contexts:
                 return node
             node = after
 
-    def _input(self, index: int) -> Diagram:
-        """The op that makes a value, and what else reads this."""
-        if index not in self._inputs:
-            made_by = self.diagrams.apply(self._maker, self.roots[index])
-            self._inputs[index] = self.diagrams.apply(_pair, made_by, self._of_root(index, self._reader_kind))
-        return self._inputs[index]
+    def _input(self, index: int, node: Node) -> Diagram:
+        """The op that makes a value that a node reads, and whether nothing else reads it."""
+        roots = self.roots[index]
+        made = [root for root in self.diagrams.values(roots) if root in self.makers]
+        reader = self.diagrams.switch(roots, {root: self._reader_kind(root) for root in made}, self.nothing)
+        alone = self.diagrams.apply(self._equal.setdefault(op := self._op(node), partial(_same, op)), reader)
+        return self.diagrams.apply(self._maker_of, roots, alone)
 
-    def _maker(self, root: int) -> str:
-        return self.makers[root].op if root in self.makers else ""
-
-    def _of_root(self, index: int, function: Callable[[int], Diagram]) -> Diagram:
-        """A function of the value that a value is."""
-        found = self.diagrams.constant(_NONE)
-        for root in self.diagrams.values(self.roots[index]):
-            if root in self.makers:
-                found = self.diagrams.apply(partial(_where, root), self.roots[index], function(root), found)
-        return found
+    def _maker(self, root: int, alone: bool) -> tuple[str, bool]:
+        """The op that makes a value; with several readers, no engine joins it with one, and only moves are told."""
+        op = self.makers[root].op if root in self.makers else ""
+        return op if alone or op in MOVES else "", alone
 
     def _reader_kind(self, index: int) -> Diagram:
         """What reads a value: one op, in one node or in several equal ones, different ones or none."""
         if index not in self._reader_kinds:
-            by_kind: dict[Hashable, list[Diagram]] = defaultdict(list)
+            by_kind: dict[tuple[int, Hashable], list[Diagram]] = defaultdict(list)
             for number, condition in self.readers[index]:
-                by_kind[self._equal_ops(number)].append(condition)
-            found = self.diagrams.constant(_NONE)
-            for number, conditions in enumerate(by_kind.values()):
-                found = self.diagrams.apply(partial(_with_reader, number), found, self._any([conditions]))
+                by_kind[self._kind(number)].append(condition)
+            found = self.nothing
+            for kind, conditions in by_kind.items():
+                with_reader = self._with_reader.setdefault(kind[1], partial(_with_reader, kind[1]))
+                found = self.diagrams.apply(with_reader, found, self._any(conditions))
             self._reader_kinds[index] = found
         return self._reader_kinds[index]
 
-    def _equal_ops(self, number: int) -> Hashable:
-        """What nodes of one input have in common that do the same to it; the number of any other node."""
-        if number == _OUTPUT or len(self.nodes[number].inputs) > 1:
-            return number
-        return self._op(self.nodes[number])
+    def _kind(self, number: int) -> tuple[int, Hashable]:
+        """What nodes of one input have in common that do the same to it; other nodes are each of a kind."""
+        if number == _OUTPUT:
+            return number, number
+        node = self.nodes[number]
+        return number if len(node.inputs) > 1 else _MANY, self._op(node)
 
     def _op(self, node: Node) -> tuple[Hashable, ...]:
         """What a node does, whatever it reads."""
         return node.op, tuple(sorted(node.attrs.items())), self.graph.values[node.outputs[0]].shape
 
-    def _repeats(self) -> dict[str, Diagram]:
-        """Whether an earlier node does the same to the same values."""
-        earlier: dict[object, list[Node]] = defaultdict(list)
-        found: dict[str, Diagram] = {}
+    def _equals(self) -> tuple[dict[str, Diagram], dict[str, Diagram]]:
+        """Whether an earlier node does the same to the same values, and whether a later one does."""
+        before: dict[object, list[Node]] = defaultdict(list)
+        earlier: dict[str, list[Diagram]] = defaultdict(list)
+        later: dict[str, list[Diagram]] = defaultdict(list)
         for node in self.nodes:
             read = self.graph.activations(node)
             constants = tuple([index for index in node.inputs if index not in read])
@@ -188,50 +177,40 @@ class _Contexts:
                 (*self._op(node), constants, root)
                 for root in (self.diagrams.values(self.roots[read[0]]) if read else ())
             ]
-            peers = {peer.name: peer for key in keys for peer in earlier[key]}
-            same = [self._same(peer, node) for peer in peers.values()]
-            if same:
-                found[node.name] = self._any([same])
+            peers = {peer.name: peer for key in keys for peer in before[key] if len(peer.inputs) == len(node.inputs)}
+            for peer in peers.values():
+                equal = [
+                    self.diagrams.apply(_same, self.roots[one], self.roots[other])
+                    for one, other in zip(peer.inputs, node.inputs, strict=True)
+                ]
+                earlier[node.name].append(self._all([self.runs[peer.name], *equal]))
+                later[peer.name].append(self._all([self.runs[node.name], *equal]))
             for key in keys:
-                earlier[key].append(node)
-        return found
+                before[key].append(node)
+        return self._any_of(earlier), self._any_of(later)
 
-    def _same(self, first: Node, node: Node) -> Diagram:
-        """Whether a node runs and reads what another one reads."""
-        if len(first.inputs) != len(node.inputs):
-            return self.diagrams.constant(False)
-        roots = [[self.roots[index] for index in item.inputs] for item in (first, node)]
-        same = partial(_reads_same, len(node.inputs))
-        return self.diagrams.apply(same, self.runs[first.name], *roots[0], *roots[1])
+    def _any_of(self, conditions: Mapping[str, Sequence[Diagram]]) -> dict[str, Diagram]:
+        return {name: self._any(found) for name, found in conditions.items()}
+
+    def _all(self, conditions: Iterable[Diagram]) -> Diagram:
+        return reduce(lambda one, other: self.diagrams.apply(_and, one, other), dict.fromkeys(conditions))
 
 
 def _or(one: bool, other: bool) -> bool:
     return one or other
 
 
-def _pair(one: Hashable, other: Hashable) -> Hashable:
-    return one, other
+def _and(one: bool, other: bool) -> bool:
+    return one and other
 
 
-def _state_of(runs: bool, repeats: bool) -> Hashable:
-    return runs and (_REPEATS if repeats else True)
+def _if(runs: bool, context: Hashable) -> Hashable:
+    return context if runs else None
 
 
-def _takes(position: int, condition: bool, index: int) -> bool:
-    return condition and index == position
+def _same(one: Hashable, other: Hashable) -> bool:
+    return one == other
 
 
-def _reads(root: int, condition: bool, value: int) -> bool:
-    return condition and value == root
-
-
-def _reads_same(n: int, runs: bool, *values: int) -> bool:
-    return runs and values[:n] == values[n:]
-
-
-def _with_reader(kind: int, found: int, reads: bool) -> int:
+def _with_reader(kind: Hashable, found: Hashable, reads: bool) -> Hashable:
     return found if not reads else kind if found == _NONE else _MANY
-
-
-def _where(root: int, value: int, one: Hashable, other: Hashable) -> Hashable:
-    return one if value == root else other

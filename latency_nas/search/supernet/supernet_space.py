@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from latency_nas.errors import SearchError
 from latency_nas.graph import OpGraph
-from latency_nas.graph.op_graph import CHOICE
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.space import Fuse, Space
@@ -18,6 +17,7 @@ from latency_nas.search.supernet.contexts import contexts_of
 from latency_nas.search.supernet.gated_nodes import GatedGraph, entangled_choices
 from latency_nas.search.supernet.naming import Choices, Groups, Options
 from latency_nas.search.supernet.supernet import find_choices, framework_of, read_choices
+from latency_nas.search.supernet.zero_edges import with_additions_of_zeros
 
 __all__ = ["Derive", "NamedSpace", "graph_space", "parts_of", "supernet_space"]
 
@@ -151,22 +151,16 @@ class _Derived:
 def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
     """The architectures of a supernet that holds its candidates as modules.
 
-    A candidate that gives zeros, or is None, costs nothing. The op that takes its output, such as the sum of a node, is
-    priced with this input, since the networks that DARTS and NAS-Bench-201 derive run it.
+    A candidate that gives zeros is absent from the network, and so is the addition of its output (but see
+    `latency_nas.search.supernet.zero_edges`).
 
     Args:
         graph: Graph of the supernet, which has a choice for each place.
         choices: Choices, each of one or more places.
         fuse: Function that gives the kernels of a graph.
     """
-    places = {name: (choice.module, place) for choice in choices for name, place in choice.places.items()}
-    free = tuple(
-        f"{places[str(node.attrs['name'])][1][index]}."
-        for node in graph.nodes
-        if node.op == CHOICE
-        for index in cast(tuple[int, ...], node.attrs.get("free", ()))
-    )
-
+    places = {name: choice.module for choice in choices for name in choice.places}
+    graph, free = with_additions_of_zeros(graph, places)
     gated = GatedGraph(graph, entangled_choices(graph))
     if gated.names:
         logger.warning(
@@ -175,9 +169,9 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
             ", ".join(sorted(gated.names)),
         )
 
-    def calls(architecture: Mapping[str, int]) -> list[KernelCall]:
-        taken = {name: architecture[choice] for name, (choice, _) in places.items()}
-        return [call for call in gated.calls(taken, fuse) if not f"{call.layer}.".startswith(free)]
+    def calls(architecture: Mapping[str, int]) -> Sequence[KernelCall]:
+        calls = gated.calls({name: architecture[choice] for name, choice in places.items()}, fuse)
+        return [call for call in calls if free.isdisjoint(call.nodes[:1])] if free else calls
 
     numbers = {name: number for number, choice in enumerate(choices) for name in choice.places}
     return Space(

@@ -186,7 +186,7 @@ CASES: dict[str, tuple[Any, tuple[tuple[int, ...], ...], list[tuple[str, dict[st
     "nothing": (lambda x: F.dropout(x).clone().detach().contiguous().to(torch.float32), (IMAGE,), []),
     "cast": (lambda x: x.half(), (IMAGE,), [("cast", {})]),
     "cast by a copy": (lambda x: torch.empty_like(x, dtype=torch.half).copy_(x), (IMAGE,), [("cast", {})]),
-    "constants of a shape": (lambda x: x * torch.zeros_like(x), (IMAGE,), [("mul", {})]),
+    "constants of a shape": (lambda x: x * torch.full_like(x, 2), (IMAGE,), [("mul", {})]),
     "roll": (lambda x: x.roll(1, -1), (IMAGE,), [("roll", {})]),
     "flip": (lambda x: x.flip(-1, 1), (IMAGE,), [("flip", {"axes": (1, 3)})]),
     "advanced index": (lambda x: x[:, torch.tensor([2, 0])], (IMAGE,), [("index", {})]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from latency_nas.graph.paddle.layer import read_layer
 from latency_nas.graph.reader import read_model
 from latency_nas.integrate.paddle import PaddleLatencyCallback
 from latency_nas.table import Entry, LatencyTable
-from tests.supernets import DATASHEET, table_of
+from tests.supernets import DATASHEET, MadeUp, table_of
 
 SHAPE = (1, 1, 8, 8)
 KERNELS = (1, 3, 5)
@@ -55,9 +56,21 @@ class PaddleMixed(nn.Layer):
         if self.mix == "stack":
             stack = paddle.stack([layer(x) for layer in self.candidates])
             return (stack * gates.reshape([-1, 1, 1, 1, 1])).sum(0)
+        if self.mix == "einsum":
+            return paddle.einsum("k,k...->...", gates, paddle.stack([layer(x) for layer in self.candidates]))
+        if self.mix == "tensordot":
+            return paddle.tensordot(gates, paddle.stack([layer(x) for layer in self.candidates]), axes=1)
         if self.mix == "pick":
             return self.candidates[1](x)
-        return sum(gates[index] * layer(x) for index, layer in enumerate(self.candidates))
+        weighted = [gates[index] * layer(x) for index, layer in enumerate(self.candidates)]
+        if self.mix == "add_n":
+            return paddle.add_n(weighted)
+        if self.mix == "accumulate":
+            total = paddle.zeros_like(x)
+            for output in weighted:
+                total = total + output
+            return total
+        return sum(weighted)
 
 
 class PaddleNet(nn.Layer):
@@ -92,6 +105,11 @@ class Subnet(nn.Layer):
 class Zero(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return x * 0.0
+
+
+class ZerosLike(nn.Layer):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return paddle.zeros_like(x)
 
 
 class Halved(nn.Layer):
@@ -172,7 +190,7 @@ def test_expected_latency_is_that_of_paddles_own_operators() -> None:
         np.testing.assert_allclose(gradient, block.alpha.grad.numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("mix", ["sum", "stack", "pick"])
+@pytest.mark.parametrize("mix", ["sum", "stack", "pick", "add_n", "accumulate", "einsum", "tensordot"])
 def test_plan_is_the_estimator_on_each_subnet(mix: str) -> None:
     supernet = PaddleNet(mix=mix)
     latency = attached(supernet)
@@ -185,10 +203,36 @@ def test_plan_is_the_estimator_on_each_subnet(mix: str) -> None:
         assert found_ms == pytest.approx(alone.latency_ms, abs=1e-9)
 
 
-def test_candidate_that_gives_zeros_is_free() -> None:
-    latency = attached(PaddleNet(extra=Zero))
-    for costs in latency.plan.costs_ms:
-        assert costs[4] == 0.0 < min(costs[:3])
+class Cell(nn.Layer):
+    """Two nodes with an edge each, beside a convolution; a node may lack its edge."""
+
+    def __init__(self, supernet: PaddleNet, indices: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.net, self.indices = supernet, indices
+        self.side = nn.Conv2D(4, 4, 3, padding=1, bias_attr=False)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = functional.relu(self.net.stem(x))
+        for number, block in enumerate(self.net.blocks):
+            beside = functional.sigmoid(self.side(x))
+            if self.indices is None:
+                x = sum([block(x), beside])
+            else:
+                op = block.candidates[self.indices[number]]
+                x = beside if isinstance(op, Zero | ZerosLike) else op(x) + beside
+        return x
+
+
+@pytest.mark.parametrize("zero", [Zero, ZerosLike])
+@pytest.mark.parametrize("mix", ["sum", "add_n", "accumulate", "einsum"])
+def test_an_edge_whose_zero_is_chosen_is_absent(zero: type[nn.Layer], mix: str) -> None:
+    supernet, estimator = Cell(PaddleNet(mix=mix, extra=zero)), MadeUp()
+    latency = PaddleLatencyLoss(estimator)
+    latency.attach(supernet, paddle.zeros(SHAPE))
+    for indices in ([4, 4, 4], [4, 0, 3], [1, 4, 2], [3, 2, 4]):
+        alone = estimator.price(fuse(read_layer(Cell(supernet.net, indices), input_shape=SHAPE), "MNN"))
+        found_ms = latency.plan.latency_ms(dict(zip(latency.plan.choices, indices, strict=True)))
+        assert found_ms == pytest.approx(alone.latency_ms, rel=1e-9)
 
 
 def test_groups_with_gates() -> None:

@@ -69,7 +69,7 @@ def eight_cells() -> Darts:
 
 @pytest.mark.parametrize(
     ("make", "attach", "n_at_most"),
-    [(eight_cells, image, 40), (PcDarts, image, 40), (AutoFormer, auto_former, 60), (Ofa, ofa, 100)],
+    [(eight_cells, image, 130), (PcDarts, image, 40), (AutoFormer, auto_former, 60), (Ofa, ofa, 100)],
     ids=["DARTS of 8 cells", "PC-DARTS", "AutoFormer", "OFA"],
 )
 def test_attaching_reads_few_architectures(

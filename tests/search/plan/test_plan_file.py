@@ -67,7 +67,7 @@ def test_a_saved_plan_keeps_its_quantity(tmp_path: Path) -> None:
     plan.save(tmp_path / "plan.npz")
     assert CostPlan.load(tmp_path / "plan.npz") == plan != PLAN
     with np.load(tmp_path / "plan.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["costs_params", "offsets", "plan", "term_costs_params", "term_gates"]
+        assert sorted(arrays) == ["costs_params", "group_gates", "offsets", "plan", "term_costs_params", "term_gates"]
 
 
 def test_a_plan_of_a_count_has_no_milliseconds() -> None:

@@ -10,10 +10,9 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from latency_nas.errors import SearchError
-from latency_nas.estimate.estimate import Estimate, KernelEstimate
+from latency_nas.estimate.estimate import KernelEstimate
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.plan.cost import Cost, Term
@@ -22,7 +21,7 @@ from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.projection import most_probable_within
 from latency_nas.search.select.reach import reach
-from tests.search.supernet.test_styles import STYLES, TOKENS, Zero
+from tests.search.supernet.test_styles import STYLES, TOKENS
 from tests.supernets import MadeUp
 
 ERRORS = (None, 0.05)
@@ -55,9 +54,8 @@ def test_every_style_has_one_deviation(style: str, error: float | None) -> None:
         architecture = dict(zip(plan.choices, drawn, strict=True))
         config = architecture if options is None else {name: options[name][architecture[name]] for name in options}
         side = config.get("resolution", 8)
-        estimate = deployed(
-            estimator, net.subnet(config), TOKENS if style == "AutoFormer" else torch.zeros(1, 3, side, side)
-        )
+        example = TOKENS if style == "AutoFormer" else torch.zeros(1, 3, side, side)
+        estimate = estimator.predict(net.subnet(config), example)
         assert estimate.std is not None
         assert estimate.std > 0
         assert plan.std(architecture) == pytest.approx(estimate.std, rel=1e-9)
@@ -65,13 +63,6 @@ def test_every_style_has_one_deviation(style: str, error: float | None) -> None:
         assert float(packed.std_of(gates)) == pytest.approx(estimate.std, rel=1e-9)
         cost = Limit(plan=plan, max_cost=inf, n_std=2.0).cost(architecture)
         assert cost == pytest.approx(estimate.value + 2 * estimate.std, rel=1e-9)
-
-
-def deployed(estimator: PartlyRegressed, network: nn.Module, example: torch.Tensor) -> Estimate:
-    """The estimate of a network, except that zeros are free."""
-    found = estimator.predict(network, example)
-    kernels = [item for item in found.kernels if not isinstance(network.get_submodule(item.layer), Zero)]
-    return replace(found, kernels=tuple(kernels))
 
 
 def random_plan(seed: int, sizes: tuple[int, ...] = (3, 4, 2, 3)) -> CostPlan:

@@ -26,17 +26,17 @@ def all_costs(plan: CostPlan) -> NDArray[np.float64]:
     sizes = [len(names) for names in plan.candidates]
     cube = np.full(sizes, plan.fixed.value)
 
-    def add(gates: tuple[int, ...], cost: float) -> None:
-        part: list[Any] = [slice(None)] * len(sizes)
-        for gate in gates:
-            choice = int(np.searchsorted(plan.offsets, gate, side="right")) - 1
-            part[choice] = gate - plan.offsets[choice]
-        cube[tuple(part)] += cost
+    def add(groups: tuple[tuple[int, ...], ...], cost: float) -> None:
+        part: list[Any] = [range(size) for size in sizes]
+        for group in groups:
+            choice = int(np.searchsorted(plan.offsets, group[0], side="right")) - 1
+            part[choice] = [gate - plan.offsets[choice] for gate in group]
+        cube[np.ix_(*part)] += cost
 
     for gate, cost in enumerate(plan.flat_costs):
-        add((gate,), cost)
+        add(((gate,),), cost)
     for term in plan.terms:
-        add(term.candidates, term.cost.value)
+        add(term.groups, term.cost.value)
     return np.sort(cube.ravel())
 
 

@@ -67,7 +67,7 @@ def test_a_listing_that_would_be_too_long_has_every_architecture_above_a_higher_
 @pytest.mark.parametrize("n_choices", [2, 30])
 def test_a_listing_of_equal_scores_ends(n_choices: int) -> None:
     plan = random_plan(np.random.default_rng(0), (3,) * n_choices)
-    program = Solver(dict.fromkeys(plan.choices, 3), {(0,): 0.0}, ()).program
+    program = Solver(dict.fromkeys(plan.choices, 3), {((0,),): 0.0}, ()).program
     relaxation = relax(program)
     assert relaxation is not None
     listing = list_within(program, relaxation, 1.0, max_listed=100)

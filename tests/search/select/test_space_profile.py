@@ -116,7 +116,7 @@ def test_whether_rare_budgets_can_be_met_is_exact() -> None:
 
 
 def test_sampled_distributions_give_sampled_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space_distribution, "elimination_steps", lambda tables, sizes: None)
+    monkeypatch.setattr(space_distribution, "steps_of", lambda plan: None)
     plan, _ = plans()
     costs = costs_of(plan, all_rows())
     limit = float(np.quantile(costs, 0.3))

@@ -35,7 +35,8 @@ def _weights(graph: OpGraph, node: Node) -> list[Shape]:
         return [(source[-1], target[-1]), *bias] if node.attrs.get("bias") else [(source[-1], target[-1])]
     if node.op == "batch_norm":
         return [source[1:2], source[1:2]]
-    return [graph.values[index].shape for index in node.inputs if graph.values[index].constant]
+    values = [graph.values[index] for index in node.inputs]
+    return [value.shape for value in values if value.constant and not value.literal]
 
 
 def write_toy(graph: OpGraph, path: Path, *, seed: int = 0) -> Path:
