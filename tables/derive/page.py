@@ -41,9 +41,11 @@ that has it), and YOLOv5s decodes its boxes, as its export does (without, it was
 without it is fitted when a kernel is first missing. `latency-nas table fit NAME` makes it.
 `python benchmarks/regressor.py` prints the errors of the regressor on op samples that it has not seen, by random,
 channel and shape splits, beside a forest as PaddleSlim trains it. `python -m derive.this_machine` measured
-`x86-mnn.parquet`; it measures the table again on the machine that runs it. Its rows of recurrent layers and of
-transformers were added later, when the machine was busy: they are times by the clock of the thread that ran MNN (and
-of its yardstick), which stops while other programs run, at the speed at which the yardstick ran for the older rows.
+`x86-mnn.parquet`; it measures the table again on the machine that runs it. Its rows of recurrent layers, of
+transformers and of ops that compute (`derive/computing.py`) were added later, when the machine was busy: they are times
+by the clock of the thread that ran MNN (and of its yardstick), which stops while other programs run, at the speed at
+which the yardstick ran for the older rows. Lookups of single elements, running sums and `topk` are timed whole, since
+MNN runs each as several ops; a run of a session, about a microsecond, is part of each.
 
 """
 

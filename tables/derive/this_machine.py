@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from derive.computing import bounded, looked_up, of_positives, resized
 from derive.networks import NETWORKS
 from derive.recurrent import recurrent_kernels
 from derive.transformers import activations, transformers
@@ -50,10 +51,14 @@ def _graph(name: str) -> OpGraph:
 
 
 def _sessions() -> Iterator[LatencyTable]:
-    """Tables of recurrent layers, which are timed whole, and of what transformers run."""
+    """Tables of recurrent layers, which are timed whole, of what transformers run, and of ops that compute."""
     yield measure_table(recurrent_kernels(), rounds=3, n_runs=4)
     yield measure_table([read_torch(network.eval(), input_shape=shape) for network, shape in transformers()], rounds=4)
     yield measure_table(activations(), rounds=4)
+    for kernels in (bounded(), of_positives(), looked_up(), resized()):
+        session = measure_table(kernels)
+        rows = {kernel: entry for kernel, entry in session.items() if kernel in set(kernels)}
+        yield LatencyTable.of(rows, session.datasheet)
 
 
 def joined(table: LatencyTable, sessions: Iterable[LatencyTable]) -> LatencyTable:

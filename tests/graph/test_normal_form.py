@@ -36,6 +36,21 @@ SPELLINGS: dict[str, _Spelling] = {
 }  # fmt: skip
 
 
+_MEAN = [("ReduceMean", ["s"], "m"), ("Add", ["m", "eps"], "a"), ("Sqrt", ["a"], "q")]
+_OF_ALL_AXES = {"two": 2.0, "eps": 1e-6, "one": 1.0}
+SPELLINGS |= {
+    "x * (1 / sqrt(mean(x ** 2) + eps))": ("rms_norm", [
+        ("Pow", ["x", "two"], "s"), *_MEAN, ("Reciprocal", ["q"], "r"), ("Mul", ["x", "r"], "y"),
+    ], _OF_ALL_AXES),
+    "x * (one / sqrt(mean(x * x) + eps))": ("rms_norm", [
+        ("Mul", ["x", "x"], "s"), *_MEAN, ("Div", ["one", "q"], "r"), ("Mul", ["x", "r"], "y"),
+    ], _OF_ALL_AXES),
+    "x / sqrt(mean(x * x) + eps)": ("rms_norm", [
+        ("Mul", ["x", "x"], "s"), *_MEAN, ("Div", ["x", "q"], "y"),
+    ], _OF_ALL_AXES),
+}  # fmt: skip
+
+
 def read(spelling: _Spelling, opset: int = 17) -> OpGraph:
     _, nodes, constants = spelling
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 4, 4])
@@ -84,6 +99,35 @@ def test_the_softmax_of_a_matrix_is_that_of_the_last_axis() -> None:
     assert [node.spelled for node in new.nodes] == [()]
 
 
+@pytest.mark.parametrize("function", [
+    lambda x: torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * x,  # MNN joins it only with x first
+    lambda x: x * torch.rsqrt(x.pow(3).mean(-1, keepdim=True) + 1e-6),
+    lambda x: x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-6),
+    lambda x: -x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6),
+    lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True)),
+])  # fmt: skip
+def test_what_only_looks_like_an_rms_norm_stays(function: Callable[[Tensor], Tensor]) -> None:
+    ops = [node.op for node in read_torch(Act(function), input_shape=(1, 8, 4, 4)).nodes]
+    assert {"pow", "reduce_mean", "rsqrt", "mul"} <= set(ops)
+    assert "rms_norm" not in ops
+
+
+def test_an_rms_norm_keeps_its_weights_and_axes() -> None:
+    class Norm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scale * (x * torch.rsqrt(x.pow(2).mean((-2, -1), keepdim=True) + 1e-6))
+
+    graph = read_torch(Norm(), input_shape=(1, 8, 4, 4))
+    (node,) = graph.nodes
+    assert (node.op, dict(node.attrs)) == ("rms_norm", {"axis": 2})
+    assert [graph.values[index].parameter for index in node.inputs] == ["", "scale"]
+    assert [part.op for part in spelled_out(graph).nodes] == ["pow", "reduce_mean", "add", "rsqrt", "mul", "mul"]
+
+
 class Act(nn.Module):
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -97,6 +141,8 @@ class Act(nn.Module):
     ("hard_swish", lambda x: x * functional.relu6(x + 3) / 6),
     ("hard_swish", lambda x: functional.hardsigmoid(x) * x),
     ("swish", lambda x: x * torch.sigmoid(x)),
+    ("rms_norm", lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)),
+    ("rms_norm", lambda x: torch.ones(4) * (x * torch.rsqrt((x * x).mean((2, 3), keepdim=True) + 1e-6))),
 ])  # fmt: skip
 def test_torch_has_the_same_normal_form(op: str, function: Callable[[Tensor], Tensor]) -> None:
     graph = read_torch(Act(function), input_shape=(1, 8, 4, 4))

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from derive.computing import bounded, looked_up, of_positives, resized
 from derive.networks import NETWORKS, kernels
 from derive.phones import PHONES
 from derive.published import clas_times, lite_times
@@ -62,7 +63,7 @@ def test_datasheet(name: str) -> None:
 def test_fingerprints_are_those_that_the_shipped_regressors_were_made_for() -> None:
     """A file's fingerprint is checked when it is read; this one names files beside the tables, too."""
     assert load_table("SD865").fingerprint() == "635a7b264821e2b62a7cbb209b9de86f1d5c9476fcf5559372a3b8d547caf4dd"
-    assert load_table("x86-mnn").fingerprint() == "37849a404b02efccc5b2c48bc779e7edfd0cb11f48d90d9fb52cdbb9ca71ee95"
+    assert load_table("x86-mnn").fingerprint() == "0b207dc494d0b2a254dc2026eba65e4b89575a237027f885ab4438cef9dbc7ea"
 
 
 @pytest.mark.parametrize("name", [*DERIVED, "x86-mnn"])
@@ -135,6 +136,23 @@ def test_transformers_are_priced_from_rows_of_what_they_run() -> None:
     estimator = LatencyEstimator("x86-mnn")
     for network, shape in transformers()[::5]:
         assert estimator.predict(network.eval(), input_shape=shape).coverage == 1
+
+
+def test_ops_that_compute_have_rows_of_their_own() -> None:
+    table = load_table("x86-mnn")
+    estimator = LatencyEstimator(table, on_missing="regress")
+    measured = [kernel for kernels in (bounded(), of_positives(), looked_up(), resized()) for kernel in kernels]
+    assert all(kernel in table for kernel in measured)
+
+    def price(op: str, **attrs: int) -> float:
+        kernel = Kernel.of(op, [(1, 90, 30, 30)], [(1, 90, 30, 30)], **attrs)
+        return estimator.price([KernelCall(kernel=kernel, layer="", nodes=())]).latency_ms
+
+    copied = price("neg")
+    assert price("exp") > 1.5 * copied
+    assert price("tanh") > 2 * copied
+    assert price("sqrt") > 4 * copied
+    assert price("pow", scalar=1) > 20 * copied
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

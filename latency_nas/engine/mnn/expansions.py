@@ -26,6 +26,12 @@ _SPELLINGS: dict[str, frozenset[tuple[str, ...]]] = {
     ),
     "swish": frozenset({("sigmoid", "mul")}),
     "gelu": frozenset({(first, "erf", "add", "mul", "mul") for first in ("mul", "div")}),
+    "rms_norm": frozenset(
+        (square, "reduce_mean", "add", *roots, *weights)
+        for square in ("pow", "mul", "square")
+        for roots in (("rsqrt", "mul"), ("sqrt", "reciprocal", "mul"), ("sqrt", "div", "mul"), ("sqrt", "div"))
+        for weights in ((), ("mul",))
+    ),
 }
 
 # operands that decide where data lies are kept; weights that belong to their op are not
@@ -36,7 +42,8 @@ def _joins(graph: OpGraph, node: Node) -> bool:
     """Whether MNN joins the ops by which a source spells one; it compares them with templates of its own."""
     if tuple(part.op for part in node.spelled) not in _SPELLINGS.get(node.op, ()):
         return False
-    numbers = [graph.values[index] for part in node.spelled for index in part.inputs if graph.values[index].constant]
+    parts = [part for part in node.spelled if part.attrs.get("scalar")]
+    numbers = [graph.values[index] for part in parts for index in part.inputs if graph.values[index].constant]
     return all(number.shape == () for number in numbers)
 
 

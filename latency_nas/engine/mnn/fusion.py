@@ -124,6 +124,8 @@ class _Run:
             self._reduce(step, outputs[0])
         elif step.op in _SELECTED:
             self._selected(step, outputs[0])
+        elif step.op == "where":
+            self._where(step, outputs[0])
         else:
             self._compute(step, outputs)
         for index, tensor in zip(step.outputs, outputs, strict=True):
@@ -173,6 +175,17 @@ class _Run:
                 ]
         for tensor in tensors:
             self.copy(step, tensor)
+        known = [self.program.values[index].constant for index in step.inputs]
+        shapes = tuple(tensor.shape for tensor, constant in zip(tensors, known, strict=True) if not constant)
+        self.emit(step, step.names, step.op, shapes, output.shape, **step.attrs)
+
+    def _where(self, step: Step, output: Tensor) -> None:
+        """Emit a selection. Masks and operands that are smaller than the output are expanded by copies, not numbers."""
+        tensors = [self.read(index, packed=output.packed) for index in step.inputs]
+        for position, tensor in enumerate(tensors):
+            if 1 < prod(tensor.shape) < prod(output.shape):
+                tensors[position] = Tensor(output.shape, output.packed, broadcast(tensor, output.shape))
+            self.copy(step, tensors[position])
         known = [self.program.values[index].constant for index in step.inputs]
         shapes = tuple(tensor.shape for tensor, constant in zip(tensors, known, strict=True) if not constant)
         self.emit(step, step.names, step.op, shapes, output.shape, **step.attrs)

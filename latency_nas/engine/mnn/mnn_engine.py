@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
@@ -84,7 +85,7 @@ class MNN(Engine):
         "int8": "networks of random weights cannot be quantised as a trained one would be, and MNN's int8 kernels "
         "depend on that. Quantise your network with MNN's own tool and measure the file as a whole network."
     }
-    timed_whole = frozenset({"lstm", "gru", "rnn"})
+    timed_whole = frozenset({"lstm", "gru", "rnn", "index", "cumsum", "topk"})  # MNN runs each as several ops
     device_side = Path(__file__).with_name("device_side.py")
     device_side_parts = {  # noqa: RUF012 - typed by the base class
         "latency_nas.engine.mnn.module_side": Path(__file__).with_name("module_side.py")
@@ -131,7 +132,8 @@ class MNN(Engine):
             and len(ran.inputs) == len(wanted.inputs) + 1 == 2
             and wanted.inputs[0] in ran.inputs
         )
-        return ran == wanted or (with_constant and ran.outputs == wanted.outputs)
+        selects = ran.type == wanted.type == "Select" and not Counter(wanted.inputs) - Counter(ran.inputs)
+        return ran == wanted or ((with_constant or selects) and ran.outputs == wanted.outputs)
 
     def write(self, network: OpGraph | Path, path: Path, *, seed: int = 0) -> Path:
         """Link to a ``.mnn`` file; convert an ONNX file or a graph."""

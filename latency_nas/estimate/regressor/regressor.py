@@ -17,7 +17,7 @@ from latency_nas.estimate.regressor.fit_cache import read_family, stored_forms, 
 from latency_nas.estimate.regressor.fitted_family import FittedFamily, Regressed
 from latency_nas.estimate.regressor.form_selection import FormSelection
 from latency_nas.estimate.regressor.forms_file import FamilyKey, StoredForms, write_forms
-from latency_nas.kernel import Kernel, is_memory_bound
+from latency_nas.kernel import Kernel, is_memory_bound, n_flops
 from latency_nas.table import LatencyTable
 
 __all__ = ["KernelRegressor", "with_fitted_forms"]
@@ -39,6 +39,12 @@ def _family_of(kernel: Kernel) -> str:
         return f"resize of mode {kernel.attributes['mode']}"
     is_of_rows = kernel.family == "conv2d" and kernel.inputs[0][0] > 1 and prod(kernel.inputs[0][2:]) == 1
     return _ROWS if is_of_rows else kernel.family
+
+
+def _as_priced(kernel: Kernel, key: FamilyKey) -> Kernel:
+    """The kernel, of floats where those of its own family price it."""
+    own = key[0] == _family_of(kernel) and key[1] != kernel.dtype
+    return replace(kernel, dtype=key[1]) if own else kernel
 
 
 class KernelRegressor:
@@ -127,7 +133,7 @@ class KernelRegressor:
         # one thread in the numeric libraries: on two cores, their threads cost more in waiting than they save
         with threadpool_limits(1):
             for key, indices in by_key.items():
-                guesses = self._family(key).predict([kernels[index] for index in indices])
+                guesses = self._family(key).predict([_as_priced(kernels[index], key) for index in indices])
                 for index, guess in zip(indices, guesses, strict=True):
                     found[index] = self._scaled(kernels[index], guess)
         return found
@@ -145,7 +151,8 @@ class KernelRegressor:
             if (name, kernel.dtype) in self._keys:
                 return name, kernel.dtype
         if not is_memory_bound(kernel):
-            return None
+            # Integers that are moved one by one take the time of floats.
+            return (family, "fp32") if not n_flops(kernel) and (family, "fp32") in self._keys else None
         small = (_SMALL, kernel.dtype if kernel.dtype in _COMPUTED else "fp32")
         return small if small in self._keys else None
 

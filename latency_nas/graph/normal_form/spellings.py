@@ -96,10 +96,12 @@ def _softmax(found: Patterns, position: int) -> None:
         _merge(found, "softmax", flat.inputs[0], (flat, middle, node), axis=len(shape) - 1)
 
 
-def _merge(found: Patterns, op: str, x: int, parts: tuple[Node, ...], **attrs: int) -> None:
-    """Replace nodes, the last of which makes the result, by one op of `x`."""
+def _merge(
+    found: Patterns, op: str, x: int, parts: tuple[Node, ...], *, weights: tuple[int, ...] = (), **attrs: int
+) -> None:
+    """Replace nodes, the last of which makes the result, by one op of `x` and of weights."""
     last = parts[-1]
-    whole = replace(last, op=op, inputs=(x,), attrs=dict(attrs), spelled=parts)
+    whole = replace(last, op=op, inputs=(x, *weights), attrs=dict(attrs), spelled=parts)
     found.remove(*parts[:-1])
     found.nodes[found.maker[last.outputs[0]]] = whole
 
@@ -133,6 +135,50 @@ def _layer_norm(found: Patterns, position: int) -> None:
     constants = [index for part in (scale, shift) for index in part.inputs if found.values[index].constant]
     attrs = {} if axis == rank - 1 else {"axis": axis}
     found.nodes[found.maker[shift.outputs[0]]] = replace(shift, op="layer_norm", inputs=(x, *constants), attrs=attrs)
+
+
+def _rms_norm(found: Patterns, position: int) -> None:
+    """Merge x * rsqrt(mean(x^2) + eps), or x / sqrt(...), and a product with weights: an RMS norm before opset 23."""
+    node = found.nodes[position]
+    x, inverse = node.inputs if len(found.activations(node)) == 2 else (-1, -1)
+    roots = _roots(found, node.op, inverse)
+    shifted = found.made_by(roots[0].inputs[0], "add") if roots else None
+    mean = found.made_by(found.activations(shifted)[0], "reduce_mean") if shifted else None
+    square = _square(found, mean.inputs[0], x) if mean else None
+    if shifted is None or mean is None or square is None or not shifted.attrs.get("scalar"):
+        return
+    axes, rank = mean.attrs["axes"], len(found.values[x].shape)
+    axis = rank - len(axes) if isinstance(axes, tuple) else rank
+    if axes != tuple(range(axis, rank)) or not mean.attrs.get("keepdim"):
+        return
+    parts = [square, mean, shifted, *roots, node]
+    scale = found.reader(node.outputs[0], "mul")
+    weights = [index for index in scale.inputs if found.values[index].constant] if scale else []
+    if scale is not None and weights:
+        parts.append(scale)
+    attrs: dict[str, int] = {} if axis == rank - 1 else {"axis": axis}
+    _merge(found, "rms_norm", x, tuple(parts), weights=tuple(weights), **attrs)
+
+
+def _roots(found: Patterns, op: str, index: int) -> tuple[Node, ...]:
+    """The nodes of 1 / sqrt(...) that a product reads, or of the sqrt(...) by which it divides; otherwise nothing."""
+    whole = found.made_by(index, "sqrt" if op == "div" else "rsqrt")
+    inverse = found.made_by(index, "reciprocal") or found.made_by(index, "div") if op == "mul" else None
+    if whole is not None or inverse is None:
+        return () if whole is None else (whole,)
+    read = found.activations(inverse)
+    root = found.made_by(read[0], "sqrt") if len(read) == 1 and inverse.inputs[-1] == read[0] else None
+    is_one = inverse.op == "reciprocal" or _is_number(found, inverse, 1.0)
+    return (root, inverse) if root is not None and is_one else ()
+
+
+def _square(found: Patterns, index: int, x: int) -> Node | None:
+    """The node that makes a value, if it is x * x or x ** 2."""
+    node = found.made_by(index, "mul") or found.made_by(index, "square") or found.made_by(index, "pow")
+    if node is None or node.inputs[0] != x:
+        return None
+    others = [found.values[other].number if found.values[other].constant else other for other in node.inputs[1:]]
+    return node if others == {"mul": [x], "square": [], "pow": [2.0]}[node.op] else None
 
 
 def _gelu(found: Patterns, position: int) -> None:
@@ -197,8 +243,8 @@ def _swapped(found: Patterns, position: int) -> None:
 # op of a node -> patterns that may begin or end at it
 _PATTERNS: dict[str, tuple[Callable[[Patterns, int], None], ...]] = {
     "where": (_guarded_softmax,),
-    "mul": (_swish, _hard_swish),
-    "div": (_layer_norm, _hard_swish),
+    "mul": (_swish, _hard_swish, _rms_norm),
+    "div": (_layer_norm, _hard_swish, _rms_norm),
     "add": (_gelu, _bias),
     "reshape": (_swapped, _softmax),
 }

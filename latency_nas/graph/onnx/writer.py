@@ -16,22 +16,16 @@ from onnx import helper
 from latency_nas.errors import MeasureError
 from latency_nas.graph import Node, OpGraph
 from latency_nas.graph.normal_form.spellings import spelled_out
+from latency_nas.graph.onnx.elementwise import ELEMENTWISE
 from latency_nas.graph.onnx.model_parts import ModelParts
+from latency_nas.graph.onnx.selections import SELECTIONS
 from latency_nas.kernel.cost import GATES
 from latency_nas.kernel.vocabulary import OPS, SPATIAL_AXES
 
 __all__ = ["save_onnx"]
 
 _OPSET, _IR_VERSION = 20, 9
-_UNARY = {
-    "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu", "selu": "Selu", "hard_swish": "HardSwish",
-    "sigmoid": "Sigmoid", "tanh": "Tanh", "gelu": "Gelu", "softplus": "Softplus", "exp": "Exp", "log": "Log",
-    "sqrt": "Sqrt", "reciprocal": "Reciprocal", "erf": "Erf", "sin": "Sin", "cos": "Cos", "abs": "Abs", "neg": "Neg",
-    "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "round": "Round", "matmul": "MatMul",
-}  # fmt: skip
-_BINARY = {
-    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "maximum": "Max", "minimum": "Min",
-}  # fmt: skip
+_TYPES = {"int64": onnx.TensorProto.INT64, "int32": onnx.TensorProto.INT32, "bool": onnx.TensorProto.BOOL}
 _REDUCTIONS = {f"reduce_{name.lower()}": f"Reduce{name}" for name in ("Mean", "Sum", "Max", "Min", "Prod")}
 
 
@@ -127,21 +121,6 @@ def _recurrent(writer: ModelParts, node: Node) -> None:
     writer.emit(node, "Reshape", [last, _list(writer, node, "shape", (steps, batch, size))])
 
 
-def _swish(writer: ModelParts, node: Node) -> None:
-    (x,) = writer.activations(node)
-    writer.nodes.append(helper.make_node("Sigmoid", [x], [f"{node.name}.gate"], name=f"{node.name}.gate"))
-    writer.emit(node, "Mul", [x, f"{node.name}.gate"])
-
-
-def _mish(writer: ModelParts, node: Node) -> None:
-    """Write x * tanh(softplus(x)): MNN has no Mish of ONNX."""
-    (x,) = writer.activations(node)
-    soft, gate = f"{node.name}.soft", f"{node.name}.gate"
-    writer.nodes.append(helper.make_node("Softplus", [x], [soft], name=soft))
-    writer.nodes.append(helper.make_node("Tanh", [soft], [gate], name=gate))
-    writer.emit(node, "Mul", [x, gate])
-
-
 def _slice(writer: ModelParts, node: Node) -> None:
     axes, starts, shape = _ints(node, "axes"), _ints(node, "starts"), writer.shape(node.outputs[0])
     steps = _ints(node, "steps") if "steps" in node.attrs else [1] * len(axes)
@@ -173,11 +152,6 @@ def _resize(writer: ModelParts, node: Node) -> None:
     writer.emit(node, "Resize", [*writer.activations(node), "", "", sizes], **ways, **modes)
 
 
-def _relu6(writer: ModelParts, node: Node) -> None:
-    bounds = [writer.tensor(f"{node.name}.{value}", np.float32(value)) for value in (0, 6)]  # type: ignore[arg-type]
-    writer.emit(node, "Clip", [*writer.activations(node), *bounds])
-
-
 def _pool(writer: ModelParts, node: Node) -> None:
     if node.attrs.get("global"):
         kind = {"max": "GlobalMaxPool", "avg": "GlobalAveragePool"}[str(node.attrs["type"])]
@@ -201,20 +175,6 @@ def _reshape(writer: ModelParts, node: Node) -> None:
     writer.emit(node, "Reshape", [*writer.activations(node), shape])
 
 
-def _unary(writer: ModelParts, node: Node) -> None:
-    writer.emit(node, _UNARY[node.op], writer.activations(node))
-
-
-def _binary(writer: ModelParts, node: Node) -> None:
-    operands = writer.operands(node)
-    if node.attrs.get("scalar"):
-        number = writer.tensor(f"{node.name}.scalar", np.array(0.5, np.float32))
-        constants = [writer.graph.values[index].constant for index in node.inputs]
-        operands = [number if is_constant else name for is_constant, name in zip(constants, operands, strict=True)]
-        operands += [number] * (len(operands) == 1)
-    writer.emit(node, _BINARY[node.op], operands)
-
-
 def _concat(writer: ModelParts, node: Node) -> None:
     writer.emit(node, "Concat", writer.operands(node), axis=node.attrs["axis"])
 
@@ -224,7 +184,6 @@ _WRITE: dict[str, Callable[[ModelParts, Node], None]] = {
     **dict.fromkeys((op for op in SPATIAL_AXES if op.startswith("pool")), _pool),
     "batch_norm": _batch_norm,
     "linear": _linear,
-    "relu6": _relu6,
     "hard_sigmoid": lambda writer, node: writer.emit(
         node, "HardSigmoid", writer.activations(node), alpha=1 / 6, beta=0.5
     ),
@@ -233,8 +192,6 @@ _WRITE: dict[str, Callable[[ModelParts, Node], None]] = {
     "concat": _concat,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
-    "swish": _swish,
-    "mish": _mish,
     **dict.fromkeys(GATES, _recurrent),
     "slice": _slice,
     **dict.fromkeys(("split", "chunk"), _split),
@@ -244,16 +201,21 @@ _WRITE: dict[str, Callable[[ModelParts, Node], None]] = {
     "transpose": lambda writer, node: writer.emit(
         node, "Transpose", writer.activations(node), perm=_ints(node, "perm")
     ),
-    **dict.fromkeys(_UNARY, _unary),
-    **dict.fromkeys(_BINARY, _binary),
+    **ELEMENTWISE,
+    **SELECTIONS,
 }
+
+
+def _type(graph: OpGraph, index: int) -> int:
+    """The ONNX type of a value. Floats of any precision are written in fp32."""
+    return _TYPES.get(graph.values[index].dtype, onnx.TensorProto.FLOAT)
 
 
 def save_onnx(graph: OpGraph, target: Path, *, seed: int = 0) -> Path:
     """Write a graph as an ONNX model with random weights. The weights are in a file beside it.
 
     Args:
-        graph: Graph without open choices, with float inputs.
+        graph: Graph without open choices.
         target: File of the model. The file of the weights has the same name with the suffix ``.weights``.
         seed: Seed of the random weights.
 
@@ -279,11 +241,11 @@ def _model(writer: ModelParts) -> onnx.ModelProto:
         name = f"output_{position}"
         writer.nodes.append(helper.make_node("Identity", [writer.names[index]], [name], name=name))
     inputs = [
-        helper.make_tensor_value_info(writer.names[index], onnx.TensorProto.FLOAT, list(graph.values[index].shape))
+        helper.make_tensor_value_info(writer.names[index], _type(graph, index), list(graph.values[index].shape))
         for index in graph.inputs
     ]
     outputs = [
-        helper.make_tensor_value_info(f"output_{position}", onnx.TensorProto.FLOAT, list(graph.values[index].shape))
+        helper.make_tensor_value_info(f"output_{position}", _type(graph, index), list(graph.values[index].shape))
         for position, index in enumerate(graph.outputs)
     ]
     body = helper.make_graph(writer.nodes, "network", inputs, outputs, writer.initializers)

@@ -24,6 +24,10 @@ from tests.mnn_network import executed_ops
 _Function = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor | tuple[Tensor, ...]]
 
 
+def inverse_root(x: Tensor) -> Tensor:
+    return torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
 class Kind(nn.Module):
     """A function of a convolution's output, and of a layer of its own."""
 
@@ -98,6 +102,18 @@ KINDS: dict[str, tuple[_Function, nn.Module]] = {
     "two outputs, of which one is read": (lambda layer, x: (x, layer(x)), conv()),
     "variance": (lambda _, x: x.var((2, 3)), nn.Identity()),
     "product of two views": (lambda _, x: x.flatten(2) @ x.flatten(2).transpose(1, 2), nn.Identity()),
+    "RMS norm spelled out": (lambda layer, x: layer(x * inverse_root(x)), conv()),
+    "RMS norm of products": (
+        lambda layer, x: layer(x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-6)), conv()
+    ),
+    "RMS norm, the root first": (lambda layer, x: layer(inverse_root(x) * x), conv()),
+    "RMS norm of cubes": (
+        lambda layer, x: layer(x * torch.rsqrt(x.pow(3).mean(-1, keepdim=True) + 1e-6)), conv()
+    ),
+    "square of torch": (lambda layer, x: layer(x.pow(2)), conv()),
+    "selection by a smaller mask": (
+        lambda layer, x: layer(torch.where(x.mean(1, keepdim=True) > 0, x, 0.5)), conv()
+    ),
     "first token": (lambda layer, x: layer(x.flatten(2).transpose(1, 2)[:, 0]), nn.Linear(8, 8)),
 }  # fmt: skip
 
@@ -139,6 +155,15 @@ FILES: dict[str, tuple[int, list[_Node], dict[str, object]]] = {
     "scale after a convolution": (13, [("Mul", ["c", "bias"], ["y"], {})], {"bias": np.ones((1, 8, 1, 1), np.float32)}),
     "square and root": (
         13, [("Mul", ["c", "c"], ["s"], {}), ("Sqrt", ["s"], ["q"], {}), ("Reciprocal", ["q"], ["y"], {})], {}
+    ),
+    "RMS norm": (
+        13,
+        [
+            ("Pow", ["c", "two"], ["p"], {}), ("ReduceMean", ["p"], ["m"], {"axes": [-1]}),
+            ("Add", ["m", "epsilon"], ["a"], {}), ("Sqrt", ["a"], ["q"], {}), ("Div", ["epsilon", "q"], ["r"], {}),
+            ("Mul", ["c", "r"], ["n"], {}), ("Mul", ["n", "scale"], ["y"], {}),
+        ],
+        {"two": np.float32(2), "epsilon": np.float32(1), "scale": np.arange(4, dtype=np.float32)},
     ),
     "power of two": (13, [("Pow", ["c", "two"], ["y"], {})], {"two": np.float32(2)}),
     "reversed rows": (

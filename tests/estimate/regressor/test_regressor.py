@@ -124,15 +124,23 @@ def test_held_out_convolutions_of_a_real_table(capsys: pytest.CaptureFixture[str
 
 def test_an_op_that_computes_is_never_priced_as_a_copy() -> None:
     shape = [(1, 50, 64)]
-    names = ("onnx.If", "aten.mystery", "grid_sample", "erf", "where", "log", "cumsum", "scatter", "index", "im2col")
-    unknown = [*(Kernel.of(name, shape, shape) for name in names), Kernel.of("pow", shape, shape, scalar=1),
-               Kernel.of("topk", shape, [(1, 50, 5)], k=5)]  # fmt: skip
+    names = ("onnx.If", "aten.mystery", "grid_sample", "scatter", "im2col", "sinh")
+    unknown = [Kernel.of(name, shape, shape) for name in names]
+    with_rows = [*(Kernel.of(name, shape, shape) for name in ("erf", "log", "cumsum", "index")),
+                 Kernel.of("pow", shape, shape, scalar=1), Kernel.of("topk", shape, [(1, 50, 5)], k=5)]  # fmt: skip
     moves = [Kernel.of("roll", shape, shape), Kernel.of("logical_and", shape, shape, dtype="bool"),
              Kernel.of("abs", shape, shape), Kernel.of("tile", shape, shape)]  # fmt: skip
     assert KernelRegressor(load_table("SD865")).predict(Kernel.of("lstm", shape, shape, hidden=64)) is None
     for table in ("SD865", "x86-mnn"):
         regressor = KernelRegressor(load_table(table))
         assert regressor.predict_many(unknown) == [None] * len(unknown)
+        (copied,) = regressor.predict_many([Kernel.of("abs", shape, shape)])
+        computed = regressor.predict_many(with_rows)
+        if table == "x86-mnn":
+            assert copied is not None
+            assert all(guess is not None and guess.latency_ms > 3 * copied.latency_ms for guess in computed)
+        else:
+            assert computed == [None] * len(with_rows)
         assert all(found is not None and found.latency_ms > 0 for found in regressor.predict_many(moves))
 
 
@@ -158,3 +166,14 @@ def test_only_rows_of_memory_bound_ops_teach_what_memory_costs() -> None:
     )
     assert found is not None
     assert found.latency_ms == pytest.approx(1e-6 * 64 * 14**2, rel=0.2)
+
+
+def test_integers_that_are_looked_up_one_by_one_take_the_time_of_floats() -> None:
+    regressor = KernelRegressor(load_table("x86-mnn"))
+    prices = {}
+    for dtype in ("fp32", "bool", "int64"):
+        guess = regressor.predict(Kernel.of("index", [(1, 300)], [(1, 1, 1, 300)], dtype=dtype))
+        assert guess is not None
+        prices[dtype] = guess.latency_ms
+    assert len(set(prices.values())) == 1
+    assert regressor.predict(Kernel.of("exp", [(1, 300)], [(1, 300)], dtype="int64")) is None
