@@ -27,7 +27,7 @@ from latency_nas.errors import GraphError
 from latency_nas.graph.op_graph import CHOICE, Node
 from latency_nas.graph.torch.aten import tensors_in
 from latency_nas.graph.torch.candidate_runs import Instance, Member, check_alike
-from latency_nas.graph.torch.gate_trace import GateTrace
+from latency_nas.graph.torch.gate_trace import Gate, GateTrace
 from latency_nas.graph.torch.ops import Attrs
 from latency_nas.graph.torch.weighted_sums import WeightedSums
 
@@ -73,6 +73,7 @@ class CandidateCalls:
         self._open: dict[str, Instance] = {}
         self._inside: set[tuple[str, int]] = set()
         self._joined: set[int] = set()  # ids of the results of ops that `mixed` left out of the graph
+        self._attrs: dict[int, Attrs] = {}  # id of a choice's output -> the attributes of its node
         self._mixed: dict[int, tuple[Tensor, Tensor]] = {}  # id of a mixture -> itself, and the output that it equals
 
     def intercept(self, model: nn.Module) -> None:
@@ -162,7 +163,9 @@ class CandidateCalls:
         check_alike(name, outputs, range(len(outputs)))
         inputs = tuple(self.graph.find(tensor) for tensor in outputs)
         result = torch.empty_like(outputs[0])
-        self.graph.append(CHOICE, {"name": name}, inputs, (self.graph.add(result),))
+        attrs: Attrs = {"name": name}
+        self._attrs[id(result)] = attrs
+        self.graph.append(CHOICE, attrs, inputs, (self.graph.add(result),))
         self._mixed[id(result)] = (result, result)
         return result
 
@@ -225,6 +228,9 @@ class CandidateCalls:
             (weight,) = (tensor for tensor in tensors if tensor is not held[0])
             is_output = id(held[0]) in self._mixed and self._mixed[id(held[0])][1] is held[0]
             self.sums.weighted(result, held[0], weight, of_candidate=is_output)
+            label, *_ = self.gates.labels(weight) or (None,)
+            if is_output and isinstance(label, Gate):
+                self._attrs[id(held[0])]["weighted_by"] = label.row[0].parameter
         elif len(held) == 1:
             self.sums.same(result, held[0])
         elif id(output) in self._mixed:

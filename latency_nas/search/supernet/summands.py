@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from latency_nas.errors import SearchError
 from latency_nas.graph import Node, OpGraph
 from latency_nas.graph.op_graph import CHOICE
 from latency_nas.search.supernet.choice import Choice, ElementsOf, GatesOf, ParameterOf
 from latency_nas.search.supernet.framework import Framework
 
-__all__ = ["known_weights", "same_weights", "summand_choices"]
+__all__ = ["check_weights", "known_weights", "same_weights", "summand_choices"]
 
 
 def known_weights(supernet: Any, choices: Sequence[Choice], framework: Framework) -> frozenset[str]:
@@ -50,6 +51,24 @@ def summand_choices(graph: OpGraph) -> list[Choice]:
                 ),
             )
     return list(found.values())
+
+
+def check_weights(graph: OpGraph, choices: Sequence[Choice]) -> None:
+    """Check that candidates that a matrix was found for are not weighted by another parameter.
+
+    Raises:
+        SearchError: if they are.
+    """
+    places = {name: choice for choice in choices for name in choice.places}
+    for node in graph.nodes:
+        by, choice = node.attrs.get("weighted_by"), places.get(str(node.attrs.get("name", "")))
+        weights = choice.weights if choice is not None else None
+        if by and isinstance(weights, ParameterOf) and weights.row is not None and weights.name != by:
+            raise SearchError(
+                f"Expected the candidates of `{node.attrs['name']}` to be weighted by `{weights.name}`, whose shape "
+                f"they fit, but the forward weights them by `{by}`: name the choices by groups_of, or give the cells of "
+                f"one of these matrices the attribute `reduction` (True), and the matrix a name with `reduce` in it."
+            )
 
 
 def same_weights(choice: Choice, others: Sequence[Choice]) -> bool:

@@ -13,7 +13,7 @@ from latency_nas.graph import OpGraph
 from latency_nas.search.supernet.choice import Choice, check_names
 from latency_nas.search.supernet.framework import Framework
 from latency_nas.search.supernet.inventory import Inventory, lines_for
-from latency_nas.search.supernet.summands import known_weights, same_weights, summand_choices
+from latency_nas.search.supernet.summands import check_weights, known_weights, same_weights, summand_choices
 from latency_nas.search.supernet.torch_framework import TORCH
 
 __all__ = ["find_choices", "framework_of", "read_choices", "read_supernet"]
@@ -116,6 +116,7 @@ def read_choices(
         order = list(graph.choices)
         not_run = [name for name in places if name not in graph.choices]
         if not not_run:
+            check_weights(graph, choices)
             found = [*choices, *among_tensors]
             return graph, tuple(sorted(found, key=lambda choice: min(map(order.index, choice.places))))
     raise SearchError(f"Expected every choice to run in the supernet's forward, but {', '.join(not_run)} did not.")

@@ -242,3 +242,24 @@ def test_effective_widths_are_interpolated(attached: dict[str, Attached]) -> Non
     assert by_width.expected_ms().item() == pytest.approx(middle, rel=1e-6)
     (gradient,) = torch.autograd.grad(by_width.expected_ms(), [net.alphas])
     assert gradient.abs().max() > 0
+
+
+class Shrinking(Darts):
+    """DARTS, whose cells of reduction have another attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for cell in self.cells:
+            cell.shrinks = cell.__dict__.pop("reduction")
+
+    def forward(self, x: Tensor) -> Tensor:
+        s0 = s1 = self.stem(x)
+        for cell in self.cells:
+            s0, s1 = s1, cell(s0, s1, (self.alphas_reduce if cell.shrinks else self.alphas_normal).softmax(-1))
+        return self.head(s1)
+
+
+def test_candidates_are_weighted_by_the_matrix_that_was_found_for_them() -> None:
+    message = r"`cells.1._ops.0._ops` .* `alphas_normal`, .* by `alphas_reduce`: .*`reduction`"
+    with pytest.raises(SearchError, match=message):
+        LatencyLoss(MadeUp()).attach(Shrinking(), torch.zeros(1, 3, 8, 8))
