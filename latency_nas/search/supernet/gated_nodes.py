@@ -12,13 +12,15 @@ the network that takes one summand of each sum, except that it also has what not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
 from latency_nas.graph import Node, OpGraph
 from latency_nas.graph.op_graph import CHOICE
 from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.search.plan.diagrams import Diagram, Diagrams
+from latency_nas.search.supernet.contexts import contexts_of
 
 __all__ = ["GatedGraph", "entangled_choices"]
 
@@ -96,6 +98,21 @@ class GatedGraph:
         calls = fuse(self.graph.extract({name: architecture[name] for name in self.graph.choices}))
         return [call for call in calls if self._runs(call, architecture)] if self.names else calls
 
+    def contexts(self, choices: Mapping[str, int], diagrams: Diagrams) -> dict[str, tuple[Diagram, ...]]:
+        """What surrounds each operator (see `latency_nas.search.supernet.contexts`), where the gates let it run.
+
+        Args:
+            choices: Number of the choice that each place belongs to.
+            diagrams: Functions of the choices.
+        """
+        found = contexts_of(self.graph, choices, diagrams)
+        for node, condition in self._conditions.items() if self.names else ():
+            for name, taken in condition.items():
+                is_taken = diagrams.apply(taken.__contains__, diagrams.choice(choices[name]))
+                where = [diagrams.apply(_where, is_taken, context) for context in found.get(node, ())]
+                found[node] = (*where, is_taken)
+        return found
+
     def _runs(self, call: KernelCall, architecture: Mapping[str, int]) -> bool:
         nodes = call.nodes or (call.reader,)
         return any(
@@ -103,6 +120,10 @@ class GatedGraph:
             and all(architecture[name] in taken for name, taken in self._conditions.get(node, {}).items())
             for node in nodes
         )
+
+
+def _where(is_taken: bool, context: Hashable) -> Hashable:
+    return context if is_taken else None
 
 
 def _conditions(graph: OpGraph, names: frozenset[str]) -> dict[str, _Condition]:

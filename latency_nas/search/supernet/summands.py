@@ -66,8 +66,8 @@ def check_weights(graph: OpGraph, choices: Sequence[Choice]) -> None:
         if by and isinstance(weights, ParameterOf) and weights.row is not None and weights.name != by:
             raise SearchError(
                 f"Expected the candidates of `{node.attrs['name']}` to be weighted by `{weights.name}`, whose shape "
-                f"they fit, but the forward weights them by `{by}`: name the choices by groups_of, or give the cells of "
-                f"one of these matrices the attribute `reduction` (True), and the matrix a name with `reduce` in it."
+                f"they fit, but the forward weights them by `{by}`: name the choices by groups_of, or give the cells "
+                f"of one of these matrices the attribute `reduction` (True), and the matrix a name with `reduce` in it."
             )
 
 

@@ -13,7 +13,6 @@ from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.space import Fuse, Space
 from latency_nas.search.supernet.choice import Choice, check_names, check_none
-from latency_nas.search.supernet.contexts import contexts_of
 from latency_nas.search.supernet.gated_nodes import GatedGraph, entangled_choices
 from latency_nas.search.supernet.naming import Choices, Groups, Options
 from latency_nas.search.supernet.supernet import find_choices, framework_of, read_choices
@@ -177,7 +176,7 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
     return Space(
         candidates={choice.module: choice.names for choice in choices},
         calls=calls,
-        contexts=lambda diagrams: contexts_of(gated.graph, numbers, diagrams),
+        contexts=lambda diagrams: gated.contexts(numbers, diagrams),
     )
 
 

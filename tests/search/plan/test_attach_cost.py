@@ -62,6 +62,11 @@ def test_a_step_does_not_wait_for_the_gpu() -> None:
     assert all(block.thetas.grad.abs().max() > 0 for block in net.blocks)
 
 
+def gated_cells() -> PcDarts:
+    """So many cells that the gates of edges and operations are multiplied."""
+    return PcDarts(reductions=[False, True, False])
+
+
 def eight_cells() -> Darts:
     """As many cells as DARTS searches with; those after a third and two thirds of them reduce."""
     return Darts(reductions=[number in (2, 5) for number in range(8)])
@@ -69,8 +74,14 @@ def eight_cells() -> Darts:
 
 @pytest.mark.parametrize(
     ("make", "attach", "n_at_most"),
-    [(eight_cells, image, 130), (PcDarts, image, 40), (AutoFormer, auto_former, 60), (Ofa, ofa, 100)],
-    ids=["DARTS of 8 cells", "PC-DARTS", "AutoFormer", "OFA"],
+    [
+        (eight_cells, image, 130),
+        (PcDarts, image, 40),
+        (gated_cells, image, 40),
+        (AutoFormer, auto_former, 60),
+        (Ofa, ofa, 100),
+    ],
+    ids=["DARTS of 8 cells", "PC-DARTS", "PC-DARTS of 3 cells", "AutoFormer", "OFA"],
 )
 def test_attaching_reads_few_architectures(
     make: Any, attach: Any, n_at_most: int, monkeypatch: pytest.MonkeyPatch
