@@ -115,8 +115,9 @@ class LatencyLoss(Term, SingleTerm):
             choices: Choices of the supernet, by `groups_of`, `options_of`, `Choice` or a list of these; None if the
                 supernet is of a style that is recognised (`find_choices`).
             run: Function that calls the supernet once, instead of `example_input`: ``lambda net: net(x, 5.0)``.
-            sampled: Whether a step is priced by the gates that the supernet drew in its forward. Where none were drawn,
-                the architecture parameters are used.
+            sampled: Whether a step is priced by the path that the supernet drew in its forward: the gates of a
+                Gumbel-softmax, or else the one candidate of each choice that ran. Before a forward, and without a
+                gradient, the architecture parameters are used.
             derive: Function of the supernet and an architecture (choice -> index) that gives the network that is
                 deployed for it and priced; None if that is simply the path through the supernet.
             check: Number of random architectures that confirm the plan: each is read and fused anew. "auto" checks as

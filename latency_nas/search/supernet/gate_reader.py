@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import getitem
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from latency_nas.errors import SearchError
 from latency_nas.search.supernet.architecture_parameters import gathered
 from latency_nas.search.supernet.choice import Choice, GatesOf, ParameterOf
+from latency_nas.search.supernet.ran import Ran
+from latency_nas.search.supernet.sample import Sample
 
 __all__ = ["GateReader", "GivenWeights", "WeightReader", "evaluate"]
 
@@ -64,9 +67,13 @@ class GateReader(WeightReader):
     def __init__(self, supernet: nn.Module, choices: Sequence[Choice], *, sampled: bool) -> None:
         self.supernet = (supernet,)  # in a tuple, so that it is no submodule of anything
         self.choices = tuple(choices)
-        self.samples = [choice.sample for choice in choices if choice.sample is not None] if sampled else []
+        # what may tell which gates a choice drew: those that are caught, otherwise which candidate ran
+        self._drawn: list[list[Sample | Ran]] = [_drawn_by(choice) if sampled else [] for choice in choices]
+        self.samples = list(chain.from_iterable(self._drawn))
         if sampled:
-            self.logits_of_drawn = [choice.logits and choice.sample is None for choice in choices]
+            self.logits_of_drawn = [
+                choice.logits and not drawn for choice, drawn in zip(choices, self._drawn, strict=True)
+            ]
         self._forget()
 
     def _forget(self) -> None:
@@ -91,7 +98,8 @@ class GateReader(WeightReader):
     @property
     def drawn(self) -> bool:
         """Whether the current step drew gates."""
-        return bool(self.samples) and torch.is_grad_enabled() and all(item.gates is not None for item in self.samples)
+        found = [_gates(drawn) for drawn in self._drawn if drawn] if torch.is_grad_enabled() else []
+        return bool(found) and all(gates is not None for gates in found)
 
     def weights(self) -> tuple[Tensor, Tensor | None]:
         """A tensor of any shape, and the flat indices of the choices' weights in it; None for all, in order.
@@ -120,9 +128,8 @@ class GateReader(WeightReader):
     def sampled(self) -> Tensor:
         """The weights, flat; for choices that draw gates, the gates that were drawn."""
         vectors = [
-            self._evaluated([choice.weights])[0] if choice.sample is None or choice.sample.gates is None
-            else choice.sample.gates.reshape(-1)
-            for choice in self.choices
+            self._evaluated([choice.weights])[0] if (gates := _gates(drawn)) is None else gathered(gates).reshape(-1)
+            for choice, drawn in zip(self.choices, self._drawn, strict=True)
         ]  # fmt: skip
         self._check(vectors)
         return _joined(vectors)
@@ -170,6 +177,15 @@ class GateReader(WeightReader):
                 raise SearchError(
                     f"Expected a vector with a weight for each candidate of each choice, but got {sizes}."
                 )
+
+
+def _drawn_by(choice: Choice) -> list[Sample | Ran]:
+    found: list[Sample | Ran] = [] if choice.sample is None else [choice.sample]
+    return found if choice.among_tensors or choice.weights is None else [*found, Ran(choice)]
+
+
+def _gates(drawn: Sequence[Sample | Ran]) -> Tensor | None:
+    return next((gates for item in drawn if (gates := item.gates) is not None), None)
 
 
 def evaluate(functions: Sequence[Callable[[Any], Any] | None], supernet: Any) -> list[Any]:

@@ -1,0 +1,88 @@
+"""`Ran`: the candidate of a choice that ran in the last forward, whatever picked it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latency_nas.errors import SearchError
+from latency_nas.search.supernet.choice import Choice
+
+__all__ = ["Ran"]
+
+
+class Ran:
+    """Sees which candidate of a choice ran: one is drawn by an index that the user sets, or by gates of ones and zeros.
+
+    Args:
+        choice: Choice among modules, with weights.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        self.indices: set[int] = set()  # of the candidates that ran since the supernet's forward began
+        self._has_run = False
+        self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is no submodule of anything
+        self._release: list[Callable[[], None]] = []
+
+    def watch(self, supernet: nn.Module) -> None:
+        """See what runs from now on. Nothing but hooks is added to the supernet."""
+        self.release()
+        self._supernet = (supernet,)
+        self._release = [supernet.register_forward_pre_hook(self._begin).remove]
+        for candidates in (self.choice.candidates, *self.choice.others):
+            for index, name in enumerate(candidates):
+                if name is not None:
+                    hook = supernet.get_submodule(name).register_forward_pre_hook(_Note(self, index))
+                    self._release.append(hook.remove)
+
+    def release(self) -> None:
+        """Stop seeing what runs."""
+        for release in self._release:
+            release()
+        self._release, self.indices, self._has_run = [], set(), False
+
+    @property
+    def gates(self) -> Tensor | None:
+        """1 for the candidate that ran, with the gradient of the weights (straight-through); None before a forward.
+
+        Raises:
+            SearchError: if not exactly one ran.
+
+        References:
+            Bengio, Leonard and Courville, arXiv 1308.3432: the straight-through estimator.
+        """
+        if not self._has_run or self.choice.weights is None:
+            return None
+        nothing = [index for index, name in enumerate(self.choice.candidates) if name is None]
+        found = sorted(self.indices) or nothing
+        if len(found) != 1:
+            raise SearchError(
+                f"Expected one candidate of `{self.choice.module}` to run in the supernet's last forward, since "
+                f"`sampled=True` prices the path that was drawn, but {len(found)} ran: attach without `sampled`."
+            )
+        weights = self.choice.weights(self._supernet[0])
+        gates = weights.softmax(-1) if self.choice.logits else weights
+        drawn = torch.zeros_like(gates)
+        drawn[found[0]] = 1.0
+        straight_through: Tensor = drawn + gates - gates.detach()
+        return straight_through
+
+    def _begin(self, *_: Any) -> None:
+        self.indices, self._has_run = set(), True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_release": [], "_supernet": (), "_has_run": False}
+
+
+class _Note:
+    """A forward pre-hook that notes that a candidate runs."""
+
+    def __init__(self, ran: Ran, index: int) -> None:
+        self.ran, self.index = ran, index
+
+    def __call__(self, *_: Any) -> None:
+        self.ran.indices.add(self.index)
