@@ -11,6 +11,7 @@ from pathlib import Path
 
 from derive.page import write_page
 from derive.phones import build
+from derive.transferred import deviation, with_computing_ops
 from latency_nas.estimate.regressor.accuracy import regressor_accuracy
 from latency_nas.estimate.regressor.regressor import with_fitted_forms
 from latency_nas.table import load_table, save_table
@@ -22,7 +23,10 @@ _CHECKED = ("SD865/threads=1",)  # tables of other phones have the same rows wit
 
 def main(folder: Path, target: Path) -> None:
     tables, scores = build(folder)
-    for name, table in tables.items():
+    measured = load_table("x86-mnn")
+    relative_std = deviation(folder, measured)
+    for name, derived in tables.items():
+        table = with_computing_ops(derived, measured, relative_std)
         path = target / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_table(with_fitted_forms(replace(table, fitted=None)), path)

@@ -28,6 +28,11 @@ RK3288 table. For each class of kernels, both are scaled to whole-network times 
 for the phone. `SD710/threads=4` is the source itself and is not calibrated: its error on whole networks is unknown.
 Kernels are those of Paddle-Lite 2.11 (opt). Kernels without a row are regressed.
 
+**Powers, roots, logarithms, sines, roundings, selections, lookups, running sums and `topk` are the least certain.** No
+source has them. Their rows are multiples of the phone's additions, as measured by MNN on an x86-64
+(`derive/transferred.py`). An RK3288 takes 1.5 (hard swish) to 7 (sigmoid, swish) times as long as such a row would say,
+so that each has a standard deviation of 1.59 times its latency. They replace rows of `pow` by a law of memory.
+
 `cd tables && python -m derive FOLDER` makes this page and the tables. FOLDER has `paddleslim_optables`,
 `paddlelite_docs` and `paddleclas_sd855`. A left-out network is left out everywhere: of the phone's times, of the times
 of the phones that its table started from, and of the choice of how freely classes are scaled.

@@ -31,10 +31,10 @@ from latency_nas.table import Datasheet, Entry, LatencyTable, import_paddleslim
 from latency_nas.table.formats.paddleslim.importer import UNRECORDED
 from latency_nas.table.formats.paddleslim.keys import parse_paddleslim_key
 
-__all__ = ["SAMPLES", "source_table"]
+__all__ = ["RK3288", "SAMPLES", "source_table"]
 
 SAMPLES = "paddleslim_optables/op_samples_fp32_threads4_SD710inferred_unique.parquet"
-_RK3288 = "paddleslim_optables/rk3288_threads_4_power_mode_0.pkl"
+RK3288 = "paddleslim_optables/rk3288_threads_4_power_mode_0.pkl"
 
 _EXPONENTIAL = "exponential"
 _HARD_SWISHES = 3  # with the same time as an exponential
@@ -150,7 +150,7 @@ def _by_convolutions(rows: dict[Kernel, float], add: Law) -> dict[Kernel, float]
 def source_table(folder: Path, kernels: Iterable[Kernel] = ()) -> LatencyTable:
     """The source of all other tables. It has a row for each of `kernels` that laws price."""
     rows = _samples(folder)
-    other, _ = import_paddleslim(folder / _RK3288)
+    other, _ = import_paddleslim(folder / RK3288)
     shared = [kernel for kernel in other if kernel.op == "pool2d" and kernel in rows]
     ratio = median(other[kernel].latency_ms / rows[kernel] for kernel in shared)
     laws: dict[str, Law] = {}

@@ -22,6 +22,7 @@ from derive.published import clas_times, lite_times
 from derive.recurrent import recurrent_layer
 from derive.source import fit_law
 from derive.this_machine import METERED
+from derive.transferred import with_computing_ops
 from derive.transformers import transformers
 from latency_nas import Kernel, LatencyEstimator, LatencyLoss, load_table, named_tables
 from latency_nas.errors import MissingKernelError
@@ -29,6 +30,7 @@ from latency_nas.estimate.regressor.fit_cache import stored_forms
 from latency_nas.graph.torch.reader import read_torch
 from latency_nas.kernel import n_bytes, n_macs
 from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.table import Entry, LatencyTable
 
 DERIVED = ("SD710/threads=4", *PHONES)
 
@@ -62,7 +64,7 @@ def test_datasheet(name: str) -> None:
 
 def test_fingerprints_are_those_that_the_shipped_regressors_were_made_for() -> None:
     """A file's fingerprint is checked when it is read; this one names files beside the tables, too."""
-    assert load_table("SD865").fingerprint() == "635a7b264821e2b62a7cbb209b9de86f1d5c9476fcf5559372a3b8d547caf4dd"
+    assert load_table("SD865").fingerprint() == "674627d7d120f45ee63a94e715056843d7dc78fa303c62451e6ca5179a59a0cc"
     assert load_table("x86-mnn").fingerprint() == "0b207dc494d0b2a254dc2026eba65e4b89575a237027f885ab4438cef9dbc7ea"
 
 
@@ -153,6 +155,44 @@ def test_ops_that_compute_have_rows_of_their_own() -> None:
     assert price("tanh") > 2 * copied
     assert price("sqrt") > 4 * copied
     assert price("pow", scalar=1) > 20 * copied
+
+
+@pytest.mark.parametrize("name", ["SD865", "SD625"])
+def test_ops_that_no_phone_source_has_are_derived_and_say_how_uncertain_they_are(name: str) -> None:
+    table, measured = load_table(name), load_table("x86-mnn")
+    assert "each uncertain by its own standard deviation" in table.datasheet.notes
+    shape = [(1, 64, 128, 128)]
+
+    def slope(of: LatencyTable, op: str) -> float:
+        rows = [kernel for kernel in of if kernel.op == op and kernel.dtype == "fp32"]
+        return fit_law(rows, [of[kernel].latency_ms for kernel in rows])[1]
+
+    for op, attrs in (("log", {}), ("pow", {"scalar": 1}), ("where", {"scalar": 1}), ("floor", {})):
+        kernel = Kernel.of(op, shape, shape, **attrs)
+        row = table[kernel]
+        assert row.n_samples == 0
+        assert row.std_ms == pytest.approx(1.59 * row.latency_ms, rel=1e-3)
+        assert slope(table, op) / slope(table, "add") == pytest.approx(
+            slope(measured, op) / slope(measured, "add"), rel=0.02
+        )
+        other = Kernel.of(op, [(1, 60, 100, 100)], [(1, 60, 100, 100)], **attrs)
+        estimate = LatencyEstimator(table, on_missing="regress").price([KernelCall(kernel=other, layer="", nodes=())])
+        (priced,) = estimate.kernels
+        assert priced.source == "regressed"
+        assert priced.std is not None
+        assert priced.std > 1.5 * priced.value
+
+
+def test_a_row_by_a_law_of_memory_is_replaced_where_the_op_computes() -> None:
+    rows = [Kernel.of("add", [(1, n, 8, 8)] * 2, [(1, n, 8, 8)]) for n in (8, 64, 512)]
+    power = Kernel.of("pow", [(1, 3, 20, 20)], [(1, 3, 20, 20)], scalar=1)
+    priced = {kernel: Entry(latency_ms=1e-3 + 1e-7 * n_bytes(kernel)) for kernel in (*rows, power)}
+    phone = LatencyTable.of(priced, load_table("SD865").datasheet, name="phone")
+    table = with_computing_ops(phone, load_table("x86-mnn"), 0.5)
+    assert [table[kernel] for kernel in rows] == [phone[kernel] for kernel in rows]
+    assert table[power].latency_ms > 5 * phone[power].latency_ms
+    assert table[power].std_ms == pytest.approx(0.5 * table[power].latency_ms, rel=1e-3)
+    assert not [kernel for kernel in table if kernel.op in ("exp", "tanh")]  # phones have other laws for these
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

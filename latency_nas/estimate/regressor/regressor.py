@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from math import prod
+from math import hypot, prod
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -71,6 +71,12 @@ class KernelRegressor:
     @cached_property
     def _scales(self) -> Mapping[str, float]:
         return self._stored.scales if self._stored else {}
+
+    @cached_property
+    def _deviations(self) -> Mapping[str, float]:
+        """Op -> relative standard deviation of its rows where a derived table states one: no fit to them is surer."""
+        entries = self._table.entries.items() if self._table.datasheet.method == "derived" else ()
+        return {key.partition(" ")[0]: row.std_ms / row.latency_ms for key, row in entries if row.std_ms is not None}
 
     @cached_property
     def _rows(self) -> dict[FamilyKey, list[tuple[Kernel, float]]]:
@@ -139,6 +145,8 @@ class KernelRegressor:
         return found
 
     def _scaled(self, kernel: Kernel, guess: Regressed) -> Regressed:
+        if kernel.op in self._deviations:
+            guess = replace(guess, std_ms=hypot(guess.std_ms, self._deviations[kernel.op] * guess.latency_ms))
         scale = self._scales.get(kernel_class(kernel), 1.0) if self._scales else 1.0
         if scale == 1:
             return guess

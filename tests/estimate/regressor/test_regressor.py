@@ -136,11 +136,8 @@ def test_an_op_that_computes_is_never_priced_as_a_copy() -> None:
         assert regressor.predict_many(unknown) == [None] * len(unknown)
         (copied,) = regressor.predict_many([Kernel.of("abs", shape, shape)])
         computed = regressor.predict_many(with_rows)
-        if table == "x86-mnn":
-            assert copied is not None
-            assert all(guess is not None and guess.latency_ms > 3 * copied.latency_ms for guess in computed)
-        else:
-            assert computed == [None] * len(with_rows)
+        assert copied is not None
+        assert all(guess is not None and guess.latency_ms > 2 * copied.latency_ms for guess in computed)
         assert all(found is not None and found.latency_ms > 0 for found in regressor.predict_many(moves))
 
 
