@@ -47,6 +47,15 @@ def test_equal_functions_are_one(one: list[int], other: list[int]) -> None:
     assert total == of_table(diagrams, [a + b for a, b in zip(one, other, strict=True)])
 
 
+@given(tables, st.lists(tables, min_size=2, max_size=2))
+def test_a_switch_has_the_function_of_its_value(values: list[int], of: list[list[int]]) -> None:
+    diagrams = Diagrams(SIZES)
+    functions = dict(enumerate(of_table(diagrams, given) for given in of))
+    switched = diagrams.switch(of_table(diagrams, values), functions, diagrams.constant(7))
+    given = [*of, [7] * len(ROWS)]
+    assert switched == of_table(diagrams, [given[value][row] for row, value in enumerate(values)])
+
+
 @given(tables, st.integers(0, 99))
 def test_a_path_leads_to_its_value(values: list[int], seed: int) -> None:
     diagrams, random = Diagrams(SIZES), np.random.default_rng(seed)
