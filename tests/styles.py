@@ -296,9 +296,12 @@ class DerivedNb201(nn.Module):
             for i in range(1, 4):
                 keys = [f"{i}<-{j}" for j in range(i)]
                 ops = [cell.edges[key][self.picked[cell.edge2index[key]]] for key in keys]
-                nodes.append(node_of(list(zip(ops, nodes, strict=True))))
+                nodes.append(self.node_of(list(zip(ops, nodes, strict=True))))
             x = nodes[-1]
         return self.head(x)
+
+    def node_of(self, edges: Sequence[tuple[nn.Module, Tensor]]) -> Tensor:
+        return node_of(edges)
 
 
 # --- chains: FBNet (arXiv 1812.03443), ProxylessNAS (arXiv 1812.00332), SPOS (arXiv 1904.00420)

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from latency_nas.graph.node import Node, Value
 from latency_nas.kernel import AttrValue
 
-__all__ = ["MOVES", "NEUTRAL", "is_idle_move", "is_zero", "neutral_input", "number_of", "without_no_ops"]
+__all__ = ["MOVES", "NEUTRAL", "is_idle_move", "is_zero", "neutral_input", "number_in", "number_of", "without_no_ops"]
 
 # op -> the number that changes nothing, and the places where the op may read it
 NEUTRAL: dict[str, tuple[float, tuple[int, ...]]] = {
@@ -52,6 +55,14 @@ def is_idle_move(op: str, attrs: Mapping[str, AttrValue], source: Value, target:
     if op == "cast":
         return source.dtype == target.dtype
     return op in _IDLE_IF_SAME_SHAPE and source.shape == target.shape and "steps" not in attrs
+
+
+def number_in(known: NDArray[Any] | None) -> float | None:
+    """The number that all elements of a constant are, if its values are known."""
+    if known is None or not known.size or known.dtype.kind not in "biuf":
+        return None
+    first = known.item(0)
+    return float(first) if known.size == 1 or (known == first).all() else None
 
 
 def number_of(op: str, attrs: Mapping[str, AttrValue], numbers: Sequence[float | None]) -> float | None:

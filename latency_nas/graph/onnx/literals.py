@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from latency_nas.graph.onnx.value_types import number_in
+from latency_nas.graph.normal_form.no_ops import number_in
 
 __all__ = ["literals_of"]
 

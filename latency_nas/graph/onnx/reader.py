@@ -24,11 +24,9 @@ import onnx
 
 from latency_nas.errors import GraphError, InputMismatchError, KernelError, short_repr
 from latency_nas.graph.input_shapes import InputShape
-from latency_nas.graph.int8 import in_int8
-from latency_nas.graph.normal_form.computed_weights import with_computed_weights
-from latency_nas.graph.normal_form.no_ops import is_idle_move
-from latency_nas.graph.normal_form.side_outputs import without_unread_outputs
-from latency_nas.graph.normal_form.spellings import into_parts, normalized
+from latency_nas.graph.normal_form.no_ops import is_idle_move, number_in
+from latency_nas.graph.normal_form.reading import in_normal_form
+from latency_nas.graph.normal_form.spellings import into_parts
 from latency_nas.graph.onnx.call import Call, Step
 from latency_nas.graph.onnx.control import CONTROL, body_ops, is_joined
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, load, title
@@ -36,7 +34,7 @@ from latency_nas.graph.onnx.ops import IDENTITY, read_call
 from latency_nas.graph.onnx.recurrent import RECURRENT, Recurrent, read_recurrent
 from latency_nas.graph.onnx.scopes import reads
 from latency_nas.graph.onnx.shapes import ImpossibleBranchError, complete
-from latency_nas.graph.onnx.value_types import DTYPES, number_in, type_name
+from latency_nas.graph.onnx.value_types import DTYPES, type_name
 from latency_nas.graph.op_graph import BRANCH, Node, OpGraph, Value
 from latency_nas.kernel import Shape
 
@@ -234,7 +232,7 @@ def read_onnx(source: str | Path | bytes | onnx.ModelProto, *, input_shape: Inpu
         outputs=tuple(builder.add(name) for name in model.outputs),
         output_names=tuple(model.outputs),
     )
-    graph = in_int8(normalized(with_computed_weights(without_unread_outputs(read.without_dead_nodes()))))
+    graph = in_normal_form(read)
     for made in graph.nodes:
         if made.op != BRANCH:
             _check(model, graph, made)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from latency_nas.errors import GraphError, InputMismatchError
+from latency_nas.graph.normal_form.no_ops import number_in
 from latency_nas.graph.onnx.composites import take_parameters_of
 from latency_nas.graph.onnx.constants import MAX_ELEMENTS, fold
 from latency_nas.graph.onnx.control import body_ops, expand, is_control, is_joined
@@ -20,7 +21,7 @@ from latency_nas.graph.onnx.loop_shapes import take_kept_shapes
 from latency_nas.graph.onnx.model import STANDARD, OnnxModel, python_value, take_value, title
 from latency_nas.graph.onnx.recurrent import RECURRENT
 from latency_nas.graph.onnx.scopes import reads
-from latency_nas.graph.onnx.value_types import number_in, static_shape
+from latency_nas.graph.onnx.value_types import static_shape
 
 __all__ = ["ImpossibleBranchError", "complete"]
 

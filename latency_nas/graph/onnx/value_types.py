@@ -1,16 +1,14 @@
-"""The types of values in an ONNX file: of their elements, their shapes where every size is known, and numbers."""
+"""The types of values in an ONNX file: of their elements, their shapes where every size is known."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from latency_nas.kernel import Shape
 
-__all__ = ["DTYPES", "number_in", "static_shape", "type_name"]
+__all__ = ["DTYPES", "static_shape", "type_name"]
 
 # ONNX's number of an element type -> ours
 DTYPES = {
@@ -23,14 +21,6 @@ def type_name(kind: int) -> str:
     """ONNX's name of a type of elements, or its number."""
     types = onnx.TensorProto.DataType
     return str(types.Name(kind)) if kind in types.values() else str(kind)
-
-
-def number_in(known: NDArray[Any] | None) -> float | None:
-    """The number that all elements of a constant are, if its values are known."""
-    if known is None or not known.size or known.dtype.kind not in "biuf":
-        return None
-    first = known.item(0)
-    return float(first) if known.size == 1 or (known == first).all() else None
 
 
 def static_shape(value: onnx.ValueInfoProto) -> Shape | None:

@@ -13,6 +13,7 @@ from latency_nas.errors import GraphError, InputMismatchError, KernelError, shor
 from latency_nas.graph.input_shapes import InputShape
 from latency_nas.graph.int8 import in_int8
 from latency_nas.graph.normal_form.computed_weights import by_weights
+from latency_nas.graph.normal_form.no_ops import number_in
 from latency_nas.graph.op_graph import Node, OpGraph, Value
 from latency_nas.graph.paddle.biases import with_biases
 from latency_nas.graph.paddle.folding import Numbers, compute, typed, with_numbers
@@ -178,8 +179,7 @@ class ProgramBuilder:
         """Define variables of known numbers."""
         for name, item in zip(names, numbers, strict=True):
             index = self.define(name, item.shape, ())
-            is_one = item.size and (item == item.flat[0]).all()
-            self.set_literal(index, float(item.flat[0]) if is_one else None)
+            self.set_literal(index, number_in(item))
             self.numbers[name] = typed(item, self.values[index].dtype)
 
     def set_literal(self, index: int, number: float | None) -> None:

@@ -227,8 +227,7 @@ class CandidateCalls:
         elif op == "mul" and len(tensors) == 2 and len(held) == 1:
             (weight,) = (tensor for tensor in tensors if tensor is not held[0])
             is_output = id(held[0]) in self._mixed and self._mixed[id(held[0])][1] is held[0]
-            self.sums.weighted(result, held[0], weight, of_candidate=is_output)
-            label, *_ = self.gates.labels(weight) or (None,)
+            label = self.sums.weighted(result, held[0], weight, of_candidate=is_output)
             if is_output and isinstance(label, Gate):
                 self._attrs[id(held[0])]["weighted_by"] = label.row[0].parameter
         elif len(held) == 1:

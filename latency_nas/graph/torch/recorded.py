@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from latency_nas.graph.int8 import in_int8
-from latency_nas.graph.normal_form.computed_weights import with_computed_weights
-from latency_nas.graph.normal_form.side_outputs import without_unread_outputs
-from latency_nas.graph.normal_form.spellings import normalized
+from latency_nas.graph.normal_form.reading import in_normal_form
 from latency_nas.graph.op_graph import OpGraph
 from latency_nas.graph.torch.recorder import Recorder
 
@@ -23,4 +20,4 @@ def graph_of(recorder: Recorder, inputs: tuple[int, ...], outputs: tuple[int, ..
     graph = OpGraph(values=tuple(recorder.values), nodes=tuple(recorder.nodes), inputs=inputs, outputs=outputs)
     if not outputs:
         return graph
-    return in_int8(normalized(with_computed_weights(without_unread_outputs(graph.without_dead_nodes()))))
+    return in_normal_form(graph)

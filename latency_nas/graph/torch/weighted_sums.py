@@ -74,7 +74,7 @@ class WeightedSums:
             return self._added(*tensors)
         return self._summed(tensors[0], (*args, None)[1]) if op == "sum" else None
 
-    def weighted(self, result: Tensor, tensor: Tensor, weight: Tensor, *, of_candidate: bool) -> None:
+    def weighted(self, result: Tensor, tensor: Tensor, weight: Tensor, *, of_candidate: bool) -> Label | None:
         """Note that a tensor was multiplied by a single number.
 
         Args:
@@ -82,6 +82,9 @@ class WeightedSums:
             tensor: What was multiplied.
             weight: The number.
             of_candidate: Whether the tensor is what a candidate of a choice gave: then the number weights it.
+
+        Returns:
+            What the number is; None if no parameter decides it.
         """
         label, *_ = self.gates.labels(weight) or (None,)
         if not of_candidate:
@@ -90,6 +93,7 @@ class WeightedSums:
             self._keep(result, _Sum(label.row, {label.index: tensor}))
         else:
             self.same(result, tensor)
+        return label
 
     def forget(self, tensor: Tensor) -> None:
         """Note that an op has written into a tensor."""

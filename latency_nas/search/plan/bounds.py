@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
 
-__all__ = ["MAX_STATES", "Table", "extreme_sums"]
+__all__ = ["Table", "check_states", "extreme_sums"]
 
-MAX_STATES = 2_000_000  # architectures of choices that depend on each other
+_MAX_STATES = 2_000_000  # architectures of choices that depend on each other
 
 Table = tuple[tuple[int, ...], NDArray[np.float64]]  # numbers of choices, and costs with an axis for each
 
@@ -39,6 +39,24 @@ def extreme_sums(tables: Sequence[Table], sizes: Sequence[int], names: Sequence[
     return smallest, _largest_sum(tables, sizes, names)
 
 
+def check_states(rows: Sequence[int], sizes: Sequence[int], names: Sequence[str]) -> None:
+    """Check that a table over some choices is small enough.
+
+    Args:
+        rows: Numbers of the choices.
+        sizes: Number of candidates of each choice.
+        names: Names of the choices.
+
+    Raises:
+        SearchError: if it is not.
+    """
+    if prod(sizes[row] for row in rows) > _MAX_STATES:
+        raise SearchError(
+            f"Expected choices that depend on a few others each, but {len(rows)} of them depend on each other: "
+            f"{', '.join(names[row] for row in rows[:8])}."
+        )
+
+
 def _largest_sum(tables: Iterable[Table], sizes: Sequence[int], names: Sequence[str]) -> float:
     tables = list(tables)
     largest: list[float] = []
@@ -47,11 +65,7 @@ def _largest_sum(tables: Iterable[Table], sizes: Sequence[int], names: Sequence[
         joined = {row: sorted({other for rows, _ in tables if row in rows for other in rows}) for row in left}
         row = min(left, key=lambda row: prod(sizes[other] for other in joined[row]))
         rows = joined[row]
-        if prod(sizes[other] for other in rows) > MAX_STATES:
-            raise SearchError(
-                f"Expected choices that depend on a few others each, but {len(rows)} of them depend on each other: "
-                f"{', '.join(names[other] for other in rows[:8])}."
-            )
+        check_states(rows, sizes, names)
         total = np.zeros([sizes[other] for other in rows])
         for axes, table in tables:
             if row in axes:

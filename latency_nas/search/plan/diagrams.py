@@ -81,6 +81,10 @@ class Diagrams:
 
         return result(selector)
 
+    def where(self, condition: Diagram, function: Diagram) -> Diagram:
+        """The function where a condition holds, and None elsewhere."""
+        return self.apply(_where, condition, function)
+
     def apply(self, function: Callable[..., Hashable], *operands: Diagram) -> Diagram:
         """The function whose value is `function` of the operands' values."""
         done = self._applied.setdefault(function, {})
@@ -174,6 +178,10 @@ class Diagrams:
             path[choice] = tuple([index for index, other in enumerate(children) if other == child])
             function = int(child)
         return path
+
+
+def _where(condition: bool, value: Hashable) -> Hashable:
+    return value if condition else None
 
 
 def _item(index: int, *values: Hashable) -> Hashable:

@@ -117,11 +117,9 @@ class KnownArchitectures:
         structure = self.diagrams.value(layer.structure, row)
         if structure not in layer.template:
             return None
-        sizes = list(layer.template[structure])
-        for places, function in layer.sizes[structure]:
-            for place, size in zip(places, self.diagrams.value(function, row) or (None,) * len(places), strict=True):
-                sizes[place] = size
-        return structure, tuple(sizes)
+        parts = [(places, self.diagrams.value(function, row)) for places, function in layer.sizes[structure]]
+        sizes = _with_sizes(layer.template[structure], parts)
+        return None if sizes is None else (structure, sizes)
 
     def _layer(
         self, kernels: Sequence[_Split], context: tuple[Diagram, ...], columns: Columns, previous: Layer | None
@@ -194,14 +192,9 @@ class KnownArchitectures:
             def keys(kind: tuple[Structure, ...] | None, *values: Any) -> PriceKeys | None:
                 if kind is None:
                     return None
-                sizes = list(layer.template[kind])
-                for (other, places, _), of_group in zip(groups, values, strict=True):
-                    if other == kind:
-                        if of_group is None:
-                            return None
-                        for place, size in zip(places, of_group, strict=True):
-                            sizes[place] = size
-                return self._keys(kind, tuple(sizes), slot[0])
+                parts = [(places, of) for (other, places, _), of in zip(groups, values, strict=True) if other == kind]
+                sizes = _with_sizes(layer.template[kind], parts)
+                return None if sizes is None else self._keys(kind, sizes, slot[0])
 
             self._kernels[layer] = self.diagrams.apply(keys, layer.structure, *[values for *_, values in groups])
         return self._kernels[layer]
@@ -271,3 +264,16 @@ class KnownArchitectures:
                     self.undecided = slot[0]
                     return False
         return True
+
+
+def _with_sizes(
+    template: tuple[int, ...], parts: Iterable[tuple[tuple[int, ...], tuple[int, ...] | None]]
+) -> tuple[int, ...] | None:
+    """The sizes of a template with others at some places; None if some are not known."""
+    sizes = list(template)
+    for places, found in parts:
+        if found is None:
+            return None
+        for place, size in zip(places, found, strict=True):
+            sizes[place] = size
+    return tuple(sizes)

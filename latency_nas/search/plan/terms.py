@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
-from latency_nas.search.plan.bounds import MAX_STATES, Table
+from latency_nas.search.plan.bounds import Table, check_states
 from latency_nas.search.plan.cost import Group, Term
 
 __all__ = ["cells", "check_terms", "group_gates", "term_gates", "term_tables"]
@@ -81,12 +80,8 @@ def term_tables(terms: Sequence[Term], offsets: NDArray[np.intp], names: Sequenc
     tables: dict[tuple[int, ...], NDArray[np.float64]] = {}
     for term in terms:
         rows, cell = cells(term, offsets)
-        shape = [sizes[row] for row in rows]
-        if prod(shape) > MAX_STATES:
-            raise SearchError(
-                f"Expected choices that depend on a few others each, but {len(rows)} of them depend on each other: "
-                f"{', '.join(names[row] for row in rows[:8])}."
-            )
-        table = tables.setdefault(rows, np.zeros(shape))
-        table[cell] += term.cost.value
+        if rows not in tables:
+            check_states(rows, sizes, names)
+            tables[rows] = np.zeros([sizes[row] for row in rows])
+        tables[rows][cell] += term.cost.value
     return list(tables.items())

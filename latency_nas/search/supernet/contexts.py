@@ -106,7 +106,7 @@ class _Contexts:
                 *[self._input(index, first) for index in read],
                 *[self._reader_kind(index) for index in last.outputs],
             ]
-            functions = dict.fromkeys([runs, *[self.diagrams.apply(_if, runs, item) for item in around]])
+            functions = dict.fromkeys([runs, *[self.diagrams.where(runs, item) for item in around]])
             found[node.name] = tuple([item for item in functions if len(self.diagrams.values(item)) > 1])
         return found
 
@@ -202,10 +202,6 @@ def _or(one: bool, other: bool) -> bool:
 
 def _and(one: bool, other: bool) -> bool:
     return one and other
-
-
-def _if(runs: bool, context: Hashable) -> Hashable:
-    return context if runs else None
 
 
 def _same(one: Hashable, other: Hashable) -> bool:

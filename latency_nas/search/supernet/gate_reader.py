@@ -98,8 +98,8 @@ class GateReader(WeightReader):
     @property
     def drawn(self) -> bool:
         """Whether the current step drew gates."""
-        found = [_gates(drawn) for drawn in self._drawn if drawn] if torch.is_grad_enabled() else []
-        return bool(found) and all(gates is not None for gates in found)
+        watched = [drawn for drawn in self._drawn if drawn]
+        return bool(watched) and torch.is_grad_enabled() and all(any(item.is_drawn for item in of) for of in watched)
 
     def weights(self) -> tuple[Tensor, Tensor | None]:
         """A tensor of any shape, and the flat indices of the choices' weights in it; None for all, in order.

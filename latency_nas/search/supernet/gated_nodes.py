@@ -12,7 +12,7 @@ the network that takes one summand of each sum, except that it also has what not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -109,7 +109,7 @@ class GatedGraph:
         for node, condition in self._conditions.items() if self.names else ():
             for name, taken in condition.items():
                 is_taken = diagrams.apply(taken.__contains__, diagrams.choice(choices[name]))
-                where = [diagrams.apply(_where, is_taken, context) for context in found.get(node, ())]
+                where = [diagrams.where(is_taken, context) for context in found.get(node, ())]
                 found[node] = (*where, is_taken)
         return found
 
@@ -120,10 +120,6 @@ class GatedGraph:
             and all(architecture[name] in taken for name, taken in self._conditions.get(node, {}).items())
             for node in nodes
         )
-
-
-def _where(is_taken: bool, context: Hashable) -> Hashable:
-    return context if is_taken else None
 
 
 def _conditions(graph: OpGraph, names: frozenset[str]) -> dict[str, _Condition]:

@@ -24,7 +24,7 @@ class Ran:
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
         self.indices: set[int] = set()  # of the candidates that ran since the supernet's forward began
-        self._has_run = False
+        self.is_drawn = False  # whether the supernet's forward has begun, after which one has run
         self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is no submodule of anything
         self._release: list[Callable[[], None]] = []
 
@@ -43,7 +43,7 @@ class Ran:
         """Stop seeing what runs."""
         for release in self._release:
             release()
-        self._release, self.indices, self._has_run = [], set(), False
+        self._release, self.indices, self.is_drawn = [], set(), False
 
     @property
     def gates(self) -> Tensor | None:
@@ -55,7 +55,7 @@ class Ran:
         References:
             Bengio, Leonard and Courville, arXiv 1308.3432: the straight-through estimator.
         """
-        if not self._has_run or self.choice.weights is None:
+        if not self.is_drawn or self.choice.weights is None:
             return None
         nothing = [index for index, name in enumerate(self.choice.candidates) if name is None]
         found = sorted(self.indices) or nothing
@@ -72,10 +72,10 @@ class Ran:
         return straight_through
 
     def _begin(self, *_: Any) -> None:
-        self.indices, self._has_run = set(), True
+        self.indices, self.is_drawn = set(), True
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_release": [], "_supernet": (), "_has_run": False}
+        return {**vars(self), "_release": [], "_supernet": (), "is_drawn": False}
 
 
 class _Note:

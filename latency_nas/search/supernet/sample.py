@@ -41,6 +41,11 @@ class Sample:
         self._release: list[Callable[[], None]] = []
         self._mode: _GumbelCatcher | None = None
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the current step drew gates."""
+        return self.gates is not None
+
     def watch(self, supernet: nn.Module) -> None:
         """Catch gates from now on. Nothing but hooks (or a wrapped method) is added to the supernet.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from latency_nas.search.supernet.supernet_space import supernet_space
 from tests.graph.onnx.test_reader import exported
-from tests.styles import Darts, Nb201, PcDarts, relu_conv_bn
+from tests.styles import Darts, DerivedNb201, Nb201, PcDarts, relu_conv_bn
 from tests.supernets import MadeUp
 
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -64,24 +64,11 @@ def test_an_exported_file_gives_the_derived_network(opset: int | None) -> None:
         assert by_file.latency_ms == pytest.approx(by_hand, rel=1e-9)
 
 
-class WithZeros(nn.Module):
+class WithZeros(DerivedNb201):
     """The network of an architecture as NAS-Bench-201's code builds it."""
 
-    def __init__(self, net: Nb201, architecture: Mapping[str, int]) -> None:
-        super().__init__()
-        self.stem, self.head, self.cells = net.stem, net.head, net.cells
-        self.picked = [architecture[f"arch_parameters[{row}]"] for row in range(6)]
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for cell in self.cells:
-            nodes = [x]
-            for i in range(1, 4):
-                keys = [f"{i}<-{j}" for j in range(i)]
-                edges = [cell.edges[key][self.picked[cell.edge2index[key]]] for key in keys]
-                nodes.append(sum(op(node) for op, node in zip(edges, nodes, strict=True)))
-            x = nodes[-1]
-        return self.head(x)
+    def node_of(self, edges: Sequence[tuple[nn.Module, Tensor]]) -> Tensor:
+        return sum(op(x) for op, x in edges)
 
 
 class Block(nn.Module):
