@@ -72,9 +72,8 @@ class CostPlan:
         sizes = [len(names) for names in self.candidates]
         if len(self.choices) != len(sizes) or sizes != [len(costs) for costs in self.costs]:
             raise SearchError("Expected a cost for each candidate of each choice of a plan, but the lengths differ.")
-        numbers = [cost.value for cost in self._all_costs]
-        if not np.isfinite(numbers).all():
-            raise SearchError(f"Expected the costs of a plan to be finite, but got {short_repr(numbers)}.")
+        if not np.isfinite(numbers := self.summand_costs).all():
+            raise SearchError(f"Expected the costs of a plan to be finite, but got {short_repr(numbers.tolist())}.")
         check_terms(self.terms, self.offsets)
 
     @cached_property
@@ -113,6 +112,11 @@ class CostPlan:
     def term_costs(self) -> NDArray[np.float64]:
         """The cost of each term, of shape ``(terms,)``."""
         return np.array([term.cost.value for term in self.terms], np.float64)
+
+    @cached_property
+    def summand_costs(self) -> NDArray[np.float64]:
+        """The costs of all summands, as in `summands`: shape ``(1 + gates + terms,)``."""
+        return np.array([cost.value for cost in self._all_costs], np.float64)
 
     @cached_property
     def spread(self) -> Spread | None:
@@ -271,12 +275,9 @@ class CostPlan:
             for choice, names, costs in zip(self.choices, self.candidates, self.costs, strict=True)
             for name, cost in zip(names, costs, strict=True)
         ]
+        names = ["=".join(row[:2]) for row in flat]
         together = [
-            (
-                "",
-                " & ".join(" or ".join("=".join(flat[index][:2]) for index in group) for group in term.groups),
-                term.cost,
-            )
+            ("", " & ".join(" or ".join(map(names.__getitem__, group)) for group in term.groups), term.cost)
             for term in self.terms
         ]
         return plan_text([("", "(fixed)", self.fixed), *flat, *together], self.quantity, self.expected_error)

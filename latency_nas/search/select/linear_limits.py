@@ -37,7 +37,7 @@ class LinearLimit:
         self.program, self.limit = program, limit
         plan = limit.plan
         self.variables = program.summands(plan)
-        self.costs = np.concatenate([[plan.fixed.value], plan.flat_costs, plan.term_costs])
+        self.costs = plan.summand_costs
         if not limit.n_std:
             self._bound(self.costs, limit.min_cost, limit.max_cost)
             return

@@ -229,7 +229,7 @@ def _quantities(plan: CostPlan, with_std: bool) -> tuple[NDArray[np.float64], in
     Returns:
         Numbers of shape ``(quantities, summands)``, and how many of the quantities are variances: 0 or 1.
     """
-    costs = np.concatenate([[plan.fixed.value], plan.flat_costs, plan.term_costs])
+    costs = plan.summand_costs
     if not with_std or plan.spread is None:
         return costs[None], 0
     spread = plan.spread

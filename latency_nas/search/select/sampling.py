@@ -57,8 +57,7 @@ def sampled_costs(plan: CostPlan, weights: Sequence[NDArray[np.float64]], n: int
         seed: Seed of the random numbers.
     """
     random = np.random.default_rng(seed)
-    summands = np.concatenate([[plan.fixed.value], plan.flat_costs, plan.term_costs])
-    sums = RowSums.exact(plan, SumTables.of(plan, summands[None]))
+    sums = RowSums.exact(plan, SumTables.of(plan, plan.summand_costs[None]))
     costs = np.empty(n)
     for begin in range(0, n, _BATCH):
         n_rows = min(_BATCH, n - begin)
