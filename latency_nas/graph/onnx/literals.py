@@ -20,6 +20,8 @@ from latency_nas.graph.normal_form.no_ops import number_in
 
 __all__ = ["literals_of"]
 
+# fields of a tensor that hold values; those of large weights were skipped
+_VALUES = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 _KIND = "pkg.torch.export.graph_signature.InputSpec.kind"  # of torch 2.6 and newer
 
 
@@ -58,7 +60,9 @@ def _folded(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
 
 
 def _number(tensor: onnx.TensorProto, folder: Path | None) -> float | None:
-    if tensor.data_location == onnx.TensorProto.EXTERNAL and folder is None:
+    is_external = tensor.data_location == onnx.TensorProto.EXTERNAL
+    has_values = folder is not None if is_external else any(getattr(tensor, name) for name in _VALUES)
+    if not has_values:
         return None
     try:
         return number_in(numpy_helper.to_array(_kept(tensor), str(folder or "")))
