@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def _root(
 
 def main() -> None:
     """Run the command line. An error of this library or of a file gives one message, and exit status 1."""
+    gc.set_threshold(100_000, 20, 50)  # most objects are those of imports, in which there is no garbage to look for
     try:
         app()
     except (LatencyNASError, OSError) as error:
