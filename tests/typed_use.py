@@ -95,6 +95,9 @@ def searching(net: nn.Module, x: Tensor, table: nas.LatencyTable) -> nas.CostPla
     assert_type(plan, nas.CostPlan)
     assert_type(latency.price(latency.project()), nas.Estimate)
     assert_type(latency.argmax_ms(), float)
+    config = latency.random(max_ms=2.0, seed=0)
+    latency.use_config(config)
+    assert_type(latency.project(config), dict[str, Any])
     loss: Tensor = latency.combine(torch.zeros(())) + latency()
     loss.backward()  # type: ignore[no-untyped-call]
     latency.step(0.5)

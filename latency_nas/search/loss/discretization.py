@@ -86,20 +86,23 @@ def make_argmax(architecture: Mapping[str, int], choices: Sequence[Choice], supe
     A parameter that is the largest already is left as it is.
 
     Args:
-        architecture: Choice -> the index of its candidate, in the order of the choices.
-        choices: Choices of the supernet.
+        architecture: Choice -> the index of its candidate.
+        choices: Choices of the supernet; those without weights are left out.
         supernet: Supernet that has the parameters; None where a plan was attached without it.
 
     Raises:
         SearchError: if a function gives the weights of a choice, which cannot be moved.
     """
-    parameters = [choice.weights for choice in choices if isinstance(choice.weights, ParameterOf | ElementsOf)]
-    if supernet is None or not choices or len(parameters) < len(choices):
+    parameters = {
+        choice.module: choice.weights for choice in choices if isinstance(choice.weights, ParameterOf | ElementsOf)
+    }
+    n_sampled = sum(choice.weights is None for choice in choices)
+    if supernet is None or not choices or len(parameters) + n_sampled < len(choices):
         raise SearchError(
             "Expected architecture parameters that can be moved, but a function gives the weights of choices: take "
             "the architecture that latency.project() gives."
         )
     framework = framework_of(supernet)
-    for index, parameter in zip(architecture.values(), parameters, strict=True):
-        if int(parameter(supernet).argmax()) != index:
-            framework.raise_above(supernet, parameter, index, _MARGIN)
+    for name, parameter in parameters.items():
+        if int(parameter(supernet).argmax()) != architecture[name]:
+            framework.raise_above(supernet, parameter, architecture[name], _MARGIN)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from latency_nas.errors import MissingKernelError, SearchError
-from latency_nas.estimate.estimate import Estimate
-from latency_nas.search.loss.configuration import options_of_architecture, picks_of
+from latency_nas.search.loss.configured_term import ConfiguredTerm
 from latency_nas.search.loss.discretization import (
     WITHIN,
     entropies,
@@ -20,7 +19,6 @@ from latency_nas.search.loss.discretization import (
     within_targets,
 )
 from latency_nas.search.loss.schedule import Schedule
-from latency_nas.search.loss.term import Term
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.summary import Column, as_text, summary_table
@@ -32,19 +30,14 @@ __all__ = ["Check", "LatencyTerm", "check_costs", "check_count"]
 Check = int | Literal["auto"]
 
 
-class LatencyTerm(ABC):
+class LatencyTerm(ConfiguredTerm):
     """The expected cost of a supernet as a term of its loss: `LatencyLoss`, `Targets` or `PaddleLatencyLoss`.
 
     Where a loss with one target gives a value, `Targets` gives a dictionary with a value for each target.
     """
 
     choices: tuple[Choice, ...]  # choices of the attached supernet
-    options: dict[str, tuple[Any, ...]]  # options of each choice, for a supernet that is configured
     _supernet: tuple[Any, ...]  # in a tuple, so that it is not registered as a part of the loss
-
-    @abstractmethod
-    def terms(self) -> dict[str, Term]:
-        """The terms in torch by name, at the present architecture parameters; the name of a single term is empty."""
 
     @abstractmethod
     def attach(
@@ -93,34 +86,7 @@ class LatencyTerm(ABC):
         parts = [loss.fingerprint() for loss in self.terms().values()]
         return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
 
-    def _first(self) -> Term:
-        return next(iter(self.terms().values()))
-
     # --- architectures
-
-    @abstractmethod
-    def price(self, architecture: Mapping[str, Any]) -> Estimate | dict[str, Estimate]:
-        """The estimate of one architecture or configuration.
-
-        Args:
-            architecture: Candidate of each choice, by its index or its name; or the option of each choice, for a
-                supernet that was attached by its options. Results of `architecture` and `project` are priced as well.
-
-        Raises:
-            SearchError: if a choice is not given one of its candidates, or a number could be an index or a name.
-        """
-
-    def _estimate(self, architecture: Mapping[str, Any], plan: CostPlan) -> Estimate:
-        known = isinstance(architecture, Architecture)
-        return plan.estimate(architecture if known else picks_of(architecture, plan, self.options))
-
-    def config(self, architecture: Mapping[str, int]) -> dict[str, Any]:
-        """The configuration of an architecture: choice -> option, as `configure` takes it.
-
-        Raises:
-            SearchError: if the supernet was not attached by its options.
-        """
-        return options_of_architecture(architecture, self.options)
 
     def architecture(self) -> Architecture:
         """The candidate of each choice that has the largest weight, by the name of the choice.
@@ -143,19 +109,34 @@ class LatencyTerm(ABC):
 
     # --- the end of a search
 
-    def project(self, *, within: float | None = WITHIN) -> Architecture:
+    @overload
+    def project(self, *, within: float | None = WITHIN) -> Architecture: ...
+
+    @overload
+    def project(self, config: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    def project(self, config: Mapping[str, Any] | None = None, *, within: float | None = WITHIN) -> dict[str, Any]:
         """The most probable architecture that is above no target: `discretize` makes it the argmax.
 
+        With a configuration, it is the nearest one that is above no target: first the one in which the fewest of the
+        given choices are changed; of several the most probable one, where choices with weights were left out, and
+        otherwise the one that costs most, to a share of 1e-6. One that is above no target is not changed.
+
         Args:
+            config: Option of each choice, or index or name of its candidate. Choices with weights may be left out.
+                None for the configuration in use, where choices have no weights.
             within: Share of the target; 0.03 also excludes what lies more than 3 % below it, unless nothing else is
-                left. None excludes only what is above.
+                left. None excludes only what is above. A configuration is changed only if it is above a target.
 
         Returns:
-            Choice -> the index of its candidate. The architecture parameters are left as they are.
+            Choice -> the index of its candidate; choice -> option, if a configuration of options was given. The
+            architecture parameters and the configuration in use are left as they are.
 
         Raises:
-            SearchError: if a target is missing, or no architecture keeps it.
+            SearchError: if a target is missing, no architecture keeps it, or a choice that has no weights is not given.
         """
+        if config is not None or any(picked.sizes for picked in self._picked()):
+            return self._nearest(config)
         goals = [loss.goal() for loss in self.terms().values()]
         return within_targets(self.log_probabilities(), goals, within=within)
 
@@ -164,7 +145,8 @@ class LatencyTerm(ABC):
 
         Penalties and constraints steer the expected cost towards the target. The argmax jumps from one architecture to
         the next and seldom ends on the target, so this is the last step of a search. For each choice whose argmax
-        differs from `project`, the parameter of its candidate is raised just above the others.
+        differs from `project`, the parameter of its candidate is raised just above the others; choices without weights
+        are in the configuration of `project` from then on (`use_config`).
 
         Args:
             within: Share of the target, as in `project`.
@@ -178,6 +160,9 @@ class LatencyTerm(ABC):
         """
         found = self.project(within=within)
         make_argmax(found, self.choices, self._supernet[0] if self._supernet else None)
+        for picked in self._picked():
+            if picked.sizes:
+                picked.use(found)
         if differing := [name for name, index in self.architecture().items() if found[name] != index]:
             raise SearchError(
                 f"Expected each choice to have architecture parameters of its own, but {', '.join(differing)} share "

@@ -24,6 +24,7 @@ from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.gate_reader import GateReader, GivenWeights, WeightReader
 from latency_nas.search.supernet.naming import Choices
+from latency_nas.search.supernet.picked import Picked, is_logits
 from latency_nas.search.supernet.supernet_space import Derive, supernet_space
 from latency_nas.table import BlockTable, LatencyTable
 
@@ -139,8 +140,9 @@ class LatencyLoss(Term, SingleTerm):
         named = supernet_space(supernet, example_input, self.estimator.fuse, choices=choices, run=run, derive=derive)
         reader = GateReader(supernet, named.choices, sampled=sampled)
         plan = make_plan(named.space, self.estimator, n_checked=check_count(check))
+        named.check_run()
         check_costs(plan)
-        self.attach_plan(plan, reader, logits=[choice.logits for choice in named.choices])
+        self.attach_plan(plan, reader, logits=is_logits(named.choices))
         self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)
         reader.watch()
         return plan
@@ -188,6 +190,10 @@ class LatencyLoss(Term, SingleTerm):
     def attached(self) -> bool:
         """Whether `attach` was called."""
         return self._priced is not None
+
+    def _picked(self) -> list[Picked]:
+        """The configuration in use."""
+        return [self._attached().reader.picked]
 
     def gates(self) -> Tensor:
         """The probability of each candidate, of shape ``(choices, max_candidates)``, padded with zeros."""

@@ -20,6 +20,7 @@ from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.naming import Choices
+from latency_nas.search.supernet.picked import Picked, is_logits
 from latency_nas.search.supernet.supernet_space import Derive, supernet_space
 from latency_nas.table import LatencyTable
 
@@ -99,9 +100,10 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
         estimator = self.torch_loss.estimator
         named = supernet_space(supernet, example_input, estimator.fuse, choices=choices, run=run, derive=derive)
         plan = make_plan(named.space, estimator, n_checked=check_count(check))
+        named.check_run()
         check_costs(plan)
         reader = PaddleGateReader(supernet, named.choices, sampled=sampled)
-        self.torch_loss.attach_plan(plan, reader, logits=[choice.logits for choice in named.choices])
+        self.torch_loss.attach_plan(plan, reader, logits=is_logits(named.choices))
         self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)
         self._reader = reader
         reader.watch()
@@ -118,6 +120,10 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
             self._reader.take(_joined(self._reader.parameters()))
         self._load_buffers()
         return {"": self.torch_loss}
+
+    def _picked(self) -> list[Picked]:
+        """The configuration in use."""
+        return self.torch_loss._picked()  # noqa: SLF001 - its own
 
     # --- the term
 

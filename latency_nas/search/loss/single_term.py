@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from latency_nas.estimate.estimate import Estimate
@@ -54,6 +55,30 @@ class SingleTerm(LatencyTerm):
     def price(self, architecture: Mapping[str, Any]) -> Estimate:
         """The estimate of one architecture or configuration: see `LatencyTerm.price`."""
         return self._estimate(architecture, self.plan)
+
+    def random(
+        self, max_ms: float | None = None, *, max_cost: float | None = None, seed: int | None = None
+    ) -> dict[str, Any]:
+        """A random configuration within a budget; all within it are equally likely (but see `random_within`).
+
+        Args:
+            max_ms: Upper limit of the latency, in milliseconds; None for the target.
+            max_cost: Upper limit in the unit of `quantity`, instead of `max_ms`.
+            seed: Seed of the random numbers; None for others each time.
+
+        Returns:
+            Choice -> option; choice -> index of the candidate, for choices among modules.
+
+        Raises:
+            QuantityError: if `max_ms` is given for what is not a latency.
+            SearchError: if there is no limit, or no architecture keeps it; the message says what can be reached.
+        """
+        if max_ms is not None:
+            self.quantity.check_latency("max_ms", "max_cost")
+            max_cost = max_ms
+        target, plan = self._first().goal()
+        goal = target if max_cost is None else replace(target, value=max_cost)
+        return self._random([goal.budget(plan)], seed)
 
     def argmax_cost(self) -> float:
         """The cost of `architecture`."""

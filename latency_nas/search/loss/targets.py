@@ -12,10 +12,12 @@ from latency_nas.estimate.estimate import Estimate
 from latency_nas.search.loss.discretization import WITHIN, within_targets
 from latency_nas.search.loss.latency_term import Check, LatencyTerm
 from latency_nas.search.loss.loss import LatencyLoss
+from latency_nas.search.loss.target import Target
 from latency_nas.search.loss.term import Term
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.naming import Choices
+from latency_nas.search.supernet.picked import Picked
 from latency_nas.search.supernet.supernet_space import Derive
 
 __all__ = ["Targets"]
@@ -86,6 +88,10 @@ class Targets(nn.Module, LatencyTerm):
             loss.detach()
         self.choices, self.options, self._supernet = (), {}, ()
 
+    def _picked(self) -> list[Picked]:
+        """The configuration in use, of each loss."""
+        return [picked for loss in self.by_name().values() for picked in loss._picked()]  # noqa: SLF001 - its own
+
     @property
     def attached(self) -> bool:
         """Whether all are attached."""
@@ -127,6 +133,13 @@ class Targets(nn.Module, LatencyTerm):
             loss.hold(set_point)
 
     # --- by target
+
+    def random(self, *, seed: int | None = None) -> dict[str, Any]:
+        """A random configuration that is above no target, each equally likely: see `SingleTerm.random`."""
+        return self._random([target.budget(plan) for target, plan in self._goals()], seed)
+
+    def _goals(self) -> list[tuple[Target, CostPlan]]:
+        return [loss.goal() for loss in self.by_name().values()]
 
     def price(self, architecture: Mapping[str, Any]) -> dict[str, Estimate]:
         """The estimates of one architecture or configuration: see `LatencyTerm.price`."""

@@ -22,6 +22,7 @@ from latency_nas.search.select.ray_map import ray_map
 from latency_nas.search.supernet.choice import Choice, check_names
 from latency_nas.search.supernet.gate_reader import evaluate
 from latency_nas.search.supernet.naming import Choices
+from latency_nas.search.supernet.picked import Picked
 from latency_nas.search.supernet.selected import selected
 from latency_nas.search.supernet.supernet_space import Derive, parts_of
 
@@ -152,7 +153,7 @@ class _Scorer:
         self.among_modules, self.elastic = parts_of(supernet, choices, modules)
         among_options = [choice for part in self.elastic for choice in part.choices(supernet)]
         self.choices: list[Choice] = [*self.among_modules, *among_options]
-        check_names(supernet, self.choices, [*modules, *(name for choice in among_options for name in choice.names)])
+        check_names(supernet, self.choices, modules)
         self.names = {choice.module: choice.names for choice in self.choices}
         self._values: list[tuple[Tensor, Tensor]] = []  # tensors of the supernet, and what they were before
 
@@ -169,7 +170,7 @@ class _Scorer:
 
     @torch.no_grad()
     def _most_probable(self, choice: Choice) -> int:
-        return 0 if choice.weights is None else int(evaluate([choice.weights], self.supernet)[0].argmax())
+        return 0 if choice.weights is None else int(evaluate([choice], self.supernet, Picked([]))[0].argmax())
 
     @contextmanager
     def restoring(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.best import limits_of
 from latency_nas.search.select.budget import Budget, Limit
 
-__all__ = ["Keeps", "architecture_of", "excess", "within"]
+__all__ = ["Keeps", "architecture_of", "excess", "within", "within_limits"]
 
 Keeps = Callable[[Rows], NDArray[np.bool_]]
 
@@ -46,14 +46,23 @@ def within(plan: CostPlan, budgets: Sequence[Budget]) -> Keeps:
         plan: Plan whose choices are the columns of the rows.
         budgets: Budgets over plans of the same choices, in any order, as `check_budgets` gives them.
     """
-    limits = [
-        (limit, np.array([plan.choices.index(name) for name in limit.plan.choices], np.intp))
-        for limit in limits_of(budgets)
+    return within_limits(plan, limits_of(budgets))
+
+
+def within_limits(plan: CostPlan, limits: Sequence[Limit]) -> Keeps:
+    """As `within`, for limits.
+
+    Args:
+        plan: Plan whose choices are the columns of the rows.
+        limits: Limits over plans of the same choices, in any order.
+    """
+    with_columns = [
+        (limit, np.array([plan.choices.index(name) for name in limit.plan.choices], np.intp)) for limit in limits
     ]
 
     def keeps(rows: Rows) -> NDArray[np.bool_]:
         kept = np.ones(len(rows), bool)
-        for limit, columns in limits:
+        for limit, columns in with_columns:
             kept[kept] = _keeps(limit, rows[kept][:, columns])
         return kept
 

@@ -24,14 +24,15 @@ class Choice:
         module: Name of the choice: the module that chooses, or any other name.
         candidates: Names of the candidates' modules, with None for a candidate that runs nothing; or, for a supernet
             that is configured, the options as text.
-        weights: Function of the supernet that gives a tensor of shape ``(candidates,)``, differentiable; None where a
-            configuration is sampled, which `LatencyLoss.price` prices.
+        weights: Function of the supernet that gives a tensor of shape ``(candidates,)``, differentiable; None where
+            configurations are sampled (see `LatencyLoss.use_config`).
         logits: Whether `weights` are architecture parameters that a softmax is still to normalise; otherwise they are
             gates that are used as they are.
         others: Candidates of the other places that the same weights decide, as in DARTS's cells.
         sample: Catcher of the gates that the current forward pass draws; None where none are drawn.
         among_tensors: Whether the candidates are the summands of a weighted sum, such as the edges of a node. They are
             tensors, not modules, and may hold choices themselves.
+        among_options: Whether the candidates are options of a supernet that is configured.
 
     Example:
         >>> choice = Choice(module="blocks.0", candidates=("blocks.0.ops.0", "blocks.0.ops.1", None))
@@ -49,6 +50,7 @@ class Choice:
     others: tuple[Candidates, ...] = ()
     sample: Sample | None = field(default=None, compare=False)
     among_tensors: bool = False
+    among_options: bool = False
 
     def __post_init__(self) -> None:
         if len(self.candidates) < 2:
@@ -183,7 +185,7 @@ def check_names(supernet: Any, choices: Sequence[Choice], modules: Iterable[str]
     for name in names:
         if names.count(name) > 1:
             raise SearchError(f"Expected each choice once, but `{name}` is named {names.count(name)} times.")
-    among_modules = (choice for choice in choices if not choice.among_tensors)
+    among_modules = (choice for choice in choices if not (choice.among_tensors or choice.among_options))
     for candidate in (name for choice in among_modules for place in choice.places.values() for name in place):
         if candidate is not None and candidate not in known:
             raise SearchError(

@@ -53,6 +53,10 @@ class Framework(ABC):
         """A context with the supernet in evaluation mode, which restores the supernet at its end."""
 
     @abstractmethod
+    def one_hot(self, supernet: Any, index: int, n: int) -> Any:
+        """A tensor of `n` zeros, with 1 at `index`, where the supernet is."""
+
+    @abstractmethod
     def inventory(self, supernet: Any) -> Inventory:
         """The parts of a supernet that could hold candidates or architecture parameters."""
 

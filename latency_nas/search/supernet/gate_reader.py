@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from latency_nas.errors import SearchError
 from latency_nas.search.supernet.architecture_parameters import gathered
 from latency_nas.search.supernet.choice import Choice, GatesOf, ParameterOf
+from latency_nas.search.supernet.picked import Picked, is_logits
 from latency_nas.search.supernet.ran import Ran
 from latency_nas.search.supernet.sample import Sample
 
@@ -33,6 +34,7 @@ class WeightReader(ABC):
     logits_of_drawn: Sequence[bool] | None = (
         None  # for each choice, whether `sampled` gives logits; None: never sampled
     )
+    picked = Picked([])  # the configuration in use, of choices without weights
 
     @property
     @abstractmethod
@@ -67,12 +69,13 @@ class GateReader(WeightReader):
     def __init__(self, supernet: nn.Module, choices: Sequence[Choice], *, sampled: bool) -> None:
         self.supernet = (supernet,)  # in a tuple, so that it is no submodule of anything
         self.choices = tuple(choices)
+        self.picked = Picked(choices)
         # what may tell which gates a choice drew: those that are caught, otherwise which candidate ran
         self._drawn: list[list[Sample | Ran]] = [_drawn_by(choice) if sampled else [] for choice in choices]
         self.samples = list(chain.from_iterable(self._drawn))
         if sampled:
             self.logits_of_drawn = [
-                choice.logits and not drawn for choice, drawn in zip(choices, self._drawn, strict=True)
+                logits and not drawn for logits, drawn in zip(is_logits(choices), self._drawn, strict=True)
             ]
         self._forget()
 
@@ -118,24 +121,27 @@ class GateReader(WeightReader):
         self._forget()
         functions = [choice.weights for choice in self.choices]
         if all(isinstance(function, ParameterOf) for function in functions):
-            self._check(self._evaluated(functions))
+            self._check(self._evaluated(self.choices))
             self._find([function for function in functions if isinstance(function, ParameterOf)])
             return self.weights()
-        vectors = self._evaluated(functions)
+        vectors = self._evaluated(self.choices)
         self._check(vectors)
         return _joined(vectors), None
 
     def sampled(self) -> Tensor:
         """The weights, flat; for choices that draw gates, the gates that were drawn."""
         vectors = [
-            self._evaluated([choice.weights])[0] if (gates := _gates(drawn)) is None else gathered(gates).reshape(-1)
+            self._evaluated([choice])[0] if (gates := _gates(drawn)) is None else gathered(gates).reshape(-1)
             for choice, drawn in zip(self.choices, self._drawn, strict=True)
         ]  # fmt: skip
         self._check(vectors)
         return _joined(vectors)
 
-    def _evaluated(self, functions: Sequence[Callable[[nn.Module], Tensor] | None]) -> list[Tensor]:
-        return list(map(gathered, evaluate(functions, self.supernet[0])))
+    def _evaluated(self, choices: Sequence[Choice]) -> list[Tensor]:
+        for item in self.samples:
+            if isinstance(item, Ran) and item.is_drawn and item.choice.weights is None:
+                self.picked.indices[item.choice.module] = item.index
+        return list(map(gathered, evaluate(choices, self.supernet[0], self.picked)))
 
     def _find(self, parameters: Sequence[ParameterOf]) -> None:
         """Look up where the parameters are, for the steps to come."""
@@ -181,32 +187,31 @@ class GateReader(WeightReader):
 
 def _drawn_by(choice: Choice) -> list[Sample | Ran]:
     found: list[Sample | Ran] = [] if choice.sample is None else [choice.sample]
-    return found if choice.among_tensors or choice.weights is None else [*found, Ran(choice)]
+    return found if choice.among_tensors or choice.among_options else [*found, Ran(choice)]
 
 
 def _gates(drawn: Sequence[Sample | Ran]) -> Tensor | None:
     return next((gates for item in drawn if (gates := item.gates) is not None), None)
 
 
-def evaluate(functions: Sequence[Callable[[Any], Any] | None], supernet: Any) -> list[Any]:
+def evaluate(choices: Sequence[Choice], supernet: Any, picked: Picked) -> list[Any]:
     """The weights of each choice, as tensors of the supernet's framework.
 
     Args:
-        functions: Function that gives the weights of each choice. One that gives the gates of all is called once.
+        choices: Choices of the supernet. A function that gives the gates of several of them is called once.
         supernet: Network that is searched.
+        picked: Configuration in use, which takes the place of weights.
 
     Raises:
-        SearchError: if a choice has no weights.
+        SearchError: if a choice has no weights, and no configuration is in use.
     """
     given: dict[int, Any] = {}  # id of a function that gives the gates of all choices -> its result
     tensors = []
-    for function in functions:
+    for choice in choices:
+        function = choice.weights
         if function is None:
-            raise SearchError(
-                "Expected choices with weights, but this supernet's configurations are sampled: "
-                "price one by latency.price(config)."
-            )
-        if isinstance(function, GatesOf):
+            tensors.append(picked.gates(choice.module, supernet))
+        elif isinstance(function, GatesOf):
             key = id(function.gates)
             given[key] = given[key] if key in given else function.gates(supernet)
             tensors.append(given[key][function.key])

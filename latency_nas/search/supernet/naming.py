@@ -67,7 +67,7 @@ class Options:
         _check_gates(self.gates, supernet, self.options)
         return [
             Choice(
-                module=name, candidates=tuple(map(str, values)), logits=False,
+                module=name, candidates=tuple(map(str, values)), logits=False, among_options=True,
                 weights=None if self.gates is None else GatesOf(self.gates, name),
             )
             for name, values in self.options.items()

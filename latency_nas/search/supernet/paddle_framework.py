@@ -63,6 +63,9 @@ class _Paddle(Framework):
         finally:
             paddle.set_rng_state(random_state)
 
+    def one_hot(self, supernet: nn.Layer, index: int, n: int) -> Any:
+        return paddle.eye(n)[index]
+
     def inventory(self, supernet: nn.Layer) -> Inventory:
         lists: dict[str, int] = {}
         children: dict[str, int] = {}

@@ -9,6 +9,7 @@ import torch
 
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.gate_reader import WeightReader, evaluate
+from latency_nas.search.supernet.picked import Picked, is_logits
 
 __all__ = ["PaddleGateReader"]
 
@@ -24,16 +25,19 @@ class PaddleGateReader(WeightReader):
 
     def __init__(self, supernet: Any, choices: Sequence[Choice], *, sampled: bool) -> None:
         self._supernet, self._choices = supernet, tuple(choices)
+        self.picked = Picked(choices)
         self._samples = [choice.sample for choice in choices if choice.sample is not None] if sampled else []
         if sampled:
-            self.logits_of_drawn = [choice.logits and choice.sample is None for choice in choices]
+            self.logits_of_drawn = [
+                logits and choice.sample is None for logits, choice in zip(is_logits(choices), choices, strict=True)
+            ]
         self._weights = torch.zeros(0, dtype=torch.float64)
         self._sample: torch.Tensor | None = None
 
     @property
     def has_weights(self) -> bool:
-        """Whether all choices have weights; where configurations are sampled, they have none."""
-        return all(choice.weights is not None for choice in self._choices)
+        """Whether all choices have weights, or are configured now."""
+        return self.picked.is_complete
 
     def watch(self) -> None:
         """Begin to catch samples."""
@@ -49,9 +53,9 @@ class PaddleGateReader(WeightReader):
         """The weights of each choice, as tensors of Paddle.
 
         Raises:
-            SearchError: if a choice has none.
+            SearchError: if a choice has none, and no configuration is in use.
         """
-        return [item.flatten() for item in evaluate([choice.weights for choice in self._choices], self._supernet)]
+        return [item.flatten() for item in evaluate(self._choices, self._supernet, self.picked)]
 
     def sample(self, parameters: Sequence[Any]) -> list[Any] | None:
         """The gates that were drawn in the current step, or the weights of choices that draw none; None without any.

@@ -18,7 +18,7 @@ class Ran:
     """Sees which candidate of a choice ran: one is drawn by an index that the user sets, or by gates of ones and zeros.
 
     Args:
-        choice: Choice among modules, with weights.
+        choice: Choice among modules.
     """
 
     def __init__(self, choice: Choice) -> None:
@@ -57,6 +57,20 @@ class Ran:
         """
         if not self.is_drawn or self.choice.weights is None:
             return None
+        weights = self.choice.weights(self._supernet[0])
+        gates = weights.softmax(-1) if self.choice.logits else weights
+        drawn = torch.zeros_like(gates)
+        drawn[self.index] = 1.0
+        straight_through: Tensor = drawn + gates - gates.detach()
+        return straight_through
+
+    @property
+    def index(self) -> int:
+        """The candidate that ran in the last forward.
+
+        Raises:
+            SearchError: if not exactly one ran.
+        """
         nothing = [index for index, name in enumerate(self.choice.candidates) if name is None]
         found = sorted(self.indices) or nothing
         if len(found) != 1:
@@ -64,12 +78,7 @@ class Ran:
                 f"Expected one candidate of `{self.choice.module}` to run in the supernet's last forward, since "
                 f"`sampled=True` prices the path that was drawn, but {len(found)} ran: attach without `sampled`."
             )
-        weights = self.choice.weights(self._supernet[0])
-        gates = weights.softmax(-1) if self.choice.logits else weights
-        drawn = torch.zeros_like(gates)
-        drawn[found[0]] = 1.0
-        straight_through: Tensor = drawn + gates - gates.detach()
-        return straight_through
+        return found[0]
 
     def _begin(self, *_: Any) -> None:
         self.indices, self.is_drawn = set(), True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -96,30 +97,47 @@ def read_supernet(
 
 
 def read_choices(
-    network: Any, choices: Sequence[Choice], example_input: Any, run: Callable[[Any], Any] | None = None
+    network: Any,
+    choices: Sequence[Choice],
+    example_input: Any,
+    run: Callable[[Any], Any] | None = None,
+    *,
+    all_run: bool = True,
 ) -> tuple[OpGraph, tuple[Choice, ...]]:
     """As `read_supernet`, but with `run`, a function that runs the supernet, instead of `example_input`.
 
     A supernet that samples what it runs is run again until every choice has run. Choices among tensors (see
-    `latency_nas.search.supernet.summands`) are found in the graph.
+    `latency_nas.search.supernet.summands`) are found in the graph. Without `all_run`, choices and places of choices
+    that do not run are left out: those of blocks that a configuration drops.
     """
     framework = framework_of(network)
     known = known_weights(network, choices, framework)
     places = {name: place for choice in choices for name, place in choice.places.items()}
     not_run: list[str] = []
-    for _ in range(_MAX_RUNS if run is not None else 1):
+    for _ in range(_MAX_RUNS if run is not None and all_run else 1):
         graph = framework.read(network, example_input, run=run, choices=places, known_weights=known)
         among_tensors = summand_choices(graph)
         if not_among_modules := [choice for choice in choices if same_weights(choice, among_tensors)]:
             left = [choice for choice in choices if choice not in not_among_modules]
-            return read_choices(network, left, example_input, run)
+            return read_choices(network, left, example_input, run, all_run=all_run)
         order = list(graph.choices)
         not_run = [name for name in places if name not in graph.choices]
         if not not_run:
             check_weights(graph, choices)
             found = [*choices, *among_tensors]
             return graph, tuple(sorted(found, key=lambda choice: min(map(order.index, choice.places))))
+    if not all_run:
+        return read_choices(network, _left(choices, not_run), example_input, run)
     raise SearchError(f"Expected every choice to run in the supernet's forward, but {', '.join(not_run)} did not.")
+
+
+def _left(choices: Sequence[Choice], not_run: Sequence[str]) -> list[Choice]:
+    """The choices without the places that do not run."""
+    left = [
+        (choice, [candidates for name, candidates in choice.places.items() if name not in not_run])
+        for choice in choices
+    ]
+    return [replace(choice, candidates=places[0], others=tuple(places[1:])) for choice, places in left if places]
 
 
 def _listed(found: Inventory) -> str:

@@ -15,6 +15,7 @@ from latency_nas.search.plan.space import Fuse, Space
 from latency_nas.search.supernet.choice import Choice, check_names, check_none
 from latency_nas.search.supernet.gated_nodes import GatedGraph, entangled_choices
 from latency_nas.search.supernet.naming import Choices, Groups, Options
+from latency_nas.search.supernet.summands import same_weights
 from latency_nas.search.supernet.supernet import find_choices, framework_of, read_choices
 from latency_nas.search.supernet.zero_edges import with_additions_of_zeros
 
@@ -34,11 +35,25 @@ class NamedSpace:
         space: Kernels that the engine runs for each architecture.
         choices: Choices among modules, in the order in which they run, then choices among options.
         options: Options of each choice, for a supernet that is configured.
+        resting: Choices among modules that ran in none of the configurations that were read so far.
     """
 
     space: Space
     choices: tuple[Choice, ...]
     options: dict[str, tuple[Any, ...]]
+    resting: set[str]
+
+    def check_run(self) -> None:
+        """Check, when the plan is made, that each choice ran.
+
+        Raises:
+            SearchError: if one ran in no configuration.
+        """
+        if self.resting:
+            raise SearchError(
+                f"Expected every choice to run in some configuration of the supernet, but {', '.join(self.resting)} "
+                f"ran in none."
+            )
 
 
 def supernet_space(
@@ -68,22 +83,23 @@ def supernet_space(
     modules = framework.modules(supernet)
     among_modules, elastic = parts_of(supernet, choices, modules)
     among_options = [choice for part in elastic for choice in part.choices(supernet)]
-    check_names(supernet, [*among_modules, *among_options], [*modules, *_candidates(among_options)])
+    check_names(supernet, [*among_modules, *among_options], modules)
     calls: _Calls
-    contexts = None
+    contexts, resting = None, set[str]()
     if elastic:
-        found = (*among_modules, *among_options)
-        calls = _Configured(supernet, example_input, fuse, run, elastic, among_modules)
+        calls = configured = _Configured(supernet, example_input, fuse, run, elastic, among_modules)
+        found, resting = (*configured.weighted(), *among_options), configured.resting
     else:
         graph, found = read_choices(supernet, among_modules, example_input, run)
         of_graph = graph_space(graph, found, fuse)
         calls, contexts = of_graph.calls, of_graph.contexts
     if derive is not None:
-        calls, contexts = _Derived(supernet, example_input, fuse, derive), None
+        calls, contexts, resting = _Derived(supernet, example_input, fuse, derive), None, set()
     return NamedSpace(
         space=Space(candidates={choice.module: choice.names for choice in found}, calls=calls, contexts=contexts),
         choices=found,
         options={name: values for part in elastic for name, values in part.options.items()},
+        resting=resting,
     )
 
 
@@ -102,20 +118,36 @@ class _Configured:
         self._supernet, self._example_input, self._fuse, self._run = supernet, example_input, fuse, run
         self._elastic, self._among_modules = elastic, among_modules
         self._framework = framework_of(supernet)
-        self._calls: dict[tuple[int, ...], _Calls] = {}  # of each configuration that was read
+        self._spaces: dict[tuple[int, ...], tuple[Space, tuple[Choice, ...]]] = {}  # of each configuration
+        self.resting = {choice.module for choice in among_modules}  # choices that ran in no configuration so far
 
     def __call__(self, architecture: Mapping[str, int]) -> Sequence[KernelCall]:
         if not self._among_modules:
             with self._framework.unchanged(self._supernet):
                 network, example = self._configured(architecture)
                 return self._fuse(self._framework.read(network, example, run=self._run))
+        return self._space(architecture)[0].calls(architecture)
+
+    def weighted(self) -> tuple[Choice, ...]:
+        """The choices among modules and tensors; those among tensors as the first and last options show them."""
+        tensors: dict[str, Choice] = {}
+        for end in (0, -1) if self._among_modules else ():
+            config = {name: range(len(values))[end] for part in self._elastic for name, values in part.options.items()}
+            tensors |= {choice.module: choice for choice in self._space(config)[1] if choice.among_tensors}
+        not_among_modules = [each for each in self._among_modules if same_weights(each, list(tensors.values()))]
+        self.resting.difference_update([choice.module for choice in not_among_modules])
+        return (*(choice for choice in self._among_modules if choice not in not_among_modules), *tensors.values())
+
+    def _space(self, architecture: Mapping[str, int]) -> tuple[Space, tuple[Choice, ...]]:
+        """The space of a configuration: the candidates among its modules, and its choices."""
         key = tuple(architecture[name] for part in self._elastic for name in part.options)
-        if key not in self._calls:
+        if key not in self._spaces:
             with self._framework.unchanged(self._supernet):
                 network, example = self._configured(architecture)
-                graph, found = read_choices(network, self._among_modules, example, self._run)
-            self._calls[key] = graph_space(graph, found, self._fuse).calls
-        return self._calls[key](architecture)
+                graph, found = read_choices(network, self._among_modules, example, self._run, all_run=False)
+            self._spaces[key] = graph_space(graph, found, self._fuse), found
+            self.resting.difference_update([choice.module for choice in found])
+        return self._spaces[key]
 
     def _configured(self, architecture: Mapping[str, int]) -> tuple[Any, Any]:
         """The configured network, and its example input."""
@@ -209,7 +241,3 @@ def parts_of(supernet: Any, choices: Choices | None, modules: Mapping[str, Any])
                 f"Expected `choices` to be of groups_of(...), options_of(...) or Choice, but got {type(part).__name__}."
             )
     return found, elastic
-
-
-def _candidates(choices: Sequence[Choice]) -> list[str]:
-    return [name for choice in choices for name in choice.names]

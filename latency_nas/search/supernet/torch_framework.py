@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from latency_nas.graph import OpGraph
 from latency_nas.graph.torch.aten import tensors_of
@@ -49,6 +49,10 @@ class _Torch(Framework):
 
     def unchanged(self, supernet: nn.Module) -> AbstractContextManager[None]:
         return unchanged(supernet)
+
+    def one_hot(self, supernet: nn.Module, index: int, n: int) -> Tensor:
+        device = next((parameter.device for parameter in supernet.parameters()), None)
+        return torch.eye(n, device=device)[index]
 
     def inventory(self, supernet: nn.Module) -> Inventory:
         parents = {

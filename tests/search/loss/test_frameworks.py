@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from latency_nas import (
     LatencyLoss,
     PaddleLatencyLoss,
     Schedule,
+    find_choices,
     groups_of,
     options_of,
     read_supernet,
@@ -224,25 +226,124 @@ def test_groups_and_options_name_the_same_choices(framework: Framework) -> None:
 
 
 def test_modules_and_options_together(framework: Framework) -> None:
-    """The last block is configured; the others are weighted."""
+    """The last block is configured (0 or 3, by another name); the others are weighted."""
 
     net, latency = framework.attached()
-    names = ["block0", "block1"]
-    groups = groups_of({name: net.blocks[i].candidates for i, name in enumerate(names)})
-    last = {0: net.blocks[2].candidates[0], 1: net.blocks[2].candidates[3]}
+    last = {"conv": net.blocks[2].candidates[0], "skip": net.blocks[2].candidates[3]}
 
     def one_of(net: Any, config: dict[str, Any]) -> Any:
         net.blocks[2].forward = last[config["last"]].forward
         return net
 
-    mixed = framework.loss(MadeUp())
-    mixed.attach(net, framework.example, choices=[groups, options_of({"last": (0, 1)}, one_of)])
-    assert mixed.plan.choices == ("block0", "block1", "last")
+    options = options_of({"last": ("conv", "skip")}, one_of)
+    weighted = [choice for choice in find_choices(net) if choice.module != "blocks.2"]
+    mixed = framework.loss(MadeUp(), penalty="linear")
+    mixed.attach(net, framework.example, choices=[*weighted, options])
+    assert mixed.plan.choices == ("blocks.0", "blocks.1", "last")
     for path in ([0, 2, 0], [1, 1, 1], [3, 0, 1]):
         known = dict(zip(latency.plan.choices, [*path[:2], 3 * path[2]], strict=True))
         found = mixed.plan.latency_ms(dict(zip(mixed.plan.choices, path, strict=True)))
         assert found == pytest.approx(latency.plan.latency_ms(known), rel=1e-9)
     assert "forward" not in vars(net.blocks[2])
+
+    with pytest.raises(SearchError, match="Expected a configuration in use, since `last` has no weights"):
+        mixed()
+    for name, index in {"conv": 0, "skip": 1}.items():  # the term is that of the weights, at the configuration
+        mixed.use_config({"last": name})
+        rows = [np.exp(mixed.log_probabilities()[choice]) for choice in ("blocks.0", "blocks.1")]
+        expected_ms = sum(
+            rows[0][i] * rows[1][j] * mixed.plan.latency_ms({"blocks.0": i, "blocks.1": j, "last": index})
+            for i, j in itertools.product(range(4), repeat=2)
+        )
+        assert number(mixed.expected_ms()) == pytest.approx(expected_ms, rel=1e-6)
+        mixed().backward()
+        assert all(np.abs(np.asarray(block.alpha.grad)).max() > 0 for block in net.blocks[:2])
+
+    cheapest, dearest = mixed.plan.bounds_ms()
+    mixed.target_ms = cheapest + 0.6 * (dearest - cheapest)
+    found = mixed.project({"last": "skip"})
+    assert found["last"] == "skip"
+    assert mixed.price(found).latency_ms <= mixed.target_ms
+    scores = mixed.log_probabilities()
+    best = max(
+        (pair for pair in itertools.product(range(4), repeat=2) if mixed.plan.latency_ms(
+            dict(zip(mixed.plan.choices, (*pair, 1), strict=True))) <= mixed.target_ms),
+        key=lambda pair: scores["blocks.0"][pair[0]] + scores["blocks.1"][pair[1]],
+    )  # fmt: skip
+    assert (found["blocks.0"], found["blocks.1"]) == best
+    chosen = mixed.discretize()
+    assert mixed.config(chosen) == found == mixed.config(mixed.architecture())
+    assert mixed.argmax_ms() == mixed.plan.latency_ms(chosen) <= mixed.target_ms
+
+
+@cache
+def configured(framework: Framework) -> Any:
+    """A loss that is attached to a network whose three blocks are configured by names."""
+    kinds = {"1x1": 0, "3x3": 1, "5x5": 2, "skip": 3}
+
+    def configure(net: Any, config: dict[str, Any]) -> Any:
+        net.path = [kinds[config[f"block{number}"]] for number in range(N_BLOCKS)]
+        return net
+
+    options = options_of({f"block{number}": tuple(kinds) for number in range(N_BLOCKS)}, configure)
+    return framework.attached(how={"choices": options}, penalty="inequality")[1]
+
+
+def test_configurations_within_a_budget(framework: Framework) -> None:
+    latency = configured(framework)
+    budget_ms = latency.target_ms
+    every = [dict(zip(latency.options, names, strict=True)) for names in itertools.product(*latency.options.values())]
+    kept = [config for config in every if latency.price(config).latency_ms <= budget_ms]
+    drawn = [latency.random(seed=seed) for seed in range(40)]
+    assert drawn == [latency.random(max_ms=budget_ms, seed=seed) for seed in range(40)]
+    assert len({str(config) for config in drawn}) > 10
+    assert all(config in kept for config in drawn)
+    assert latency.random(max_cost=latency.plan.bounds_ms()[0], seed=0) == min(
+        every, key=lambda config: latency.price(config).latency_ms
+    )
+    with pytest.raises(SearchError, match=r"Expected a budget that an architecture keeps, but got .* \(the least is"):
+        latency.random(max_ms=0.5 * latency.plan.bounds_ms()[0])
+    assert [latency.project(config) for config in kept[:3]] == kept[:3]
+    for config in (config for config in every if config not in kept):
+        found = latency.project(config)
+        assert found in kept
+        changes = [sum(other[name] != option for name, option in config.items()) for other in kept]
+        nearest = [other for other, n in zip(kept, changes, strict=True) if n == min(changes)]
+        cost_ms = max(latency.price(other).latency_ms for other in nearest)
+        assert latency.price(found).latency_ms == pytest.approx(cost_ms, rel=1e-6)
+    for use, message in {
+        lambda: latency.project(): "Expected a configuration with each choice that has no weights, but it lacks "
+        "block0, block1, block2: latency.project(config) gives the nearest one within the budget.",
+        lambda: latency.project({"block9": "3x3"}): "Expected choices of the supernet, but it has no `block9`.",
+        lambda: latency.use_config({"block0": "3x3"}): "Expected a configuration with each choice that has no weights, "
+        "but it lacks block1, block2.",
+        lambda: framework.attached()[1].use_config({}): "Expected choices without weights to configure, but all "
+        "choices have weights.",
+    }.items():
+        with pytest.raises(SearchError) as caught:
+            use()
+        assert str(caught.value) == message
+
+
+def test_a_configuration_in_use_is_what_the_term_prices(framework: Framework) -> None:
+    """As a controller or an evolution needs it: the term, the multiplier and the figures are those of one network."""
+    latency = configured(framework)
+    over = {f"block{number}": "5x5" for number in range(N_BLOCKS)}
+    latency.use_config(over)
+    cost_ms = latency.price(over).latency_ms
+    assert number(latency.expected_ms()) == pytest.approx(cost_ms, rel=1e-9)
+    assert latency.config(latency.architecture()) == over
+    assert latency.argmax_ms() == pytest.approx(cost_ms, rel=1e-9)
+    before = number(latency())
+    for _ in range(20):
+        latency.step()
+    violated = cost_ms > latency.target_ms
+    assert (number(latency()) > before) == violated
+    within = latency.project(over)
+    latency.use_config(within)
+    assert number(latency.expected_ms()) == pytest.approx(latency.price(within).latency_ms, rel=1e-9)
+    assert latency.config(latency.project()) == within == latency.config(latency.discretize())
+    assert number(latency.combine(latency() * 0.0 + 2.0)) == pytest.approx(2.0 + number(latency()), rel=1e-6)
 
 
 def test_a_derived_network_is_what_is_priced(framework: Framework) -> None:

@@ -15,7 +15,7 @@ from latency_nas.errors import SearchError
 from latency_nas.search.plan.cost import Cost
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Limit
-from latency_nas.search.select.projection import most_probable_within, project
+from latency_nas.search.select.projection import most_probable_within, nearest_within, project
 from tests.random_plans import random_plan
 from tests.supernets import ChainNet, all_architectures, loss_of
 
@@ -176,3 +176,29 @@ def test_discretizing_needs_parameters() -> None:
         "Expected architecture parameters that can be moved, but a function gives the weights of choices: take the "
         "architecture that latency.project() gives."
     )
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("n_given", [5, 3])
+def test_the_nearest_of_all_that_keep_the_budgets(seed: int, n_given: int) -> None:
+    """The fewest of the given choices are changed; then the most probable of the others, or the dearest."""
+    rng = np.random.default_rng(seed)
+    plans = [random_plan(rng, (4, 3, 5, 2, 3), n_terms=8) for _ in range(2)]
+    sizes = {name: len(names) for name, names in zip(plans[0].choices, plans[0].candidates, strict=True)}
+    start = {name: int(rng.integers(size)) for name, size in list(sizes.items())[:n_given]}
+    scores = None if n_given == len(sizes) else random_scores(rng, plans[0])
+    for share in (0.05, 0.2, 0.5):
+        budgets = [Limit(plan=plan, max_cost=np.quantile(plan.bounds_ms(), share)) for plan in plans]
+        kept = [item for item in all_architectures(sizes) if all(budget.keeps(item) for budget in budgets)]
+        if not kept:
+            with pytest.raises(SearchError, match="Expected budgets that an architecture keeps together"):
+                nearest_within(start, budgets, scores)
+            continue
+        found = nearest_within(start, budgets, scores)
+        n_changed = [sum(item[name] != index for name, index in start.items()) for item in kept]
+        nearest = [item for item, n in zip(kept, n_changed, strict=True) if n == min(n_changed)]
+        assert found in nearest
+        if scores is None and min(n_changed):
+            assert plans[0].cost(found) == pytest.approx(max(map(plans[0].cost, nearest)), rel=1e-6)
+        elif scores is not None:
+            assert found == max(nearest, key=lambda item: sum(scores[name][item[name]] for name in scores))

@@ -209,13 +209,20 @@ def architecture_parameters(net: Any) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("style", SAMPLED)
-def test_sampled_configurations_have_no_expectation(attached: dict[str, Attached], style: str) -> None:
+def test_sampled_configurations_have_an_expectation_once_one_is_used(attached: dict[str, Attached], style: str) -> None:
+    latency = attached[style].latency
+    first = latency.plan.choices[0]
     with pytest.raises(SearchError) as caught:
-        attached[style].latency.expected_ms()
+        latency.expected_ms()
     assert str(caught.value) == (
-        "Expected choices with weights, but this supernet's configurations are sampled: price one by "
-        "latency.price(config)."
+        f"Expected a configuration in use, since `{first}` has no weights and is sampled: call "
+        f"latency.use_config(config) first. latency.random(max_ms=...) and latency.project(config) give configurations "
+        f"within a budget, and latency.price(config) prices any."
     )
+    config = latency.random(max_ms=sum(latency.plan.bounds_ms()) / 2, seed=0)
+    latency.use_config(config)
+    assert latency.expected_ms().item() == pytest.approx(latency.price(config).latency_ms, rel=1e-9)
+    assert latency.price(config).latency_ms <= sum(latency.plan.bounds_ms()) / 2
 
 
 def test_effective_widths_are_interpolated(attached: dict[str, Attached]) -> None:
