@@ -62,12 +62,18 @@ class OpGraph:
 
     def without_dead_nodes(self) -> OpGraph:
         """The graph without the nodes that no output depends on: no exporter writes them, and no engine runs them."""
-        needed, kept = set(self.outputs), []
+        found = self._reading({})
+        return self if len(found.nodes) == len(self.nodes) else found
+
+    def _reading(self, others: Mapping[int, int]) -> OpGraph:
+        """The graph that reads other values in place of some, without the nodes that no output then depends on."""
+        outputs = tuple([others.get(index, index) for index in self.outputs])
+        needed, kept = set(outputs), []
         for node in reversed(self.nodes):
             if not needed.isdisjoint(node.outputs):
-                kept.append(node)
-                needed.update(node.inputs)
-        return self if len(kept) == len(self.nodes) else replace(self, nodes=tuple(reversed(kept)))
+                kept.append(node.reading(others))
+                needed.update(kept[-1].inputs)
+        return replace(self, nodes=tuple(reversed(kept)), outputs=outputs)
 
     def without_no_ops(self) -> OpGraph:
         """The graph without the nodes that change nothing (`latency_nas.graph.normal_form.no_ops`)."""
@@ -98,7 +104,5 @@ class OpGraph:
             if node.op == CHOICE:
                 picked = node.inputs[architecture[str(node.attrs["name"])]]
                 chosen[node.outputs[0]] = chosen.get(picked, picked)
-        outputs = tuple(chosen.get(index, index) for index in self.outputs)
-        nodes = [node.reading(chosen) for node in self.nodes if node.op != CHOICE]
-        graph = replace(self, nodes=tuple(nodes), outputs=outputs).without_dead_nodes()
+        graph = self._reading(chosen)
         return graph.without_no_ops() if any(self.values[index].literal for index in chosen.values()) else graph

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from latency_nas.search.plan.dependence import depends_on
 from latency_nas.search.plan.diagrams import Diagram, Diagrams
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "numbered"]
 
 
 class Columns:
@@ -48,7 +48,7 @@ class Columns:
         previous: tuple[Diagram, ...] | None,
     ) -> tuple[Diagram, ...]:
         """The functions, of the context or choices, that values in some rows depend on."""
-        array = _numbered(values)
+        array = numbered(values)
         functions = (*context, *map(self._diagrams.choice, range(len(self._diagrams.sizes))))
         key = array.tobytes(), tuple(rows), functions
         if key not in self._parts:
@@ -64,7 +64,7 @@ class Columns:
     def of(self, function: Diagram) -> NDArray[np.intp]:
         """The values as numbers from 0."""
         if function not in self._numbers:
-            self._numbers[function] = _numbered(self.values(function))
+            self._numbers[function] = numbered(self.values(function))
         return self._numbers[function]
 
     def n_values(self, function: Diagram) -> int:
@@ -74,7 +74,7 @@ class Columns:
         return self._n_values[function]
 
 
-def _numbered(values: Sequence[Hashable]) -> NDArray[np.intp]:
+def numbered(values: Sequence[Hashable]) -> NDArray[np.intp]:
     """Numbers from 0, equal where the values are."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.intp)

@@ -1,4 +1,4 @@
-"""Architectures in which any two candidates of different choices occur together."""
+"""Architectures that show cases: any two candidates of different choices together, or given ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["covering_rows"]
+from latency_nas.search.plan.diagrams import Path
+
+__all__ = ["covering_rows", "rows_along"]
 
 _MAX_LISTED = 128  # spaces up to this size are listed whole
 
@@ -50,3 +52,41 @@ def covering_rows(sizes: Sequence[int], random: np.random.Generator, *, pairs: b
         uncovered[np.ix_(flat, flat)] = False
         rows.append(np.sort(flat) - offsets)
     return np.array(rows, np.intp)
+
+
+def rows_along(
+    paths: Sequence[tuple[Path, int]], sizes: Sequence[int], random: np.random.Generator, n_at_most: int
+) -> NDArray[np.intp]:
+    """Random architectures in given cases, each in as many of them as fit together.
+
+    Args:
+        paths: The cases, and the number of architectures that is wanted in each.
+        sizes: Number of candidates of each choice.
+        random: Generator of the architectures.
+        n_at_most: Number of architectures; some cases may be left out.
+
+    Returns:
+        Indices of candidates, of shape ``(architectures, choices)``.
+    """
+    rows: list[NDArray[np.intp]] = []
+    wanted = list(paths)
+    while wanted and len(rows) < n_at_most:
+        allowed: Path = {}
+        rest = []
+        random.shuffle(wanted)
+        for path, n in wanted:
+            both = {
+                choice: tuple([index for index in some if index in allowed.get(choice, some)])
+                for choice, some in path.items()
+            }
+            fits = all(both.values())
+            if fits:
+                allowed |= both
+            if n > fits:
+                rest.append((path, n - fits))
+        wanted = rest
+        row = random.integers(0, sizes)
+        for choice, some in allowed.items():
+            row[choice] = random.choice(some)
+        rows.append(row)
+    return np.array(rows, np.intp).reshape(-1, len(sizes))

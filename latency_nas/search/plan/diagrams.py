@@ -42,12 +42,14 @@ class Diagrams:
         self._values: dict[Diagram, Any] = {}
         self._numbers: dict[Hashable, Diagram] = {}
         self._found: dict[Diagram, list[Any]] = {}  # the values of each function that were asked for
+        self._reached: dict[Diagram, frozenset[Diagram]] = {}
         self._applied: WeakKeyDictionary[Callable[..., Hashable], dict[tuple[Diagram, ...], Diagram]]
         self._applied = WeakKeyDictionary()  # results of each function that is still in use
         self._choices = [
             self._node(number, tuple([self.constant(index) for index in range(size)]))
             for number, size in enumerate(sizes)
         ]
+        self._false, self._true, self._none = map(self.constant, (False, True, None))
 
     def constant(self, value: Hashable) -> Diagram:
         """The function that is `value` for every architecture."""
@@ -64,7 +66,9 @@ class Diagrams:
 
     def select(self, number: int, functions: Sequence[Diagram]) -> Diagram:
         """The function of the candidate that a choice has."""
-        return functions[0] if len(set(functions)) == 1 else self.apply(_item, self.choice(number), *functions)
+        if len(set(functions)) == 1:
+            return functions[0]
+        return self.apply(_item, self.choice(number), *functions, known=self._item)
 
     def switch(self, selector: Diagram, functions: Mapping[Any, Diagram], other: Diagram) -> Diagram:
         """The function that belongs to the value of `selector`, and `other` for values without one."""
@@ -83,16 +87,70 @@ class Diagrams:
 
     def where(self, condition: Diagram, function: Diagram) -> Diagram:
         """The function where a condition holds, and None elsewhere."""
-        return self.apply(_where, condition, function)
+        return self.apply(_where, condition, function, known=self._where)
 
-    def apply(self, function: Callable[..., Hashable], *operands: Diagram) -> Diagram:
-        """The function whose value is `function` of the operands' values."""
+    def both(self, one: Diagram, other: Diagram) -> Diagram:
+        """Whether two conditions hold."""
+        return self.apply(_and, one, other, known=self._both)
+
+    def either(self, one: Diagram, other: Diagram) -> Diagram:
+        """Whether one of two conditions holds."""
+        return self.apply(_or, one, other, known=self._either)
+
+    def same(self, one: Diagram, other: Diagram) -> Diagram:
+        """Whether two functions have the same value."""
+        return self.apply(_same, one, other, known=self._same)
+
+    def _same(self, one: Diagram, other: Diagram) -> Diagram | None:
+        if one == other:
+            return self._true
+        return self._false if self._constants(one).isdisjoint(self._constants(other)) else None
+
+    def _constants(self, function: Diagram) -> frozenset[Diagram]:
+        if function not in self._reached:
+            children = dict.fromkeys(self._nodes[function][1])
+            reached = frozenset[Diagram]().union(*map(self._constants, children)) if children else {function}
+            self._reached[function] = frozenset(reached)
+        return self._reached[function]
+
+    def _item(self, index: Diagram, *functions: Diagram) -> Diagram | None:
+        return functions[self._values[index]] if index in self._values else None
+
+    def _where(self, condition: Diagram, function: Diagram) -> Diagram | None:
+        return self._none if condition == self._false else function if condition == self._true else None
+
+    def _both(self, one: Diagram, other: Diagram) -> Diagram | None:
+        if self._false in (one, other):
+            return self._false
+        return other if one == self._true else one if other in (self._true, one) else None
+
+    def _either(self, one: Diagram, other: Diagram) -> Diagram | None:
+        if self._true in (one, other):
+            return self._true
+        return other if one == self._false else one if other in (self._false, one) else None
+
+    def apply(
+        self,
+        function: Callable[..., Hashable],
+        *operands: Diagram,
+        known: Callable[..., Diagram | None] | None = None,
+    ) -> Diagram:
+        """The function whose value is `function` of the operands' values.
+
+        Args:
+            function: Function of values.
+            operands: Functions of the choices.
+            known: Function of the operands that gives the result where some operands, as constants, decide it; else
+                None.
+        """
         done = self._applied.setdefault(function, {})
         nodes, n_choices = self._nodes, len(self.sizes)
 
         def result(operands: tuple[Diagram, ...]) -> Diagram:
             if operands in done:
                 return done[operands]
+            if known is not None and (found := known(*operands)) is not None:
+                return found
             first = min([nodes[operand][0] for operand in operands], default=n_choices)
             if first == n_choices:
                 found = self.constant(function(*[self._values[operand] for operand in operands]))
@@ -123,7 +181,7 @@ class Diagrams:
         return self._values[function]
 
     def values(self, function: Diagram) -> list[Any]:
-        """All values of a function."""
+        """All values of a function, in an order that does not depend on what they are."""
         if function in self._found:
             return self._found[function]
         seen, stack, found = {function}, [function], list[Any]()
@@ -131,9 +189,9 @@ class Diagrams:
             last = stack.pop()
             if last in self._values:
                 found.append(self._values[last])
-            new = set(self._nodes[last][1]) - seen
-            seen |= new
-            stack += sorted(new)
+            new = [child for child in dict.fromkeys(self._nodes[last][1]) if child not in seen]
+            seen.update(new)
+            stack += new
         self._found[function] = found
         return found
 
@@ -182,6 +240,18 @@ class Diagrams:
 
 def _where(condition: bool, value: Hashable) -> Hashable:
     return value if condition else None
+
+
+def _and(one: bool, other: bool) -> bool:
+    return one and other
+
+
+def _or(one: bool, other: bool) -> bool:
+    return one or other
+
+
+def _same(one: Hashable, other: Hashable) -> bool:
+    return one == other
 
 
 def _item(index: int, *values: Hashable) -> Hashable:

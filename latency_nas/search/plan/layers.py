@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from latency_nas.errors import KernelError, SearchError
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.call_sizes import Structure, joined, split
-from latency_nas.search.plan.columns import Columns
-from latency_nas.search.plan.diagrams import Diagram, Diagrams, Path
-from latency_nas.search.plan.space import Space
+from latency_nas.search.plan.columns import Columns, numbered
+from latency_nas.search.plan.covering import rows_along
+from latency_nas.search.plan.diagrams import Diagram, Diagrams
+from latency_nas.search.plan.space import COPY, Space
 
 __all__ = ["KnownArchitectures", "Layer", "Slot"]
 
@@ -26,6 +27,7 @@ _MAX_WANTED = 256  # unseen cases that are looked at in one round
 PriceKeys = tuple[Hashable, ...]  # the price keys of calls (`LatencyEstimator.price_key`), which decide their prices
 Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it or the reader that a copy is made for
 _Split = tuple[tuple[Structure, ...], tuple[int, ...]]  # kernels as structures and sizes
+_Around = tuple[tuple[Diagram, ...], tuple[Diagram, ...]]  # what a slot's kernels may depend on: seen whole, and more
 _Cases = dict[tuple[Diagram, Hashable], int]
 _NOTHING: _Split = (), ()
 
@@ -36,16 +38,16 @@ class Layer:
 
     Args:
         parts: Functions of the choices that decide the structure of its kernels.
-        structure: The structure for each architecture.
+        structure: The number of the structure for each architecture.
         sizes: Sizes of each structure that change together, by their places, and a function that gives them.
-        template: Sizes of each structure in some architecture.
+        template: Each structure, with its sizes in some architecture.
         unseen: Functions, and values of them that too few architectures showed, with the number that is missing.
     """
 
     parts: tuple[Diagram, ...]
     structure: Diagram
-    sizes: dict[tuple[Structure, ...], tuple[tuple[tuple[int, ...], Diagram], ...]]
-    template: dict[tuple[Structure, ...], tuple[int, ...]]
+    sizes: tuple[tuple[tuple[tuple[int, ...], Diagram], ...], ...]
+    template: tuple[_Split, ...]
     unseen: _Cases
 
 
@@ -66,7 +68,9 @@ class KnownArchitectures:
         self.diagrams = Diagrams(self.sizes)
         self.contexts = space.contexts(self.diagrams) if space.contexts else {}
         self.rows = np.zeros((0, len(self.sizes)), np.intp)
-        self.slots: list[dict[Slot, _Split]] = []  # of each architecture in `rows`: what each slot runs
+        self.slots: dict[Slot, list[int]] = {}  # what each slot runs in each of `rows`, as the number of its kernels
+        self._numbers: dict[_Split, int] = {_NOTHING: 0}
+        self._splits = [_NOTHING]
         self.calls: dict[Hashable, KernelCall] = {}  # one call of each price key
         self.layers: dict[Slot, Layer] = {}
         self.undecided = ""  # the last layer whose choices were not found, for the error message
@@ -79,14 +83,27 @@ class KnownArchitectures:
         """Read more architectures; those that are known are not read again."""
         known = set(map(bytes, self.rows))
         new = {bytes(row): row for row in np.asarray(list(rows), np.intp) if bytes(row) not in known}
-        self.slots += [self._slots(row) for row in new.values()]
+        for number, row in enumerate(new.values(), len(self.rows)):
+            for slot, calls in self._slots(row).items():
+                runs = self.slots.setdefault(slot, [])
+                runs += [*[0] * (number - len(runs)), self._number(split(calls))]
         self.rows = np.array([*self.rows, *new.values()], np.intp).reshape(-1, len(self.sizes))
 
-    def _slots(self, row: NDArray[np.intp]) -> dict[Slot, _Split]:
+    def _runs(self, slot: Slot) -> tuple[int, ...]:
+        runs = self.slots.get(slot, ())
+        return *runs, *[0] * (len(self.rows) - len(runs))
+
+    def _slots(self, row: NDArray[np.intp]) -> dict[Slot, list[KernelCall]]:
         slots: dict[Slot, list[KernelCall]] = defaultdict(list)
         for call in self.space.calls(dict(zip(self.space.candidates, map(int, row), strict=True))):
-            slots[call.layer, call.nodes[0] if call.nodes else f"copy for {call.reader}"].append(call)
-        return {slot: split(calls) for slot, calls in slots.items()}
+            slots[call.layer, call.nodes[0] if call.nodes else f"{COPY}{call.reader}"].append(call)
+        return slots
+
+    def _number(self, kernels: _Split) -> int:
+        if kernels not in self._numbers:
+            self._numbers[kernels] = len(self._splits)
+            self._splits.append(kernels)
+        return self._numbers[kernels]
 
     def find_layers(self) -> None:
         """Find what each slot depends on, and what it runs in each case."""
@@ -95,54 +112,69 @@ class KnownArchitectures:
         found: dict[Hashable, Layer] = {}
         previous, self.layers = self.layers, {}
         n_known, self._n_found = self._n_found, len(self.rows)
-        run = dict.fromkeys(slot for slots in self.slots for slot in slots)
-        names = {name for _, name in run}
-        fused = [("", name) for name in self.contexts if name not in names]  # these may run on their own elsewhere
-        for slot in [*run, *fused]:
-            kernels = tuple([slots.get(slot, _NOTHING) for slots in self.slots])
-            context = self.contexts.get(slot[1].removeprefix("copy for "), ())
-            if (kernels, context) not in found:  # slots that run the same in the same contexts are one
+        names = {name for _, name in self.slots}
+        # these may run on their own elsewhere
+        fused = [("", name) for name in self.contexts if name not in names and not name.startswith(COPY)]
+        for slot in [*self.slots, *fused]:
+            kernels = self._runs(slot)
+            context = self.contexts.get(slot[1].removeprefix(COPY), ())
+            around = context, self.contexts.get(slot[1], ()) if slot[1].startswith(COPY) else ()
+            if (kernels, around) not in found:  # slots that run the same in the same contexts are one
                 before = previous.get(slot)
                 if before is None or before.unseen or not self._explains(before, kernels, n_known):
-                    before = self._layer(kernels, context, columns, before)
-                found[kernels, context] = before
-            self.layers[slot] = found[kernels, context]
+                    before = self._alike(kernels, around, before, found)
+                found[kernels, around] = before
+            self.layers[slot] = found[kernels, around]
 
-    def _explains(self, layer: Layer, kernels: Sequence[_Split], n_known: int) -> bool:
+    def _explains(self, layer: Layer, kernels: Sequence[int], n_known: int) -> bool:
         """Whether a layer that shows all cases runs what was read after the first architectures."""
         new = zip(self.rows[n_known:].tolist(), kernels[n_known:], strict=True)
-        return all(self._split_of(layer, row) == found for row, found in new)
+        return all(self._split_of(layer, row) == self._splits[found] for row, found in new)
 
     def _split_of(self, layer: Layer, row: Sequence[int]) -> _Split | None:
-        structure = self.diagrams.value(layer.structure, row)
-        if structure not in layer.template:
+        kind = self.diagrams.value(layer.structure, row)
+        if kind is None:
             return None
-        parts = [(places, self.diagrams.value(function, row)) for places, function in layer.sizes[structure]]
-        sizes = _with_sizes(layer.template[structure], parts)
+        structure, template = layer.template[kind]
+        sizes = _with_sizes(template, [(places, self.diagrams.value(of, row)) for places, of in layer.sizes[kind]])
         return None if sizes is None else (structure, sizes)
 
-    def _layer(
-        self, kernels: Sequence[_Split], context: tuple[Diagram, ...], columns: Columns, previous: Layer | None
+    def _alike(
+        self, kernels: Sequence[int], around: _Around, previous: Layer | None, found: dict[Hashable, Layer]
     ) -> Layer:
-        every = range(len(kernels))
-        structures = [structure for structure, _ in kernels]
+        """A layer; where each structure has one size, as another one that changes in the same architectures."""
+        splits = [self._splits[number] for number in dict.fromkeys(kernels)]
+        if len({structure for structure, _ in splits}) < len(splits):
+            return self._layer(kernels, around, previous)
+        pattern = numbered(kernels).tobytes(), tuple([bool(structure) for structure, _ in splits]), around
+        if pattern not in found:
+            found[pattern] = self._layer(kernels, around, previous)
+        return replace(found[pattern], template=tuple(splits))
+
+    def _layer(self, numbers: Sequence[int], around: _Around, previous: Layer | None) -> Layer:
+        context = (*around[0], *around[1])
+        columns, every = self._columns, range(len(numbers))
+        kernels = [self._splits[number] for number in numbers]
+        template = {structure: (structure, sizes) for structure, sizes in reversed(kernels)}
+        kinds = {structure: number for number, structure in enumerate(dict.fromkeys(kind for kind, _ in kernels))}
+        structures = [kinds[structure] for structure, _ in kernels]
         parts = columns.parts(structures, every, context, previous.parts if previous else None)
         structure, unseen = self._function(parts, structures, every, columns)
-        for other in context:  # whatever surrounds the operator is to be seen in each case
+        for other in around[0]:  # whatever surrounds the operator is to be seen in each case
             if other not in parts:
                 unseen |= self._unseen(self._cases((*parts, other)), every, columns)
-        sizes, template = {}, {}
-        for found in dict.fromkeys(structures):
+        sizes = []
+        for kind, found in kinds.items():
             rows = [row for row in every if structures[row] == found]
-            if not self.contexts and found and len(rows) < (n := self.diagrams.n_rows(structure, found, _N_SEEN)):
+            if not self.contexts and kind and len(rows) < (n := self.diagrams.n_rows(structure, found, _N_SEEN)):
                 unseen[structure, found] = n - len(rows)
-            template[found] = kernels[rows[0]][1]
-            sizes[found] = tuple(self._sizes(found, kernels, rows, context, columns, structure, unseen))
-        return Layer(parts=parts, structure=structure, sizes=sizes, template=template, unseen=unseen)
+            sizes.append(tuple(self._sizes(found, kernels, rows, context, columns, structure, unseen)))
+        ordered = tuple([template[kind] for kind in kinds])
+        return Layer(parts=parts, structure=structure, sizes=tuple(sizes), template=ordered, unseen=unseen)
 
     def _sizes(
         self,
-        found: tuple[Structure, ...],
+        found: int,
         kernels: Sequence[_Split],
         rows: Sequence[int],
         context: tuple[Diagram, ...],
@@ -187,14 +219,15 @@ class KnownArchitectures:
         """The price keys of what a slot runs, as a function of the choices; None where sizes do not fit each other."""
         layer = self.layers[slot]
         if layer not in self._kernels:
-            groups = [(kind, places, values) for kind, of in layer.sizes.items() for places, values in of]
+            groups = [(kind, places, values) for kind, of in enumerate(layer.sizes) for places, values in of]
 
-            def keys(kind: tuple[Structure, ...] | None, *values: Any) -> PriceKeys | None:
+            def keys(kind: int | None, *values: Any) -> PriceKeys | None:
                 if kind is None:
                     return None
                 parts = [(places, of) for (other, places, _), of in zip(groups, values, strict=True) if other == kind]
-                sizes = _with_sizes(layer.template[kind], parts)
-                return None if sizes is None else self._keys(kind, sizes, slot[0])
+                structure, template = layer.template[kind]
+                sizes = _with_sizes(template, parts)
+                return None if sizes is None else self._keys(structure, sizes, slot[0])
 
             self._kernels[layer] = self.diagrams.apply(keys, layer.structure, *[values for *_, values in groups])
         return self._kernels[layer]
@@ -231,35 +264,16 @@ class KnownArchitectures:
         paths = [
             (self.diagrams.path_to(cases, case, random), n) for (cases, case), n in [*wanted.items()][:_MAX_WANTED]
         ]
-        rows: list[NDArray[np.intp]] = []
-        while paths and len(rows) < max(n_at_least, len(self.rows) // 4):
-            allowed: Path = {}
-            rest = []
-            random.shuffle(paths)
-            for path, n in paths:  # one architecture shows as many cases as fit together
-                both = {
-                    choice: tuple([index for index in some if index in allowed.get(choice, some)])
-                    for choice, some in path.items()
-                }
-                fits = all(both.values())
-                if fits:
-                    allowed |= both
-                if n > fits:
-                    rest.append((path, n - fits))
-            paths = rest
-            row = random.integers(0, self.sizes)
-            for choice, some in allowed.items():
-                row[choice] = random.choice(some)
-            rows.append(row)
-        return np.array(rows, np.intp).reshape(-1, len(self.sizes))
+        return rows_along(paths, self.sizes, random, max(n_at_least, len(self.rows) // 4))
 
     def confirms(self, rows: NDArray[np.intp]) -> bool:
         """Whether architectures, which are read now, run what the layers predict."""
         n_known = len(self.rows)
         self.read(rows)
-        for row, found in zip(self.rows[n_known:].tolist(), self.slots[n_known:], strict=True):
-            for slot in {**self.layers, **found}:
-                run = self._keys(*found.get(slot, _NOTHING), slot[0])
+        for slot in {**self.layers, **self.slots}:
+            kernels = self._runs(slot)[n_known:]
+            for row, found in zip(self.rows[n_known:].tolist(), kernels, strict=True):
+                run = self._keys(*self._splits[found], slot[0])
                 if slot not in self.layers or self.diagrams.value(self.kernels(slot), row) != run:
                     self.undecided = slot[0]
                     return False

@@ -16,6 +16,7 @@ from latency_nas.graph import OpGraph
 from latency_nas.graph.normal_form.no_ops import MOVES, NEUTRAL, neutral_input
 from latency_nas.graph.op_graph import CHOICE, Node
 from latency_nas.search.plan.diagrams import Diagram, Diagrams
+from latency_nas.search.plan.space import COPY
 
 __all__ = ["contexts_of"]
 
@@ -45,13 +46,13 @@ class _Contexts:
         self.nodes = [node for node in graph.nodes if node.op != CHOICE]
         self.makers = {index: node for node in self.nodes for index in node.outputs}
         self.roots = self._roots()
-        self._is = {root: partial(_same, root) for root in self.makers}
         # results of a function are kept as long as this is
         self._maker_of = self._maker
-        self._equal: dict[Hashable, partial[bool]] = {}
         self._with_reader: dict[Hashable, partial[Hashable]] = {}
         self.runs, self.readers = self._read()
         self._reader_kinds: dict[int, Diagram] = {}
+        self._readers_of: dict[Diagram, Diagram] = {}
+        self._numbered: dict[Diagram, Diagram] = {}
 
     def _roots(self) -> list[Diagram]:
         """Which value each value is after all choices, and without the operators that change nothing."""
@@ -77,8 +78,8 @@ class _Contexts:
         def read(number: int, condition: Diagram, index: int) -> None:
             for root in self.diagrams.values(self.roots[index]):
                 if root in self.makers:
-                    is_root = self.diagrams.apply(self._is[root], self.roots[index])
-                    readers[root].append((number, self.diagrams.apply(_and, condition, is_root)))
+                    is_root = self.diagrams.same(self.roots[index], self.diagrams.constant(root))
+                    readers[root].append((number, self.diagrams.both(condition, is_root)))
 
         for index in self.graph.outputs:
             read(_OUTPUT, self.diagrams.constant(True), index)
@@ -90,7 +91,7 @@ class _Contexts:
 
     def _any(self, conditions: Iterable[Diagram]) -> Diagram:
         start = self.diagrams.constant(False)
-        return reduce(lambda one, other: self.diagrams.apply(_or, one, other), dict.fromkeys(conditions), start)
+        return reduce(self.diagrams.either, dict.fromkeys(conditions), start)
 
     def all(self) -> dict[str, tuple[Diagram, ...]]:
         """The contexts of all nodes."""
@@ -106,9 +107,34 @@ class _Contexts:
                 *[self._input(index, first) for index in read],
                 *[self._reader_kind(index) for index in last.outputs],
             ]
-            functions = dict.fromkeys([runs, *[self.diagrams.where(runs, item) for item in around]])
-            found[node.name] = tuple([item for item in functions if len(self.diagrams.values(item)) > 1])
+            found[node.name] = self._differing(runs, around)
+            found[COPY + node.name] = self._differing(runs, self._moved(first))
         return found
+
+    def _differing(self, runs: Diagram, functions: Iterable[Diagram]) -> tuple[Diagram, ...]:
+        """The cases in which a node runs, of functions that are not always the same."""
+        where = dict.fromkeys([runs, *[self.diagrams.where(runs, function) for function in functions]])
+        cases = dict.fromkeys(map(self._cases, where))
+        return tuple([item for item in cases if len(self.diagrams.values(item)) > 1])
+
+    def _moved(self, node: Node) -> list[Diagram]:
+        """What makes the values from which moves make those that a node reads: engines copy from there at once."""
+        found: dict[Diagram, None] = {}
+        for index in self.graph.activations(node):
+            for root in self.diagrams.values(self.roots[index]):
+                move = self.makers.get(root)
+                if move is not None and move.op in MOVES:
+                    read = self.diagrams.same(self.roots[index], self.diagrams.constant(root))
+                    inputs = [self._input(source, move) for source in self.graph.activations(move)]
+                    found |= dict.fromkeys(self.diagrams.where(read, item) for item in (*inputs, *self._moved(move)))
+        return list(found)
+
+    def _cases(self, function: Diagram) -> Diagram:
+        """A function's cases, which is all that matters, as numbers: alike for operators that are in other places."""
+        if function not in self._numbered:
+            numbers = {value: number for number, value in enumerate(self.diagrams.values(function))}
+            self._numbered[function] = self.diagrams.apply(numbers.get, function)
+        return self._numbered[function]
 
     def _first(self, node: Node) -> Node:
         """The first node of the chain that a node is in: all of it runs where the node does."""
@@ -131,9 +157,12 @@ class _Contexts:
     def _input(self, index: int, node: Node) -> Diagram:
         """The op that makes a value that a node reads, and whether nothing else reads it."""
         roots = self.roots[index]
-        made = [root for root in self.diagrams.values(roots) if root in self.makers]
-        reader = self.diagrams.switch(roots, {root: self._reader_kind(root) for root in made}, self.nothing)
-        alone = self.diagrams.apply(self._equal.setdefault(op := self._op(node), partial(_same, op)), reader)
+        if roots not in self._readers_of:
+            made = [root for root in self.diagrams.values(roots) if root in self.makers]
+            kinds = {root: self._reader_kind(root) for root in made}
+            self._readers_of[roots] = self.diagrams.switch(roots, kinds, self.nothing)
+        reader = self._readers_of[roots]
+        alone = self.diagrams.same(reader, self.diagrams.constant(self._op(node)))
         return self.diagrams.apply(self._maker_of, roots, alone)
 
     def _maker(self, root: int, alone: bool) -> tuple[str, bool]:
@@ -180,7 +209,7 @@ class _Contexts:
             peers = {peer.name: peer for key in keys for peer in before[key] if len(peer.inputs) == len(node.inputs)}
             for peer in peers.values():
                 equal = [
-                    self.diagrams.apply(_same, self.roots[one], self.roots[other])
+                    self.diagrams.same(self.roots[one], self.roots[other])
                     for one, other in zip(peer.inputs, node.inputs, strict=True)
                 ]
                 earlier[node.name].append(self._all([self.runs[peer.name], *equal]))
@@ -193,19 +222,7 @@ class _Contexts:
         return {name: self._any(found) for name, found in conditions.items()}
 
     def _all(self, conditions: Iterable[Diagram]) -> Diagram:
-        return reduce(lambda one, other: self.diagrams.apply(_and, one, other), dict.fromkeys(conditions))
-
-
-def _or(one: bool, other: bool) -> bool:
-    return one or other
-
-
-def _and(one: bool, other: bool) -> bool:
-    return one and other
-
-
-def _same(one: Hashable, other: Hashable) -> bool:
-    return one == other
+        return reduce(self.diagrams.both, dict.fromkeys(conditions))
 
 
 def _with_reader(kind: Hashable, found: Hashable, reads: bool) -> Hashable:

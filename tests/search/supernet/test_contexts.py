@@ -20,7 +20,7 @@ from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.contexts import contexts_of
 from latency_nas.search.supernet.supernet import find_choices, read_choices
 from latency_nas.search.supernet.supernet_space import graph_space
-from tests.styles import Darts, Nb201
+from tests.styles import Darts, Nb201, PcDarts
 from tests.supernets import MadeUp
 
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -76,7 +76,11 @@ def test_what_an_engine_runs_for_a_node_is_a_function_of_its_context(cells: Any)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(("make", "n_at_most"), [(Nb201, 220), (Darts, 100)], ids=["NAS-Bench-201", "DARTS"])
+@pytest.mark.parametrize(
+    ("make", "n_at_most"),
+    [(Nb201, 205), (Darts, 90), (PcDarts, 40)],
+    ids=["NAS-Bench-201", "DARTS", "PC-DARTS, whose copies depend on what makes the parts of a concatenation"],
+)
 def test_few_architectures_give_an_exact_plan(make: type[nn.Module], n_at_most: int, seed: int) -> None:
     torch.manual_seed(seed)
     graph, choices, _ = read(make())
