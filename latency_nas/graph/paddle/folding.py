@@ -223,7 +223,7 @@ def _reduced(function: Callable[..., Any]) -> _Rule:
 
 
 _RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(("assign", "cast", "share_data", "memcpy"), lambda op, operands: operands[0]),
+    **dict.fromkeys(("assign", "cast", "share_data", "share_data_", "memcpy"), lambda op, operands: operands[0]),
     **dict.fromkeys(("fill_constant", "full"), _filled),
     "full_int_array": lambda op, _: np.array(op.attrs["value"], np.int64),
     **dict.fromkeys(("assign_value", "assign_value_"), _stated),

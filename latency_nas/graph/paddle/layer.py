@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
-import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -26,9 +26,11 @@ from typing import Any
 from latency_nas.errors import GraphError, InputMismatchError
 from latency_nas.graph.normal_form.spellings import normalized
 from latency_nas.graph.op_graph import CHOICE, Node, OpGraph, Value
+from latency_nas.graph.paddle.calls import call_by
 from latency_nas.graph.paddle.program import PaddleProgram
 from latency_nas.graph.paddle.reader import read_program, read_with_sums
 from latency_nas.graph.paddle.steps import SUM, with_additions
+from latency_nas.graph.paddle.tracing import write_program
 
 __all__ = ["read_layer"]
 
@@ -44,6 +46,7 @@ def read_layer(
     *,
     input_shape: Sequence[int] | None = None,
     choices: Mapping[str, Sequence[str | None]] | None = None,
+    run: Callable[[Any], Any] | None = None,
 ) -> OpGraph:
     """Read a layer in evaluation mode. It is not changed.
 
@@ -53,6 +56,7 @@ def read_layer(
         input_shape: Shape of the only float32 input, instead of `example_input`.
         choices: Name of each choice of a supernet -> names of its candidates' layers; None for a candidate that is
             switched off.
+        run: Function that calls the layer once with its arguments, instead of `example_input`.
 
     Returns:
         The graph, with a node of op ``"choice"`` wherever a candidate is called.
@@ -64,24 +68,42 @@ def read_layer(
     Example:
         >>> read_layer(paddle.vision.models.mobilenet_v2(), input_shape=(1, 3, 224, 224))  # doctest: +SKIP
     """
-    from paddle.static import InputSpec
-
-    if input_shape is not None:
-        example_input = InputSpec(list(input_shape), "float32")
-    if example_input is None:
-        raise InputMismatchError("Expected `example_input` or `input_shape` of a Paddle layer, but got neither.")
-    inputs = list(example_input) if isinstance(example_input, tuple | list) else [example_input]
-    specification = [item if isinstance(item, InputSpec) else InputSpec.from_tensor(item) for item in inputs]
+    with _evaluated(layer):
+        call = call_by(run, layer) if run is not None else None
+    specification = _specification(example_input, input_shape) if call is None else _specification(call.tensors, None)
     calls = _Calls(layer, choices or {})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "layer.json"
         with _evaluated(layer), calls.intercepted():
             try:
-                _save(layer, path, specification)
+                write_program(layer, specification, path, call=call, before_retry=calls.forget)
             except GraphError as error:  # Paddle rewords errors that are raised inside
                 raise calls.error or error from None
         graph, program = _without_buffers(read_with_sums(path), layer), read_program(path)
-    return normalized(with_additions(_Unmixed(graph, program, calls).graph() if choices else graph))
+    return _renamed(normalized(with_additions(_Unmixed(graph, program, calls).graph() if choices else graph)))
+
+
+def _specification(example_input: Any, input_shape: Sequence[int] | None) -> list[Any]:
+    """The specification of each input."""
+    from paddle.static import InputSpec
+
+    if input_shape is not None:
+        return [InputSpec(list(input_shape), "float32")]
+    if example_input is None:
+        raise InputMismatchError("Expected `example_input` or `input_shape` of a Paddle layer, but got neither.")
+    inputs = list(example_input) if isinstance(example_input, tuple | list) else [example_input]
+    return [item if isinstance(item, InputSpec) else InputSpec.from_tensor(item) for item in inputs]
+
+
+def _renamed(graph: OpGraph) -> OpGraph:
+    """Number the nodes of each layer, so that their names do not depend on what else the program holds."""
+    count: Counter[str] = Counter()
+    nodes = []
+    for node in graph.nodes:
+        name = "/".join([*node.modules[-1:], node.op])
+        count[name] += 1
+        nodes.append(replace(node, name=name if count[name] == 1 else f"{name}.{count[name]}"))
+    return replace(graph, nodes=tuple(nodes))
 
 
 def _without_buffers(graph: OpGraph, layer: Any) -> OpGraph:
@@ -96,22 +118,6 @@ def _without_buffers(graph: OpGraph, layer: Any) -> OpGraph:
         ]
     )
     return replace(graph, values=values)
-
-
-def _save(layer: Any, path: Path, specification: Sequence[Any]) -> None:
-    import paddle
-
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            paddle.jit.save(layer, str(path.with_suffix("")), specification)
-    except Exception as error:  # whatever a user's forward raises
-        lines = str(error).strip().splitlines()
-        said = lines[-1].strip().removeprefix(f"{type(error).__name__}: ") if lines else "no message"
-        advice = " Its forward must not decide by the value of a tensor." if "pir.Value" in said else ""
-        raise GraphError(
-            f"Expected Paddle to write the program of {type(layer).__name__}, but it fails ({type(error).__name__}: "
-            f"{said}).{advice}"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -145,7 +151,7 @@ class _Calls:
     """Answers the calls of candidates while Paddle writes the program."""
 
     def __init__(self, layer: Any, choices: Mapping[str, Sequence[str | None]]) -> None:
-        found = dict(layer.named_sublayers())
+        found = dict(layer.named_sublayers(remove_duplicate=False))
         self.names, self.paths = tuple(choices), choices
         self.candidates = [
             [None if path is None else found[path] for path in candidates] for candidates in choices.values()
@@ -153,6 +159,10 @@ class _Calls:
         self.error: GraphError | None = None
         self._open: dict[int, _Instance] = {}
         self._inside: set[int] = set()
+
+    def forget(self) -> None:
+        """Forget the runs of choices so far."""
+        self._open, self._inside = {}, set()
 
     @contextlib.contextmanager
     def intercepted(self) -> Iterator[None]:

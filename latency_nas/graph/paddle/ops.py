@@ -26,7 +26,7 @@ _Read = tuple[str, Attrs]
 _Reader = Callable[[PaddleOp, Sequence[Shape], Shape], _Read]
 
 # operators whose output is their input in a deployed network
-_IDENTITY = frozenset({"assign", "dropout", "share_data", "memcpy", "print"})
+_IDENTITY = frozenset({"assign", "dropout", "share_data", "share_data_", "memcpy", "print"})
 
 # operators whose output is no constant, although their inputs are
 RANDOM = frozenset({"uniform_random", "gaussian_random", "uniform", "gaussian", "randint", "bernoulli"})

@@ -88,7 +88,8 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
         """Find the choices of `supernet`, and read and price every candidate once. The supernet is not changed.
 
         The arguments are those of `LatencyLoss.attach`, with two differences: `example_input` may be an ``InputSpec``,
-        or several; and `run` is refused, since Paddle itself writes the program of the forward.
+        or several; and `run` has to call the supernet or one of its methods once, since Paddle writes the program of
+        that call.
 
         Raises:
             SearchError: if the choices are not recognised, or the target lies outside what the supernet can reach.

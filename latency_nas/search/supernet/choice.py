@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from latency_nas.errors import SearchError
+from latency_nas.search.supernet.module_path import module_at
 from latency_nas.search.supernet.sample import Sample
 
 __all__ = ["Choice", "ElementsOf", "GatesOf", "ParameterOf", "check_names", "check_none"]
@@ -107,10 +110,7 @@ class ParameterOf:
 
     def whole(self, supernet: Any) -> Any:
         """The parameter with all its rows."""
-        module = supernet
-        for key in filter(None, self.module.split(".")):
-            module = getattr(module, key) if hasattr(module, key) else module[int(key)]
-        return getattr(module, self.parameter)
+        return getattr(module_at(supernet, self.module), self.parameter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,9 @@ class ElementsOf:
 
     def __call__(self, supernet: Any) -> Any:
         """The architecture parameters, of shape ``(candidates,)``."""
-        return torch.cat([part(supernet) for part in self.parts])
+        numbers = [part(supernet) for part in self.parts]
+        join: Callable[[list[Any]], Any] = torch.cat if isinstance(numbers[0], Tensor) else sys.modules["paddle"].concat
+        return join(numbers)
 
 
 @dataclass(frozen=True, slots=True)

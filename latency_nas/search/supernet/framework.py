@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from latency_nas.graph import OpGraph
-from latency_nas.search.supernet.choice import Choice, ElementsOf, ParameterOf
-from latency_nas.search.supernet.inventory import Inventory
+from latency_nas.search.supernet.choice import ElementsOf, ParameterOf
+from latency_nas.search.supernet.sample import Sample
 
 __all__ = ["Framework"]
 
@@ -18,7 +18,10 @@ class Framework(ABC):
     """The framework of a supernet: torch or Paddle."""
 
     softmax: str  # the expression for the softmax of a tensor {0}, as a user writes it
-    styles: Mapping[str, Callable[[Any], tuple[Choice, ...]]]  # description of a style -> function that finds choices
+    lists: tuple[type[Any], ...]  # classes of lists and dictionaries of modules
+    parameter_lists: tuple[type[Any], ...]  # classes of lists of parameters
+    with_matrices: tuple[type[Any], ...]  # classes of layers whose weights are matrices
+    sample: type[Sample]  # catches the gates that a supernet of this framework draws
 
     @abstractmethod
     def is_module(self, value: Any) -> bool:
@@ -26,7 +29,26 @@ class Framework(ABC):
 
     @abstractmethod
     def modules(self, supernet: Any) -> dict[str, Any]:
-        """The modules of a supernet by name, with the supernet itself under the empty name."""
+        """The modules of a supernet by name, with the supernet itself under the empty name.
+
+        A module that is in several places has several names.
+        """
+
+    @abstractmethod
+    def named_modules(self, supernet: Any) -> Iterator[tuple[str, Any]]:
+        """As `modules`, but each module once."""
+
+    @abstractmethod
+    def children(self, module: Any) -> dict[str, Any]:
+        """The modules that a module holds itself, by their keys; None for one that is switched off."""
+
+    @abstractmethod
+    def parameters(self, module: Any) -> dict[str, Any]:
+        """The parameters that a module holds itself, by their keys."""
+
+    @abstractmethod
+    def tensors(self, module: Any) -> dict[str, Any]:
+        """As `parameters`, with plain tensors in its attributes that require a gradient."""
 
     @abstractmethod
     def read(
@@ -55,10 +77,6 @@ class Framework(ABC):
     @abstractmethod
     def one_hot(self, supernet: Any, index: int, n: int) -> Any:
         """A tensor of `n` zeros, with 1 at `index`, where the supernet is."""
-
-    @abstractmethod
-    def inventory(self, supernet: Any) -> Inventory:
-        """The parts of a supernet that could hold candidates or architecture parameters."""
 
     @abstractmethod
     def raise_above(self, supernet: Any, weights: ParameterOf | ElementsOf, index: int, margin: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import getitem
 from typing import Any
@@ -19,7 +19,16 @@ from latency_nas.search.supernet.picked import Picked, is_logits
 from latency_nas.search.supernet.ran import Ran
 from latency_nas.search.supernet.sample import Sample
 
-__all__ = ["GateReader", "GivenWeights", "WeightReader", "evaluate"]
+__all__ = [
+    "GateReader",
+    "GivenWeights",
+    "WeightReader",
+    "all_drawn",
+    "drawn_by",
+    "evaluate",
+    "gates_of",
+    "use_what_ran",
+]
 
 _UNSHARDED = {Tensor, nn.Parameter}  # types of tensors that are not sharded over ranks
 
@@ -70,8 +79,7 @@ class GateReader(WeightReader):
         self.supernet = (supernet,)  # in a tuple, so that it is no submodule of anything
         self.choices = tuple(choices)
         self.picked = Picked(choices)
-        # what may tell which gates a choice drew: those that are caught, otherwise which candidate ran
-        self._drawn: list[list[Sample | Ran]] = [_drawn_by(choice) if sampled else [] for choice in choices]
+        self._drawn: list[list[Sample | Ran]] = [drawn_by(choice) if sampled else [] for choice in choices]
         self.samples = list(chain.from_iterable(self._drawn))
         if sampled:
             self.logits_of_drawn = [
@@ -101,8 +109,7 @@ class GateReader(WeightReader):
     @property
     def drawn(self) -> bool:
         """Whether the current step drew gates."""
-        watched = [drawn for drawn in self._drawn if drawn]
-        return bool(watched) and torch.is_grad_enabled() and all(any(item.is_drawn for item in of) for of in watched)
+        return torch.is_grad_enabled() and all_drawn(self._drawn)
 
     def weights(self) -> tuple[Tensor, Tensor | None]:
         """A tensor of any shape, and the flat indices of the choices' weights in it; None for all, in order.
@@ -131,16 +138,14 @@ class GateReader(WeightReader):
     def sampled(self) -> Tensor:
         """The weights, flat; for choices that draw gates, the gates that were drawn."""
         vectors = [
-            self._evaluated([choice])[0] if (gates := _gates(drawn)) is None else gathered(gates).reshape(-1)
+            self._evaluated([choice])[0] if (gates := gates_of(drawn)) is None else gathered(gates).reshape(-1)
             for choice, drawn in zip(self.choices, self._drawn, strict=True)
         ]  # fmt: skip
         self._check(vectors)
         return _joined(vectors)
 
     def _evaluated(self, choices: Sequence[Choice]) -> list[Tensor]:
-        for item in self.samples:
-            if isinstance(item, Ran) and item.is_drawn and item.choice.weights is None:
-                self.picked.indices[item.choice.module] = item.index
+        use_what_ran(self.samples, self.picked)
         return list(map(gathered, evaluate(choices, self.supernet[0], self.picked)))
 
     def _find(self, parameters: Sequence[ParameterOf]) -> None:
@@ -185,13 +190,28 @@ class GateReader(WeightReader):
                 )
 
 
-def _drawn_by(choice: Choice) -> list[Sample | Ran]:
+def drawn_by(choice: Choice) -> list[Sample | Ran]:
+    """What may tell which gates a choice drew: those that are caught, otherwise which candidate ran."""
     found: list[Sample | Ran] = [] if choice.sample is None else [choice.sample]
     return found if choice.among_tensors or choice.among_options else [*found, Ran(choice)]
 
 
-def _gates(drawn: Sequence[Sample | Ran]) -> Tensor | None:
+def gates_of(drawn: Sequence[Sample | Ran]) -> Any:
+    """The gates that were drawn; None if none were."""
     return next((gates for item in drawn if (gates := item.gates) is not None), None)
+
+
+def use_what_ran(drawn: Iterable[Sample | Ran], picked: Picked) -> None:
+    """Use the candidates that ran, for choices without weights."""
+    for item in drawn:
+        if isinstance(item, Ran) and item.is_drawn and item.choice.weights is None:
+            picked.indices[item.choice.module] = item.index
+
+
+def all_drawn(drawn: Sequence[Sequence[Sample | Ran]]) -> bool:
+    """Whether the current step drew gates of all choices that draw any."""
+    watched = [item for item in drawn if item]
+    return bool(watched) and all(any(item.is_drawn for item in of) for of in watched)
 
 
 def evaluate(choices: Sequence[Choice], supernet: Any, picked: Picked) -> list[Any]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Inventory", "lines_for"]
+from latency_nas.search.supernet.framework import Framework
+from latency_nas.search.supernet.styles.module_groups import module_groups, vectors_of
+from latency_nas.search.supernet.styles.shared_matrix import matrices_of
+
+__all__ = ["Inventory", "inventory_of", "lines_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +27,28 @@ class Inventory:
     children: dict[str, int]
     vectors: dict[str, int]
     matrices: dict[str, tuple[int, int]]
+
+
+def inventory_of(supernet: Any, framework: Framework) -> Inventory:
+    """The parts of a supernet that could hold candidates or architecture parameters."""
+    modules = list(framework.named_modules(supernet))
+    n_children = {
+        path: len(framework.children(module)) for path, module in modules if not isinstance(module, framework.lists)
+    }
+    vectors = {
+        f"{path}.{name}".lstrip("."): length
+        for path, module in modules
+        if n_children.get(path)
+        for name, length in vectors_of(module, framework).items()
+    }
+    return Inventory(
+        lists={path: len(group) for path, group in module_groups(supernet, framework)},
+        children={path: n for path, n in n_children.items() if n > 1},
+        vectors=vectors,
+        matrices={
+            name: (len(rows), len(rows[0][0](supernet))) for name, rows in matrices_of(supernet, framework).items()
+        },
+    )
 
 
 def lines_for(found: Inventory, softmax: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import Tensor, nn
+from typing import Any
 
 from latency_nas.engine import Engine
 from latency_nas.graph.architectures import covering_architectures
@@ -19,8 +18,8 @@ __all__ = ["measure_supernet"]
 
 
 def measure_supernet(
-    supernet: nn.Module,
-    example_input: Tensor | tuple[Tensor, ...],
+    supernet: Any,
+    example_input: Any,
     *,
     choices: Sequence[Choice] | None = None,
     times: int = 6,
@@ -38,8 +37,8 @@ def measure_supernet(
     Random architectures are profiled op by op; each candidate occurs in `times` of them.
 
     Args:
-        supernet: Network that is searched.
-        example_input: Input of its forward.
+        supernet: Network that is searched, a module of torch or a layer of Paddle.
+        example_input: Input of its forward, or several.
         choices: Choices of the supernet; by default those that `find_choices` recognises.
         times: Number of architectures in which each candidate occurs.
         engine: Engine, or its name; None for the registry's default.

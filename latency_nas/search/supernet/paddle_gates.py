@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
+import paddle
 import torch
+from paddle.nn import functional
 
 from latency_nas.search.supernet.choice import Choice
-from latency_nas.search.supernet.gate_reader import WeightReader, evaluate
+from latency_nas.search.supernet.gate_reader import (
+    WeightReader,
+    all_drawn,
+    drawn_by,
+    evaluate,
+    gates_of,
+    use_what_ran,
+)
 from latency_nas.search.supernet.picked import Picked, is_logits
+from latency_nas.search.supernet.sample import Sample
 
-__all__ = ["PaddleGateReader"]
+__all__ = ["PaddleGateReader", "PaddleSample"]
+
+
+class PaddleSample(Sample):
+    """Catches gates while a Paddle supernet runs: an argument, or what `gumbel_softmax` gives inside a forward.
+
+    Paddle gives a hard sample no gradient. The term gets that of the softmax (straight-through, arXiv 1308.3432).
+    """
+
+    tensor = paddle.Tensor
+
+    def _watch_drawing(self, module: Any) -> list[Callable[[], None]]:
+        enter, leave = module.register_forward_pre_hook(self._enter), module.register_forward_post_hook(self._leave)
+        return [enter.remove, leave.remove, self._leave]
+
+    def _enter(self, *_: Any) -> None:
+        self._leave()  # an earlier forward may have failed and not ended
+        self.gates = None  # those of the step before
+        original = self._original = functional.gumbel_softmax
+
+        def caught(x: Any, temperature: float = 1.0, hard: bool = False, axis: int = -1, name: Any = None) -> Any:
+            drawn = original(x, temperature, hard, axis, name)
+            soft = functional.softmax(x / temperature, axis)
+            self.catch(drawn.detach() + soft - soft.detach() if hard else drawn)
+            return drawn
+
+        functional.gumbel_softmax = caught
+
+    def _leave(self, *_: Any) -> None:
+        if self._original is not None:
+            functional.gumbel_softmax = self._original
+        self._original = None
+
+    _original: Any = None
 
 
 class PaddleGateReader(WeightReader):
@@ -26,10 +70,10 @@ class PaddleGateReader(WeightReader):
     def __init__(self, supernet: Any, choices: Sequence[Choice], *, sampled: bool) -> None:
         self._supernet, self._choices = supernet, tuple(choices)
         self.picked = Picked(choices)
-        self._samples = [choice.sample for choice in choices if choice.sample is not None] if sampled else []
+        self._drawn = [drawn_by(choice) if sampled else [] for choice in choices]
         if sampled:
             self.logits_of_drawn = [
-                logits and choice.sample is None for logits, choice in zip(is_logits(choices), choices, strict=True)
+                logits and not drawn for logits, drawn in zip(is_logits(choices), self._drawn, strict=True)
             ]
         self._weights = torch.zeros(0, dtype=torch.float64)
         self._sample: torch.Tensor | None = None
@@ -41,12 +85,12 @@ class PaddleGateReader(WeightReader):
 
     def watch(self) -> None:
         """Begin to catch samples."""
-        for sample in self._samples:
+        for sample in chain.from_iterable(self._drawn):
             sample.watch(self._supernet)
 
     def release(self) -> None:
         """Stop catching samples."""
-        for sample in self._samples:
+        for sample in chain.from_iterable(self._drawn):
             sample.release()
 
     def parameters(self) -> list[Any]:
@@ -55,6 +99,7 @@ class PaddleGateReader(WeightReader):
         Raises:
             SearchError: if a choice has none, and no configuration is in use.
         """
+        use_what_ran(chain.from_iterable(self._drawn), self.picked)
         return [item.flatten() for item in evaluate(self._choices, self._supernet, self.picked)]
 
     def sample(self, parameters: Sequence[Any]) -> list[Any] | None:
@@ -63,12 +108,11 @@ class PaddleGateReader(WeightReader):
         Args:
             parameters: Weights of each choice, as `parameters` gives them.
         """
-        samples = [choice.sample for choice in self._choices]
-        if not self._samples or any(sample.gates is None for sample in self._samples):
+        if not paddle.is_grad_enabled() or not all_drawn(self._drawn):
             return None
         return [
-            own if sample is None or sample.gates is None else sample.gates.flatten()
-            for own, sample in zip(parameters, samples, strict=True)
+            own if (gates := gates_of(drawn)) is None else gates.flatten()
+            for own, drawn in zip(parameters, self._drawn, strict=True)
         ]
 
     def take(self, parameters: Any, sample: Any = None) -> list[torch.Tensor]:

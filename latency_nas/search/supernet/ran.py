@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from latency_nas.errors import SearchError
 from latency_nas.search.supernet.choice import Choice
+from latency_nas.search.supernet.module_path import module_at
+from latency_nas.search.supernet.supernet import framework_of
 
 __all__ = ["Ran"]
 
@@ -25,10 +24,10 @@ class Ran:
         self.choice = choice
         self.indices: set[int] = set()  # of the candidates that ran since the supernet's forward began
         self.is_drawn = False  # whether the supernet's forward has begun, after which one has run
-        self._supernet: tuple[nn.Module, ...] = ()  # in a tuple, so that it is no submodule of anything
+        self._supernet: tuple[Any, ...] = ()  # in a tuple, so that it is no submodule of anything
         self._release: list[Callable[[], None]] = []
 
-    def watch(self, supernet: nn.Module) -> None:
+    def watch(self, supernet: Any) -> None:
         """See what runs from now on. Nothing but hooks is added to the supernet."""
         self.release()
         self._supernet = (supernet,)
@@ -36,7 +35,7 @@ class Ran:
         for candidates in (self.choice.candidates, *self.choice.others):
             for index, name in enumerate(candidates):
                 if name is not None:
-                    hook = supernet.get_submodule(name).register_forward_pre_hook(_Note(self, index))
+                    hook = module_at(supernet, name).register_forward_pre_hook(_Note(self, index))
                     self._release.append(hook.remove)
 
     def release(self) -> None:
@@ -46,7 +45,7 @@ class Ran:
         self._release, self.indices, self.is_drawn = [], set(), False
 
     @property
-    def gates(self) -> Tensor | None:
+    def gates(self) -> Any:
         """1 for the candidate that ran, with the gradient of the weights (straight-through); None before a forward.
 
         Raises:
@@ -57,12 +56,10 @@ class Ran:
         """
         if not self.is_drawn or self.choice.weights is None:
             return None
-        weights = self.choice.weights(self._supernet[0])
-        gates = weights.softmax(-1) if self.choice.logits else weights
-        drawn = torch.zeros_like(gates)
-        drawn[self.index] = 1.0
-        straight_through: Tensor = drawn + gates - gates.detach()
-        return straight_through
+        weights, (supernet,) = self.choice.weights(self._supernet[0]), self._supernet
+        powers = (weights - weights.max()).exp()
+        gates = powers / powers.sum() if self.choice.logits else weights
+        return framework_of(supernet).one_hot(supernet, self.index, len(gates)) + gates - gates.detach()
 
     @property
     def index(self) -> int:

@@ -10,11 +10,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from latency_nas.errors import SearchError
+from latency_nas.search.supernet.module_path import module_at
 
 __all__ = ["Sample"]
 
@@ -33,11 +34,13 @@ class Sample:
         >>> Choice(module="a", candidates=("a.0", "a.1"), weights=..., sample=Sample("a"))   # doctest: +SKIP
     """
 
+    tensor: type[Any] = Tensor  # class of the gates
+
     def __init__(
         self, module: str, *, argument: str | None = None, row: int | None = None, method: str = "forward"
     ) -> None:
         self.module, self.argument, self.row, self.method = module, argument, row, method
-        self.gates: Tensor | None = None
+        self.gates: Any = None
         self._release: list[Callable[[], None]] = []
         self._mode: _GumbelCatcher | None = None
 
@@ -46,18 +49,16 @@ class Sample:
         """Whether the current step drew gates."""
         return self.gates is not None
 
-    def watch(self, supernet: nn.Module) -> None:
+    def watch(self, supernet: Any) -> None:
         """Catch gates from now on. Nothing but hooks (or a wrapped method) is added to the supernet.
 
         Raises:
             SearchError: if the module has no such method or argument.
         """
         self.release()
-        module = supernet.get_submodule(self.module)
+        module = module_at(supernet, self.module)
         if self.argument is None:
-            enter = module.register_forward_pre_hook(self._enter)
-            leave = module.register_forward_hook(self._leave, always_call=True)
-            self._release = [enter.remove, leave.remove]
+            self._release = self._watch_drawing(module)
             return
         method = getattr(module, self.method, None)
         shared = method if isinstance(method, _Wrapped) else None  # the sample of another row has wrapped it already
@@ -85,8 +86,14 @@ class Sample:
 
     def catch(self, gates: Any) -> None:
         """Store gates, or their row."""
-        if isinstance(gates, Tensor):
+        if isinstance(gates, self.tensor):
             self.gates = gates if self.row is None else gates[self.row]
+
+    def _watch_drawing(self, module: Any) -> list[Callable[[], None]]:
+        """Catch what a module draws in its forward; functions that end this."""
+        enter = module.register_forward_pre_hook(self._enter)
+        leave = module.register_forward_hook(self._leave, always_call=True)
+        return [enter.remove, leave.remove]
 
     def _enter(self, *_: Any) -> None:
         self.gates = None  # those of the step before
@@ -108,7 +115,7 @@ class _Catch:
     def __init__(self, sample: Sample, index: int) -> None:
         self.sample, self.index = sample, index
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = args[self.index] if self.index < len(args) else kwargs.get(str(self.sample.argument))
         self.sample.catch(given)
 
@@ -125,7 +132,7 @@ class _Wrapped:
             sample.catch(args[index] if index < len(args) else kwargs.get(str(sample.argument)))
         return self.method(*args, **kwargs)
 
-    def remove(self, sample: Sample, module: nn.Module) -> None:
+    def remove(self, sample: Sample, module: Any) -> None:
         """Remove a sample; with the last one the wrapping is removed as well."""
         self.samples = [item for item in self.samples if item[0] is not sample]
         if not self.samples:

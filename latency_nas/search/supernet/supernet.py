@@ -13,7 +13,8 @@ from latency_nas.errors import SearchError
 from latency_nas.graph import OpGraph
 from latency_nas.search.supernet.choice import Choice, check_names
 from latency_nas.search.supernet.framework import Framework
-from latency_nas.search.supernet.inventory import Inventory, lines_for
+from latency_nas.search.supernet.inventory import Inventory, inventory_of, lines_for
+from latency_nas.search.supernet.styles import STYLES
 from latency_nas.search.supernet.summands import check_weights, known_weights, same_weights, summand_choices
 from latency_nas.search.supernet.torch_framework import TORCH
 
@@ -52,13 +53,13 @@ def find_choices(supernet: Any) -> tuple[Choice, ...]:
     """
     framework = framework_of(supernet)
     found: tuple[Choice, ...] = ()
-    for find in framework.styles.values():
-        found += tuple(choice for choice in find(supernet) if not found or _is_inside(choice, found))
+    for find in STYLES.values():
+        found += tuple(choice for choice in find(supernet, framework) if not found or _is_inside(choice, found))
     if found:
         return found
-    inventory = framework.inventory(supernet)
+    inventory = inventory_of(supernet, framework)
     raise SearchError(
-        f"Expected {type(supernet).__name__} to be a supernet of a known style ({'; '.join(framework.styles)}), but it "
+        f"Expected {type(supernet).__name__} to be a supernet of a known style ({'; '.join(STYLES)}), but it "
         f"is none. {_listed(inventory)} Name the choices: {lines_for(inventory, framework.softmax)}"
     )
 

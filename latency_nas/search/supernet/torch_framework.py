@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -17,24 +17,36 @@ from latency_nas.graph.torch.unchanged import unchanged
 from latency_nas.search.supernet.architecture_parameters import architecture_parameters
 from latency_nas.search.supernet.choice import ElementsOf, ParameterOf
 from latency_nas.search.supernet.framework import Framework
-from latency_nas.search.supernet.inventory import Inventory
-from latency_nas.search.supernet.styles import STYLES
-from latency_nas.search.supernet.styles.module_groups import ModuleGroup, module_groups
-from latency_nas.search.supernet.styles.per_op_alphas import vectors_of
-from latency_nas.search.supernet.styles.shared_matrix import matrices_of
+from latency_nas.search.supernet.sample import Sample
 
 __all__ = ["TORCH"]
 
 
 class _Torch(Framework):
     softmax = "{0}.softmax(-1)"
-    styles = STYLES
+    lists = (nn.ModuleList, nn.ModuleDict)
+    parameter_lists = (nn.ParameterList,)
+    with_matrices = (nn.Linear, nn.Embedding)
+    sample = Sample
 
     def is_module(self, value: Any) -> bool:
         return isinstance(value, nn.Module)
 
     def modules(self, supernet: nn.Module) -> dict[str, Any]:
         return dict(supernet.named_modules(remove_duplicate=False))
+
+    def named_modules(self, supernet: nn.Module) -> Iterator[tuple[str, Any]]:
+        return iter(supernet.named_modules())
+
+    def children(self, module: nn.Module) -> dict[str, Any]:
+        return dict(vars(module)["_modules"])
+
+    def parameters(self, module: nn.Module) -> dict[str, Any]:
+        return dict(module.named_parameters(recurse=False))
+
+    def tensors(self, module: nn.Module) -> dict[str, Any]:
+        plain = {key: value for key, value in vars(module).items() if isinstance(value, Tensor) and value.requires_grad}
+        return {**plain, **self.parameters(module)}
 
     def read(
         self,
@@ -53,24 +65,6 @@ class _Torch(Framework):
     def one_hot(self, supernet: nn.Module, index: int, n: int) -> Tensor:
         device = next((parameter.device for parameter in supernet.parameters()), None)
         return torch.eye(n, device=device)[index]
-
-    def inventory(self, supernet: nn.Module) -> Inventory:
-        parents = {
-            path: len(list(module.children()))
-            for path, module in supernet.named_modules()
-            if not isinstance(module, ModuleGroup)
-        }
-        vectors = {
-            f"{path}.{name}".lstrip("."): module.get_parameter(name).numel()
-            for path, module in supernet.named_modules()
-            for name in (vectors_of(module) if parents.get(path) else ())
-        }
-        return Inventory(
-            lists={path: len(group) for path, group in module_groups(supernet)},
-            children={path: n for path, n in parents.items() if n > 1},
-            vectors=vectors,
-            matrices={name: (len(rows), rows[0][0](supernet).numel()) for name, rows in matrices_of(supernet).items()},
-        )
 
     @torch.no_grad()
     def raise_above(self, supernet: nn.Module, weights: ParameterOf | ElementsOf, index: int, margin: float) -> None:

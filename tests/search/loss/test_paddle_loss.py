@@ -118,11 +118,13 @@ class Halved(nn.Layer):
 
 
 class RowsNet(nn.Layer):
-    """Rows of a matrix on the root, as in DARTS."""
+    """Rows of a matrix on the root, as in DARTS, and a list that has none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = (nn.LayerList([nn.Conv2D(1, 1, 3, padding=1), nn.Identity()]) for _ in range(2))
+        self.first, self.second, self.third = (
+            nn.LayerList([nn.Conv2D(1, 1, 3, padding=1), nn.Identity()]) for _ in range(3)
+        )
         self.alphas = self.create_parameter([2, 2])
 
 
@@ -413,12 +415,13 @@ def test_clear_errors() -> None:
     with pytest.raises(SearchError) as nothing:
         PaddleLatencyLoss(table()).attach(nn.Sequential(nn.LayerList([nn.ReLU(), nn.ReLU()])), paddle.zeros(SHAPE))
     assert str(nothing.value) == (
-        "Expected Sequential to be a supernet of a known style (a layer with a list of candidates and a parameter "
-        "vector of its own), but it is none. Found: lists of modules: `0` (2 modules); parameter vectors: none; "
-        "matrices: none. Name the choices: latency.attach(supernet, x, choices=groups_of({'0': supernet[0]})) (with an "
-        "entry for each choice, and gates=... where there are weights; if the list holds n candidates of each of "
-        "several choices: ops = list(supernet[0]); groups_of({f'choice{i}': ops[n * i : n * i + n] for i in "
-        "range(2 // n)}))."
+        "Expected Sequential to be a supernet of a known style (a module with a list of candidates and a parameter "
+        "vector of its own; matrices with a row for each list of candidates in a cell; lists of lists of candidates, "
+        "without architecture parameters), but it is none. Found: lists of modules: `0` (2 modules); parameter "
+        "vectors: none; matrices: none. Name the choices: latency.attach(supernet, x, choices=groups_of({'0': "
+        "supernet[0]})) (with an entry for each choice, and gates=... where there are weights; if the list holds n "
+        "candidates of each of several choices: ops = list(supernet[0]); groups_of({f'choice{i}': ops[n * i : n * i + "
+        "n] for i in range(2 // n)}))."
     )
     with pytest.raises(SearchError) as matrix:
         PaddleLatencyLoss(table()).attach(RowsNet(), paddle.zeros(SHAPE))

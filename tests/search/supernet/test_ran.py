@@ -2,79 +2,113 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import paddle
 import pytest
 import torch
-from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
-from latency_nas.search.loss.loss import LatencyLoss
+from tests import paddle_styles
+from tests.frameworks import gradients, loss_for, numbers, zeros
 from tests.styles import Head, relu_conv_bn
 from tests.supernets import MadeUp
 
-IMAGE = torch.zeros(1, 4, 8, 8)
+pytestmark = pytest.mark.filterwarnings("ignore:When training, we now always track:UserWarning")
 
 
-class Mixed(nn.Module):
+class Mixed(torch.nn.Module):
     """Runs the operation that the user's own code picks, or all of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ops = nn.ModuleList([relu_conv_bn(4, 1), relu_conv_bn(4, 3), nn.Identity()])
-        self.alphas = nn.Parameter(torch.tensor([0.3, 0.1, 0.2]))
+        self.ops = torch.nn.ModuleList([relu_conv_bn(4, 1), relu_conv_bn(4, 3), torch.nn.Identity()])
+        self.alphas = torch.nn.Parameter(torch.tensor([0.3, 0.1, 0.2]))
         self.active: int | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.active is None:
             return sum(w * op(x) for w, op in zip(self.alphas.softmax(-1), self.ops, strict=True))
         return self.ops[self.active](x)
 
 
-class Net(nn.Module):
+class Net(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([Mixed(), Mixed()])
+        self.blocks = torch.nn.ModuleList([Mixed(), Mixed()])
         self.head = Head(4)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
             x = block(x)
         return self.head(x)
 
 
-@pytest.fixture
-def net() -> Net:
+class PaddleMixed(paddle.nn.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        convs = [paddle_styles.relu_conv_bn(4, kernel) for kernel in (1, 3)]
+        self.ops = paddle.nn.LayerList([*convs, paddle.nn.Identity()])
+        self.alphas = self.create_parameter([3])
+        self.alphas.set_value(np.array([0.3, 0.1, 0.2], "float32"))
+        self.active: int | None = None
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.active is None:
+            gates = paddle.nn.functional.softmax(self.alphas)
+            return sum(gates[index] * op(x) for index, op in enumerate(self.ops))
+        return self.ops[self.active](x)
+
+
+class PaddleNet(paddle.nn.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = paddle.nn.LayerList([PaddleMixed(), PaddleMixed()])
+        self.head = paddle_styles.head(4)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+@pytest.fixture(params=[Net, PaddleNet], ids=["torch", "Paddle"])
+def net(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
-    return Net()
+    return request.param()
 
 
-def test_the_path_that_the_user_picks_is_priced(net: Net) -> None:
-    latency = LatencyLoss(MadeUp())
-    plan = latency.attach(net, IMAGE, sampled=True)
-    soft_ms = latency.expected_ms().item()
+def test_the_path_that_the_user_picks_is_priced(net: Any) -> None:
+    latency, x = loss_for(net, MadeUp()), zeros(net, 1, 4, 8, 8)
+    plan = latency.attach(net, x, sampled=True)
+    soft_ms = float(latency.expected_ms().detach())
     seen = set()
     for picks in ((0, 0), (1, 2), (1, 1)):
         for block, pick in zip(net.blocks, picks, strict=True):
             block.active = pick
-        net(IMAGE)
+        net(x)
         expected_ms = latency.expected_ms()
         gates = plan.one_hot(dict(zip(plan.choices, picks, strict=True)))
-        assert expected_ms.item() == pytest.approx(plan.expected_ms(gates), rel=1e-6)
-        seen.add(round(expected_ms.item(), 6))
-        slopes = torch.from_numpy(plan.gradient_ms(gates)).split(3)
-        for block, slope in zip(net.blocks, slopes, strict=True):
-            soft = block.alphas.detach().double().softmax(-1)
-            (found,) = torch.autograd.grad(expected_ms, block.alphas, retain_graph=True)
-            assert found.double().numpy() == pytest.approx((soft * (slope - soft @ slope)).numpy(), rel=1e-4)
+        assert float(expected_ms.detach()) == pytest.approx(plan.expected_ms(gates), rel=1e-6)
+        seen.add(round(float(expected_ms.detach()), 6))
+        alphas = [block.alphas for block in net.blocks]
+        for alpha, slope, found in zip(
+            alphas, plan.gradient_ms(gates).reshape(2, 3), gradients(expected_ms, alphas), strict=True
+        ):
+            soft = np.exp(numbers(alpha)) / np.exp(numbers(alpha)).sum()
+            assert found == pytest.approx(soft * (slope - soft @ slope), rel=1e-4)
     assert len({*seen, round(soft_ms, 6)}) == 4
-    with torch.no_grad():
-        assert latency.expected_ms().item() == pytest.approx(soft_ms, rel=1e-9)
+    with torch.no_grad(), paddle.no_grad():
+        assert float(latency.expected_ms()) == pytest.approx(soft_ms, rel=1e-9)
     latency.detach()
-    assert not any(module._forward_pre_hooks for module in net.modules())
+    modules = net.modules() if isinstance(net, torch.nn.Module) else net.sublayers(include_self=True)
+    assert not any(module._forward_pre_hooks for module in modules)
 
 
-def test_a_forward_that_draws_nothing_is_an_error(net: Net) -> None:
-    latency = LatencyLoss(MadeUp())
-    latency.attach(net, IMAGE, sampled=True)
-    net(IMAGE)
+def test_a_forward_that_draws_nothing_is_an_error(net: Any) -> None:
+    latency, x = loss_for(net, MadeUp()), zeros(net, 1, 4, 8, 8)
+    latency.attach(net, x, sampled=True)
+    net(x)
     with pytest.raises(SearchError, match=r"one candidate of `blocks.0` .* but 3 ran: attach without `sampled`"):
         latency.expected_ms()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import paddle
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.plan.gates import width_gates
 from latency_nas.search.supernet.naming import options_of
 from latency_nas.search.supernet.supernet import find_choices
+from tests import paddle_styles
+from tests.frameworks import gradients, is_paddle, loss_for, numbers, state_of, zeros
 from tests.styles import (
     AutoFormer,
     BigNas,
@@ -29,24 +32,28 @@ from tests.styles import (
     Proxyless,
     Spos,
 )
-from tests.supernets import MadeUp, snapshot
+from tests.supernets import MadeUp
+
+# Paddle warns at each BatchNorm
+pytestmark = pytest.mark.filterwarnings("ignore:When training, we now always track:UserWarning")
 
 IMAGE, TOKENS = torch.zeros(1, 3, 8, 8), torch.zeros(1, 6, dtype=torch.int64)
 
 
-def fbnet(latency: LatencyLoss, net: Fbnet, **more: Any) -> None:
-    latency.attach(net, run=lambda net: net(IMAGE, 5.0), **more)
+def fbnet(latency: Any, net: Any, **more: Any) -> None:
+    x = zeros(net, 1, 3, 8, 8)
+    latency.attach(net, run=lambda net: net(x, 5.0), **more)
 
 
-def image(latency: LatencyLoss, net: nn.Module, **more: Any) -> None:
-    latency.attach(net, IMAGE, **more)
+def image(latency: Any, net: Any, **more: Any) -> None:
+    latency.attach(net, zeros(net, 1, 3, 8, 8), **more)
 
 
 def with_none(latency: LatencyLoss, net: nn.Module) -> None:
     latency.attach(net, IMAGE, choices=find_choices(net))
 
 
-def ofa(latency: LatencyLoss, net: Ofa | BigNas) -> None:
+def ofa(latency: Any, net: Any) -> None:
     latency.attach(net, choices=options_of(net.OPTIONS, lambda net, config: net.configured(config)))
 
 
@@ -54,9 +61,10 @@ def auto_former(latency: LatencyLoss, net: AutoFormer) -> None:
     latency.attach(net, TOKENS, choices=options_of(net.OPTIONS, lambda net, config: net.subnet(config)))
 
 
-def gated(latency: LatencyLoss, net: FbnetV2 | DenseNas) -> None:
+def gated(latency: Any, net: Any) -> None:
     subnet = lambda net, config: net.subnet(config)  # noqa: E731
-    latency.attach(net, IMAGE, choices=options_of(net.OPTIONS, subnet, gates=lambda net: net.gates()))
+    x = zeros(net, 1, 3, 8, 8)
+    latency.attach(net, x, choices=options_of(net.OPTIONS, subnet, gates=lambda net: net.gates()))
 
 
 # style -> its supernet, how a loss is attached to it, the number of its choices
@@ -75,51 +83,68 @@ STYLES: dict[str, tuple[Callable[[], Any], Callable[[LatencyLoss, Any], None], i
     "BigNAS": (BigNas, ofa, 9),
     "DenseNAS": (DenseNas, gated, 7),
 }
-ids = pytest.mark.parametrize("style", STYLES)
-
-
-@pytest.fixture(scope="module")
-def attached() -> dict[str, Attached]:
-    """A supernet of each style with a loss attached, made once for all tests."""
-    made: dict[str, Attached] = {}
-    for style, (make, attach, _) in STYLES.items():
-        torch.manual_seed(0)
-        net, latency = make(), LatencyLoss(MadeUp())
-        before = state_of(net)
-        attach(latency, net)
-        made[style] = Attached(net, latency, before, state_of(net))
-    return made
+IN_PADDLE: dict[str, tuple[Callable[[], Any], Callable[[Any, Any], None], int]] = {
+    "Paddle, FBNet": (paddle_styles.Fbnet, fbnet, 3),
+    "Paddle, ProxylessNAS": (paddle_styles.Proxyless, image, 3),
+    "Paddle, SPOS": (paddle_styles.Spos, image, 4),
+    "Paddle, OFA": (paddle_styles.Ofa, ofa, 11),
+    "Paddle, FBNetV2": (paddle_styles.FbnetV2, gated, 4),
+}
+N_NETWORKS = 100
+N_IN_PADDLE = 12  # Paddle takes longer to write a program than torch to run it
+SLOW = {"Paddle, OFA", "Paddle, FBNetV2"}
+ALL = [pytest.param(style, marks=pytest.mark.slow if style in SLOW else ()) for style in [*STYLES, *IN_PADDLE]]
+ids = pytest.mark.parametrize("style", ALL)
 
 
 class Attached(NamedTuple):
     """A supernet, the loss that is attached to it, and the supernet's state before and after."""
 
     net: Any
-    latency: LatencyLoss
+    latency: Any
     before: dict[str, Any]
     after: dict[str, Any]
 
 
-def state_of(net: nn.Module) -> dict[str, Any]:
+class AttachedOnce(dict[str, Attached]):
+    """A supernet of each style with a loss attached, made when it is first asked for."""
+
+    def __missing__(self, style: str) -> Attached:
+        make, attach, _ = {**STYLES, **IN_PADDLE}[style]
+        torch.manual_seed(0)
+        net = make()
+        latency = loss_for(net, MadeUp())
+        before = with_lists(net)
+        attach(latency, net)
+        self[style] = Attached(net, latency, before, with_lists(net))
+        return self[style]
+
+
+@pytest.fixture(scope="module")
+def attached() -> dict[str, Attached]:
+    return AttachedOnce()
+
+
+def with_lists(net: Any) -> dict[str, Any]:
     lists = {name: list(part) for name, part in vars(net).items() if isinstance(part, list)}
-    return {**snapshot(net), "lists": lists}
+    return {**state_of(net), "lists": lists}
 
 
 @ids
 def test_a_plan_is_the_estimate_of_the_extracted_network(attached: dict[str, Attached], style: str) -> None:
     net, latency = attached[style][:2]
     plan = latency.plan
-    assert len(plan.choices) == STYLES[style][2]
+    assert len(plan.choices) == {**STYLES, **IN_PADDLE}[style][2]
     cheapest, dearest = plan.bounds_ms()
     generator = np.random.default_rng(1)
-    for _ in range(100):
+    for _ in range(N_IN_PADDLE if is_paddle(net) else N_NETWORKS):
         architecture = {
             name: int(generator.integers(len(names))) for name, names in zip(plan.choices, plan.candidates, strict=True)
         }
         options = getattr(net, "OPTIONS", None)
         config = architecture if options is None else {name: options[name][architecture[name]] for name in options}
         side = config.get("resolution", 8)
-        example = TOKENS if style == "AutoFormer" else torch.zeros(1, 3, side, side)
+        example = TOKENS if style == "AutoFormer" else zeros(net, 1, 3, side, side)
         true_ms = MadeUp().predict(net.subnet(config), example).latency_ms
         assert plan.latency_ms(architecture) == pytest.approx(true_ms, rel=1e-9)
         assert latency.price(config).latency_ms == pytest.approx(plan.latency_ms(architecture), rel=1e-12)
@@ -134,78 +159,80 @@ def test_attaching_leaves_the_supernet_as_it_was(attached: dict[str, Attached], 
         assert after[what] == value, what
 
 
-def forward(net: nn.Module) -> None:
+def forward(net: Any) -> None:
     """One step's forward, as the supernet's own training loop calls it."""
-    net(*((IMAGE, 5.0) if isinstance(net, Fbnet) else (IMAGE,)))
+    x = zeros(net, 1, 3, 8, 8)
+    net(*((x, 5.0) if isinstance(net, Fbnet | paddle_styles.Fbnet) else (x,)))
 
 
-def drawn_by(net: Any) -> list[Tensor]:
+def drawn_by(net: Any) -> list[Any]:
     """The gates that a supernet drew last."""
-    return list(net.drawn) if isinstance(net, Nb201) else [block.drawn for block in net.blocks]
+    drawn = [net.drawn] if hasattr(net, "drawn") else [block.drawn for block in net.blocks]
+    return [item[0] if isinstance(item, list) else item for item in drawn]
 
 
 DRAWING: dict[str, Callable[[], Any]] = {
     "soft Gumbel in each mixed op": Fbnet,
     "hard Gumbel in each mixed op": lambda: Fbnet(hard=True),
     "one path, drawn by the root": lambda: Nb201(gdas=True),
+    "Paddle, soft Gumbel in each mixed op": paddle_styles.Fbnet,
+    "Paddle, hard Gumbel in each mixed op": lambda: paddle_styles.Fbnet(hard=True),
 }
 
 
 @pytest.mark.parametrize("style", DRAWING)
 def test_the_sample_that_weighted_a_step_prices_it(style: str) -> None:
     torch.manual_seed(0)
-    net, latency = DRAWING[style](), LatencyLoss(MadeUp())
-    STYLES["FBNet" if isinstance(net, Fbnet) else "DARTS"][1](latency, net, sampled=True)
-    parameters = [net.arch_parameters] if isinstance(net, Nb201) else [block.thetas for block in net.blocks]
-    at_rest = latency.expected_ms().item()
+    paddle.seed(0)
+    net = DRAWING[style]()
+    latency = loss_for(net, MadeUp())
+    (fbnet if hasattr(net, "blocks") else image)(latency, net, sampled=True)
+    parameters = [block.thetas for block in net.blocks] if hasattr(net, "blocks") else [net.arch_parameters]
+    at_rest = float(latency.expected_ms().detach())
     seen = set()
     for _ in range(3):
         forward(net)
-        gates = torch.cat([item.reshape(-1) for item in drawn_by(net)]).double().numpy()
+        gates = np.concatenate([numbers(item).ravel() for item in drawn_by(net)])
         expected_ms = latency.expected_ms()
-        assert expected_ms.item() == pytest.approx(latency.plan.expected_ms(gates), rel=1e-6)
-        gradients = torch.autograd.grad(expected_ms, parameters)
-        assert all(gradient.abs().max() > 0 for gradient in gradients)
-        seen.add(round(expected_ms.item(), 9))
+        assert float(expected_ms.detach()) == pytest.approx(latency.plan.expected_ms(gates), rel=1e-6)
+        assert all(np.abs(gradient).max() > 0 for gradient in gradients(expected_ms, parameters))
+        seen.add(round(float(expected_ms.detach()), 9))
     assert len({*seen, round(at_rest, 9)}) > 2
-    with torch.no_grad():  # this is no training step: the parameters themselves give the gates
-        assert latency.expected_ms().item() == pytest.approx(at_rest, rel=1e-12)
+    with paddle.no_grad() if is_paddle(net) else torch.no_grad():
+        # this is no training step: the parameters themselves give the gates
+        assert float(latency.expected_ms()) == pytest.approx(at_rest, rel=1e-12)
     latency.detach()
-    assert all(not module._forward_pre_hooks and not module._forward_hooks for module in net.modules())
+    modules = net.sublayers(include_self=True) if is_paddle(net) else net.modules()
+    assert all(not module._forward_pre_hooks for module in modules)
 
 
-SAMPLED = ["SPOS", "OFA", "AutoFormer", "BigNAS"]
-GATED = [style for style in STYLES if style not in SAMPLED]
+SAMPLED = ["SPOS", "OFA", "AutoFormer", "BigNAS", "Paddle, SPOS"]
+GATED = [param for param in ALL if not str(param.values[0]).endswith(tuple(SAMPLED))]
 
 
 @pytest.mark.parametrize("style", GATED)
 def test_gradients_reach_every_architecture_parameter(attached: dict[str, Attached], style: str) -> None:
     """And they are those of the expectation, which the plan gives in closed form."""
     net, latency = attached[style][:2]
-    gates = latency.flat_gates()
-    assert latency.expected_ms().item() == pytest.approx(latency.plan.expected_ms(gates.detach().numpy()), rel=1e-9)
-    tensors = {id(tensor): tensor for tensor in architecture_parameters(net)}
+    gates = numbers(latency.terms()[""].flat_gates())
     expected_ms = latency.expected_ms()
-    slopes = torch.from_numpy(latency.plan.gradient_ms(gates.detach().numpy()))
-    for one, other in zip(
-        torch.autograd.grad(expected_ms, list(tensors.values())),
-        torch.autograd.grad((gates * slopes).sum(), list(tensors.values())),
-        strict=True,
-    ):
-        assert one.abs().max() > 0
-        torch.testing.assert_close(one, other)
+    assert float(expected_ms.detach()) == pytest.approx(latency.plan.expected_ms(gates), rel=1e-9)
+    tensors = list({id(tensor): tensor for tensor in architecture_parameters(net)}.values())
+    slopes = latency.plan.gradient_ms(gates)
+    by_hand = torch.from_numpy(np.log(gates)).requires_grad_()
+    sizes = [len(names) for names in latency.plan.candidates]
+    soft = torch.cat([row.softmax(-1) for row in by_hand.split(sizes)])
+    (soft @ torch.from_numpy(slopes)).backward()
+    found = np.concatenate([gradient.ravel() for gradient in gradients(expected_ms, tensors)])
+    assert np.sort(found) == pytest.approx(np.sort(by_hand.grad.numpy()), rel=1e-4, abs=1e-7)
+    assert np.abs(found).max() > 0
 
 
-def architecture_parameters(net: Any) -> list[Tensor]:
-    if isinstance(net, Darts):
-        return net.arch_parameters()
-    if isinstance(net, Nb201):
-        return [net.arch_parameters]
-    if isinstance(net, FbnetV2):
-        return [net.alphas]
-    if isinstance(net, DenseNas):
-        return [net.alphas, net.betas]
-    return [tensor for name, tensor in net.named_parameters() if name.endswith(("thetas", "AP_path_alpha"))]
+def architecture_parameters(net: Any) -> list[Any]:
+    if hasattr(net, "arch_parameters"):
+        return net.arch_parameters() if callable(net.arch_parameters) else [net.arch_parameters]
+    names = ("alphas", "betas", "thetas", "AP_path_alpha")
+    return [tensor for name, tensor in net.named_parameters() if name.endswith(names)]
 
 
 @pytest.mark.parametrize("style", SAMPLED)

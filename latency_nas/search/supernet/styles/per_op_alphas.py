@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-from torch import nn
+from typing import Any
 
 from latency_nas.search.supernet.choice import Choice, ParameterOf
-from latency_nas.search.supernet.sample import Sample
-from latency_nas.search.supernet.styles.module_groups import ModuleGroup, names_in
+from latency_nas.search.supernet.framework import Framework
+from latency_nas.search.supernet.styles.module_groups import names_in, vectors_of
 
-__all__ = ["find_per_op_alphas", "vectors_of"]
+__all__ = ["find_per_op_alphas"]
 
 _USUAL_NAMES = ("alpha", "theta", "arch")  # parts of the usual names, by which one of several vectors is selected
 
 
-def find_per_op_alphas(supernet: nn.Module) -> tuple[Choice, ...]:
+def find_per_op_alphas(supernet: Any, framework: Framework) -> tuple[Choice, ...]:
     """Modules with one list of candidates and one parameter vector of the same length.
 
     As in FBNet (arXiv 1812.03443), TF-NAS (arXiv 2008.05314) and ProxylessNAS (arXiv 1812.00332), whose binary gates
@@ -24,31 +23,25 @@ def find_per_op_alphas(supernet: nn.Module) -> tuple[Choice, ...]:
     Modules that share one parameter are places of one choice.
     """
     found: dict[int, Choice] = {}  # id of the parameter -> the choice
-    for name, module in supernet.named_modules():
+    for name, module in framework.named_modules(supernet):
         lists = [
             (key, group)
-            for key, group in vars(module)["_modules"].items()
-            if isinstance(group, ModuleGroup) and len(group) > 1
+            for key, group in framework.children(module).items()
+            if isinstance(group, framework.lists) and len(group) > 1
         ]
         if len(lists) != 1:
             continue
         ((key, group),) = lists
-        fitting = [vector for vector in vectors_of(module) if getattr(module, vector).numel() == len(group)]
+        fitting = [vector for vector, length in vectors_of(module, framework).items() if length == len(group)]
         usual = [vector for vector in fitting if any(word in vector.lower() for word in _USUAL_NAMES)]
         chosen = fitting if len(fitting) == 1 else usual
         if len(chosen) == 1:
             path = f"{name}.{key}" if name else key
-            candidates, parameter = names_in(path, group), id(getattr(module, chosen[0]))
-            first = found.get(parameter)
+            candidates, parameter = names_in(path, group, framework), id(getattr(module, chosen[0]))
+            first, weights = found.get(parameter), ParameterOf(name, chosen[0])
             found[parameter] = (
-                Choice(module=name, candidates=candidates, weights=ParameterOf(name, chosen[0]), sample=Sample(name))
+                Choice(module=name, candidates=candidates, weights=weights, sample=framework.sample(name))
                 if first is None
                 else replace(first, others=(*first.others, candidates), sample=None)  # each place draws its own
             )
     return tuple(found.values())
-
-
-def vectors_of(module: nn.Module) -> list[str]:
-    """The names of the parameter vectors that a module owns itself."""
-    named = module.named_parameters(recurse=False)
-    return [key for key, parameter in named if parameter.dim() > 0 and parameter.numel() == max(parameter.shape)]
