@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -208,8 +209,8 @@ def snapshot(supernet: nn.Module) -> dict[str, Any]:
 class MadeUp(LatencyEstimator):
     """Prices every kernel by its made-up latency."""
 
-    def __init__(self) -> None:
-        super().__init__(LatencyTable({}, DATASHEET))
+    def __init__(self, engine: str = "MNN") -> None:
+        super().__init__(LatencyTable({}, replace(DATASHEET, engine=engine)))
 
     def _price(self, call: KernelCall) -> KernelEstimate:
         latency_ms = made_up_ms(call.kernel)

@@ -87,7 +87,7 @@ class WeightedSums:
             What the number is; None if no parameter decides it.
         """
         label, *_ = self.gates.labels(weight) or (None,)
-        if not of_candidate:
+        if not of_candidate and tensor.numel() > 1:
             self._use([label])
         if isinstance(label, Gate):
             self._keep(result, _Sum(label.row, {label.index: tensor}))
@@ -122,8 +122,9 @@ class WeightedSums:
             for index, tensor in enumerate(tensors)
             if not self.gates.is_leaf(tensor) and (found := self.gates.labels(tensor))
         }
-        for found in labels.values():
-            self._use(found)
+        if any(tensor.numel() > 1 for index, tensor in enumerate(tensors) if index not in labels):
+            for found in labels.values():
+                self._use(found)
         if op == "mul" and len(tensors) == 2 and len(labels) == 1:
             ((index, found),) = labels.items()
             self._weight_stack(result, tensors[1 - index], tensors[index], found)

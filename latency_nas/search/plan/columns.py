@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,19 +45,19 @@ class Columns:
         self,
         values: Sequence[Hashable],
         rows: Sequence[int],
-        context: tuple[Diagram, ...],
+        context: tuple[tuple[Diagram, ...], ...],
         previous: tuple[Diagram, ...] | None,
     ) -> tuple[Diagram, ...]:
-        """The functions, of the context or choices, that values in some rows depend on."""
+        """The functions that values in some rows depend on: of the first part of the context, of all, or choices."""
         array = numbered(values)
-        functions = (*context, *map(self._diagrams.choice, range(len(self._diagrams.sizes))))
+        functions = (*chain(*context), *map(self._diagrams.choice, range(len(self._diagrams.sizes))))
         key = array.tobytes(), tuple(rows), functions
         if key not in self._parts:
             self._parts[key] = depends_on(
                 array,
                 {function: self.of(function)[list(rows)] for function in functions},
                 {function: self.n_values(function) for function in functions},
-                context,
+                [context[0], functions[: -len(self._diagrams.sizes)]],
                 previous,
             )
         return self._parts[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import prod
 
@@ -19,7 +19,7 @@ def depends_on(
     values: NDArray[np.intp],
     columns: Mapping[int, NDArray[np.intp]],
     sizes: Mapping[int, int],
-    first: Collection[int],
+    first: Sequence[Collection[int]],
     previous: tuple[int, ...] | None,
 ) -> tuple[int, ...]:
     """The smallest set of columns that `values` are a function of.
@@ -32,7 +32,8 @@ def depends_on(
         values: Number from 0 for each architecture, equal where the values are, of shape ``(architectures,)``.
         columns: Such numbers for each function that `values` may depend on.
         sizes: Number of values of each function.
-        first: Columns that are taken if they are enough; others only if they are not.
+        first: Columns that are taken if they are enough, those of each item before those of the next; others only if
+            they are not.
         previous: What an earlier call found, or None; one or two columns are kept if they still explain all values.
     """
 
@@ -54,7 +55,7 @@ def depends_on(
     if n_conflicts(grouped(())) == 0:
         return ()
     order = sorted(columns, key=lambda column: n_conflicts(columns[column]))
-    for some in (first, order):
+    for some in (*first, order):
         likely = [column for column in order if column in some][:_N_LIKELY]
         for n in range(1, _MAX_SET + 1):
             enough = [few for few in combinations(likely, n) if n_conflicts(grouped(few)) == 0]

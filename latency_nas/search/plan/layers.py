@@ -16,7 +16,7 @@ from latency_nas.search.plan.call_sizes import Structure, joined, split
 from latency_nas.search.plan.columns import Columns, numbered
 from latency_nas.search.plan.covering import rows_along
 from latency_nas.search.plan.diagrams import Diagram, Diagrams
-from latency_nas.search.plan.space import COPY, Space
+from latency_nas.search.plan.space import Context, Space
 
 __all__ = ["KnownArchitectures", "Layer", "Slot"]
 
@@ -27,9 +27,10 @@ _MAX_WANTED = 256  # unseen cases that are looked at in one round
 PriceKeys = tuple[Hashable, ...]  # the price keys of calls (`LatencyEstimator.price_key`), which decide their prices
 Slot = tuple[str, str]  # a layer, and the first operator of a kernel in it or the reader that a copy is made for
 _Split = tuple[tuple[Structure, ...], tuple[int, ...]]  # kernels as structures and sizes
-_Around = tuple[tuple[Diagram, ...], tuple[Diagram, ...]]  # what a slot's kernels may depend on: seen whole, and more
+_NO_CONTEXT: Context = (), ()
 _Cases = dict[tuple[Diagram, Hashable], int]
 _NOTHING: _Split = (), ()
+_COPY = "copy for "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,7 +97,7 @@ class KnownArchitectures:
     def _slots(self, row: NDArray[np.intp]) -> dict[Slot, list[KernelCall]]:
         slots: dict[Slot, list[KernelCall]] = defaultdict(list)
         for call in self.space.calls(dict(zip(self.space.candidates, map(int, row), strict=True))):
-            slots[call.layer, call.nodes[0] if call.nodes else f"{COPY}{call.reader}"].append(call)
+            slots[call.layer, call.nodes[0] if call.nodes else _COPY + call.reader].append(call)
         return slots
 
     def _number(self, kernels: _Split) -> int:
@@ -113,18 +114,16 @@ class KnownArchitectures:
         previous, self.layers = self.layers, {}
         n_known, self._n_found = self._n_found, len(self.rows)
         names = {name for _, name in self.slots}
-        # these may run on their own elsewhere
-        fused = [("", name) for name in self.contexts if name not in names and not name.startswith(COPY)]
+        fused = [("", name) for name in self.contexts if name not in names]  # these may run on their own elsewhere
         for slot in [*self.slots, *fused]:
             kernels = self._runs(slot)
-            context = self.contexts.get(slot[1].removeprefix(COPY), ())
-            around = context, self.contexts.get(slot[1], ()) if slot[1].startswith(COPY) else ()
-            if (kernels, around) not in found:  # slots that run the same in the same contexts are one
+            context = self.contexts.get(slot[1].removeprefix(_COPY), _NO_CONTEXT)
+            if (kernels, context) not in found:  # slots that run the same in the same contexts are one
                 before = previous.get(slot)
                 if before is None or before.unseen or not self._explains(before, kernels, n_known):
-                    before = self._alike(kernels, around, before, found)
-                found[kernels, around] = before
-            self.layers[slot] = found[kernels, around]
+                    before = self._alike(kernels, context, before, found)
+                found[kernels, context] = before
+            self.layers[slot] = found[kernels, context]
 
     def _explains(self, layer: Layer, kernels: Sequence[int], n_known: int) -> bool:
         """Whether a layer that shows all cases runs what was read after the first architectures."""
@@ -140,19 +139,18 @@ class KnownArchitectures:
         return None if sizes is None else (structure, sizes)
 
     def _alike(
-        self, kernels: Sequence[int], around: _Around, previous: Layer | None, found: dict[Hashable, Layer]
+        self, kernels: Sequence[int], context: Context, previous: Layer | None, found: dict[Hashable, Layer]
     ) -> Layer:
         """A layer; where each structure has one size, as another one that changes in the same architectures."""
         splits = [self._splits[number] for number in dict.fromkeys(kernels)]
         if len({structure for structure, _ in splits}) < len(splits):
-            return self._layer(kernels, around, previous)
-        pattern = numbered(kernels).tobytes(), tuple([bool(structure) for structure, _ in splits]), around
+            return self._layer(kernels, context, previous)
+        pattern = numbered(kernels).tobytes(), tuple([bool(structure) for structure, _ in splits]), context
         if pattern not in found:
-            found[pattern] = self._layer(kernels, around, previous)
+            found[pattern] = self._layer(kernels, context, previous)
         return replace(found[pattern], template=tuple(splits))
 
-    def _layer(self, numbers: Sequence[int], around: _Around, previous: Layer | None) -> Layer:
-        context = (*around[0], *around[1])
+    def _layer(self, numbers: Sequence[int], context: Context, previous: Layer | None) -> Layer:
         columns, every = self._columns, range(len(numbers))
         kernels = [self._splits[number] for number in numbers]
         template = {structure: (structure, sizes) for structure, sizes in reversed(kernels)}
@@ -160,7 +158,7 @@ class KnownArchitectures:
         structures = [kinds[structure] for structure, _ in kernels]
         parts = columns.parts(structures, every, context, previous.parts if previous else None)
         structure, unseen = self._function(parts, structures, every, columns)
-        for other in around[0]:  # whatever surrounds the operator is to be seen in each case
+        for other in context[0]:  # whatever surrounds the operator is to be seen in each case
             if other not in parts:
                 unseen |= self._unseen(self._cases((*parts, other)), every, columns)
         sizes = []
@@ -177,7 +175,7 @@ class KnownArchitectures:
         found: int,
         kernels: Sequence[_Split],
         rows: Sequence[int],
-        context: tuple[Diagram, ...],
+        context: Context,
         columns: Columns,
         structure: Diagram,
         unseen: _Cases,

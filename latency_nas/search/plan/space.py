@@ -10,10 +10,10 @@ from latency_nas.graph import OpGraph
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.diagrams import Diagram, Diagrams
 
-__all__ = ["COPY", "Fuse", "Space", "candidate_space"]
+__all__ = ["Context", "Fuse", "Space", "candidate_space"]
 
-COPY = "copy for "  # before the name of an operator: the copies that an engine makes of what it reads
-
+# functions of the choices that decide what an engine runs for an operator; and those that may decide it besides
+Context = tuple[tuple[Diagram, ...], tuple[Diagram, ...]]
 Fuse = Callable[[OpGraph], Sequence[KernelCall]]  # gives the kernels that an engine runs for a graph
 
 
@@ -25,8 +25,8 @@ class Space:
         candidates: Names of the candidates of each choice.
         calls: Function that gives what the engine runs for an architecture (choice -> index of its candidate).
         contexts: Function that gives, for each operator by its name, functions of the choices that decide what an
-            engine runs for it besides the choices themselves, such as who reads its output, and, after `COPY`, those
-            that copies for it may depend on as well; None where they are not known.
+            engine runs for it besides the choices themselves, such as who reads its output; None where they are not
+            known.
 
     Raises:
         SearchError: if there is no choice, or one has fewer than two candidates.
@@ -34,7 +34,7 @@ class Space:
 
     candidates: Mapping[str, tuple[str, ...]]
     calls: Callable[[Mapping[str, int]], Sequence[KernelCall]]
-    contexts: Callable[[Diagrams], Mapping[str, tuple[Diagram, ...]]] | None = None
+    contexts: Callable[[Diagrams], Mapping[str, Context]] | None = None
 
     def __post_init__(self) -> None:
         if not self.candidates:

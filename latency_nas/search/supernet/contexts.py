@@ -9,46 +9,66 @@ without extracting a single network.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial, reduce
 
 from latency_nas.graph import OpGraph
 from latency_nas.graph.normal_form.no_ops import MOVES, NEUTRAL, neutral_input
-from latency_nas.graph.op_graph import CHOICE, Node
+from latency_nas.graph.op_graph import CHOICE, Node, Value
+from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.diagrams import Diagram, Diagrams
-from latency_nas.search.plan.space import COPY
+from latency_nas.search.plan.space import Context
 
-__all__ = ["contexts_of"]
+__all__ = ["contexts_of", "merges_equals"]
 
+_FOLDED = frozenset({"batch_norm", "add", "sub", "mul", "div"})  # by constants, into a convolution before them
 _OUTPUT = -1  # the reader of the graph's outputs
 _MANY = -2  # two readers or more
 _NONE = -3
 
 
-def contexts_of(graph: OpGraph, choices: Mapping[str, int], diagrams: Diagrams) -> dict[str, tuple[Diagram, ...]]:
+def merges_equals(fuse: Callable[[OpGraph], Sequence[KernelCall]]) -> bool:
+    """Whether an engine runs operators once that do the same to the same value: its rules are asked.
+
+    Args:
+        fuse: Function that gives the kernels of a graph.
+    """
+    image = (1, 8, 8, 8)
+    nodes = [
+        Node(name="one", op="relu", inputs=(0,), outputs=(1,), attrs={}),
+        Node(name="other", op="relu", inputs=(0,), outputs=(2,), attrs={}),
+        Node(name="sum", op="add", inputs=(1, 2), outputs=(3,), attrs={}),
+    ]
+    calls = fuse(OpGraph(values=(Value(shape=image),) * 4, nodes=tuple(nodes), inputs=(0,), outputs=(3,)))
+    return sum(call.kernel.op == "relu" for call in calls) < 2
+
+
+def contexts_of(graph: OpGraph, choices: Mapping[str, int], diagrams: Diagrams, *, merged: bool) -> dict[str, Context]:
     """For each node what may differ between architectures: whether it runs, what it reads, and who reads it.
 
     Args:
         graph: Graph of the supernet.
         choices: Number of the choice that each place belongs to.
         diagrams: Functions of the choices, to which those of the nodes are added.
+        merged: Whether the engine runs equal operators once (`merges_equals`); if so, they are one reader.
 
     Returns:
-        Functions of the choices for each node, by its name; those that are the same in all architectures are left out.
+        The context of each node, by its name; functions that are the same in all architectures are left out.
     """
-    return _Contexts(graph, choices, diagrams).all()
+    return _Contexts(graph, choices, diagrams, merged).all()
 
 
 class _Contexts:
-    def __init__(self, graph: OpGraph, choices: Mapping[str, int], diagrams: Diagrams) -> None:
-        self.graph, self.choices, self.diagrams = graph, choices, diagrams
+    def __init__(self, graph: OpGraph, choices: Mapping[str, int], diagrams: Diagrams, merged: bool) -> None:
+        self.graph, self.choices, self.diagrams, self.merged = graph, choices, diagrams, merged
         self.nothing = diagrams.constant(_NONE)
         self.nodes = [node for node in graph.nodes if node.op != CHOICE]
         self.makers = {index: node for node in self.nodes for index in node.outputs}
         self.roots = self._roots()
         # results of a function are kept as long as this is
-        self._maker_of = self._maker
+        self._maker_of, self._details_of = self._maker, self._details
         self._with_reader: dict[Hashable, partial[Hashable]] = {}
+        self._alone: dict[Hashable, partial[int]] = {}
         self.runs, self.readers = self._read()
         self._reader_kinds: dict[int, Diagram] = {}
         self._readers_of: dict[Diagram, Diagram] = {}
@@ -93,11 +113,11 @@ class _Contexts:
         start = self.diagrams.constant(False)
         return reduce(self.diagrams.either, dict.fromkeys(conditions), start)
 
-    def all(self) -> dict[str, tuple[Diagram, ...]]:
+    def all(self) -> dict[str, Context]:
         """The contexts of all nodes."""
         earlier, later = self._equals()
         none = self.diagrams.constant(False)
-        found: dict[str, tuple[Diagram, ...]] = {}
+        found: dict[str, Context] = {}
         for node in self.nodes:
             runs, first, last = self.runs[node.name], self._first(node), self._last(node)
             read = self.graph.activations(first)
@@ -107,8 +127,9 @@ class _Contexts:
                 *[self._input(index, first) for index in read],
                 *[self._reader_kind(index) for index in last.outputs],
             ]
-            found[node.name] = self._differing(runs, around)
-            found[COPY + node.name] = self._differing(runs, self._moved(first))
+            made = [self._made(index, first) for index in read if len(read) < len(first.inputs)]
+            details = [*made, *self._moved(first)]
+            found[node.name] = self._differing(runs, around), self._differing(runs, details)
         return found
 
     def _differing(self, runs: Diagram, functions: Iterable[Diagram]) -> tuple[Diagram, ...]:
@@ -162,10 +183,23 @@ class _Contexts:
             kinds = {root: self._reader_kind(root) for root in made}
             self._readers_of[roots] = self.diagrams.switch(roots, kinds, self.nothing)
         reader = self._readers_of[roots]
-        alone = self.diagrams.same(reader, self.diagrams.constant(self._op(node)))
+        alone = self.diagrams.apply(self._alone.setdefault(op := self._op(node), partial(_alone, op)), reader)
         return self.diagrams.apply(self._maker_of, roots, alone)
 
-    def _maker(self, root: int, alone: bool) -> tuple[str, bool]:
+    def _made(self, index: int, node: Node) -> Diagram:
+        """The sizes of what has weights and makes a value that a node with weights reads: two such may be one."""
+        return self.diagrams.apply(self._details_of, self.roots[index], self._input(index, node))
+
+    def _details(self, root: int, made: tuple[str, int]) -> Hashable:
+        if root not in self.makers or not made[1]:
+            return made
+        first, node, chain = self._first(self.makers[root]), self.makers[root], []
+        while node is not first and node.op in _FOLDED:
+            chain.append(self._op(node))
+            node = self.makers[self.graph.activations(node)[0]]
+        return made, *chain, self._op(node), tuple([self.graph.values[index].shape for index in node.inputs])
+
+    def _maker(self, root: int, alone: int) -> tuple[str, int]:
         """The op that makes a value; with several readers, no engine joins it with one, and only moves are told."""
         op = self.makers[root].op if root in self.makers else ""
         return op if alone or op in MOVES else "", alone
@@ -173,12 +207,13 @@ class _Contexts:
     def _reader_kind(self, index: int) -> Diagram:
         """What reads a value: one op, in one node or in several equal ones, different ones or none."""
         if index not in self._reader_kinds:
-            by_kind: dict[tuple[int, Hashable], list[Diagram]] = defaultdict(list)
+            by_number: dict[int, list[Diagram]] = defaultdict(list)
             for number, condition in self.readers[index]:
-                by_kind[self._kind(number)].append(condition)
+                by_number[number].append(condition)
             found = self.nothing
-            for kind, conditions in by_kind.items():
-                with_reader = self._with_reader.setdefault(kind[1], partial(_with_reader, kind[1]))
+            for number, conditions in by_number.items():
+                kind = self._kind(number)
+                with_reader = self._with_reader.setdefault(kind, partial(_with_reader, kind, self.merged))
                 found = self.diagrams.apply(with_reader, found, self._any(conditions))
             self._reader_kinds[index] = found
         return self._reader_kinds[index]
@@ -225,5 +260,16 @@ class _Contexts:
         return reduce(self.diagrams.both, dict.fromkeys(conditions))
 
 
-def _with_reader(kind: Hashable, found: Hashable, reads: bool) -> Hashable:
-    return found if not reads else kind if found == _NONE else _MANY
+def _with_reader(kind: tuple[int, Hashable], merged: bool, found: Hashable, reads: bool) -> Hashable:
+    """What reads a value, another reader included: an op and whether in several nodes, or several ops."""
+    number, op = kind
+    if not reads:
+        return found
+    if found == _NONE:
+        return op, False
+    return (op, not merged) if number == _MANY and found in ((op, False), (op, True)) else _MANY
+
+
+def _alone(op: Hashable, found: Hashable) -> int:
+    """Whether an op alone reads a value: 1, 2 in several nodes, or 0."""
+    return 1 if found == (op, False) else 2 if found == (op, True) else 0

@@ -19,7 +19,8 @@ from math import prod
 from latency_nas.graph import Node, OpGraph
 from latency_nas.graph.op_graph import CHOICE
 from latency_nas.kernel.kernel_call import KernelCall
-from latency_nas.search.plan.diagrams import Diagram, Diagrams
+from latency_nas.search.plan.diagrams import Diagrams
+from latency_nas.search.plan.space import Context
 from latency_nas.search.supernet.contexts import contexts_of
 
 __all__ = ["GatedGraph", "entangled_choices"]
@@ -98,19 +99,23 @@ class GatedGraph:
         calls = fuse(self.graph.extract({name: architecture[name] for name in self.graph.choices}))
         return [call for call in calls if self._runs(call, architecture)] if self.names else calls
 
-    def contexts(self, choices: Mapping[str, int], diagrams: Diagrams) -> dict[str, tuple[Diagram, ...]]:
+    def contexts(self, choices: Mapping[str, int], diagrams: Diagrams, *, merged: bool) -> dict[str, Context]:
         """What surrounds each operator (see `latency_nas.search.supernet.contexts`), where the gates let it run.
 
         Args:
             choices: Number of the choice that each place belongs to.
             diagrams: Functions of the choices.
+            merged: Whether the engine runs equal operators once.
         """
-        found = contexts_of(self.graph, choices, diagrams)
+        found = contexts_of(self.graph, choices, diagrams, merged=merged)
         for node, condition in self._conditions.items() if self.names else ():
             for name, taken in condition.items():
                 is_taken = diagrams.apply(taken.__contains__, diagrams.choice(choices[name]))
-                where = [diagrams.where(is_taken, context) for context in found.get(node, ())]
-                found[node] = (*where, is_taken)
+                where, details = (
+                    tuple([diagrams.where(is_taken, function) for function in part])
+                    for part in found.get(node, ((), ()))
+                )
+                found[node] = (*where, is_taken), details
         return found
 
     def _runs(self, call: KernelCall, architecture: Mapping[str, int]) -> bool:

@@ -13,6 +13,7 @@ from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.space import Fuse, Space
 from latency_nas.search.supernet.choice import Choice, check_names, check_none
+from latency_nas.search.supernet.contexts import merges_equals
 from latency_nas.search.supernet.gated_nodes import GatedGraph, entangled_choices
 from latency_nas.search.supernet.naming import Choices, Groups, Options
 from latency_nas.search.supernet.summands import same_weights
@@ -208,7 +209,7 @@ def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:
     return Space(
         candidates={choice.module: choice.names for choice in choices},
         calls=calls,
-        contexts=lambda diagrams: gated.contexts(numbers, diagrams),
+        contexts=lambda diagrams: gated.contexts(numbers, diagrams, merged=merges_equals(fuse)),
     )
 
 

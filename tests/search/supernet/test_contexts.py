@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from latency_nas.engine import fuse
 from latency_nas.graph import OpGraph
 from latency_nas.kernel.kernel_call import KernelCall
-from latency_nas.search.plan.diagrams import Diagram, Diagrams
+from latency_nas.search.plan.diagrams import Diagrams
 from latency_nas.search.plan.pricing import make_plan
-from latency_nas.search.supernet.contexts import contexts_of
+from latency_nas.search.plan.space import Context
+from latency_nas.search.supernet.contexts import contexts_of, merges_equals
 from latency_nas.search.supernet.supernet import find_choices, read_choices
 from latency_nas.search.supernet.supernet_space import graph_space
 from tests.styles import Darts, Nb201, PcDarts
-from tests.supernets import MadeUp
+from tests.supernets import MadeUp, MixedOp
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 SEEDS = range(3)
@@ -38,11 +39,11 @@ def rows_of(diagrams: Diagrams, n: int) -> list[tuple[int, ...]]:
 
 
 @pytest.fixture(scope="module")
-def cells() -> tuple[OpGraph, dict[str, int], Diagrams, Mapping[str, tuple[Diagram, ...]]]:
+def cells() -> tuple[OpGraph, dict[str, int], Diagrams, Mapping[str, Context]]:
     torch.manual_seed(0)
     graph, choices, places = read(Nb201())
     diagrams = Diagrams([len(choice.candidates) for choice in choices])
-    return graph, places, diagrams, contexts_of(graph, places, diagrams)
+    return graph, places, diagrams, contexts_of(graph, places, diagrams, merged=True)
 
 
 def test_nodes_of_equal_contexts_run_alike(cells: Any) -> None:
@@ -51,7 +52,7 @@ def test_nodes_of_equal_contexts_run_alike(cells: Any) -> None:
     runs: dict[tuple[str, tuple[Any, ...]], bool] = {}
     for row in rows_of(diagrams, 37):
         names = {node.name for node in graph.extract({place: row[number] for place, number in places.items()}).nodes}
-        for name, functions in contexts.items():
+        for name, (functions, _) in contexts.items():
             key = name, tuple([diagrams.value(function, row) for function in functions])
             assert runs.setdefault(key, name in names) == (name in names)
     n_cases = Counter(name for name, _ in runs)
@@ -67,7 +68,7 @@ def test_what_an_engine_runs_for_a_node_is_a_function_of_its_context(cells: Any)
         run: dict[str, list[Any]] = {}
         for call in fuse(network, "MNN"):
             run.setdefault(call.nodes[0] if call.nodes else call.reader, []).append(call.kernel)
-        for name, functions in contexts.items():
+        for name, (functions, _) in contexts.items():
             key = name, tuple([diagrams.value(function, row) for function in functions])
             kernels.setdefault(key, set()).add(tuple(run.get(name, ())))
     assert all(len(found) == 1 for found in kernels.values())
@@ -75,16 +76,49 @@ def test_what_an_engine_runs_for_a_node_is_a_function_of_its_context(cells: Any)
     assert len(folded) > 2
 
 
+class Bottlenecks(nn.Module):
+    """Blocks that end with a 1 x 1 convolution and no activation, and begin with one: opt may merge the two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops = nn.ModuleList(
+            MixedOp([self.block(1), self.block(2), self.block(6), nn.Identity()]) for _ in range(4)
+        )
+
+    @staticmethod
+    def block(expand: int) -> nn.Module:
+        c = 8 * expand
+        return nn.Sequential(
+            nn.Conv2d(8, c, 1, bias=False), nn.BatchNorm2d(c), nn.ReLU(), nn.Conv2d(c, 8, 1), nn.BatchNorm2d(8)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.repeat(1, 3, 1, 1)[:, :8]
+        for op in self.ops:
+            x = op(x)
+        return x
+
+
+def test_an_engine_is_asked_whether_it_runs_equal_operators_once() -> None:
+    merged = {engine: merges_equals(MadeUp(engine).fuse) for engine in ("MNN", "Paddle-Lite")}
+    assert merged == {"MNN": True, "Paddle-Lite": False}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
-    ("make", "n_at_most"),
-    [(Nb201, 205), (Darts, 90), (PcDarts, 40)],
-    ids=["NAS-Bench-201", "DARTS", "PC-DARTS, whose copies depend on what makes the parts of a concatenation"],
+    ("make", "engine", "n_at_most"),
+    [
+        (Nb201, "MNN", 205),
+        pytest.param(Nb201, "Paddle-Lite", 800, marks=pytest.mark.slow),
+        (Darts, "MNN", 90),
+        (PcDarts, "MNN", 40),  # its copies depend on what makes the parts of a concatenation
+        (Bottlenecks, "Paddle-Lite", 100),
+    ],
 )
-def test_few_architectures_give_an_exact_plan(make: type[nn.Module], n_at_most: int, seed: int) -> None:
+def test_few_architectures_give_an_exact_plan(make: type[nn.Module], engine: str, n_at_most: int, seed: int) -> None:
     torch.manual_seed(seed)
     graph, choices, _ = read(make())
-    estimator = MadeUp()
+    estimator = MadeUp(engine)
     space = graph_space(graph, choices, estimator.fuse)
     asked: list[Mapping[str, int]] = []
 

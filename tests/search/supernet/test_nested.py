@@ -15,6 +15,7 @@ from torch.nn import functional
 from latency_nas.errors import GraphError
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.supernet.naming import groups_of
+from tests.styles import Fbnet, FbnetMixedOp, FbnetWithTable
 from tests.supernets import MadeUp, MixedOp, conv_relu, snapshot
 
 IMAGE = torch.zeros(1, 4, 8, 8)
@@ -294,3 +295,15 @@ def test_groups_may_be_among_the_candidates_of_a_group(kind: type[Inline], weigh
         assert named.expected_ms().item() == pytest.approx(
             found.expected_ms().item(), rel=1e-6
         )  # weights of single precision
+
+
+def test_numbers_of_a_table_that_gates_weight_are_no_choice() -> None:
+    """FBNet adds up its latencies beside the sum of the candidates' outputs."""
+    plans = []
+    for kind in (FbnetMixedOp, FbnetWithTable):
+        torch.manual_seed(0)
+        net, latency = Fbnet(), LatencyLoss(MadeUp())
+        net.blocks = nn.ModuleList(kind() for _ in range(3))
+        plans.append(latency.attach(net, run=lambda net: net(torch.zeros(1, 3, 8, 8), 5.0)))
+    assert len(plans[0].choices) == 3
+    assert plans[0].costs == plans[1].costs
