@@ -75,6 +75,13 @@ class Framework(ABC):
         """A context with the supernet in evaluation mode, which restores the supernet at its end."""
 
     @abstractmethod
+    def identities(self, supernet: Any) -> Callable[[Any], Mapping[str, str]]:
+        """A function that gives names for the modules of networks that were taken out of a supernet.
+
+        The names are by their paths, and do not depend on how a network numbers its modules.
+        """
+
+    @abstractmethod
     def one_hot(self, supernet: Any, index: int, n: int) -> Any:
         """A tensor of `n` zeros, with 1 at `index`, where the supernet is."""
 

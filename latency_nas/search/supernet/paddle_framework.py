@@ -69,6 +69,9 @@ class _Paddle(Framework):
         finally:
             paddle.set_rng_state(random_state)
 
+    def identities(self, supernet: nn.Layer) -> Callable[[nn.Layer], Mapping[str, str]]:
+        return lambda network: {}  # a program numbers its operators, and does not say which layer runs them
+
     def one_hot(self, supernet: nn.Layer, index: int, n: int) -> Any:
         return paddle.eye(n)[index]
 

@@ -15,6 +15,7 @@ from latency_nas.search.plan.space import Fuse, Space
 from latency_nas.search.supernet.choice import Choice, check_names, check_none
 from latency_nas.search.supernet.contexts import merges_equals
 from latency_nas.search.supernet.gated_nodes import GatedGraph, entangled_choices
+from latency_nas.search.supernet.identity import renamed
 from latency_nas.search.supernet.naming import Choices, Groups, Options
 from latency_nas.search.supernet.summands import same_weights
 from latency_nas.search.supernet.supernet import find_choices, framework_of, read_choices
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 Derive = Callable[[Any, Architecture], Any]
 _Calls = Callable[[Mapping[str, int]], Sequence[KernelCall]]
+_Space = tuple[Space, tuple[Choice, ...], Mapping[str, str]]  # with its choices, and the names of the network's modules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +121,18 @@ class _Configured:
         self._supernet, self._example_input, self._fuse, self._run = supernet, example_input, fuse, run
         self._elastic, self._among_modules = elastic, among_modules
         self._framework = framework_of(supernet)
-        self._spaces: dict[tuple[int, ...], tuple[Space, tuple[Choice, ...]]] = {}  # of each configuration
+        self._names = self._framework.identities(supernet)
+        self._spaces: dict[tuple[int, ...], _Space] = {}  # of each configuration that was read
         self.resting = {choice.module for choice in among_modules}  # choices that ran in no configuration so far
 
     def __call__(self, architecture: Mapping[str, int]) -> Sequence[KernelCall]:
         if not self._among_modules:
             with self._framework.unchanged(self._supernet):
                 network, example = self._configured(architecture)
-                return self._fuse(self._framework.read(network, example, run=self._run))
-        return self._space(architecture)[0].calls(architecture)
+                calls = self._fuse(self._framework.read(network, example, run=self._run))
+                return renamed(calls, self._names(network))
+        space, _, names = self._space(architecture)
+        return renamed(space.calls(architecture), names)
 
     def weighted(self) -> tuple[Choice, ...]:
         """The choices among modules and tensors; those among tensors as the first and last options show them."""
@@ -139,14 +144,15 @@ class _Configured:
         self.resting.difference_update([choice.module for choice in not_among_modules])
         return (*(choice for choice in self._among_modules if choice not in not_among_modules), *tensors.values())
 
-    def _space(self, architecture: Mapping[str, int]) -> tuple[Space, tuple[Choice, ...]]:
-        """The space of a configuration: the candidates among its modules, and its choices."""
+    def _space(self, architecture: Mapping[str, int]) -> _Space:
+        """The space of a configuration: the candidates among its modules; its choices, and names of its modules."""
         key = tuple(architecture[name] for part in self._elastic for name in part.options)
         if key not in self._spaces:
             with self._framework.unchanged(self._supernet):
                 network, example = self._configured(architecture)
                 graph, found = read_choices(network, self._among_modules, example, self._run, all_run=False)
-            self._spaces[key] = graph_space(graph, found, self._fuse), found
+                names = self._names(network)
+            self._spaces[key] = graph_space(graph, found, self._fuse), found, names
             self.resting.difference_update([choice.module for choice in found])
         return self._spaces[key]
 
@@ -171,13 +177,14 @@ class _Derived:
     def __init__(self, supernet: Any, example_input: Any, fuse: Fuse, derive: Derive) -> None:
         self._supernet, self._example_input, self._fuse, self._derive = supernet, example_input, fuse, derive
         self._framework = framework_of(supernet)
+        self._names = self._framework.identities(supernet)
 
     def __call__(self, architecture: Mapping[str, int]) -> Sequence[KernelCall]:
         with self._framework.unchanged(self._supernet):
             network = self._derive(self._supernet, Architecture(architecture))
             if not self._framework.is_module(network):
                 raise SearchError(f"Expected `derive` to give a module, but got {type(network).__name__}.")
-            return self._fuse(self._framework.read(network, self._example_input))
+            return renamed(self._fuse(self._framework.read(network, self._example_input)), self._names(network))
 
 
 def graph_space(graph: OpGraph, choices: Sequence[Choice], fuse: Fuse) -> Space:

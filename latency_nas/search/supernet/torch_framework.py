@@ -17,6 +17,7 @@ from latency_nas.graph.torch.unchanged import unchanged
 from latency_nas.search.supernet.architecture_parameters import architecture_parameters
 from latency_nas.search.supernet.choice import ElementsOf, ParameterOf
 from latency_nas.search.supernet.framework import Framework
+from latency_nas.search.supernet.identity import Identities
 from latency_nas.search.supernet.sample import Sample
 
 __all__ = ["TORCH"]
@@ -61,6 +62,9 @@ class _Torch(Framework):
 
     def unchanged(self, supernet: nn.Module) -> AbstractContextManager[None]:
         return unchanged(supernet)
+
+    def identities(self, supernet: nn.Module) -> Callable[[nn.Module], Mapping[str, str]]:
+        return Identities(supernet).names
 
     def one_hot(self, supernet: nn.Module, index: int, n: int) -> Tensor:
         device = next((parameter.device for parameter in supernet.parameters()), None)
