@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from latency_nas.search.loss.target import Target
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.projection import most_probable_within, project
-from latency_nas.search.supernet.choice import Choice, ElementsOf, ParameterOf
+from latency_nas.search.supernet.choice import Choice, ElementsOf, GatesOf, ParameterOf
+from latency_nas.search.supernet.softmax_row import SoftmaxRow
 from latency_nas.search.supernet.supernet import framework_of
 
 __all__ = ["WITHIN", "entropies", "log_probabilities", "make_argmax", "most_probable", "within_targets"]
@@ -80,7 +81,7 @@ def within_targets(
     return most_probable_within(scores, near) or project(scores, [target.budget(plan) for target, plan in targets])
 
 
-def make_argmax(architecture: Mapping[str, int], choices: Sequence[Choice], supernet: Any) -> None:
+def make_argmax(architecture: Architecture, choices: Sequence[Choice], supernet: Any) -> None:
     """Make an architecture the argmax: raise the parameter of each choice's candidate just above the others.
 
     A parameter that is the largest already is left as it is.
@@ -91,18 +92,37 @@ def make_argmax(architecture: Mapping[str, int], choices: Sequence[Choice], supe
         supernet: Supernet that has the parameters; None where a plan was attached without it.
 
     Raises:
-        SearchError: if a function gives the weights of a choice, which cannot be moved.
+        SearchError: if a function gives the weights of a choice, and neither is their parameter known nor another
+            function that makes an architecture the argmax.
     """
-    parameters = {
-        choice.module: choice.weights for choice in choices if isinstance(choice.weights, ParameterOf | ElementsOf)
-    }
-    n_sampled = sum(choice.weights is None for choice in choices)
-    if supernet is None or not choices or len(parameters) + n_sampled < len(choices):
+    if supernet is None or not choices:
         raise SearchError(
-            "Expected architecture parameters that can be moved, but a function gives the weights of choices: take "
-            "the architecture that latency.project() gives."
+            "Expected a supernet whose architecture parameters can be moved, but the weights were given with a plan: "
+            "take the architecture that latency.project() gives."
         )
     framework = framework_of(supernet)
-    for name, parameter in parameters.items():
-        if int(parameter(supernet).argmax()) != architecture[name]:
-            framework.raise_above(supernet, parameter, architecture[name], _MARGIN)
+    rows: dict[str, SoftmaxRow] = {}
+    for choice in choices:
+        if choice.weights is None or isinstance(choice.weights, ParameterOf | ElementsOf) or _setter(choice):
+            continue
+        row = framework.softmax_row(supernet, choice.weights, logits=choice.logits)
+        if row is None:
+            raise SearchError(
+                f"Expected weights of `{choice.module}` that can be moved, which are the softmax of as many numbers of "
+                f"one parameter, but a function gives others: give groups_of or options_of `set_architecture`, a "
+                f"function of the supernet and an architecture that makes it the argmax, or take the architecture that "
+                f"latency.project() gives."
+            )
+        rows[choice.module] = row
+    for name, row in rows.items():
+        framework.raise_element(row, architecture[name], _MARGIN)
+    for choice in choices:
+        weights, index = choice.weights, architecture[choice.module]
+        if isinstance(weights, ParameterOf | ElementsOf) and int(weights(supernet).argmax()) != index:
+            framework.raise_above(supernet, weights, index, _MARGIN)
+    for setter in dict.fromkeys(filter(None, map(_setter, choices))):
+        setter(supernet, architecture)
+
+
+def _setter(choice: Choice) -> Callable[[Any, Architecture], object] | None:
+    return choice.weights.set_architecture if isinstance(choice.weights, GatesOf) else None

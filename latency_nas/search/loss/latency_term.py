@@ -155,8 +155,9 @@ class LatencyTerm(ConfiguredTerm):
             The architecture, which `architecture` now gives as well: choice -> the index of its candidate.
 
         Raises:
-            SearchError: in the cases of `project`, if a function gives the weights of a choice, so that they cannot be
-                changed, or if two choices share their parameters.
+            SearchError: in the cases of `project`; if a function gives the weights of a choice, which are not the
+                softmax of as many numbers of one parameter, without a `set_architecture` (see `groups_of`); if two
+                choices share their parameters, or `set_architecture` makes another architecture the argmax.
         """
         found = self.project(within=within)
         make_argmax(found, self.choices, self._supernet[0] if self._supernet else None)
@@ -165,8 +166,9 @@ class LatencyTerm(ConfiguredTerm):
                 picked.use(found)
         if differing := [name for name, index in self.architecture().items() if found[name] != index]:
             raise SearchError(
-                f"Expected each choice to have architecture parameters of its own, but {', '.join(differing)} share "
-                f"theirs with another choice: name them as one choice of several places."
+                f"Expected each choice to have architecture parameters of its own, which `set_architecture` sets where "
+                f"it is given, but {', '.join(differing)} still differ: name choices that share parameters as one "
+                f"choice of several places."
             )
         return found
 

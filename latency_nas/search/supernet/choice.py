@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from latency_nas.errors import SearchError
+from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.supernet.module_path import module_at
 from latency_nas.search.supernet.sample import Sample
 
@@ -137,10 +138,13 @@ class GatesOf:
     Args:
         gates: Function of the supernet that gives the gates of each choice by its name.
         key: Name of the choice.
+        set_architecture: Function of the supernet and an architecture that makes it the argmax of the gates; None
+            where the gates are the softmax of a parameter's numbers, which can be moved.
     """
 
     gates: Callable[[Any], Mapping[str, Any]]
     key: str
+    set_architecture: Callable[[Any, Architecture], object] | None = None
 
     def __call__(self, supernet: Any) -> Any:
         """The gates, of shape ``(candidates,)``."""

@@ -10,6 +10,7 @@ from typing import Any
 from latency_nas.graph import OpGraph
 from latency_nas.search.supernet.choice import ElementsOf, ParameterOf
 from latency_nas.search.supernet.sample import Sample
+from latency_nas.search.supernet.softmax_row import SoftmaxRow
 
 __all__ = ["Framework"]
 
@@ -88,6 +89,23 @@ class Framework(ABC):
     @abstractmethod
     def raise_above(self, supernet: Any, weights: ParameterOf | ElementsOf, index: int, margin: float) -> None:
         """Set one number of a choice's architecture parameters to the largest plus `margin`."""
+
+    @abstractmethod
+    def softmax_row(self, supernet: Any, weights: Callable[[Any], Any], *, logits: bool) -> SoftmaxRow | None:
+        """The architecture parameters whose softmax a choice's gates are.
+
+        Args:
+            supernet: Network that is searched.
+            weights: Function of it that gives the weights of the choice.
+            logits: Whether the gates are the softmax of the weights, and not the weights themselves.
+
+        Returns:
+            The parameters; None if the gates depend on several parameters, or in another way.
+        """
+
+    @abstractmethod
+    def raise_element(self, row: SoftmaxRow, index: int, margin: float) -> None:
+        """As `raise_above`, for architecture parameters that a function reads; the largest one stays as it is."""
 
     @abstractmethod
     def read_by(self, supernet: Any, weights: Callable[[Any], Any]) -> set[str]:

@@ -143,7 +143,7 @@ def _middles(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def _first(tensor: Tensor) -> float:
-    return float(tensor[(0,) * tensor.dim()])
+    return float(tensor.flatten()[0])
 
 
 def _is_part(tensor: Tensor, whole: Tensor) -> bool:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from latency_nas.errors import SearchError
+from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.supernet.choice import Choice, GatesOf
 
 __all__ = ["Choices", "Configure", "Gates", "Groups", "Options", "groups_of", "options_of"]
 
 Gates = Callable[[Any], Mapping[str, Any]]
 Configure = Callable[[Any, dict[str, Any]], Any]
+SetArchitecture = Callable[[Any, Architecture], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,7 @@ class Groups:
 
     modules: Mapping[str, tuple[Any, ...]]
     gates: Gates | None
+    set_architecture: SetArchitecture | None = None
 
     def choices(self, supernet: Any, modules: Mapping[str, Any]) -> list[Choice]:
         """The choices of a supernet.
@@ -45,7 +48,7 @@ class Groups:
                         f"{type(module).__name__} is not."
                     )
             candidates = _named([None if module is None else names[id(module)] for module in group])
-            weights = None if self.gates is None else GatesOf(self.gates, key)
+            weights = None if self.gates is None else GatesOf(self.gates, key, self.set_architecture)
             found.append(Choice(module=key, candidates=candidates, weights=weights, logits=False))
         return found
 
@@ -57,6 +60,7 @@ class Options:
     options: Mapping[str, tuple[Any, ...]]
     configure: Configure
     gates: Gates | None
+    set_architecture: SetArchitecture | None = None
 
     def choices(self, supernet: Any) -> list[Choice]:
         """The choices of a supernet.
@@ -68,7 +72,7 @@ class Options:
         return [
             Choice(
                 module=name, candidates=tuple(map(str, values)), logits=False, among_options=True,
-                weights=None if self.gates is None else GatesOf(self.gates, name),
+                weights=None if self.gates is None else GatesOf(self.gates, name, self.set_architecture),
             )
             for name, values in self.options.items()
         ]  # fmt: skip
@@ -77,14 +81,22 @@ class Options:
 Choices = Choice | Groups | Options | Sequence[Choice | Groups | Options]
 
 
-def groups_of(modules_by_name: Mapping[str, Iterable[Any]], *, gates: Gates | None = None) -> Groups:
+def groups_of(
+    modules_by_name: Mapping[str, Iterable[Any]],
+    *,
+    gates: Gates | None = None,
+    set_architecture: SetArchitecture | None = None,
+) -> Groups:
     """Say where a supernet chooses among modules, for `LatencyLoss.attach(choices=...)`.
 
     Args:
         modules_by_name: Candidates of each choice by its name: modules in a ``ModuleList``, a ``ModuleDict`` or a list,
             with None for a candidate that runs nothing.
         gates: Function of the supernet that gives the weights of each choice by its name. The weights of one choice sum
-            to one and carry gradients. Leave it out where the supernet samples paths, which `LatencyLoss.price` prices.
+            to one and carry gradients. Leave it out where the supernet samples paths (see `LatencyLoss.use_config`).
+        set_architecture: Function of the supernet and an architecture (choice -> index) that makes it the argmax of
+            `gates`, for `LatencyLoss.discretize`. It is not needed where the gates of each choice are the softmax of
+            as many numbers of one parameter: these are found by autograd.
 
     Example:
         >>> choices = groups_of({"first": net.blocks[0].ops},
@@ -97,10 +109,17 @@ def groups_of(modules_by_name: Mapping[str, Iterable[Any]], *, gates: Gates | No
             for name, group in modules_by_name.items()
         },
         gates=gates,
+        set_architecture=set_architecture,
     )
 
 
-def options_of(options: Mapping[str, Sequence[Any]], configure: Configure, *, gates: Gates | None = None) -> Options:
+def options_of(
+    options: Mapping[str, Sequence[Any]],
+    configure: Configure,
+    *,
+    gates: Gates | None = None,
+    set_architecture: SetArchitecture | None = None,
+) -> Options:
     """Say how a supernet is configured (elastic kernels, widths ...), for `LatencyLoss.attach(choices=...)`.
 
     Args:
@@ -109,13 +128,19 @@ def options_of(options: Mapping[str, Sequence[Any]], configure: Configure, *, ga
             returns what runs: the supernet itself, or a module that was taken out of it. Where the input depends on the
             configuration, as a resolution does, it returns a pair of the module and its example input.
         gates: Function of the supernet that gives the weights of each choice by its name, as in `groups_of`.
+        set_architecture: Function that makes an architecture the argmax of `gates`, as in `groups_of`.
 
     Example:
         >>> choices = options_of({"depth": (2, 3, 4)}, lambda net, config: net.subnet(**config))  # doctest: +SKIP
         >>> latency.attach(net, x, choices=choices)                                               # doctest: +SKIP
         >>> latency.price({"depth": 3}).latency_ms                                                # doctest: +SKIP
     """
-    return Options(options={name: tuple(values) for name, values in options.items()}, configure=configure, gates=gates)
+    return Options(
+        options={name: tuple(values) for name, values in options.items()},
+        configure=configure,
+        gates=gates,
+        set_architecture=set_architecture,
+    )
 
 
 def _named(names: Sequence[Sequence[str] | None]) -> tuple[str | None, ...]:

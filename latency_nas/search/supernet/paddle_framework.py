@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -15,6 +16,7 @@ from latency_nas.graph.restored import restored
 from latency_nas.search.supernet.choice import ElementsOf, ParameterOf
 from latency_nas.search.supernet.framework import Framework
 from latency_nas.search.supernet.paddle_gates import PaddleSample
+from latency_nas.search.supernet.softmax_row import SoftmaxRow, elements_of_softmax
 
 __all__ = ["PADDLE"]
 
@@ -84,6 +86,34 @@ class _Paddle(Framework):
         flat = values.reshape(-1) if weights.row is None else values[weights.row]
         flat[index + (weights.span or (0, 0))[0]] = above
         whole.set_value(values)
+
+    def softmax_row(self, supernet: nn.Layer, weights: Callable[[Any], Any], *, logits: bool) -> SoftmaxRow | None:
+        def gates() -> Any:
+            given = weights(supernet)
+            return nn.functional.softmax(given) if logits else given
+
+        parameters = [parameter for parameter in supernet.parameters() if not parameter.stop_gradient]
+        slopes = paddle.grad(gates().sum(), parameters, allow_unused=True)
+        leaves = [leaf for leaf, slope in zip(parameters, slopes, strict=True) if slope is not None]
+        if len(leaves) != 1:
+            return None
+        [leaf] = leaves
+        before = leaf.numpy()
+        try:
+            leaf.set_value(np.zeros_like(before))
+            given = gates()
+            rows = [paddle.grad(gate, [leaf], retain_graph=True)[0].flatten().numpy() for gate in given]
+            elements = elements_of_softmax(given.numpy(), np.stack(rows))
+        finally:
+            leaf.set_value(before)
+        return None if elements is None else SoftmaxRow(leaf, elements)
+
+    def raise_element(self, row: SoftmaxRow, index: int, margin: float) -> None:
+        values = row.tensor.numpy().copy()
+        numbers = values.reshape(-1)[list(row.elements)]
+        if numbers.argmax() != index:
+            values.reshape(-1)[row.elements[index]] = numbers.max() + margin
+            row.tensor.set_value(values)
 
     def read_by(self, supernet: nn.Layer, weights: Callable[[Any], Any]) -> set[str]:
         return set()  # no weights are followed through a program

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from latency_nas.search.supernet.choice import ElementsOf, ParameterOf
 from latency_nas.search.supernet.framework import Framework
 from latency_nas.search.supernet.identity import Identities
 from latency_nas.search.supernet.sample import Sample
+from latency_nas.search.supernet.softmax_row import SoftmaxRow, elements_of_softmax
 
 __all__ = ["TORCH"]
 
@@ -76,6 +78,33 @@ class _Torch(Framework):
         if isinstance(weights, ElementsOf):
             weights, index = weights.parts[index], 0
         weights(supernet)[index] = above  # of a view, so that the parameter itself is changed
+
+    def softmax_row(self, supernet: nn.Module, weights: Callable[[Any], Any], *, logits: bool) -> SoftmaxRow | None:
+        def gates() -> Tensor:
+            given: Tensor = weights(supernet)
+            return given.softmax(-1) if logits else given
+
+        with self.unchanged(supernet), torch.enable_grad():
+            leaves = architecture_parameters(lambda: gates().sum())
+            if len(leaves) != 1:
+                return None
+            [leaf] = leaves
+            before = leaf.detach().clone()
+            try:
+                leaf.data.zero_()  # leaves the version, by which autograd notices changes, as it was
+                given = gates()
+                slopes = [torch.autograd.grad(gate, leaf, retain_graph=True)[0].reshape(-1) for gate in given]
+                elements = elements_of_softmax(given.tolist(), torch.stack(slopes).tolist())
+            finally:
+                leaf.data.copy_(before)
+        return None if elements is None else SoftmaxRow(leaf, elements)
+
+    @torch.no_grad()
+    def raise_element(self, row: SoftmaxRow, index: int, margin: float) -> None:
+        numbers = row.tensor.reshape(-1)[list(row.elements)]
+        if int(numbers.argmax()) != index:
+            place = np.unravel_index(row.elements[index], row.tensor.shape)
+            row.tensor[tuple(map(int, place))] = numbers.max() + margin
 
     def read_by(self, supernet: nn.Module, weights: Callable[[Any], Any]) -> set[str]:
         with torch.enable_grad():

@@ -217,12 +217,6 @@ def test_groups_and_options_name_the_same_choices(framework: Framework) -> None:
         dict(zip(latency.plan.choices, (3, 0, 1), strict=True))
     ))  # fmt: skip
     assert named.config(named.project()) == dict(named.project())
-    with pytest.raises(SearchError) as caught:
-        named.discretize()
-    assert str(caught.value) == (
-        "Expected architecture parameters that can be moved, but a function gives the weights of choices: take the "
-        "architecture that latency.project() gives."
-    )
 
 
 def test_modules_and_options_together(framework: Framework) -> None:
@@ -460,6 +454,68 @@ def test_project_names_what_discretize_makes(framework: Framework) -> None:
     for block, was, index in zip(net.blocks, before, projected.values(), strict=True):
         changed = np.flatnonzero(np.asarray(block.alpha.detach()) != was).tolist()
         assert changed in ([], [index])
+
+
+def gates_of(net: Any, framework: Framework, *, temperature: float = 1.0, shift: float = 0.0) -> dict[str, Any]:
+    """Gates of the blocks, which a function makes of their parameters."""
+    alphas = {f"block{number}": block.alpha for number, block in enumerate(net.blocks)}
+    shifts = framework.example.flatten()[:4] + framework.example.exp().flatten().cumsum(0)[:4] * shift  # 1, 2, 3, 4
+    return {name: framework.softmax(alpha / temperature + shifts) for name, alpha in alphas.items()}
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0])
+def test_gates_of_a_function_are_discretized(framework: Framework, temperature: float) -> None:
+    """Where they are the softmax of a row, autograd knows the row; saturated gates have no slopes of their own."""
+    net = framework.net()
+    groups = groups_of(
+        {f"block{number}": block.candidates for number, block in enumerate(net.blocks)},
+        gates=lambda net: gates_of(net, framework, temperature=temperature / 100),
+    )
+    net, latency = framework.attached(net, how={"choices": groups})
+    latency.target_ms = 0.7 * latency.plan.bounds_ms()[0] + 0.3 * latency.plan.bounds_ms()[1]
+    before = [np.asarray(block.alpha.detach()).copy() for block in net.blocks]
+    projected = latency.project()
+    assert projected != latency.architecture()
+    assert latency.discretize() == projected == latency.architecture()
+    assert latency.argmax_ms() <= latency.target_ms
+    for block, was, index in zip(net.blocks, before, projected.values(), strict=True):
+        alpha = np.asarray(block.alpha.detach())
+        assert alpha.argmax() == index
+        assert np.flatnonzero(alpha != was).tolist() in ([], [index])
+
+
+def test_gates_that_are_no_softmax_are_set_by_the_user(framework: Framework) -> None:
+    net, calls = framework.net(), []
+    modules = {f"block{number}": block.candidates for number, block in enumerate(net.blocks)}
+
+    def set_architecture(net: Any, architecture: Architecture) -> None:
+        calls.append(dict(architecture))
+        for block, index in zip(net.blocks, architecture.values(), strict=True):
+            row = np.zeros(4, "float32")
+            row[index] = 9.0
+            is_torch = isinstance(block.alpha, torch.Tensor)
+            block.alpha.data.copy_(torch.from_numpy(row)) if is_torch else block.alpha.set_value(row)
+
+    def attached(**more: Any) -> Any:
+        gates = lambda net: gates_of(net, framework, shift=0.5)  # noqa: E731
+        return framework.attached(net, how={"choices": groups_of(modules, gates=gates, **more)})[1]
+
+    latency = attached()
+    values = [np.asarray(block.alpha.detach()).copy() for block in net.blocks]
+    with pytest.raises(SearchError) as caught:
+        latency.discretize()
+    assert str(caught.value) == (
+        "Expected weights of `block0` that can be moved, which are the softmax of as many numbers of one parameter, "
+        "but a function gives others: give groups_of or options_of `set_architecture`, a function of the supernet and "
+        "an architecture that makes it the argmax, or take the architecture that latency.project() gives."
+    )
+    assert all(np.array_equal(block.alpha.detach(), was) for block, was in zip(net.blocks, values, strict=True))
+    latency = attached(set_architecture=set_architecture)
+    found = latency.discretize()
+    assert calls == [found]
+    assert latency.architecture() == found
+    with pytest.raises(SearchError, match=r"which `set_architecture` sets where it is given, but block0"):
+        attached(set_architecture=lambda net, architecture: None).discretize()
 
 
 def test_a_search_is_drawn_to_its_target(framework: Framework) -> None:

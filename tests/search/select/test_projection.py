@@ -173,8 +173,8 @@ def test_discretizing_needs_parameters() -> None:
     with pytest.raises(SearchError) as raised:
         latency.discretize(within=0.5)
     assert str(raised.value) == (
-        "Expected architecture parameters that can be moved, but a function gives the weights of choices: take the "
-        "architecture that latency.project() gives."
+        "Expected a supernet whose architecture parameters can be moved, but the weights were given with a plan: take "
+        "the architecture that latency.project() gives."
     )
 
 
