@@ -22,6 +22,7 @@ class Framework(ABC):
     lists: tuple[type[Any], ...]  # classes of lists and dictionaries of modules
     parameter_lists: tuple[type[Any], ...]  # classes of lists of parameters
     with_matrices: tuple[type[Any], ...]  # classes of layers whose weights are matrices
+    softmaxes: tuple[type[Any], ...]  # classes of layers that compute a softmax
     sample: type[Sample]  # catches the gates that a supernet of this framework draws
 
     @abstractmethod

@@ -137,9 +137,11 @@ def _is_inside(tensor: Tensor, whole: Tensor) -> bool:
 
 def _middles(tensor: Tensor) -> Iterator[Tensor]:
     """A tensor with its whole kernel, and with each smaller middle of it."""
-    sizes = tensor.shape[2:]
-    for cut in range((min(sizes, default=1) + 1) // 2):
-        yield tensor[(..., *(slice(cut, size - cut) for size in sizes))]
+    for cut in range((min(tensor.shape[2:], default=1) + 1) // 2):
+        middle = tensor
+        for axis in range(2, tensor.dim()):
+            middle = middle.narrow(axis, cut, tensor.shape[axis] - 2 * cut)
+        yield middle
 
 
 def _first(tensor: Tensor) -> float:

@@ -11,6 +11,9 @@ from latency_nas.search.supernet.styles.shared_matrix import matrices_of
 
 __all__ = ["Inventory", "inventory_of", "lines_for"]
 
+# parts of the names of parameters that weigh options, not modules
+_OF_OPTIONS = ("width", "channel", "depth", "expan", "kernel", "resol", "ratio")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
@@ -58,6 +61,9 @@ def lines_for(found: Inventory, softmax: str) -> str:
         found: Parts of the supernet.
         softmax: Softmax of a tensor ``{0}``, as a user of the framework writes it.
     """
+    of_options = (name for name in [*found.matrices, *found.vectors] if any(map(name.lower().count, _OF_OPTIONS)))
+    if (weights := next(of_options, None)) is not None:
+        return _options(weights, found, softmax)
     for vector, length in found.vectors.items():
         group = _group_beside(vector, length, found)
         if group is not None:
@@ -80,12 +86,7 @@ def lines_for(found: Inventory, softmax: str) -> str:
             )
     weights = next(iter([*found.matrices, *found.vectors]), None)
     if weights is not None:  # no list has as many modules, so these are weights of widths, depths or other options
-        row = f"{_expression('net', weights)}{'[0]' if weights in found.matrices else ''}"
-        n = found.matrices[weights][1] if weights in found.matrices else found.vectors[weights]
-        return _attach(
-            f"options_of({{'width0': WIDTHS}}, configure, gates=lambda net: {{'width0': {softmax.format(row)}}})",
-            f"with an entry of {n} options for each choice; configure(net, config) sets them and returns what runs",
-        )
+        return _options(weights, found, softmax)
     if found.lists:
         length, name = max((length, name) for name, length in found.lists.items())
         flat = (
@@ -100,6 +101,16 @@ def lines_for(found: Inventory, softmax: str) -> str:
     return _attach(
         "options_of({'depth': (2, 3, 4)}, lambda net, config: net.subnet(**config))",
         "where the function returns what runs for a configuration",
+    )
+
+
+def _options(weights: str, found: Inventory, softmax: str) -> str:
+    """The lines for a vector or a matrix of weights of options."""
+    row = f"{_expression('net', weights)}{'[0]' if weights in found.matrices else ''}"
+    n = found.matrices[weights][1] if weights in found.matrices else found.vectors[weights]
+    return _attach(
+        f"options_of({{'width0': WIDTHS}}, configure, gates=lambda net: {{'width0': {softmax.format(row)}}})",
+        f"with an entry of {n} options for each choice; configure(net, config) sets them and returns what runs",
     )
 
 

@@ -26,6 +26,7 @@ class _Paddle(Framework):
     lists = (nn.LayerList, nn.LayerDict)
     parameter_lists = (nn.ParameterList,)
     with_matrices = (nn.Linear, nn.Embedding)
+    softmaxes = (nn.Softmax,)
     sample = PaddleSample
 
     def is_module(self, value: Any) -> bool:

@@ -143,7 +143,13 @@ def _left(choices: Sequence[Choice], not_run: Sequence[str]) -> list[Choice]:
 
 def _listed(found: Inventory) -> str:
     """The parts of a supernet in a sentence."""
+    beside = [
+        f"`{name}` ({n})"
+        for name, n in found.children.items()
+        if any((vector.rpartition(".")[0], length) == (name, n) for vector, length in found.vectors.items())
+    ]
     parts = {
+        **({"children of a module beside a vector of their number": beside} if beside else {}),
         "lists of modules": [f"`{name}` ({n} modules)" for name, n in found.lists.items()],
         "parameter vectors": [f"`{name}` ({n})" for name, n in found.vectors.items()],
         "matrices": [f"`{name}` ({rows} x {columns})" for name, (rows, columns) in found.matrices.items()],

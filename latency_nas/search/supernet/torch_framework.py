@@ -30,6 +30,7 @@ class _Torch(Framework):
     lists = (nn.ModuleList, nn.ModuleDict)
     parameter_lists = (nn.ParameterList,)
     with_matrices = (nn.Linear, nn.Embedding)
+    softmaxes = (nn.Softmax,)
     sample = Sample
 
     def is_module(self, value: Any) -> bool:

@@ -416,7 +416,8 @@ def test_clear_errors() -> None:
         PaddleLatencyLoss(table()).attach(nn.Sequential(nn.LayerList([nn.ReLU(), nn.ReLU()])), paddle.zeros(SHAPE))
     assert str(nothing.value) == (
         "Expected Sequential to be a supernet of a known style (a module with a list of candidates and a parameter "
-        "vector of its own; matrices with a row for each list of candidates in a cell; lists of lists of candidates, "
+        "vector of its own; a module whose children are candidates, with a parameter vector of its own; "
+        "matrices with a row for each list of candidates in a cell; lists of lists of candidates, "
         "without architecture parameters), but it is none. Found: lists of modules: `0` (2 modules); parameter "
         "vectors: none; matrices: none. Name the choices: latency.attach(supernet, x, choices=groups_of({'0': "
         "supernet[0]})) (with an entry for each choice, and gates=... where there are weights; if the list holds n "

@@ -18,9 +18,9 @@ from tests.supernets import EXAMPLE, ChainNet, MadeUp, MatrixNet, MixedOp, candi
 
 NOTHING_FOUND = (
     "Expected {kind} to be a supernet of a known style (a module with a list of candidates and a parameter vector of "
-    "its own; matrices with a row for each list of candidates in a cell; lists of lists of candidates, without "
-    "architecture parameters), but it is none. Found: lists of modules: {lists}; parameter vectors: {vectors}; "
-    "matrices: {matrices}. Name the choices: {lines}"
+    "its own; a module whose children are candidates, with a parameter vector of its own; matrices with a row for each "
+    "list of candidates in a cell; lists of lists of candidates, without architecture parameters), but it is none. "
+    "Found: lists of modules: {lists}; parameter vectors: {vectors}; matrices: {matrices}. Name the choices: {lines}"
 )
 BESIDE = (
     "latency.attach(supernet, x, choices=groups_of({'1': supernet[1].ops}, "
@@ -113,12 +113,12 @@ class FlatSpos(nn.Module):
 
 
 class Children(nn.Module):
-    """Its candidates are its children, beside one vector of that length."""
+    """Its candidates are its children, beside one vector of that length, but nothing says that they are no layers."""
 
     def __init__(self) -> None:
         super().__init__()
-        for number, candidate in enumerate(candidates_of(1, 3)):
-            self.add_module(f"op{number}", candidate)
+        for name, candidate in zip("abc", candidates_of(1, 3), strict=True):
+            self.add_module(name, candidate)
         self.alpha = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,6 +137,15 @@ class TwoRows(MatrixNet):
         for block, row in zip(self.blocks, self.matrix.softmax(1), strict=False):
             x = block(x, row)
         return self.head(x)
+
+
+class WidthsBesideLists(MatrixNet):
+    """Weights of widths, beside lists that could be taken for their candidates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.matrix
+        self.width_attentions = nn.Parameter(torch.zeros(2, 3))
 
 
 class Widths(nn.Module):
@@ -171,6 +180,16 @@ def test_the_lines_that_are_suggested_attach_the_supernet(
     exec(line, {"supernet": supernet, "latency": latency, "x": EXAMPLE, **names})  # noqa: S102
     assert dict(zip(latency.plan.choices, map(len, latency.plan.candidates), strict=True)) == choices
     latency.expected().backward()
+
+
+def test_weights_of_widths_are_not_suggested_for_modules() -> None:
+    with pytest.raises(SearchError, match=r"choices=options_of\(\{'width0': WIDTHS\}, .* net\.width_attentions\[0\]"):
+        find_choices(WidthsBesideLists())
+
+
+def test_children_beside_a_vector_are_listed() -> None:
+    with pytest.raises(SearchError, match=r"Found: children of a module beside a vector of their number: `1` \(3\); "):
+        find_choices(nn.Sequential(nn.ReLU(), Children()))
 
 
 def test_a_flat_list_gets_the_lines_that_name_its_choices() -> None:

@@ -9,9 +9,9 @@ from latency_nas.search.supernet.choice import Choice, ParameterOf
 from latency_nas.search.supernet.framework import Framework
 from latency_nas.search.supernet.styles.module_groups import names_in, vectors_of
 
-__all__ = ["find_per_op_alphas"]
+__all__ = ["USUAL_NAMES", "add_place", "find_per_op_alphas"]
 
-_USUAL_NAMES = ("alpha", "theta", "arch")  # parts of the usual names, by which one of several vectors is selected
+USUAL_NAMES = ("alpha", "theta", "arch")  # parts of the usual names, by which one of several vectors is selected
 
 
 def find_per_op_alphas(supernet: Any, framework: Framework) -> tuple[Choice, ...]:
@@ -33,15 +33,30 @@ def find_per_op_alphas(supernet: Any, framework: Framework) -> tuple[Choice, ...
             continue
         ((key, group),) = lists
         fitting = [vector for vector, length in vectors_of(module, framework).items() if length == len(group)]
-        usual = [vector for vector in fitting if any(word in vector.lower() for word in _USUAL_NAMES)]
+        usual = [vector for vector in fitting if any(word in vector.lower() for word in USUAL_NAMES)]
         chosen = fitting if len(fitting) == 1 else usual
         if len(chosen) == 1:
             path = f"{name}.{key}" if name else key
-            candidates, parameter = names_in(path, group, framework), id(getattr(module, chosen[0]))
-            first, weights = found.get(parameter), ParameterOf(name, chosen[0])
-            found[parameter] = (
-                Choice(module=name, candidates=candidates, weights=weights, sample=framework.sample(name))
-                if first is None
-                else replace(first, others=(*first.others, candidates), sample=None)  # each place draws its own
+            choice = Choice(
+                module=name,
+                candidates=names_in(path, group, framework),
+                weights=ParameterOf(name, chosen[0]),
+                sample=framework.sample(name),
             )
+            add_place(found, choice, getattr(module, chosen[0]))
     return tuple(found.values())
+
+
+def add_place(found: dict[int, Choice], choice: Choice, parameter: Any) -> None:
+    """Add a choice, or a place to the one that has the same parameter.
+
+    Args:
+        found: Id of a parameter -> its choice.
+        choice: Choice in one place.
+        parameter: Its architecture parameters.
+    """
+    first = found.get(id(parameter))
+    found[id(parameter)] = (
+        choice if first is None
+        else replace(first, others=(*first.others, choice.candidates), sample=None)  # each place draws its own
+    )  # fmt: skip
