@@ -256,7 +256,8 @@ class KnownArchitectures:
                 self.undecided = slot[0]
                 raise SearchError(
                     f"Expected what a layer runs to depend on a few choices, but `{slot[0]}` depends on "
-                    f"{len(layer.parts)} of them: {n_cases} cases."
+                    f"{len(layer.parts)} of them: {n_cases} cases. Layers that a configured network numbers anew are "
+                    f"known by the supernet's weights, if it keeps these."
                 )
             wanted |= layer.unseen
         paths = [

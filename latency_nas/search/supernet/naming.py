@@ -125,8 +125,10 @@ def options_of(
     Args:
         options: Options of each choice by its name.
         configure: Function of the supernet and a configuration (choice -> option) that sets the configuration and
-            returns what runs: the supernet itself, or a module that was taken out of it. Where the input depends on the
-            configuration, as a resolution does, it returns a pair of the module and its example input.
+            returns what runs: the supernet itself, or a module that was taken out of it. A module may number its
+            layers anew: they are known by the weights that they share with the supernet or copy from it. Where the
+            input depends on the configuration, as a resolution does, it returns a pair of the module and its example
+            input.
         gates: Function of the supernet that gives the weights of each choice by its name, as in `groups_of`.
         set_architecture: Function that makes an architecture the argmax of `gates`, as in `groups_of`.
 
