@@ -33,6 +33,9 @@ from .search.loss.penalty import Factor as Factor
 from .search.loss.schedule import Schedule as Schedule
 from .search.loss.targets import Targets as Targets
 from .search.plan.candidate_costs import plan_of_candidates as plan_of_candidates
+from .search.plan.limits import CountLimit as CountLimit
+from .search.plan.limits import SumLimit as SumLimit
+from .search.plan.limits import UnlikeLimit as UnlikeLimit
 from .search.plan.plan import CostPlan as CostPlan
 from .search.select.best import best as best
 from .search.select.budget import Budget as Budget

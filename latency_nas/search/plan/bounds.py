@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import fsum, prod
+from math import fsum, inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
+from latency_nas.search.plan.limits import LimitRow
 
 __all__ = ["Table", "check_states", "extreme_sums"]
 
 _MAX_STATES = 2_000_000  # architectures of choices that depend on each other
+_N_DIGITS = 9  # after the point, to which sums of weights are equal
 
 Table = tuple[tuple[int, ...], NDArray[np.float64]]  # numbers of choices, and costs with an axis for each
 
 
-def extreme_sums(tables: Sequence[Table], sizes: Sequence[int], names: Sequence[str]) -> tuple[float, float]:
-    """The smallest and the largest sum of one cell of each table, over all architectures.
+def extreme_sums(
+    tables: Sequence[Table], sizes: Sequence[int], names: Sequence[str], limits: Sequence[LimitRow] = ()
+) -> tuple[float, float]:
+    """The smallest and the largest sum of one cell of each table, over all architectures within limits.
 
     The choices are eliminated one by one (bucket elimination): the tables of a choice are added up, and the sum is
     replaced by its maximum over the choice's candidates. The choice whose sum has the fewest cells goes first.
@@ -28,15 +32,45 @@ def extreme_sums(tables: Sequence[Table], sizes: Sequence[int], names: Sequence[
             candidates.
         sizes: Number of candidates of each choice.
         names: Names of the choices.
+        limits: Limits on choices.
 
     Raises:
-        SearchError: if too many choices depend on each other at once.
+        SearchError: if too many choices depend on each other at once, or no architecture keeps the limits.
 
     References:
         Dechter, Bucket elimination: A unifying framework for reasoning, Artificial Intelligence 113, 1999.
     """
-    smallest = -_largest_sum([(rows, -table) for rows, table in tables], sizes, names)
-    return smallest, _largest_sum(tables, sizes, names)
+    allowed, sizes, names = _with_sums(limits, sizes, names)
+    largest = _largest_sum([*tables, *allowed], sizes, names)
+    if largest == -inf:
+        raise SearchError("Expected limits on choices that an architecture can keep, but none keeps all of them.")
+    return -_largest_sum([*((rows, -table) for rows, table in tables), *allowed], sizes, names), largest
+
+
+def _with_sums(
+    limits: Sequence[LimitRow], sizes: Sequence[int], names: Sequence[str]
+) -> tuple[list[Table], list[int], list[str]]:
+    """Limits as tables of 0 and, where one is not kept, -inf; and the choices with one more for each sum of weights.
+
+    The candidates of such a choice are the values of the sum of a limit's first weights. A table joins it to the sum
+    before and to the choice between, so that a limit of many choices takes small tables only.
+    """
+    tables, all_sizes, all_names = list[Table](), list(sizes), list(names)
+    for limit in limits:
+        before, values = list[int](), np.zeros(1)
+        for number, (name, weights) in enumerate(limit.weights, 1):
+            axes = [*before, names.index(name)]
+            sums = np.round(np.add.outer(values, weights), _N_DIGITS)
+            kept = (sums >= limit.lower - limit.slack) & (sums <= limit.upper + limit.slack)
+            if number < len(limit.weights):
+                values = np.unique(sums)
+                before = [len(all_sizes)]
+                axes, kept = [*axes, *before], sums[..., None] == values
+                all_sizes.append(len(values))
+                all_names.append(f"the sum up to {name}")
+            table = np.where(kept, 0.0, -inf).reshape([all_sizes[axis] for axis in axes])
+            tables.append((tuple(sorted(axes)), table.transpose(np.argsort(axes))))
+    return tables, all_sizes, all_names
 
 
 def check_states(rows: Sequence[int], sizes: Sequence[int], names: Sequence[str]) -> None:

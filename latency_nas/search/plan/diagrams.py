@@ -64,6 +64,20 @@ class Diagrams:
         """The function that is the index of a choice's candidate."""
         return self._choices[number]
 
+    def branch(self, number: int, functions: Sequence[Diagram]) -> Diagram:
+        """As `select`, for functions of later choices only: nothing has to be applied."""
+        return self._node(number, tuple(functions))
+
+    def first_choice(self, function: Diagram) -> int | None:
+        """The first choice that a function depends on; None for a constant."""
+        number = self._nodes[function][0]
+        return None if number == len(self.sizes) else number
+
+    def children(self, function: Diagram, number: int) -> tuple[Diagram, ...]:
+        """The function that is left of one for each candidate of a choice, which is its first or one before it."""
+        first, children = self._nodes[function]
+        return children if first == number else (function,) * self.sizes[number]
+
     def select(self, number: int, functions: Sequence[Diagram]) -> Diagram:
         """The function of the candidate that a choice has."""
         if len(set(functions)) == 1:

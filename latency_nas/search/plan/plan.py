@@ -19,6 +19,7 @@ from latency_nas.kernel import LATENCY, Quantity
 from latency_nas.search.plan.architecture import check_gates, indices_of
 from latency_nas.search.plan.bounds import Table, extreme_sums
 from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.limits import LimitRow
 from latency_nas.search.plan.plan_file import read_plan, write_plan
 from latency_nas.search.plan.plan_text import plan_text
 from latency_nas.search.plan.products import leave_one_out
@@ -48,6 +49,8 @@ class CostPlan:
         expected_error: Error of the table's whole networks; None where it is not known.
         quantity: Quantity that the costs are of.
         n_checked: Number of random architectures that were read anew and run the kernels that the plan prices.
+        n_fitted: Number of derived networks whose kernels the plan explains; 0 where it is that of paths.
+        limits: Limits on choices that architectures keep, in `bounds` as in all that searches or draws them.
 
     Raises:
         SearchError: if the lengths differ, a number is not finite or a term names no candidate.
@@ -67,6 +70,8 @@ class CostPlan:
     expected_error: float | None = None
     quantity: Quantity = LATENCY
     n_checked: int = 0
+    n_fitted: int = 0
+    limits: tuple[LimitRow, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = [len(names) for names in self.candidates]
@@ -160,11 +165,7 @@ class CostPlan:
     # --- of architectures
 
     def one_hot(self, architecture: Mapping[str, int | str]) -> NDArray[np.float64]:
-        """The gates of one architecture: choice -> the index of its candidate, or its name.
-
-        Raises:
-            SearchError: if the architecture does not give each choice one of its candidates.
-        """
+        """The gates of one architecture: choice -> the index of its candidate, or its name; errors as in `cost`."""
         gates = np.zeros(self.n_gates)
         gates[self.offsets[:-1] + indices_of(architecture, self.choices, self.candidates)] = 1.0
         return gates
@@ -207,16 +208,22 @@ class CostPlan:
         return np.concatenate([[1.0], gates, self._factors(gates).prod(1)])
 
     def bounds(self) -> tuple[float, float]:
-        """The cost of the cheapest and of the dearest architecture, exactly.
+        """The cost of the cheapest and of the dearest architecture within the limits, exactly.
 
         Choices that share no term are bounded on their own; the others are eliminated one by one (see
         `latency_nas.search.plan.bounds`).
 
         Raises:
-            SearchError: if too many choices depend on each other at once.
+            SearchError: if too many choices depend on each other at once, or no architecture keeps the limits.
         """
-        smallest, largest = extreme_sums(self.cost_tables(), [len(names) for names in self.candidates], self.choices)
+        sizes = [len(names) for names in self.candidates]
+        smallest, largest = extreme_sums(self.cost_tables(), sizes, self.choices, self.limits)
         return self.fixed.value + smallest, self.fixed.value + largest
+
+    def allows(self, architecture: Mapping[str, int | str]) -> bool:
+        """Whether an architecture keeps the limits on choices."""
+        indices = indices_of(architecture, self.choices, self.candidates) if self.limits else ()
+        return all(limit.keeps(dict(zip(self.choices, indices, strict=True))) for limit in self.limits)
 
     def cost_tables(self) -> list[Table]:
         """Costs, without what is fixed: an array for each choice, and one for each set of choices that share terms.
@@ -270,17 +277,7 @@ class CostPlan:
 
     def table(self) -> str:
         """The plan as text: choice, candidate, cost, ± and source, one line for each candidate."""
-        flat = [
-            (choice, name, cost)
-            for choice, names, costs in zip(self.choices, self.candidates, self.costs, strict=True)
-            for name, cost in zip(names, costs, strict=True)
-        ]
-        names = ["=".join(row[:2]) for row in flat]
-        together = [
-            ("", " & ".join(" or ".join(map(names.__getitem__, group)) for group in term.groups), term.cost)
-            for term in self.terms
-        ]
-        return plan_text([("", "(fixed)", self.fixed), *flat, *together], self.quantity, self.expected_error)
+        return plan_text(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan as NumPy's ``.npz``: its packed arrays, and all else as one text in JSON; no pickle."""

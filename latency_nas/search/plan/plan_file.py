@@ -19,6 +19,7 @@ from latency_nas.errors import SearchError
 from latency_nas.estimate.estimate import KernelEstimate
 from latency_nas.kernel import LATENCY, Kernel, Quantity
 from latency_nas.search.plan.cost import Cost, Term
+from latency_nas.search.plan.limits import LimitRow
 
 __all__ = ["read_plan", "write_plan"]
 
@@ -101,7 +102,14 @@ def _fields(read: Mapping[str, Any], kernels: Sequence[KernelEstimate]) -> dict[
         "terms": tuple(terms),
         "expected_error": read["expected_error"],
         "n_checked": read.get("n_checked", 0),
+        "n_fitted": read.get("n_fitted", 0),
+        "limits": tuple(map(_limit, read.get("limits", ()))),
     }
+
+
+def _limit(read: Mapping[str, Any]) -> LimitRow:
+    weights = tuple((name, tuple(numbers)) for name, numbers in read["weights"])
+    return LimitRow(weights, float(read["lower"]), float(read["upper"]))
 
 
 def _costs_of_latencies(read: Mapping[str, Any]) -> tuple[list[list[Any]], Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,24 +11,34 @@ from latency_nas.estimate.uncertainty import network_variance
 from latency_nas.kernel import Quantity
 from latency_nas.search.plan.cost import Cost
 
+if TYPE_CHECKING:
+    from latency_nas.search.plan.plan import CostPlan
+
 __all__ = ["plan_text"]
 
 _N_DECIMALS = 4
 _NUMBERS = range(2, 4)  # columns that are aligned on the right
 
-Line = tuple[str, str, Cost]  # choice, candidate and its cost
 
-
-def plan_text(lines: Sequence[Line], quantity: Quantity, expected_error: float | None) -> str:
-    """The lines in columns, under a heading with the unit of the costs.
+def plan_text(plan: CostPlan) -> str:
+    """The costs of a plan in columns, under a heading with their unit.
 
     Args:
-        lines: Choice, candidate and cost of each line.
-        quantity: Quantity that the costs are of.
-        expected_error: Error of the table's whole networks; None where it is not known.
+        plan: Plan whose costs are shown.
     """
-    rows = [("choice", "candidate", quantity.unit, "±", "source")]
-    rows += [(choice, candidate, *_cells(cost, quantity, expected_error)) for choice, candidate, cost in lines]
+    flat = [
+        (choice, name, cost)
+        for choice, names, costs in zip(plan.choices, plan.candidates, plan.costs, strict=True)
+        for name, cost in zip(names, costs, strict=True)
+    ]
+    names = ["=".join(row[:2]) for row in flat]
+    together = [
+        ("", " & ".join(" or ".join(map(names.__getitem__, group)) for group in term.groups), term.cost)
+        for term in plan.terms
+    ]
+    rows = [("choice", "candidate", plan.quantity.unit, "±", "source")]
+    for choice, candidate, cost in [("", "(fixed)", plan.fixed), *flat, *together]:
+        rows.append((choice, candidate, *_cells(cost, plan.quantity, plan.expected_error)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [
         [cell.rjust(width) if column in _NUMBERS else cell.ljust(width) for column, (cell, width) in enumerate(cells)]

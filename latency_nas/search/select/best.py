@@ -30,9 +30,10 @@ def best(
     """The `k` architectures with the highest scores within budgets, best first.
 
     The score of an architecture is the sum of the scores of its candidates, and of the pairs of its candidates that
-    have one. Each solution is the best of all architectures that differ from each solution before it in at least
-    `min_difference` choices. It is proved by a mixed-integer program over the few candidates that a bound leaves
-    (`latency_nas.search.select.solve`), to the solver's tolerance: 1e-9 of the range of the scores.
+    have one. Architectures keep the limits on choices that the plan has. Each solution is the best of all that differ
+    from each solution before it in at least `min_difference` choices. It is proved by a mixed-integer program over the
+    few candidates that a bound leaves (`latency_nas.search.select.solve`), to the solver's tolerance: 1e-9 of the range
+    of the scores.
 
     Args:
         plan: Plan that has the choices.
@@ -64,7 +65,8 @@ def best(
     _check_arguments(k, min_difference, max_gap, time_limit_s)
     budgets = check_budgets(plan, budgets)
     limits = limits_of(budgets)
-    solver = Solver(sizes_of(plan), read_scores(scores, plan), limits, max_gap=max_gap, time_limit_s=time_limit_s)
+    given = sizes_of(plan), read_scores(scores, plan), limits
+    solver = Solver(*given, rows=plan.limits, max_gap=max_gap, time_limit_s=time_limit_s)
     solutions: list[Solution] = []
     while len(solutions) < k and (found := solver.solve()):
         solutions.append(Solution.of(found.architecture, found.score, found.bound, plan, budgets))
@@ -73,7 +75,7 @@ def best(
         raise SearchError(f"Expected enough time to find an architecture, but {time_limit_s} s were not: raise "
                           "`time_limit_s`.")  # fmt: skip
     if not solutions:
-        raise unreachable(limits)
+        raise unreachable(limits, plan)
     return sorted(solutions, key=lambda solution: -solution.score)
 
 

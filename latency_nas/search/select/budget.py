@@ -77,7 +77,7 @@ class Budget:
         return [fingerprint(self.plan), repr(float(self.max_cost)), repr(float(self.min_cost)), self.confidence]
 
     def keeps(self, architecture: Mapping[str, int | str]) -> bool:
-        """Whether an architecture is within the limits, with the asked confidence.
+        """Whether an architecture is within the limits, with the asked confidence, and keeps the plan's on choices.
 
         Args:
             architecture: Choice -> the index of its candidate, or its name.
@@ -120,8 +120,8 @@ class Limit:
         return cost + self.n_std * (self.plan.std(architecture) or 0.0) if self.n_std else cost
 
     def keeps(self, architecture: Mapping[str, int | str]) -> bool:
-        """Whether an architecture is within the limits, exactly."""
-        return self.min_cost <= self.cost(architecture) <= self.max_cost
+        """Whether an architecture is within the limits, exactly, and keeps those that the plan has on choices."""
+        return self.plan.allows(architecture) and self.min_cost <= self.cost(architecture) <= self.max_cost
 
 
 def check_plan(plan: object) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from latency_nas.errors import SearchError, short_repr
 from latency_nas.estimate.estimator import LatencyEstimator
+from latency_nas.search.plan.limits import refuse_limits
 from latency_nas.search.plan.many import check_rows
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget, as_budgets
@@ -156,6 +157,7 @@ def _budgets(
     for budget in found:
         if (budget.plan.choices, budget.plan.candidates) != (found[0].plan.choices, found[0].plan.candidates):
             raise SearchError("Expected budgets over the same choices and candidates, but those of the plans differ.")
+        refuse_limits(budget.plan.limits, "a filter, which takes any combination of candidates")
     return tuple(budget if budget.confidence is not None else _confident(budget, confidence) for budget in found)
 
 

@@ -17,6 +17,7 @@ from latency_nas.search.select.best import limits_of, sizes_of
 from latency_nas.search.select.budget import Budget, fingerprint
 from latency_nas.search.select.projection import most_probable_within
 from latency_nas.search.select.refusal import unreachable
+from latency_nas.search.select.sampling import draw_rows
 from latency_nas.search.select.within import within
 
 __all__ = ["Generations", "Row"]
@@ -87,7 +88,7 @@ class Generations:
         drawn = (self._uniform(random) if parents is None else self._children(random, parents) for _ in range(_N_TRIES))
         found = self._new(drawn, evaluated) or self._new(self._others(random), evaluated)
         if not found and not evaluated:
-            raise unreachable(limits_of(self.budgets))
+            raise unreachable(limits_of(self.budgets), self.plan)
         return found
 
     def _new(self, drawn: Iterator[Rows], evaluated: Mapping[Row, float]) -> list[Row]:
@@ -106,7 +107,7 @@ class Generations:
         return np.diff(self.plan.offsets)
 
     def _uniform(self, random: np.random.Generator) -> Rows:
-        return random.integers(0, self._sizes, (_OVERDRAW * self.population, len(self._sizes)))
+        return draw_rows(self.plan, _OVERDRAW * self.population, random)
 
     def _parents(self, evaluated: Mapping[Row, float]) -> Rows:
         n_parents = max(1, round(self.parent_ratio * self.population))
@@ -130,7 +131,7 @@ class Generations:
         limits = limits_of(self.budgets)
         for _ in range(_N_SOLVED):
             scores = {name: random.random(n).tolist() for name, n in sizes_of(self.plan).items()}
-            found = most_probable_within(scores, limits)
+            found = most_probable_within(scores, limits, self.plan.limits)
             if found is None:
                 return
             yield np.array([[found[name] for name in self.plan.choices]], np.intp)

@@ -29,7 +29,7 @@ from latency_nas.search.select.reach import factors_of
 from latency_nas.search.select.refusal import unreachable
 from latency_nas.search.select.scores import Scores, read_scores
 from latency_nas.search.select.solution import Solution
-from latency_nas.search.select.solve import Solver
+from latency_nas.search.select.solve import Optimum, Solver
 
 __all__ = ["front"]
 
@@ -81,6 +81,9 @@ class _Search:
         self.savings = {factors: -cost for factors, cost in factors_of(plan).items()}
         self.score_plan = _score_plan(plan, scores)
 
+    def solve(self, scores: dict[Factors, float], *limits: Limit) -> Optimum | None:
+        return Solver(sizes_of(self.plan), scores, [*self.limits, *limits], rows=self.plan.limits).solve()
+
     def score(self, architecture: Architecture) -> float:
         return self.score_plan.cost(architecture)
 
@@ -95,7 +98,7 @@ class _Search:
 
     def spread_points(self, n: int) -> list[Architecture]:
         """At most `n` points over the range of costs, dearest first."""
-        cheapest = Solver(sizes_of(self.plan), self.savings, self.limits).solve()
+        cheapest = self.solve(self.savings)
         dearest = self.point(inf)
         if cheapest is None or dearest is None:
             return self.refuse()
@@ -109,16 +112,16 @@ class _Search:
     def point(self, max_cost: float) -> Architecture | None:
         """The best architecture within a cost, and of those with its score the cheapest."""
         within = [Limit(plan=self.plan, max_cost=max_cost)] if max_cost < inf else []
-        best = Solver(sizes_of(self.plan), self.scores, [*self.limits, *within]).solve()
+        best = self.solve(self.scores, *within)
         if best is None:
             return None
         as_good = Limit(plan=self.score_plan, min_cost=self.score(best.architecture))
         cost = Limit(plan=self.plan, max_cost=self.plan.cost(best.architecture))
-        cheapest = Solver(sizes_of(self.plan), self.savings, [*self.limits, cost, as_good]).solve()
+        cheapest = self.solve(self.savings, cost, as_good)
         return best.architecture if cheapest is None else cheapest.architecture
 
     def refuse(self) -> list[Architecture]:
-        raise unreachable(self.limits)
+        raise unreachable(self.limits, self.plan)
 
 
 def _score_plan(plan: CostPlan, scores: dict[Factors, float]) -> CostPlan:

@@ -23,6 +23,7 @@ from scipy.sparse import coo_array
 
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.cost import Group
+from latency_nas.search.plan.limits import LimitRow
 from latency_nas.search.plan.plan import CostPlan
 
 __all__ = ["Factors", "Matrix", "Program"]
@@ -114,6 +115,13 @@ class Program:
         """Add a row: `slope` times 1 and the variables is between two bounds, of which one is finite."""
         unit = (abs(upper if upper < _INF else lower) or 1.0) / _RANGE
         self.rows.append((variables, slope[1:] / unit, (lower - slope[0]) / unit, (upper - slope[0]) / unit))
+
+    def keep(self, limit: LimitRow) -> None:
+        """Add a limit on choices."""
+        starts = self.starts()
+        variables = [starts[name] + index for name, weights in limit.weights for index in range(len(weights))]
+        slope = np.array([0.0, *(weight for _, weights in limit.weights for weight in weights)])
+        self.bound(variables, slope, lower=limit.lower, upper=limit.upper)
 
     def differ(self, architecture: Mapping[str, int], n_choices: int) -> None:
         """Exclude architectures that differ from one in fewer than `n_choices` choices."""

@@ -8,6 +8,7 @@ from itertools import chain
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.cost import Cost
+from latency_nas.search.plan.limits import LimitRow
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.program import Factors
@@ -21,13 +22,14 @@ _MAX_GAP = 1e-6  # share by which the dearest architecture may be cheaper than t
 
 
 def most_probable_within(
-    log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Limit]
+    log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Limit], limits: Sequence[LimitRow] = ()
 ) -> Architecture | None:
     """The architecture with the largest sum of log-probabilities within all budgets; None if none keeps them.
 
     Args:
         log_probabilities: Choice -> the logarithm of each candidate's probability.
-        budgets: Budgets over the same choices.
+        budgets: Budgets over the same choices. The limits that their plans have on choices are kept, too.
+        limits: Further limits on choices.
 
     Returns:
         Choice -> the index of its candidate.
@@ -35,12 +37,12 @@ def most_probable_within(
     sizes = {name: len(values) for name, values in log_probabilities.items()}
     flat = chain.from_iterable(log_probabilities.values())
     scores: dict[Factors, float] = {((number,),): score for number, score in enumerate(flat)}
-    found = Solver(sizes, scores, budgets).solve()
+    found = Solver(sizes, scores, budgets, rows=limits).solve()
     return None if found is None else found.architecture
 
 
 def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[Limit]) -> Architecture:
-    """As `most_probable_within`, but raise an error if no architecture keeps the budgets.
+    """As `most_probable_within`, but raise an error if no architecture keeps the budgets and limits.
 
     Args:
         log_probabilities: Choice -> the logarithm of each candidate's probability.
@@ -60,7 +62,8 @@ def project(log_probabilities: Mapping[str, Sequence[float]], budgets: Sequence[
     found = most_probable_within(log_probabilities, budgets)
     if found is None:
         limits = " and ".join(f"up to {budget.max_cost:.6g}" for budget in budgets)
-        raise SearchError(f"Expected an architecture of a cost {limits}, but the supernet has none.")
+        kept = " within its limits on choices" if any(budget.plan.limits for budget in budgets) else ""
+        raise SearchError(f"Expected an architecture of a cost {limits}, but the supernet has none{kept}.")
     return found
 
 
@@ -94,7 +97,7 @@ def nearest_within(
     nearest = most_probable_within({name: [-cost.value for cost in row] for name, row in
                                     zip(changes.choices, changes.costs, strict=True)}, budgets)  # fmt: skip
     if nearest is None:
-        raise unreachable(budgets)
+        raise unreachable(budgets, budgets[0].plan)
     fewest = changes.cost(nearest)
     if fewest == 0 and len(start) == len(nearest):
         return nearest

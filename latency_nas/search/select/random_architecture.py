@@ -15,6 +15,7 @@ from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.projection import most_probable_within
 from latency_nas.search.select.reach import reach
 from latency_nas.search.select.refusal import unreachable
+from latency_nas.search.select.sampling import draw_rows
 from latency_nas.search.select.within import architecture_of, within_limits
 
 __all__ = ["random_within"]
@@ -47,10 +48,10 @@ def random_within(limits: Sequence[Limit], *, seed: int | None = None) -> Archit
         {'a': 0}
     """
     plan, random = limits[0].plan, np.random.default_rng(seed)
-    keeps, sizes = within_limits(plan, limits), np.diff(plan.offsets)
+    keeps = within_limits(plan, limits)
     for n in _BATCHES:
         if n * len(plan.terms) <= _MAX_PRODUCTS:
-            rows = random.integers(0, sizes, (n, len(sizes)))
+            rows = draw_rows(plan, n, random)
             if len(kept := rows[keeps(rows)]):
                 return architecture_of(plan, kept[0])
     if len(kept := (rows := _near(limits[0], random))[keeps(rows)]):
@@ -58,7 +59,7 @@ def random_within(limits: Sequence[Limit], *, seed: int | None = None) -> Archit
     scores = {name: random.random(n).tolist() for name, n in sizes_of(plan).items()}
     found = most_probable_within(scores, limits)
     if found is None:
-        raise unreachable(limits)
+        raise unreachable(limits, plan)
     return found
 
 

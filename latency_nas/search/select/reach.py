@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from math import ceil, floor, inf
 
@@ -24,7 +24,7 @@ _N_DIGITS = 4  # digits of a figure in an error message
 
 
 def reach(plan: CostPlan, n_std: float = 0.0) -> tuple[float, float]:
-    """The lowest and the highest cost + n_std x standard deviation of all architectures.
+    """The lowest and the highest cost + n_std x standard deviation of all architectures that keep the plan's limits.
 
     Without standard deviations both are exact. With them the lowest is exact to a share of 1e-4, and the highest is
     that of the dearest architecture, which one of a lower cost and a larger deviation can exceed.
@@ -43,10 +43,18 @@ def reach(plan: CostPlan, n_std: float = 0.0) -> tuple[float, float]:
     if not n_std:
         return cheapest, dearest
     lowest = least(plan, n_std)
-    dear = {name: int(np.argmax([cost.value for cost in costs]))
-            for name, costs in zip(plan.choices, plan.costs, strict=True)}  # fmt: skip
-    highest = Limit(plan=plan, max_cost=inf, n_std=n_std).cost(dear)
+    highest = Limit(plan=plan, max_cost=inf, n_std=n_std).cost(_dear(plan))
     return lowest, max(lowest, highest)
+
+
+def _dear(plan: CostPlan) -> Mapping[str, int]:
+    """The dearest candidate of each choice; with limits, those of the dearest architecture."""
+    if plan.limits and (found := Solver(_sizes(plan), factors_of(plan), (), rows=plan.limits).solve()):
+        return found.architecture
+    return {
+        name: int(np.argmax([cost.value for cost in costs]))
+        for name, costs in zip(plan.choices, plan.costs, strict=True)
+    }
 
 
 def least(plan: CostPlan, n_std: float = 0.0, others: Sequence[Limit] = ()) -> float:
@@ -67,12 +75,11 @@ def most(plan: CostPlan, n_std: float = 0.0, others: Sequence[Limit] = ()) -> fl
 
 
 def _extreme(plan: CostPlan, n_std: float, others: Sequence[Limit], *, sign: int) -> float:
-    sizes = {name: len(names) for name, names in zip(plan.choices, plan.candidates, strict=True)}
-    scores = {factors: -sign * cost for factors, cost in factors_of(plan).items()}
+    sizes, scores = _sizes(plan), {factors: -sign * cost for factors, cost in factors_of(plan).items()}
     unlimited = Limit(plan=plan, n_std=n_std)
     extreme = sign * inf
     limits = list(others)
-    while found := Solver(sizes, scores, limits).solve():
+    while found := Solver(sizes, scores, limits, rows=plan.limits).solve():
         extreme = unlimited.cost(found.architecture)
         if not n_std:
             break
@@ -80,6 +87,10 @@ def _extreme(plan: CostPlan, n_std: float, others: Sequence[Limit], *, sign: int
         side = {"max_cost": better} if sign > 0 else {"min_cost": better}
         limits = [*others, Limit(plan=plan, n_std=n_std, **side)]
     return extreme
+
+
+def _sizes(plan: CostPlan) -> dict[str, int]:
+    return {name: len(names) for name, names in zip(plan.choices, plan.candidates, strict=True)}
 
 
 def factors_of(plan: CostPlan) -> dict[Factors, float]:

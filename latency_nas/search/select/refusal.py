@@ -7,22 +7,27 @@ from math import inf, isfinite
 from statistics import NormalDist
 
 from latency_nas.errors import SearchError
+from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.reach import least, most, rounded_within
 
 __all__ = ["unreachable"]
 
 
-def unreachable(limits: Sequence[Limit]) -> SearchError:
+def unreachable(limits: Sequence[Limit], plan: CostPlan) -> SearchError:
     """The error for limits that no architecture keeps together.
 
     Args:
         limits: Upper limits whose deviations are added, and lower ones whose deviations are subtracted.
+        plan: Plan of the choices.
 
     Returns:
         An error that says, for each limit, the least (or most) that can be reached; and where each one can be kept
         alone, the least within the others.
     """
+    if not limits:
+        rows = " and ".join(map(str, plan.limits)) or "other solutions"
+        return SearchError(f"Expected limits on choices that an architecture keeps together, but got {rows}.")
     alone = [_extreme(limit, ()) for limit in limits]
     apart = all(limit.min_cost <= extreme <= limit.max_cost for limit, extreme in zip(limits, alone, strict=True))
     texts = []

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.errors import SearchError
+from latency_nas.search.plan.limited import Limited
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.row_sums import RowSums
 from latency_nas.search.select.sum_tables import SumTables
 
-__all__ = ["sample_architectures", "sampled_costs"]
+__all__ = ["draw_rows", "sample_architectures", "sampled_costs"]
 
 _BATCH = 65_536  # architectures
 
 
 def sample_architectures(plan: CostPlan, n: int, *, seed: int) -> Rows:
-    """`n` random architectures, independent of each other, each of the space equally likely.
+    """`n` random architectures, independent of each other, each equally likely of those that keep the plan's limits.
 
     Args:
         plan: Plan whose choices and candidates are drawn.
@@ -42,9 +44,16 @@ def sample_architectures(plan: CostPlan, n: int, *, seed: int) -> Rows:
     """
     if n < 0:
         raise SearchError(f"Expected the number of architectures to be 0 or more, but got {n}.")
+    dtype = np.min_scalar_type(max(map(len, plan.candidates)) - 1)
+    return draw_rows(plan, n, np.random.default_rng(seed), dtype)
+
+
+def draw_rows(plan: CostPlan, n: int, random: np.random.Generator, dtype: Any = np.int64) -> Rows:
+    """As `sample_architectures`, from a generator."""
     sizes = np.diff(plan.offsets)
-    dtype = np.min_scalar_type(int(sizes.max()) - 1)
-    return np.random.default_rng(seed).integers(0, sizes, (n, len(sizes)), dtype=dtype)
+    if plan.limits:
+        return Limited(dict(zip(plan.choices, sizes.tolist(), strict=True)), plan.limits).draw(n, random).astype(dtype)
+    return random.integers(0, sizes, (n, len(sizes)), dtype=dtype)
 
 
 def sampled_costs(plan: CostPlan, weights: Sequence[NDArray[np.float64]], n: int, *, seed: int) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.limits import LimitRow
 from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.enumeration import Listing, list_within, width_of
 from latency_nas.search.select.linear_limits import LinearLimit
@@ -65,6 +66,7 @@ class Solver:
         sizes: Choice -> number of its candidates.
         scores: Score of each candidate, and of sets of candidates of different choices.
         limits: Limits that an architecture has to keep.
+        rows: Limits on choices to keep, beside those of the limits' plans.
         max_gap: Share of the score by which it may be below the bound.
         time_limit_s: Time for all solutions, in seconds; None for as long as it takes.
 
@@ -78,11 +80,15 @@ class Solver:
         scores: Mapping[Factors, float],
         limits: Sequence[Limit],
         *,
+        rows: Sequence[LimitRow] = (),
         max_gap: float = 0.0,
         time_limit_s: float | None = None,
     ) -> None:
         self.program, self.limits, self.max_gap = Program.of(sizes, scores), limits, max_gap
         self.rows = [LinearLimit(self.program, limit) for limit in limits]
+        self.choice_rows = tuple(dict.fromkeys([*rows, *(row for limit in limits for row in limit.plan.limits)]))
+        for row in self.choice_rows:
+            self.program.keep(row)
         self.deadline = None if time_limit_s is None else monotonic() + time_limit_s
         self.out_of_time = False
         self.listing: Listing | None = None
@@ -114,6 +120,11 @@ class Solver:
         if self.listing is not None:
             self.listing.exclude(architecture, n_choices)
 
+    def _keeps(self, architecture: Architecture) -> bool:
+        """Whether an architecture keeps all limits, exactly."""
+        kept = all(row.keeps(architecture) for row in self.choice_rows)
+        return kept and all(limit.keeps(architecture) for limit in self.limits)
+
     def _is_proved(self, best: Optimum) -> bool:
         return best.bound - best.score <= self.max_gap * abs(best.score)
 
@@ -123,7 +134,7 @@ class Solver:
             return None
         for number in range(len(self.listing.rows)):
             found = self.listing.architecture(number)
-            if all(limit.keeps(found) for limit in self.limits):
+            if self._keeps(found):
                 self.listing.skip(number)
                 score = self.program.score(found)
                 return Optimum(found, score, max(score, self.listing.floor))
@@ -209,7 +220,7 @@ class Solver:
             if values is None:
                 return None, bound
             found = self.program.architecture(values)
-            if all(limit.keeps(found) for limit in self.limits):
+            if self._keeps(found):
                 score = self.program.score(found)
                 return Optimum(found, score, bound), bound
             for rows in self.rows:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from latency_nas.errors import SearchError
+from latency_nas.search.plan.limits import refuse_limits
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.distribution import Distribution
 from latency_nas.search.select.elimination import Join, Step, steps_of
@@ -52,10 +53,12 @@ def distribution_of(
         seed: Seed of the random numbers, for a plan whose choices depend on too many others.
 
     Raises:
-        SearchError: if the gates of a choice are no probabilities, or `max_error` is not between 0 and 1.
+        SearchError: if the gates of a choice are no probabilities, `max_error` is not between 0 and 1, or the plan has
+            limits on choices.
     """
     if not 0 < max_error < 1:
         raise SearchError(f"Expected `max_error` to be between 0 and 1, but got {max_error}.")
+    refuse_limits(plan.limits, "a distribution over its space")
     weights = _weights_of(plan, gates)
     steps = steps_of(plan)
     if steps is None or _n_cells(steps, _MAX_WORK) < _MIN_CELLS:

@@ -20,6 +20,7 @@ from latency_nas.search.plan.many import Rows, costs_of
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.backward import BackwardSampler
 from latency_nas.search.select.reach import reach
+from latency_nas.search.select.sampling import draw_rows
 
 __all__ = ["StratifiedSample", "stratified_architectures"]
 
@@ -53,8 +54,9 @@ def stratified_architectures(
 ) -> StratifiedSample:
     """`n` random architectures from each of several intervals of the cost, for training an accuracy predictor, say.
 
-    Within an interval all architectures are equally likely, and may be drawn more than once. Where each choice depends
-    on a few others, intervals are reached that uniform sampling of the space would never meet.
+    Within an interval all architectures that keep the plan's limits on choices are equally likely, and may be drawn
+    more than once. Where each choice depends on a few others, and there are no limits, intervals are reached that
+    uniform sampling of the space would never meet.
 
     Args:
         plan: Plan that says what the candidates cost.
@@ -78,7 +80,7 @@ def stratified_architectures(
         raise SearchError(f"Expected the number of architectures to be 0 or more, but got {n}.")
     edges = _edges(plan, bins)
     random = np.random.default_rng(seed)
-    sampler = BackwardSampler.of(plan, float(np.diff(edges).min()))
+    sampler = None if plan.limits else BackwardSampler.of(plan, float(np.diff(edges).min()))
     found = _by_rejection(plan, edges, n, random) if sampler is None else _backward(plan, sampler, edges, n, random)
     rows = np.concatenate(found).astype(np.min_scalar_type(int(np.diff(plan.offsets).max()) - 1))
     return StratifiedSample(
@@ -136,7 +138,7 @@ def _by_rejection(plan: CostPlan, edges: NDArray[np.float64], n: int, random: np
     found = [np.zeros((0, len(sizes)), np.int64) for _ in range(len(edges) - 1)]
     n_idle = 0
     while n_idle < _MAX_IDLE and min(map(len, found)) < n:
-        rows = random.integers(0, sizes, (_BATCH, len(sizes)))
+        rows = draw_rows(plan, _BATCH, random)
         intervals = _interval(plan, edges, rows)
         n_before = sum(map(len, found))
         found = [np.concatenate([part, rows[intervals == number]])[:n] for number, part in enumerate(found)]

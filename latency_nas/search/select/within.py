@@ -1,4 +1,4 @@
-"""Which of many architectures keep budgets, exactly as `Budget.keeps` has it."""
+"""Which of many architectures keep budgets and limits on choices, exactly as `Budget.keeps` has it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def excess(limit: Limit, architecture: Mapping[str, int]) -> float:
 
 
 def within(plan: CostPlan, budgets: Sequence[Budget]) -> Keeps:
-    """A function that says of rows of candidates which keep all budgets.
+    """A function that says of rows of candidates which keep all budgets, and the limits of all plans on choices.
 
     Args:
         plan: Plan whose choices are the columns of the rows.
@@ -61,12 +61,23 @@ def within_limits(plan: CostPlan, limits: Sequence[Limit]) -> Keeps:
     ]
 
     def keeps(rows: Rows) -> NDArray[np.bool_]:
-        kept = np.ones(len(rows), bool)
+        kept = _allowed(plan, [plan, *(limit.plan for limit in limits)], rows)
         for limit, columns in with_columns:
             kept[kept] = _keeps(limit, rows[kept][:, columns])
         return kept
 
     return keeps
+
+
+def _allowed(plan: CostPlan, plans: Sequence[CostPlan], rows: Rows) -> NDArray[np.bool_]:
+    """Which rows keep the limits on choices that several plans have."""
+    kept = np.ones(len(rows), bool)
+    for limit in dict.fromkeys(limit for one in plans for limit in one.limits):
+        total = np.zeros(len(rows))
+        for name, weights in limit.weights:
+            total += np.asarray(weights)[rows[:, plan.choices.index(name)]]
+        kept &= (total >= limit.lower - limit.slack) & (total <= limit.upper + limit.slack)
+    return kept
 
 
 def _keeps(limit: Limit, rows: Rows) -> NDArray[np.bool_]:
