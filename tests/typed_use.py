@@ -91,7 +91,8 @@ def searching(net: nn.Module, x: Tensor, table: nas.LatencyTable) -> nas.CostPla
 
     groups = nas.groups_of({"first": net.children()}, gates=gates)
     options = nas.options_of({"depth": (2, 3, 4)}, lambda net, config: net.subnet(**config))
-    plan = latency.attach(net, x, choices=[groups, options, *nas.find_choices(net)], check=8)
+    limits = [nas.SumLimit({"depth": (2, 3, 4)}, at_most=3), nas.UnlikeLimit(("first", "depth"))]
+    plan = latency.attach(net, x, choices=[groups, options, *nas.find_choices(net)], limits=limits, check=8)
     assert_type(plan, nas.CostPlan)
     assert_type(latency.price(latency.project()), nas.Estimate)
     assert_type(latency.argmax_ms(), float)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from itertools import chain
-from typing import Any, Literal, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, overload
 
-from latency_nas.errors import MissingKernelError, SearchError
+from latency_nas.errors import SearchError
+from latency_nas.search.loss.attaching import Check
 from latency_nas.search.loss.configured_term import ConfiguredTerm
 from latency_nas.search.loss.discretization import (
     WITHIN,
@@ -20,14 +20,13 @@ from latency_nas.search.loss.discretization import (
 )
 from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.plan.architecture import Architecture
+from latency_nas.search.plan.limits import ChoiceLimit
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.plan.summary import Column, as_text, summary_table
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.naming import Choices
 
-__all__ = ["Check", "LatencyTerm", "check_costs", "check_count"]
-
-Check = int | Literal["auto"]
+__all__ = ["LatencyTerm"]
 
 
 class LatencyTerm(ConfiguredTerm):
@@ -49,6 +48,7 @@ class LatencyTerm(ConfiguredTerm):
         run: Callable[[Any], Any] | None = None,
         sampled: bool = False,
         derive: Callable[[Any, Architecture], Any] | None = None,
+        limits: ChoiceLimit | Sequence[ChoiceLimit] = (),
         check: Check = "auto",
     ) -> CostPlan | dict[str, CostPlan]:
         """Find the choices of a supernet, and read and price every candidate once; see `LatencyLoss.attach`."""
@@ -116,7 +116,7 @@ class LatencyTerm(ConfiguredTerm):
     def project(self, config: Mapping[str, Any]) -> dict[str, Any]: ...
 
     def project(self, config: Mapping[str, Any] | None = None, *, within: float | None = WITHIN) -> dict[str, Any]:
-        """The most probable architecture that is above no target: `discretize` makes it the argmax.
+        """The most probable architecture above no target and within all limits: `discretize` makes it the argmax.
 
         With a configuration, it is the nearest one that is above no target: first the one in which the fewest of the
         given choices are changed; of several the most probable one, where choices with weights were left out, and
@@ -226,39 +226,3 @@ class LatencyTerm(ConfiguredTerm):
             for name, loss in terms.items()
         }
         return as_text(summary_table(columns, self.architecture(), probabilities))
-
-
-def check_costs(plan: CostPlan) -> None:
-    """Check that a plan of a supernet has a price for all that runs, and that something runs.
-
-    Raises:
-        MissingKernelError: if a kernel has no price: the search would prefer the candidates that have it.
-        SearchError: if no candidate of any choice runs a kernel.
-    """
-    candidates = [*chain.from_iterable(plan.costs), *(term.cost for term in plan.terms)]
-    kernels = [item for cost in (plan.fixed, *candidates) for item in cost.kernels or ()]
-    missing = dict.fromkeys(str(item.kernel) for item in kernels if item.source == "missing")
-    if missing:
-        raise MissingKernelError(
-            f"Expected a price for each kernel of a supernet, since a search prefers what seems to be free, but the "
-            f"table has none for {len(missing)}, such as {next(iter(missing))}: measure them, or use "
-            f"on_missing='regress'."
-        )
-    if not any(cost.kernels for cost in candidates):
-        raise SearchError(
-            "Expected candidates that run kernels, but every candidate of every choice is free: nothing that the "
-            "supernet returned depends on them."
-        )
-
-
-def check_count(check: Check) -> int | None:
-    """The number of architectures that `check` stands for; None for ``"auto"``.
-
-    Raises:
-        SearchError: if it is neither ``"auto"`` nor a number of architectures.
-    """
-    if check == "auto":
-        return None
-    if not isinstance(check, int) or check < 0:
-        raise SearchError(f"Expected `check` to be 'auto' or a number of architectures, but got {check!r}.")
-    return check

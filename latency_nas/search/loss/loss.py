@@ -12,15 +12,15 @@ from latency_nas.errors import SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.estimate.block_prices import BlockPrices
 from latency_nas.estimate.estimator import OnMissing
-from latency_nas.search.loss.latency_term import Check, check_costs, check_count
+from latency_nas.search.loss.attaching import Check, plan_of
 from latency_nas.search.loss.penalty import AnyPenalty
 from latency_nas.search.loss.priced_gates import PricedGates
 from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.single_term import SingleTerm
 from latency_nas.search.loss.target import Target
 from latency_nas.search.loss.term import Term
+from latency_nas.search.plan.limits import ChoiceLimit
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.gate_reader import GateReader, GivenWeights, WeightReader
 from latency_nas.search.supernet.naming import Choices
@@ -106,6 +106,7 @@ class LatencyLoss(Term, SingleTerm):
         run: Callable[[Any], Any] | None = None,
         sampled: bool = False,
         derive: Derive | None = None,
+        limits: ChoiceLimit | Sequence[ChoiceLimit] = (),
         check: Check = "auto",
     ) -> CostPlan:
         """Find the choices of `supernet`, and read and price every candidate once. The supernet is not changed.
@@ -120,15 +121,21 @@ class LatencyLoss(Term, SingleTerm):
                 Gumbel-softmax, or else the one candidate of each choice that ran. Before a forward, and without a
                 gradient, the architecture parameters are used.
             derive: Function of the supernet and an architecture (choice -> index) that gives the network that is
-                deployed for it and priced; None if that is simply the path through the supernet.
-            check: Number of random architectures that confirm the plan: each is read and fused anew. "auto" checks as
-                many as take little time.
+                deployed for it and priced, such as a class that builds it anew; None if that is simply the path through
+                the supernet. The plan is fitted to such networks, exactly: `CostPlan.n_fitted` is their number.
+            limits: Limits on choices that deployed architectures keep: `CountLimit` (at most two edges of a node that
+                are not zero), `UnlikeLimit` (no two neighbours alike), `SumLimit` (a fixed total depth). The target,
+                `project`, `discretize`, the plan's bounds, `best` and whatever draws architectures keep them; only
+                architectures within them are derived.
+            check: Number of random architectures that confirm the plan: each is read and fused anew, or derived anew
+                (then at least 8). "auto" checks as many as take little time.
 
         Returns:
             The plan: what each candidate costs.
 
         Raises:
-            SearchError: if the choices are not recognised, or the target lies outside what the supernet can reach.
+            SearchError: if the choices are not recognised, no architecture keeps the limits, the target lies outside
+                what the supernet can reach within them, or the choices do not explain what derived networks run.
             MissingKernelError: if kernels have no price.
             InputMismatchError: if the input does not fit a layer.
         """
@@ -139,9 +146,7 @@ class LatencyLoss(Term, SingleTerm):
             )
         named = supernet_space(supernet, example_input, self.estimator.fuse, choices=choices, run=run, derive=derive)
         reader = GateReader(supernet, named.choices, sampled=sampled)
-        plan = make_plan(named.space, self.estimator, n_checked=check_count(check))
-        named.check_run()
-        check_costs(plan)
+        plan = plan_of(named, self.estimator, limits=limits, check=check)
         self.attach_plan(plan, reader, logits=is_logits(named.choices))
         self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)
         reader.watch()

@@ -11,13 +11,13 @@ import torch
 from latency_nas.errors import MissingExtraError, SearchError
 from latency_nas.estimate import LatencyEstimator
 from latency_nas.kernel import Quantity
-from latency_nas.search.loss.latency_term import Check, check_costs, check_count
+from latency_nas.search.loss.attaching import Check, plan_of
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.loss.schedule import Schedule
 from latency_nas.search.loss.single_term import SingleTerm
 from latency_nas.search.loss.term import Term
+from latency_nas.search.plan.limits import ChoiceLimit
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.plan.pricing import make_plan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.naming import Choices
 from latency_nas.search.supernet.picked import Picked, is_logits
@@ -83,6 +83,7 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
         run: Callable[[Any], Any] | None = None,
         sampled: bool = False,
         derive: Derive | None = None,
+        limits: ChoiceLimit | Sequence[ChoiceLimit] = (),
         check: Check = "auto",
     ) -> CostPlan:
         """Find the choices of `supernet`, and read and price every candidate once. The supernet is not changed.
@@ -100,9 +101,7 @@ class PaddleLatencyLoss(paddle.nn.Layer, SingleTerm):  # type: ignore[misc]
             raise SearchError(f"Expected a Paddle layer, but got {type(supernet).__name__}.")
         estimator = self.torch_loss.estimator
         named = supernet_space(supernet, example_input, estimator.fuse, choices=choices, run=run, derive=derive)
-        plan = make_plan(named.space, estimator, n_checked=check_count(check))
-        named.check_run()
-        check_costs(plan)
+        plan = plan_of(named, estimator, limits=limits, check=check)
         reader = PaddleGateReader(supernet, named.choices, sampled=sampled)
         self.torch_loss.attach_plan(plan, reader, logits=is_logits(named.choices))
         self.choices, self.options, self._supernet = named.choices, named.options, (supernet,)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from latency_nas.errors import SearchError
 from latency_nas.estimate.estimate import Estimate
+from latency_nas.search.loss.attaching import Check
 from latency_nas.search.loss.discretization import WITHIN, within_targets
-from latency_nas.search.loss.latency_term import Check, LatencyTerm
+from latency_nas.search.loss.latency_term import LatencyTerm
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.loss.target import Target
 from latency_nas.search.loss.term import Term
+from latency_nas.search.plan.limits import ChoiceLimit
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.supernet.choice import Choice
 from latency_nas.search.supernet.naming import Choices
@@ -69,15 +71,13 @@ class Targets(nn.Module, LatencyTerm):
         run: Callable[[Any], Any] | None = None,
         sampled: bool = False,
         derive: Derive | None = None,
+        limits: ChoiceLimit | Sequence[ChoiceLimit] = (),
         check: Check = "auto",
     ) -> dict[str, CostPlan]:
         """Attach each loss; see `LatencyLoss.attach`."""
-        plans = {
-            name: loss.attach(
-                supernet, example_input, choices=choices, run=run, sampled=sampled, derive=derive, check=check
-            )
-            for name, loss in self.by_name().items()
-        }
+        how: dict[str, Any] = {"choices": choices, "run": run, "sampled": sampled, "derive": derive}
+        how |= {"limits": limits, "check": check}
+        plans = {name: loss.attach(supernet, example_input, **how) for name, loss in self.by_name().items()}
         first = next(iter(self.by_name().values()))
         self.choices, self.options, self._supernet = first.choices, first.options, (supernet,)
         return plans

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from latency_nas.errors import SearchError
@@ -39,12 +40,15 @@ class NamedSpace:
         choices: Choices among modules, in the order in which they run, then choices among options.
         options: Options of each choice, for a supernet that is configured.
         resting: Choices among modules that ran in none of the configurations that were read so far.
+        paths: Function that gives the space of the paths through the supernet, where `space` is that of networks which
+            are derived from it; otherwise None.
     """
 
     space: Space
     choices: tuple[Choice, ...]
     options: dict[str, tuple[Any, ...]]
     resting: set[str]
+    paths: Callable[[], Space] | None = None
 
     def check_run(self) -> None:
         """Check, when the plan is made, that each choice ran.
@@ -87,22 +91,25 @@ def supernet_space(
     among_modules, elastic = parts_of(supernet, choices, modules)
     among_options = [choice for part in elastic for choice in part.choices(supernet)]
     check_names(supernet, [*among_modules, *among_options], modules)
-    calls: _Calls
-    contexts, resting = None, set[str]()
+    resting = set[str]()
     if elastic:
-        calls = configured = _Configured(supernet, example_input, fuse, run, elastic, among_modules)
+        configured = _Configured(supernet, example_input, fuse, run, elastic, among_modules)
         found, resting = (*configured.weighted(), *among_options), configured.resting
+        paths = partial(Space, candidates={choice.module: choice.names for choice in found}, calls=configured)
     else:
         graph, found = read_choices(supernet, among_modules, example_input, run)
-        of_graph = graph_space(graph, found, fuse)
-        calls, contexts = of_graph.calls, of_graph.contexts
-    if derive is not None:
-        calls, contexts, resting = _Derived(supernet, example_input, fuse, derive), None, set()
+        paths = partial(graph_space, graph, found, fuse)
+    if derive is None:
+        space = paths()
+    else:
+        derived, resting = _Derived(supernet, example_input, fuse, derive), set()
+        space = Space(candidates={choice.module: choice.names for choice in found}, calls=derived)
     return NamedSpace(
-        space=Space(candidates={choice.module: choice.names for choice in found}, calls=calls, contexts=contexts),
+        space=space,
         choices=found,
         options={name: values for part in elastic for name, values in part.options.items()},
         resting=resting,
+        paths=None if derive is None else paths,
     )
 
 
@@ -181,7 +188,11 @@ class _Derived:
 
     def __call__(self, architecture: Mapping[str, int]) -> Sequence[KernelCall]:
         with self._framework.unchanged(self._supernet):
-            network = self._derive(self._supernet, Architecture(architecture))
+            try:
+                network = self._derive(self._supernet, Architecture(architecture))
+            except Exception as error:
+                error.add_note(f"`derive` was called for {dict(architecture)}.")
+                raise
             if not self._framework.is_module(network):
                 raise SearchError(f"Expected `derive` to give a module, but got {type(network).__name__}.")
             return renamed(self._fuse(self._framework.read(network, self._example_input)), self._names(network))
