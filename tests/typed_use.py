@@ -91,7 +91,11 @@ def searching(net: nn.Module, x: Tensor, table: nas.LatencyTable) -> nas.CostPla
 
     groups = nas.groups_of({"first": net.children()}, gates=gates)
     options = nas.options_of({"depth": (2, 3, 4)}, lambda net, config: net.subnet(**config))
-    limits = [nas.SumLimit({"depth": (2, 3, 4)}, at_most=3), nas.UnlikeLimit(("first", "depth"))]
+    limits = [
+        nas.SumLimit({"depth": (2, 3, 4)}, at_most=3),
+        nas.UnlikeLimit(("first", "depth")),
+        nas.CountLimit(("first",), other_than=0, at_most=2),
+    ]
     plan = latency.attach(net, x, choices=[groups, options, *nas.find_choices(net)], limits=limits, check=8)
     assert_type(plan, nas.CostPlan)
     assert_type(latency.price(latency.project()), nas.Estimate)

@@ -90,7 +90,7 @@ def nearest_within(
         >>> costs = tuple(Cost(value=value) for value in (1.0, 2.0, 4.0))
         >>> names = ("3x3", "5x5", "7x7")
         >>> plan = CostPlan(choices=("a", "b"), candidates=(names,) * 2, costs=(costs,) * 2, fixed=Cost(value=0.0))
-        >>> nearest_within({"a": 2, "b": 1}, [Limit(plan=plan, max_cost=5.0)])
+        >>> nearest_within({"a": 2, "b": 1}, [Limit(plan=plan, max_cost=4.5)])
         {'a': 1, 'b': 1}
     """
     changes = _changes(start, budgets[0].plan)

@@ -40,6 +40,8 @@ class Identities:
             self._by_memory[_memory(tensor)].append((name, tensor))
             for middle in _middles(tensor):
                 self._by_first[_first(middle)].append((name, middle))
+        # whether networks have weights of their own, of which a few may be the supernet's by the same random numbers
+        self._has_own = False
         self._names: dict[tuple[str, str], str] = {}  # name of the parent, and a parameter -> name of a module
         self._taken: set[tuple[str, str]] = set()  # name of the parent, and of a module
 
@@ -48,9 +50,16 @@ class Identities:
         """Path of each module of a network -> its name; none for the supernet itself, which has its own."""
         if network is self._supernet:
             return {}
+        weights = dict(network.named_parameters())
+        shared = {path: self._shared(tensor) for path, tensor in weights.items()}
+        copied = {path: self._copied(tensor) for path, tensor in weights.items() if shared[path] is None}
+        matrices = [path for path, tensor in weights.items() if tensor.dim() > 1]
+        n_own = sum(shared[path] is None and copied[path] is None for path in matrices)
+        self._has_own |= 2 * n_own > len(matrices)
         sources: dict[str, list[str]] = defaultdict(list)  # path of a module -> parameters that its weights come from
-        for path, tensor in network.named_parameters():
-            if (source := self._source(tensor)) is not None:
+        for path in weights:
+            source = shared[path] if shared[path] or self._has_own else copied[path]
+            if source is not None:
                 parts = path.split(".")[:-1]
                 for depth in range(len(parts) + 1):
                     sources[".".join(parts[:depth])].append(source)
@@ -93,13 +102,16 @@ class Identities:
         self._names.update(dict.fromkeys([(parent, each) for each in parameters], known))
         return known
 
-    def _source(self, tensor: Tensor) -> str | None:
-        """The supernet's parameter that holds these numbers; None where there is none, or several could."""
-        if not _has_numbers(tensor):
-            return None
-        in_memory = (name for name, whole in self._by_memory.get(_memory(tensor), ()) if _is_inside(tensor, whole))
-        found = {name for name, middle in self._by_first.get(_first(tensor), ()) if _is_part(tensor, middle)}
-        return next(in_memory, found.pop() if len(found) == 1 else None)
+    def _shared(self, tensor: Tensor) -> str | None:
+        """The supernet's parameter in whose memory these numbers are."""
+        known = self._by_memory.get(_memory(tensor), ()) if _has_numbers(tensor) else ()
+        return next((name for name, whole in known if _is_inside(tensor, whole)), None)
+
+    def _copied(self, tensor: Tensor) -> str | None:
+        """The supernet's parameter that holds the same numbers; None where there is none, or several could."""
+        known = self._by_first.get(_first(tensor), ()) if _has_numbers(tensor) else ()
+        found = {name for name, middle in known if _is_part(tensor, middle)}
+        return found.pop() if len(found) == 1 else None
 
 
 def renamed(calls: Sequence[KernelCall], names: Mapping[str, str]) -> list[KernelCall]:

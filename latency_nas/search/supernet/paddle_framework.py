@@ -15,7 +15,7 @@ from latency_nas.graph.paddle.layer import read_layer
 from latency_nas.graph.restored import restored
 from latency_nas.search.supernet.choice import ElementsOf, ParameterOf
 from latency_nas.search.supernet.framework import Framework
-from latency_nas.search.supernet.paddle_gates import PaddleSample
+from latency_nas.search.supernet.paddle_sample import PaddleSample
 from latency_nas.search.supernet.softmax_row import SoftmaxRow, elements_of_softmax
 
 __all__ = ["PADDLE"]

@@ -617,8 +617,3 @@ def test_a_supernet_of_the_other_framework_is_refused() -> None:
     with pytest.raises(SearchError) as caught:
         PaddleLatencyLoss(MadeUp()).attach(TorchNet(), torch.zeros(SHAPE))
     assert str(caught.value) == "Expected a Paddle layer, but got TorchNet."
-    with pytest.raises(SearchError) as caught:
-        PaddleLatencyLoss(MadeUp()).attach(PaddleNet(), run=lambda net: net(paddle.zeros(SHAPE)))
-    assert str(caught.value) == (
-        "Expected `example_input` of a Paddle supernet, but got `run`: Paddle traces its forward."
-    )

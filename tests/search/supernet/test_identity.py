@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from latency_nas.search.loss.loss import LatencyLoss
 from latency_nas.search.supernet.naming import options_of
-from tests.styles import ElasticBlock, Ofa
+from tests.styles import ElasticBlock, FbnetV2, Ofa
 from tests.supernets import MadeUp, snapshot
 
 Config = Mapping[str, int]
@@ -87,3 +87,16 @@ def test_blocks_may_be_numbered_anew(way: str) -> None:
         config = {name: int(random.choice(options)) for name, options in net.OPTIONS.items()}
         true_ms = MadeUp().predict(*configure(net, config)).latency_ms
         assert latency.price(config).latency_ms == pytest.approx(true_ms, rel=1e-9)
+
+
+def test_weights_of_the_same_random_numbers_tell_nothing() -> None:
+    """A network made anew after the same seed has some of the supernet's numbers by chance."""
+    torch.manual_seed(0)
+    net, latency = FbnetV2(), LatencyLoss(MadeUp())
+
+    def configure(net: FbnetV2, config: Config) -> nn.Module:
+        torch.manual_seed(0)
+        return net.subnet(config)
+
+    plan = latency.attach(net, torch.zeros(1, 3, 8, 8), choices=options_of(net.OPTIONS, configure))
+    assert {len(term.candidates) for term in plan.terms} == {2}
