@@ -14,15 +14,18 @@ from __future__ import annotations
 import argparse
 import inspect
 import logging
+import math
 import os
 import random
 import subprocess
 import sys
 import time
+from collections import abc
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -43,14 +46,14 @@ class Repository:
         make: Function of the repository's modules that gives the supernet.
         attach: Function that attaches a loss to it; its lines are what a user writes.
         deployed: Function of the supernet and an architecture that gives the network by the repository's own code.
-        size: Height and width of the input, or a function of the architecture that gives them.
+        size: Height and width of the input, where no choice is its resolution.
     """
 
     path: str
     make: Callable[[], Any]
     attach: Callable[[LatencyLoss, Any, Tensor], Any]
     deployed: Callable[[Any, Mapping[str, Any]], nn.Module]
-    size: int | Callable[[Mapping[str, Any]], int]
+    size: int
 
 
 class OneOp(nn.Module):
@@ -169,7 +172,7 @@ def _autoformer() -> nn.Module:
     )  # fmt: skip
 
 
-def _configure_autoformer(net: Any, config: Mapping[str, Any]) -> None:
+def _configure_autoformer(net: Any, config: Mapping[str, Any]) -> Any:
     depth = config["depth"]
     net.set_sample_config({
         "layer_num": depth,
@@ -177,6 +180,7 @@ def _configure_autoformer(net: Any, config: Mapping[str, Any]) -> None:
         "mlp_ratio": [config[f"mlp{block}"] for block in range(depth)],
         "num_heads": [config[f"heads{block}"] for block in range(depth)],
     })  # fmt: skip
+    return net
 
 
 def _attach_autoformer(latency: LatencyLoss, net: nn.Module, x: Tensor) -> None:
@@ -199,27 +203,30 @@ def _attentive_nas() -> nn.Module:
     import yaml
     from models.attentive_nas_dynamic_model import AttentiveNasDynamicModel
 
-    class Section(dict[str, Any]):
-        __getattr__ = dict.__getitem__
-
     def sections(data: Any) -> Any:
-        return Section({key: sections(value) for key, value in data.items()}) if isinstance(data, dict) else data
+        if not isinstance(data, dict):
+            return data
+        return SimpleNamespace(**{key: sections(value) for key, value in data.items()})
 
     config = sections(yaml.safe_load(Path("configs/train_attentive_nas_models.yml").read_text()))
     return AttentiveNasDynamicModel(config.supernet_config)  # type: ignore[no-any-return]
 
 
-def _configure_attentive_nas(net: Any, config: Mapping[str, Any]) -> None:
-    lists = {kind: [config[name] for name in config if name.startswith(kind)] for kind in ("width", "depth", "kernel")}
-    expand = [config[name] for name in config if name.startswith("expand")]
-    net.set_active_subnet(config["resolution"], lists["width"], lists["depth"], lists["kernel"], expand)
+def _configure_attentive_nas(net: Any, config: Mapping[str, Any]) -> Any:
+    def values(kind: str, lists: Sequence[Sequence[int]]) -> list[int]:
+        return [config.get(f"{kind}{number}", some[0]) for number, some in enumerate(lists)]
+
+    widths, depths = values("width", net.width_list), values("depth", net.depth_list)
+    kernels, expands = values("kernel", net.ks_list), values("expand", net.expand_ratio_list)
+    net.set_active_subnet(config["resolution"], widths, depths, kernels, expands)
+    side = config["resolution"]
+    return net, torch.zeros(1, 3, side, side)
 
 
 def _attach_attentive_nas(latency: LatencyLoss, net: Any, x: Tensor) -> None:
-    options = {"resolution": net.resolution_list} | {f"width{n}": some for n, some in enumerate(net.width_list)}
-    options |= {f"depth{n}": some for n, some in enumerate(net.depth_list)}
-    options |= {f"kernel{n}": some for n, some in enumerate(net.ks_list)}
-    options |= {f"expand{n}": some for n, some in enumerate(net.expand_ratio_list)}
+    lists = {"width": net.width_list, "depth": net.depth_list, "kernel": net.ks_list, "expand": net.expand_ratio_list}
+    options = {f"{kind}{n}": some for kind, each in lists.items() for n, some in enumerate(each) if len(some) > 1}
+    options["resolution"] = net.resolution_list
     latency.attach(net, x, choices=options_of(options, _configure_attentive_nas))
 
 
@@ -247,10 +254,11 @@ def _try(name: str, folder: Path, table: str) -> str:
     sys.path.insert(0, str(Path.cwd()))
     for kind in (Tensor, nn.Module):
         kind.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign, misc] # as if there were a GPU
+    sys.modules["torch._six"] = SimpleNamespace(container_abcs=abc, inf=math.inf)  # type: ignore[assignment] # of torch 1
     torch.manual_seed(0)
     generator = random.Random(0)  # noqa: S311 - which architectures are compared is no secret
     net = repository.make().eval()
-    size = repository.size if isinstance(repository.size, int) else 224
+    size = repository.size
     x = torch.randn(1, 3, size, size)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     seconds = []
@@ -267,7 +275,9 @@ def _try(name: str, folder: Path, table: str) -> str:
             choice: generator.randrange(len(names)) for choice, names in zip(plan.choices, plan.candidates, strict=True)
         }
         config = latency.config(picks) if latency.options else picks
-        own = estimator.predict(repository.deployed(net, config).eval(), x).latency_ms
+        side = config.get("resolution", size)
+        image = torch.zeros(1, 3, side, side)
+        own = estimator.predict(repository.deployed(net, config).eval(), image).latency_ms
         differences.append(abs(plan.latency_ms(picks) / own - 1))
     exact = sum(difference <= 1e-9 for difference in differences)
     lines = len(inspect.getsource(repository.attach).splitlines()) - 1
