@@ -61,7 +61,7 @@ def _with_sums(
         for number, (name, weights) in enumerate(limit.weights, 1):
             axes = [*before, names.index(name)]
             sums = np.round(np.add.outer(values, weights), _N_DIGITS)
-            kept = (sums >= limit.lower - limit.slack) & (sums <= limit.upper + limit.slack)
+            kept = limit.holds(sums)
             if number < len(limit.weights):
                 values = np.unique(sums)
                 before = [len(all_sizes)]

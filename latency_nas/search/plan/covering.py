@@ -7,13 +7,24 @@ from itertools import product
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from latency_nas.search.plan.diagrams import Path
 
-__all__ = ["covering_rows", "rows_along"]
+__all__ = ["MAX_LISTED", "covering_rows", "every_row", "new_rows", "rows_along"]
 
-_MAX_LISTED = 128  # spaces up to this size are listed whole
+MAX_LISTED = 128  # spaces up to this size are listed whole
+
+
+def every_row(sizes: Sequence[int]) -> NDArray[np.intp]:
+    """All architectures of a small space, as indices of candidates: shape ``(architectures, choices)``."""
+    return np.array(list(product(*map(range, sizes))), np.intp)
+
+
+def new_rows(rows: ArrayLike, known: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Architectures that are not among those that are known, each once."""
+    before = set(map(bytes, known))
+    return list({bytes(row): row for row in np.ascontiguousarray(rows, np.intp) if bytes(row) not in before}.values())
 
 
 def covering_rows(sizes: Sequence[int], random: np.random.Generator, *, pairs: bool = True) -> NDArray[np.intp]:
@@ -35,8 +46,8 @@ def covering_rows(sizes: Sequence[int], random: np.random.Generator, *, pairs: b
         equal = [[min(index, size - 1) for size in sizes] for index in range(max(sizes))]
         mixed = [np.resize(random.permutation(size), max(sizes)) for size in sizes]
         return np.array([*equal, *np.transpose(mixed)], np.intp)
-    if prod(sizes) <= _MAX_LISTED:
-        return np.array(list(product(*map(range, sizes))), np.intp)
+    if prod(sizes) <= MAX_LISTED:
+        return every_row(sizes)
     offsets = np.cumsum([0, *sizes[:-1]])
     owner = np.repeat(np.arange(len(sizes)), sizes)
     uncovered = owner[:, None] != owner[None, :]

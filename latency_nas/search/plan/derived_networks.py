@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latency_nas.kernel.kernel_call import KernelCall
+from latency_nas.search.plan.covering import MAX_LISTED, every_row, new_rows
 from latency_nas.search.plan.features import Feature
 from latency_nas.search.plan.limited import Limited
 from latency_nas.search.plan.limits import LimitRow
@@ -17,7 +18,6 @@ from latency_nas.search.plan.space import Space
 
 __all__ = ["DerivedNetworks"]
 
-_MAX_LISTED = 128  # spaces up to this size are read whole
 _MAX_FAILED = 30  # features that an architecture with others cannot have, before no more are tried
 
 
@@ -64,11 +64,11 @@ class DerivedNetworks:
     @property
     def is_small(self) -> bool:
         """Whether the space is small enough to be read whole."""
-        return prod(self.sizes) <= _MAX_LISTED
+        return prod(self.sizes) <= MAX_LISTED
 
     def every(self) -> NDArray[np.intp]:
         """All architectures of a small space within the limits."""
-        rows = np.stack(np.unravel_index(np.arange(prod(self.sizes)), self.sizes), axis=1)
+        rows = every_row(self.sizes)
         return rows[self.limited.keeps(rows)]
 
     def drawn(self, n: int) -> NDArray[np.intp]:
@@ -112,15 +112,14 @@ class DerivedNetworks:
 
     def read(self, rows: NDArray[np.intp]) -> None:
         """Derive and read architectures, without those that are known."""
-        known = set(map(bytes, self.rows))
-        new = {bytes(row): row for row in np.ascontiguousarray(rows, np.intp) if bytes(row) not in known}
-        for row in new.values():
+        new = new_rows(rows, self.rows)
+        for row in new:
             calls = self.space.calls(dict(zip(self.names, map(int, row), strict=True)))
             keys = [self._price_key(call) for call in calls]
             for key, call in zip(keys, calls, strict=True):
                 self.calls.setdefault(key, call)
             self._runs.append(Counter(keys))
-        self.rows = np.array([*self.rows, *new.values()], np.intp).reshape(-1, len(self.sizes))
+        self.rows = np.array([*self.rows, *new], np.intp).reshape(-1, len(self.sizes))
 
     def counts(self, key: Hashable) -> NDArray[np.intp]:
         """How often each architecture runs a kernel, of shape ``(architectures,)``."""

@@ -14,7 +14,7 @@ from latency_nas.errors import KernelError, SearchError
 from latency_nas.kernel.kernel_call import KernelCall
 from latency_nas.search.plan.call_sizes import Structure, joined, split
 from latency_nas.search.plan.columns import Columns, numbered
-from latency_nas.search.plan.covering import rows_along
+from latency_nas.search.plan.covering import new_rows, rows_along
 from latency_nas.search.plan.diagrams import Diagram, Diagrams
 from latency_nas.search.plan.space import Context, Space
 
@@ -82,13 +82,12 @@ class KnownArchitectures:
 
     def read(self, rows: Iterable[NDArray[np.intp]]) -> None:
         """Read more architectures; those that are known are not read again."""
-        known = set(map(bytes, self.rows))
-        new = {bytes(row): row for row in np.asarray(list(rows), np.intp) if bytes(row) not in known}
-        for number, row in enumerate(new.values(), len(self.rows)):
+        new = new_rows(list(rows), self.rows)
+        for number, row in enumerate(new, len(self.rows)):
             for slot, calls in self._slots(row).items():
                 runs = self.slots.setdefault(slot, [])
                 runs += [*[0] * (number - len(runs)), self._number(split(calls))]
-        self.rows = np.array([*self.rows, *new.values()], np.intp).reshape(-1, len(self.sizes))
+        self.rows = np.array([*self.rows, *new], np.intp).reshape(-1, len(self.sizes))
 
     def _runs(self, slot: Slot) -> tuple[int, ...]:
         runs = self.slots.get(slot, ())
@@ -108,8 +107,7 @@ class KnownArchitectures:
 
     def find_layers(self) -> None:
         """Find what each slot depends on, and what it runs in each case."""
-        columns = self._columns
-        columns.take(self.rows)
+        self._columns.take(self.rows)
         found: dict[Hashable, Layer] = {}
         previous, self.layers = self.layers, {}
         n_known, self._n_found = self._n_found, len(self.rows)
@@ -151,22 +149,22 @@ class KnownArchitectures:
         return replace(found[pattern], template=tuple(splits))
 
     def _layer(self, numbers: Sequence[int], context: Context, previous: Layer | None) -> Layer:
-        columns, every = self._columns, range(len(numbers))
+        every = range(len(numbers))
         kernels = [self._splits[number] for number in numbers]
         template = {structure: (structure, sizes) for structure, sizes in reversed(kernels)}
         kinds = {structure: number for number, structure in enumerate(dict.fromkeys(kind for kind, _ in kernels))}
         structures = [kinds[structure] for structure, _ in kernels]
-        parts = columns.parts(structures, every, context, previous.parts if previous else None)
-        structure, unseen = self._function(parts, structures, every, columns)
+        parts = self._columns.parts(structures, every, context, previous.parts if previous else None)
+        structure, unseen = self._function(parts, structures, every)
         for other in context[0]:  # whatever surrounds the operator is to be seen in each case
             if other not in parts:
-                unseen |= self._unseen(self._cases((*parts, other)), every, columns)
+                unseen |= self._unseen(self._cases((*parts, other)), every)
         sizes = []
         for kind, found in kinds.items():
             rows = [row for row in every if structures[row] == found]
             if not self.contexts and kind and len(rows) < (n := self.diagrams.n_rows(structure, found, _N_SEEN)):
                 unseen[structure, found] = n - len(rows)
-            sizes.append(tuple(self._sizes(found, kernels, rows, context, columns, structure, unseen)))
+            sizes.append(tuple(self._sizes(found, kernels, rows, context, structure, unseen)))
         ordered = tuple([template[kind] for kind in kinds])
         return Layer(parts=parts, structure=structure, sizes=tuple(sizes), template=ordered, unseen=unseen)
 
@@ -176,7 +174,6 @@ class KnownArchitectures:
         kernels: Sequence[_Split],
         rows: Sequence[int],
         context: Context,
-        columns: Columns,
         structure: Diagram,
         unseen: _Cases,
     ) -> Iterable[tuple[tuple[int, ...], Diagram]]:
@@ -187,23 +184,23 @@ class KnownArchitectures:
             places[np.unique(table[:, place], return_inverse=True)[1].tobytes()].append(place)
         for together in places.values():
             values = [tuple(row) for row in table[:, together].tolist()]
-            parts = columns.parts(values, rows, context, None)
-            function, _ = self._function(parts, values, rows, columns)
+            parts = self._columns.parts(values, rows, context, None)
+            function, _ = self._function(parts, values, rows)
             cases = self.diagrams.apply(lambda kind, *of_parts: of_parts if kind == found else None, structure, *parts)
-            unseen |= self._unseen(cases, rows, columns)
+            unseen |= self._unseen(cases, rows)
             yield tuple(together), function
 
     def _function(
-        self, parts: tuple[Diagram, ...], values: Sequence[Hashable], rows: Sequence[int], columns: Columns
+        self, parts: tuple[Diagram, ...], values: Sequence[Hashable], rows: Sequence[int]
     ) -> tuple[Diagram, _Cases]:
         """The function of some parts that has these values in some rows, and the unseen cases, in which it is None."""
         cases = self._cases(parts)
-        of_cases = columns.values(cases)
+        of_cases = self._columns.values(cases)
         seen = dict(zip([of_cases[row] for row in rows], values, strict=True))
-        return self.diagrams.apply(seen.get, cases), self._unseen(cases, rows, columns)
+        return self.diagrams.apply(seen.get, cases), self._unseen(cases, rows)
 
-    def _unseen(self, cases: Diagram, rows: Sequence[int], columns: Columns) -> _Cases:
-        of_cases = columns.values(cases)
+    def _unseen(self, cases: Diagram, rows: Sequence[int]) -> _Cases:
+        of_cases = self._columns.values(cases)
         seen = {None, *[of_cases[row] for row in rows]}
         return {(cases, case): 1 for case in self.diagrams.values(cases) if case not in seen}
 

@@ -41,7 +41,7 @@ class Limited:
         numbers = {name: number for number, name in enumerate(sizes)}
         functions = [self._keeping(row, numbers) for row in rows]
         start = self._diagrams.constant(True)
-        self._allowed = reduce(lambda one, other: self._diagrams.apply(_both, one, other), functions, start)
+        self._allowed = reduce(self._diagrams.both, functions, start)
         if True not in self._diagrams.values(self._allowed):
             raise SearchError(
                 f"Expected limits that an architecture can keep together, but none keeps {' and '.join(map(str, rows))}"
@@ -136,7 +136,3 @@ class _Shares:
                 shares = [self(child) for child in self._diagrams.children(node, number)]
                 self._found[node] = float(self.weights[number] @ shares)
         return self._found[node]
-
-
-def _both(one: bool, other: bool) -> bool:
-    return one and other

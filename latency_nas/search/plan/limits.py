@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import fsum, inf, isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from latency_nas.errors import SearchError, short_repr
 
@@ -31,8 +35,12 @@ class LimitRow:
 
     def keeps(self, architecture: Mapping[str, int]) -> bool:
         """Whether an architecture, choice -> the index of its candidate, keeps the limit."""
-        total = fsum(weights[architecture[name]] for name, weights in self.weights)
-        return self.lower - self.slack <= total <= self.upper + self.slack
+        return bool(self.holds(fsum(weights[architecture[name]] for name, weights in self.weights)))
+
+    def holds(self, totals: ArrayLike) -> Any:
+        """Whether sums of weights, of any shape, lie between the bounds."""
+        sums = np.asarray(totals)
+        return (sums >= self.lower - self.slack) & (sums <= self.upper + self.slack)
 
     @property
     def slack(self) -> float:

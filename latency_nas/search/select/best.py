@@ -9,12 +9,13 @@ from math import isfinite
 from latency_nas.errors import SearchError, short_repr
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Budget, Limit, as_budgets, check_plan
+from latency_nas.search.select.reach import sizes_of
 from latency_nas.search.select.refusal import unreachable
 from latency_nas.search.select.scores import Scores, read_scores
 from latency_nas.search.select.solution import Solution
 from latency_nas.search.select.solve import Solver
 
-__all__ = ["best", "check_budgets", "limits_of", "sizes_of"]
+__all__ = ["best", "check_budgets", "limits_of"]
 
 
 def best(
@@ -87,11 +88,6 @@ def _check_arguments(k: int, min_difference: int, max_gap: float, time_limit_s: 
         raise SearchError(f"Expected `max_gap` to be a share from 0 to below 1, but got {max_gap}.")
     if time_limit_s is not None and not (time_limit_s > 0 and isfinite(time_limit_s)):
         raise SearchError(f"Expected `time_limit_s` to be a positive number of seconds, but got {time_limit_s}.")
-
-
-def sizes_of(plan: CostPlan) -> dict[str, int]:
-    """Choice -> number of its candidates."""
-    return {name: len(names) for name, names in zip(plan.choices, plan.candidates, strict=True)}
 
 
 def check_budgets(plan: CostPlan, budgets: Budget | Sequence[Budget]) -> tuple[Budget, ...]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from latency_nas.errors import SearchError
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.best import limits_of, sizes_of
+from latency_nas.search.select.best import limits_of
 from latency_nas.search.select.budget import Budget, fingerprint
 from latency_nas.search.select.projection import most_probable_within
+from latency_nas.search.select.reach import sizes_of
 from latency_nas.search.select.refusal import unreachable
 from latency_nas.search.select.sampling import draw_rows
 from latency_nas.search.select.within import within

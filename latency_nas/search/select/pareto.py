@@ -22,10 +22,10 @@ from latency_nas.kernel import Quantity
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.cost import Cost, Term
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.best import check_budgets, limits_of, sizes_of
+from latency_nas.search.select.best import check_budgets, limits_of
 from latency_nas.search.select.budget import Budget, Limit
 from latency_nas.search.select.program import Factors
-from latency_nas.search.select.reach import factors_of
+from latency_nas.search.select.reach import factors_of, sizes_of
 from latency_nas.search.select.refusal import unreachable
 from latency_nas.search.select.scores import Scores, read_scores
 from latency_nas.search.select.solution import Solution

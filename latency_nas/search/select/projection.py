@@ -12,7 +12,7 @@ from latency_nas.search.plan.limits import LimitRow
 from latency_nas.search.plan.plan import CostPlan
 from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.program import Factors
-from latency_nas.search.select.reach import factors_of
+from latency_nas.search.select.reach import factors_of, sizes_of
 from latency_nas.search.select.refusal import unreachable
 from latency_nas.search.select.solve import Solver
 
@@ -104,8 +104,7 @@ def nearest_within(
     limits = [*budgets, Limit(plan=changes, max_cost=fewest + 0.5)]
     if log_probabilities is not None:
         return most_probable_within(log_probabilities, limits) or nearest
-    sizes = {name: len(names) for name, names in zip(changes.choices, changes.candidates, strict=True)}
-    dearest = Solver(sizes, factors_of(budgets[0].plan), limits, max_gap=_MAX_GAP).solve()
+    dearest = Solver(sizes_of(changes), factors_of(budgets[0].plan), limits, max_gap=_MAX_GAP).solve()
     return nearest if dearest is None else dearest.architecture
 
 

@@ -10,10 +10,9 @@ import numpy as np
 from latency_nas.search.plan.architecture import Architecture
 from latency_nas.search.plan.many import Rows
 from latency_nas.search.select.backward import BackwardSampler
-from latency_nas.search.select.best import sizes_of
 from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.projection import most_probable_within
-from latency_nas.search.select.reach import reach
+from latency_nas.search.select.reach import reach, sizes_of
 from latency_nas.search.select.refusal import unreachable
 from latency_nas.search.select.sampling import draw_rows
 from latency_nas.search.select.within import architecture_of, within_limits

@@ -16,7 +16,7 @@ from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.program import Factors
 from latency_nas.search.select.solve import Solver
 
-__all__ = ["factors_of", "least", "most", "reach", "rounded_within"]
+__all__ = ["factors_of", "least", "most", "reach", "rounded_within", "sizes_of"]
 
 _STEP = 1e-4  # share by which each quantile that is found must be better than the one before
 _TINY = 1e-12  # the same, where the one before is 0
@@ -49,7 +49,7 @@ def reach(plan: CostPlan, n_std: float = 0.0) -> tuple[float, float]:
 
 def _dear(plan: CostPlan) -> Mapping[str, int]:
     """The dearest candidate of each choice; with limits, those of the dearest architecture."""
-    if plan.limits and (found := Solver(_sizes(plan), factors_of(plan), (), rows=plan.limits).solve()):
+    if plan.limits and (found := Solver(sizes_of(plan), factors_of(plan), (), rows=plan.limits).solve()):
         return found.architecture
     return {
         name: int(np.argmax([cost.value for cost in costs]))
@@ -75,7 +75,7 @@ def most(plan: CostPlan, n_std: float = 0.0, others: Sequence[Limit] = ()) -> fl
 
 
 def _extreme(plan: CostPlan, n_std: float, others: Sequence[Limit], *, sign: int) -> float:
-    sizes, scores = _sizes(plan), {factors: -sign * cost for factors, cost in factors_of(plan).items()}
+    sizes, scores = sizes_of(plan), {factors: -sign * cost for factors, cost in factors_of(plan).items()}
     unlimited = Limit(plan=plan, n_std=n_std)
     extreme = sign * inf
     limits = list(others)
@@ -89,7 +89,8 @@ def _extreme(plan: CostPlan, n_std: float, others: Sequence[Limit], *, sign: int
     return extreme
 
 
-def _sizes(plan: CostPlan) -> dict[str, int]:
+def sizes_of(plan: CostPlan) -> dict[str, int]:
+    """Choice -> number of its candidates."""
     return {name: len(names) for name, names in zip(plan.choices, plan.candidates, strict=True)}
 
 

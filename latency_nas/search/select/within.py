@@ -76,7 +76,7 @@ def _allowed(plan: CostPlan, plans: Sequence[CostPlan], rows: Rows) -> NDArray[n
         total = np.zeros(len(rows))
         for name, weights in limit.weights:
             total += np.asarray(weights)[rows[:, plan.choices.index(name)]]
-        kept &= (total >= limit.lower - limit.slack) & (total <= limit.upper + limit.slack)
+        kept &= limit.holds(total)
     return kept
 
 

@@ -118,6 +118,7 @@ class _Contexts:
         earlier, later = self._equals()
         none = self.diagrams.constant(False)
         found: dict[str, Context] = {}
+        details: dict[str, list[Diagram]] = {}  # of each chain, by its first node
         for node in self.nodes:
             runs, first, last = self.runs[node.name], self._first(node), self._last(node)
             read = self.graph.activations(first)
@@ -127,9 +128,10 @@ class _Contexts:
                 *[self._input(index, first) for index in read],
                 *[self._reader_kind(index) for index in last.outputs],
             ]
-            made = [self._made(index, first) for index in read if len(read) < len(first.inputs)]
-            details = [*made, *self._moved(first)]
-            found[node.name] = self._differing(runs, around), self._differing(runs, details)
+            if first.name not in details:
+                made = [self._made(index, first) for index in read if len(read) < len(first.inputs)]
+                details[first.name] = [*made, *self._moved(first)]
+            found[node.name] = self._differing(runs, around), self._differing(runs, details[first.name])
         return found
 
     def _differing(self, runs: Diagram, functions: Iterable[Diagram]) -> tuple[Diagram, ...]:

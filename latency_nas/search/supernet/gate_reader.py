@@ -27,6 +27,7 @@ __all__ = [
     "drawn_by",
     "evaluate",
     "gates_of",
+    "undrawn_logits",
     "use_what_ran",
 ]
 
@@ -82,9 +83,7 @@ class GateReader(WeightReader):
         self._drawn: list[list[Sample | Ran]] = [drawn_by(choice) if sampled else [] for choice in choices]
         self.samples = list(chain.from_iterable(self._drawn))
         if sampled:
-            self.logits_of_drawn = [
-                logits and not drawn for logits, drawn in zip(is_logits(choices), self._drawn, strict=True)
-            ]
+            self.logits_of_drawn = undrawn_logits(choices, self._drawn)
         self._forget()
 
     def _forget(self) -> None:
@@ -194,6 +193,11 @@ def drawn_by(choice: Choice) -> list[Sample | Ran]:
     """What may tell which gates a choice drew: those that are caught, otherwise which candidate ran."""
     found: list[Sample | Ran] = [] if choice.sample is None else [choice.sample]
     return found if choice.among_tensors or choice.among_options else [*found, Ran(choice)]
+
+
+def undrawn_logits(choices: Sequence[Choice], drawn: Sequence[Sequence[Sample | Ran]]) -> list[bool]:
+    """Whether a softmax is still to normalise what is read of each choice, when drawn gates take precedence."""
+    return [logits and not of_choice for logits, of_choice in zip(is_logits(choices), drawn, strict=True)]
 
 
 def gates_of(drawn: Sequence[Sample | Ran]) -> Any:

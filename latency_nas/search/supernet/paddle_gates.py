@@ -16,9 +16,10 @@ from latency_nas.search.supernet.gate_reader import (
     drawn_by,
     evaluate,
     gates_of,
+    undrawn_logits,
     use_what_ran,
 )
-from latency_nas.search.supernet.picked import Picked, is_logits
+from latency_nas.search.supernet.picked import Picked
 
 __all__ = ["PaddleGateReader"]
 
@@ -37,9 +38,7 @@ class PaddleGateReader(WeightReader):
         self.picked = Picked(choices)
         self._drawn = [drawn_by(choice) if sampled else [] for choice in choices]
         if sampled:
-            self.logits_of_drawn = [
-                logits and not drawn for logits, drawn in zip(is_logits(choices), self._drawn, strict=True)
-            ]
+            self.logits_of_drawn = undrawn_logits(choices, self._drawn)
         self._weights = torch.zeros(0, dtype=torch.float64)
         self._sample: torch.Tensor | None = None
 

@@ -24,10 +24,9 @@ from latency_nas.errors import SearchError
 from latency_nas.search.loss.target import Target
 from latency_nas.search.plan.limits import ChoiceLimit, limit_rows
 from latency_nas.search.plan.plan import CostPlan
-from latency_nas.search.select.best import sizes_of
 from latency_nas.search.select.budget import Limit
 from latency_nas.search.select.projection import most_probable_within, project
-from latency_nas.search.select.reach import reach
+from latency_nas.search.select.reach import reach, sizes_of
 from tests.random_plans import random_plan
 from tests.supernets import all_architectures
 
